@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * kvferry: carry KV-cache blocks between the memories of an inference job.
+ *
+ * The walk: open an engine; register or allocate segments (a pool is a segment cut in blocks);
+ * grant rights on ranges of them; export the engine and the grant as blobs; send the blobs by
+ * whatever means the job has; on the other side import the engine blob into a peer and the grant
+ * blob into remotes; post batches of ops between local segments and remotes; wait; close.
+ *
+ * Errors. Every call returns kvf_status_t: KVF_OK (0), KVF_INPROGRESS or KVF_SKIPPED (positive,
+ * not errors), or a negative error. The calling thread's kvf_last_error() then holds a sentence
+ * that names what is wrong and where. Outputs are set on success only, unless stated. Calls on a
+ * NULL or closed handle answer KVF_ERR_INVALID, calls in a forked child KVF_ERR_FORKED, calls on
+ * a closing engine KVF_ERR_CLOSED; this is not repeated below.
+ *
+ * Threads. Any thread may call anything on any object, at the same time. A local copy runs on the
+ * calling thread without the engine's lock. Engines are independent of each other.
+ *
+ * Memory. Option structs start with struct_size = sizeof(struct); NULL means all defaults, a zero
+ * field means its default, reserved fields must be 0. Handles belong to the engine that made them
+ * and end with it. Closers take NULL. A closed handle is recognised as such for as long as fewer
+ * than 1024 younger objects of its engine were closed after it.
+ *
+ * Fork. A child may read what the parent had mapped; its calls are refused.
+ *
+ * Environment. KVFERRY_NET, KVFERRY_LOCAL, KVFERRY_PROGRESS, KVFERRY_DEADLINE (ms),
+ * KVFERRY_NOTIFY_DEPTH, KVFERRY_CHECK, KVFERRY_LOG override defaults, never what a caller set.
+ * A KVFERRY_ variable that is unknown or malformed makes kvf_engine_open() fail and is named.
+ * UCX_ variables apply to the far context only.
+ */
+#ifndef KVFERRY_H
+#define KVFERRY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KVF_VERSION_MAJOR 0
+#define KVF_VERSION_MINOR 1
+#define KVF_VERSION_PATCH 0
+
+/** A deadline or timeout that never comes. */
+#define KVF_FOREVER UINT64_MAX
+
+/** As an id on either side of an op: drop this pair on both sides. */
+#define KVF_SKIP UINT32_MAX
+
+/** Longest notification, in bytes. */
+#define KVF_NOTIFY_MAX 64
+
+typedef struct kvf_engine  kvf_engine_t;
+typedef struct kvf_segment kvf_segment_t;
+typedef struct kvf_pool    kvf_pool_t;
+typedef struct kvf_grant   kvf_grant_t;
+typedef struct kvf_peer    kvf_peer_t;
+typedef struct kvf_remote  kvf_remote_t;
+typedef struct kvf_batch   kvf_batch_t;
+
+/* ------------------------------------------------------------------ status */
+
+typedef enum kvf_status {
+    KVF_OK              = 0,
+    KVF_INPROGRESS      = 1,   /**< not ended yet; or nothing there yet */
+    KVF_SKIPPED         = 2,   /**< block status of a pair dropped by KVF_SKIP */
+    KVF_ERR_INVALID     = -1,  /**< an argument is wrong; the sentence names it */
+    KVF_ERR_BOUNDS      = -2,  /**< an extent or id leaves segment, grant or capacity */
+    KVF_ERR_NOMEM       = -3,  /**< no memory of the kind asked for */
+    KVF_ERR_UNSUPPORTED = -4,  /**< this build or machine cannot do it */
+    KVF_ERR_PERM        = -5,  /**< the grant does not give this right */
+    KVF_ERR_REVOKED     = -6,  /**< the grant was revoked */
+    KVF_ERR_STALE       = -7,  /**< generation or incarnation is not the expected one */
+    KVF_ERR_PEER        = -8,  /**< the peer died or its connection broke */
+    KVF_ERR_TIMEOUT     = -9,  /**< deadline or timeout passed */
+    KVF_ERR_CANCELED    = -10, /**< cancelled by the caller */
+    KVF_ERR_CLOSED      = -11, /**< the engine is closing */
+    KVF_ERR_BUSY        = -12, /**< in use; nothing was changed */
+    KVF_ERR_NO_PATH     = -13, /**< no allowed path serves this op; the sentence says why each is out */
+    KVF_ERR_NEED_FAR    = -14, /**< the peer is not near and its blob holds no far address */
+    KVF_ERR_VERSION     = -15, /**< blob or wire version not understood */
+    KVF_ERR_BLOB        = -16, /**< not a whole, intact blob of the expected kind */
+    KVF_ERR_SPACE       = -17, /**< the caller's buffer or array is too small; the need is set */
+    KVF_ERR_FAULT       = -18, /**< the peer's memory behind the grant is no longer mapped */
+    KVF_ERR_SYSTEM      = -19, /**< the kernel or UCX refused; the sentence holds its words */
+    KVF_ERR_FORKED      = -20  /**< called in a forked child */
+} kvf_status_t;
+
+/** Name of a status, such as "KVF_ERR_STALE". Never NULL. Static storage. Any thread. */
+const char *kvf_status_name(kvf_status_t status);
+
+/** The calling thread's last error as a sentence; "" if it had none. Valid until the thread's
+ *  next failing call. Never NULL. */
+const char *kvf_last_error(void);
+
+/** Version of the library at run time, "0.1.0". Static storage. */
+const char *kvf_version(void);
+
+/** Release of the UCX at run time, such as "1.13.1". Static storage. */
+const char *kvf_ucx_version(void);
+
+/* ------------------------------------------------------------------- paths */
+
+/** The rows of the truth table. */
+typedef enum kvf_path {
+    KVF_PATH_NONE      = 0,
+    KVF_PATH_SELF      = 1, /**< this process: copy engine */
+    KVF_PATH_SHM       = 2, /**< same node, library-allocated memory: mapped once, copy engine */
+    KVF_PATH_CMA       = 3, /**< same node, the caller's own memory: vectored cross-memory attach */
+    KVF_PATH_STAGE     = 4, /**< same node, through a shared ring */
+    KVF_PATH_CUDA_IPC  = 5, /**< same node, VRAM to VRAM */
+    KVF_PATH_CUDA_COPY = 6, /**< same node, VRAM and DRAM */
+    KVF_PATH_RMA       = 7, /**< other node, native remote memory access */
+    KVF_PATH_AM        = 8, /**< other node: boxes in a message, the owner gathers, streams */
+    KVF_PATH_COUNT     = 9
+} kvf_path_t;
+
+/** Bit of a path in a mask. */
+#define KVF_PATH_BIT(path) (UINT32_C(1) << (path))
+/** The paths that never touch a network. */
+#define KVF_PATHS_LOCAL                                                                            \
+    (KVF_PATH_BIT(KVF_PATH_SELF) | KVF_PATH_BIT(KVF_PATH_SHM) | KVF_PATH_BIT(KVF_PATH_CMA) |       \
+     KVF_PATH_BIT(KVF_PATH_STAGE) | KVF_PATH_BIT(KVF_PATH_CUDA_IPC) |                              \
+     KVF_PATH_BIT(KVF_PATH_CUDA_COPY))
+
+/** Lower-case name of a path, "shm"; "none" for anything else. Static storage. */
+const char *kvf_path_name(kvf_path_t path);
+
+/** Where a peer is, proved by reading its nonce through the path itself. */
+typedef enum kvf_locality {
+    KVF_LOCALITY_SELF = 0,  /**< this process */
+    KVF_LOCALITY_NODE = 1,  /**< same node, its control page is mapped here */
+    KVF_LOCALITY_CROSS = 2, /**< anything else */
+    KVF_LOCALITY_COUNT = 3
+} kvf_locality_t;
+
+/* ------------------------------------------------------------------ engine */
+
+typedef enum kvf_progress_mode {
+    KVF_PROGRESS_DEFAULT = 0,
+    KVF_PROGRESS_THREAD = 1, /**< one thread, from the moment a far address exists; asleep when idle */
+    KVF_PROGRESS_CALLER = 2  /**< kvf_progress() and the waits drive everything */
+} kvf_progress_mode_t;
+
+typedef enum kvf_switch { KVF_SWITCH_DEFAULT = 0, KVF_SWITCH_ON = 1, KVF_SWITCH_OFF = 2 } kvf_switch_t;
+
+typedef struct kvf_engine_opts {
+    uint32_t    struct_size;
+    uint32_t    flags;        /**< 0 */
+    const char *net;          /**< "auto" (default), "tcp", "rc", "ud": the wire of far peers */
+    uint32_t    local;        /**< kvf_switch_t; OFF makes every other process far (to measure) */
+    uint32_t    progress;     /**< kvf_progress_mode_t; default THREAD */
+    uint64_t    deadline_ns;  /**< of batches that name none; default 60 s */
+    uint32_t    notify_depth; /**< notifications that may wait here per sender; 1..65536, default 256 */
+    uint32_t    check;        /**< kvf_switch_t; ON refuses overlap between pairs exactly; default OFF */
+    uint64_t    rank;         /**< the caller's own number, shown to peers in notifications */
+    uint64_t    reserved[4];
+} kvf_engine_opts_t;
+
+/** Open an engine. Opens the near UCX context only; the far one at the first need.
+ *  Errors: INVALID (an option or a KVFERRY_ variable, named), NOMEM, UNSUPPORTED (net names a
+ *  wire that this machine has not; the UCX at run time is older than the one built against),
+ *  SYSTEM. */
+kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p);
+
+/** Close an engine: cancels its batches (they end with CLOSED), revokes its grants, waits for
+ *  copies that others run under them, frees every object of the engine. NULL is fine.
+ *  At timeout_ns it closes all the same, keeps mapped what a peer still reads, and returns
+ *  TIMEOUT. Errors: TIMEOUT, BUSY (another thread is closing it). */
+kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns);
+
+/** Flag of kvf_engine_export(): put a far address in (opens the far context). */
+#define KVF_BLOB_FAR 1u
+
+/** Write this engine's blob into buf. *len_p: in, bytes of buf; out, bytes written. With buf NULL
+ *  or too small *len_p is set to the need; NULL gives OK. Errors: INVALID (flags), SPACE, NOMEM,
+ *  UNSUPPORTED (no such wire), SYSTEM. */
+kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, size_t *len_p);
+
+/** Incarnation: random, different at each open, never 0. 0 for a bad handle. */
+uint64_t kvf_engine_incarnation(const kvf_engine_t *engine);
+
+/** Drive the engine: messages, slices of large batches, deadlines, liveness. Never blocks. */
+kvf_status_t kvf_progress(kvf_engine_t *engine);
+
+/** The engine's event fd, level-triggered; owned by the engine, never read it. To sleep: arm,
+ *  look once more at what you wait for, poll. Readable when a batch ended, a deadline passed, a
+ *  peer died, a notification came, or (progress = caller) a message waits for kvf_progress().
+ *  Errors: SYSTEM. */
+kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p);
+
+/** Arm the event fd and reset it. Errors: BUSY (work waits for kvf_progress(): call it, then arm
+ *  again), SYSTEM. */
+kvf_status_t kvf_engine_arm(kvf_engine_t *engine);
+
+/* ----------------------------------------------------------------- segment */
+
+typedef enum kvf_mem_kind {
+    KVF_MEM_HOST = 0,
+    KVF_MEM_CUDA = 1
+} kvf_mem_kind_t;
+
+typedef struct kvf_segment_attr {
+    uint32_t struct_size;
+    uint32_t kind;      /**< kvf_mem_kind_t */
+    void    *addr;      /**< first byte, in this process */
+    uint64_t len;       /**< bytes */
+    uint32_t shared;    /**< 1: library-allocated, near peers map it */
+    uint32_t writable;  /**< 0: a read-only mapping */
+    uint64_t reserved[4];
+} kvf_segment_attr_t;
+
+/** Register len bytes of the caller's own memory at addr. It stays the caller's, mapped until
+ *  release. Overlapping and repeated registrations are each their own. A read-only mapping can be
+ *  registered, and read only. Errors: INVALID (NULL, zero or overflowing range, part of it not
+ *  mapped), UNSUPPORTED (device memory, and this build has no CUDA), NOMEM, SYSTEM. */
+kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len,
+                                  kvf_segment_t **segment_p);
+
+/** Allocate len bytes, zeroed, shared with near peers where the machine allows it, else private.
+ *  Errors: INVALID (zero), NOMEM (the sentence says which limit), SYSTEM. */
+kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t **segment_p);
+
+/** Release a segment; frees it if the library allocated it. Errors: BUSY (a live grant, or a
+ *  running batch uses it; or it is a pool's). */
+kvf_status_t kvf_segment_release(kvf_segment_t *segment);
+
+/** What a segment is. attr_p->struct_size is set by the caller. Errors: INVALID. */
+kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t *attr_p);
+
+/* -------------------------------------------------------------------- pool */
+
+typedef struct kvf_pool_opts {
+    uint32_t struct_size;
+    uint32_t blocks;      /**< capacity in blocks; 1 .. 2^31 */
+    uint64_t block_bytes; /**< bytes of memory per block; how a layout spreads a block over the
+                               pool's blocks * block_bytes bytes is the layout's matter */
+    uint64_t reserved[4];
+} kvf_pool_opts_t;
+
+/** Create a pool: a shared segment of blocks * block_bytes bytes, zeroed, with a generation per
+ *  block in shared memory. Blocks are handed out lowest id first. Errors: INVALID, NOMEM, SYSTEM. */
+kvf_status_t kvf_pool_create(kvf_engine_t *engine, const kvf_pool_opts_t *opts, kvf_pool_t **pool_p);
+
+/** Destroy a pool and its segment. Errors: BUSY (a live grant or a running batch). */
+kvf_status_t kvf_pool_destroy(kvf_pool_t *pool);
+
+/** The pool's segment, to use in ops and grants; the pool's own. NULL for a bad handle. */
+kvf_segment_t *kvf_pool_segment(kvf_pool_t *pool);
+
+/** Take count free blocks, all or none. Errors: INVALID (ids_p NULL), BUSY (fewer are free). */
+kvf_status_t kvf_pool_alloc(kvf_pool_t *pool, uint32_t count, uint32_t *ids_p);
+
+/** Give count blocks back, all or none: their generations are raised first, so that guarded reads
+ *  under way end with STALE. Errors: INVALID (index and id of one that is not taken, or twice). */
+kvf_status_t kvf_pool_free(kvf_pool_t *pool, uint32_t count, const uint32_t *ids);
+
+/** Raise the generations of count taken blocks, before their contents are overwritten.
+ *  Errors: INVALID (index and id). */
+kvf_status_t kvf_pool_raise(kvf_pool_t *pool, uint32_t count, const uint32_t *ids);
+
+/** The present generations of count blocks, taken or free. Errors: INVALID (index and id). */
+kvf_status_t kvf_pool_generations(const kvf_pool_t *pool, uint32_t count, const uint32_t *ids,
+                                  uint32_t *gens_p);
+
+/** Number of free blocks; 0 for a bad handle. */
+uint32_t kvf_pool_available(const kvf_pool_t *pool);
+
+/* ------------------------------------------------------------------- grant */
+
+#define KVF_RIGHT_READ  1u
+#define KVF_RIGHT_WRITE 2u
+
+typedef struct kvf_range {
+    kvf_segment_t *segment;
+    uint64_t       off;         /**< bytes from the start of the segment */
+    uint64_t       len;         /**< bytes; at least 1 */
+    uint32_t       rights;      /**< KVF_RIGHT_ bits; at least one */
+    uint32_t       first_block; /**< of a pool: block whose generation guards remote id 0 */
+    uint64_t       reserved[2];
+} kvf_range_t;
+
+/** Grant rights on count ranges (at most 4096), under one epoch, to peer, or to all if peer is
+ *  NULL. Errors: INVALID (range index and field), BOUNDS (range index), PERM (write on a
+ *  read-only mapping, range index), NOMEM (too many live grants). */
+kvf_status_t kvf_grant_create(kvf_engine_t *engine, const kvf_range_t *ranges, uint32_t count,
+                              kvf_peer_t *peer, kvf_grant_t **grant_p);
+
+/** Write the grant's blob into buf; lengths as in kvf_engine_export(). Errors: SPACE, SYSTEM. */
+kvf_status_t kvf_grant_export(kvf_grant_t *grant, void *buf, size_t *len_p);
+
+/** Revoke: raises the epoch (every later post, near or far, is refused with REVOKED), then waits
+ *  until running copies have ended; drives the engine while it waits. On OK the grant is closed,
+ *  and the memory may be reused. Errors: TIMEOUT (revoked, memory not yet reusable; the sentence
+ *  says who holds it; call again). */
+kvf_status_t kvf_grant_revoke(kvf_grant_t *grant, uint64_t timeout_ns);
+
+/* ---------------------------------------------------------- peer and remote */
+
+typedef struct kvf_peer_attr {
+    uint32_t struct_size;
+    uint32_t locality;    /**< kvf_locality_t */
+    uint64_t incarnation;
+    uint64_t rank;        /**< the number that the peer's engine was opened with */
+    int32_t  alive;       /**< 0: known dead */
+    int32_t  pid;         /**< in the peer's own PID namespace */
+    char     host[64];    /**< what the peer calls itself; for people, not evidence */
+    char     wire[64];    /**< "tcp/eth0" of a connected far peer, else "" */
+    uint64_t bytes_read;    /**< moved from the peer to us, since import */
+    uint64_t bytes_written; /**< moved from us to the peer, since import */
+    uint64_t reserved[4];
+} kvf_peer_attr_t;
+
+/** Import an engine's blob. Importing the same engine again returns the same peer, counted. One's
+ *  own blob is allowed. Proves locality. Errors: BLOB, VERSION (names both), NEED_FAR (export with
+ *  KVF_BLOB_FAR), NOMEM, PEER (it is dead), SYSTEM. */
+kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len, kvf_peer_t **peer_p);
+
+/** Undo one import; the last one closes the connection. Errors: BUSY (it has remotes, or a
+ *  notification to it is under way). */
+kvf_status_t kvf_peer_forget(kvf_peer_t *peer);
+
+/** What a peer is. attr_p->struct_size is set by the caller. Errors: INVALID. */
+kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p);
+
+typedef struct kvf_remote_attr {
+    uint32_t    struct_size;
+    uint32_t    rights;   /**< KVF_RIGHT_ bits */
+    uint64_t    len;      /**< bytes */
+    kvf_peer_t *peer;
+    uint32_t    guarded;  /**< 1: a pool's, so remote_gens may be given */
+    uint32_t    shared;   /**< 1: library-allocated by its owner */
+    uint64_t    reserved[4];
+} kvf_remote_attr_t;
+
+/** Import a grant's blob: one remote for each range, in order. *count_p: in, length of the array;
+ *  out, number of ranges. Importing the same blob again returns the same remotes, counted.
+ *  Errors: BLOB, VERSION, STALE (the blob is of another incarnation than peer), PERM (granted to
+ *  another engine), REVOKED, SPACE (*count_p is set), PEER, NOMEM, SYSTEM. */
+kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
+                               kvf_remote_t **remotes_p, uint32_t *count_p);
+
+/** Undo one import of one remote. Errors: BUSY (a running batch uses it). */
+kvf_status_t kvf_remote_forget(kvf_remote_t *remote);
+
+/** What a remote is. attr_p->struct_size is set by the caller. Errors: INVALID. */
+kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *attr_p);
+
+/** The path that an op between segment and remote would take under mask (0: all).
+ *  Errors: INVALID (handles of different engines), NO_PATH (the sentence says why each is out). */
+kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask,
+                         kvf_path_t *path_p);
+
+/* ------------------------------------------------------------------- batch */
+
+#define KVF_READ  0u /**< remote to local */
+#define KVF_WRITE 1u /**< local to remote */
+
+/** A box, moved once for each pair of ids. Piece (x, y) of pair i lies, on each side, at
+ *  off + id[i] * block + y * stride[1] + x * stride[0]. */
+typedef struct kvf_op {
+    kvf_segment_t  *segment;          /**< local memory */
+    kvf_remote_t   *remote;           /**< what a peer granted */
+    uint64_t        local_off;        /**< first piece, from the start of the segment */
+    uint64_t        remote_off;       /**< first piece, from the start of the granted range */
+    uint64_t        len;              /**< bytes of one piece, at least 1 */
+    uint32_t        count[2];         /**< pieces in a row, rows; at least 1 */
+    int64_t         local_stride[2];  /**< bytes from piece to piece, from row to row */
+    int64_t         remote_stride[2];
+    uint32_t        blocks;           /**< pairs; 0 moves nothing */
+    uint32_t        dir;              /**< KVF_READ or KVF_WRITE */
+    const uint32_t *local_ids;        /**< blocks entries; NULL: 0, 1, 2, ... */
+    const uint32_t *remote_ids;
+    uint32_t        local_cap;        /**< ids stay below; 0: what fits in the segment */
+    uint32_t        remote_cap;       /**< ids stay below; 0: what fits in the grant */
+    uint64_t        local_block;      /**< bytes from block to block */
+    uint64_t        remote_block;
+    const uint32_t *remote_gens;      /**< NULL: unguarded; else the generation expected of each
+                                           pair; READ from a pool only */
+    int8_t         *block_status;     /**< NULL, or blocks entries, written before the op's status */
+    uint64_t        reserved[2];      /**< 0 */
+} kvf_op_t;
+
+typedef struct kvf_batch_opts {
+    uint32_t    struct_size;
+    uint32_t    flags;       /**< KVF_BATCH_ bits */
+    uint64_t    tag;         /**< the caller's own, in logs */
+    uint64_t    deadline_ns; /**< from post; 0: the engine's default; KVF_FOREVER */
+    uint32_t    paths;       /**< mask of allowed paths; 0: all */
+    uint32_t    notify_len;  /**< bytes of notify, at most KVF_NOTIFY_MAX */
+    kvf_peer_t *notify_peer; /**< NULL: no notification */
+    const void *notify;      /**< copied by post */
+    const void *after_event; /**< NULL; the place of a device event */
+    uint64_t    reserved[4];
+} kvf_batch_opts_t;
+
+/** Copy all of a local batch inside post, whatever its size. */
+#define KVF_BATCH_INLINE 1u
+
+typedef struct kvf_batch_result {
+    uint32_t     struct_size;
+    int32_t      status;       /**< KVF_OK, or that of the first op (by index) that did not end well */
+    uint64_t     bytes;        /**< moved by pairs that ended OK or STALE */
+    uint64_t     stale_blocks; /**< pairs that ended STALE */
+    uint64_t     bad_op;       /**< index of that first op; UINT64_MAX: none */
+    int32_t      notify;       /**< KVF_OK: the notification is in the receiver's queue;
+                                    KVF_SKIPPED: not sent, or none asked for; or an error */
+    uint32_t     reserved32;
+    uint64_t     pieces;       /**< pieces after merging */
+    uint64_t     reserved[4];
+} kvf_batch_result_t;
+
+/** Create a batch object, empty and ended. Errors: NOMEM. */
+kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
+
+/** Check all ops, then start them: whole or not at all. op_size is sizeof(kvf_op_t) as the caller
+ *  knows it, the stride of the array. Ops are copied; ids, generations and block_status stay the
+ *  caller's and must stay valid until the batch has ended. An ended batch may be posted again.
+ *  Local batches of at most 1 MiB have ended when post returns OK; what a peer or revoke made of
+ *  the ops is in the statuses, not in post's. count = 0 is done at once but for its notification.
+ *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, STALE,
+ *  PEER (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0), BUSY
+ *  (the batch is running), NOMEM. */
+kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
+                            const kvf_batch_opts_t *opts);
+
+/** Drive the batch a little: INPROGRESS, or its final status as in kvf_batch_result_t. */
+kvf_status_t kvf_batch_test(kvf_batch_t *batch);
+
+/** Drive the batch until it ends or timeout_ns passed: its final status, or INPROGRESS. */
+kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns);
+
+/** Cancel, and return when the batch is quiescent: nobody reads or writes the caller's memory for
+ *  it any more. Ops that had not ended end with CANCELED. Returns the batch's final status. */
+kvf_status_t kvf_batch_cancel(kvf_batch_t *batch);
+
+/** Status of op index of an ended batch, INPROGRESS of a running one. Errors: INVALID (index). */
+kvf_status_t kvf_batch_op_status(kvf_batch_t *batch, size_t index);
+
+/** Result of an ended batch. result_p->struct_size is set by the caller. Errors: INVALID, BUSY
+ *  (still running). */
+kvf_status_t kvf_batch_result(kvf_batch_t *batch, kvf_batch_result_t *result_p);
+
+/** Free a batch object. Errors: BUSY (running). */
+kvf_status_t kvf_batch_free(kvf_batch_t *batch);
+
+/* ------------------------------------------------------------ notification */
+
+typedef struct kvf_notification {
+    uint32_t    struct_size;
+    uint32_t    len;         /**< bytes of data */
+    kvf_peer_t *peer;        /**< the sender if it was imported here, else NULL */
+    uint64_t    incarnation; /**< of the sender */
+    uint64_t    rank;        /**< the number that the sender's engine was opened with */
+    uint8_t     data[KVF_NOTIFY_MAX];
+} kvf_notification_t;
+
+/** Take the next notification; drives the engine first. struct_size is set by the caller. Those of
+ *  one sender come in the order of its posts, each once. INPROGRESS: none waits. */
+kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *notification_p);
+
+/* ---------------------------------------------------------------- exchange */
+
+/** A collective of the caller's: each of size members gives len bytes of send, and gets all,
+ *  in order of rank, in recv. Returns 0, or anything else on failure. Called on the caller's
+ *  thread only. */
+typedef struct kvf_oob {
+    uint32_t struct_size;
+    uint32_t rank;
+    uint32_t size;
+    uint32_t reserved32;
+    int (*allgather)(void *arg, const void *send, void *recv, size_t len);
+    void *arg;
+} kvf_oob_t;
+
+/** Collective: exchange engine blobs, with a second round only where a peer is far. peers_p gets
+ *  oob->size peers, one's own too. All members return the same status; the sentence names the
+ *  first rank that failed. Errors: those of kvf_engine_export() and kvf_peer_import(), SYSTEM (the
+ *  collective failed). */
+kvf_status_t kvf_exchange_peers(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_peer_t **peers_p);
+
+/** Collective: exchange a grant (or NULL) of each member. remotes_p gets oob->size rows of
+ *  max_ranges remotes, counts_p the number in each row. All return the same status. Errors: those
+ *  of kvf_grant_export() and kvf_remote_import(), SYSTEM. */
+kvf_status_t kvf_exchange_grants(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_peer_t *const *peers,
+                                 kvf_grant_t *grant, uint32_t max_ranges, kvf_remote_t **remotes_p,
+                                 uint32_t *counts_p);
+
+/** Collective: the worst status of all members, the same on each; the sentence names the first
+ *  rank with an error. Errors: SYSTEM, or what a member brought. */
+kvf_status_t kvf_exchange_agree(const kvf_oob_t *oob, kvf_status_t status);
+
+/* ----------------------------------------------------------------- monitor */
+
+typedef struct kvf_counters {
+    uint32_t struct_size;
+    uint32_t reserved32;
+    struct {
+        uint64_t bytes;  /**< moved */
+        uint64_t ops;    /**< ended */
+        uint64_t pieces; /**< after merging */
+        uint64_t calls;  /**< system calls of cma; messages of am; 0 elsewhere */
+    } path[KVF_PATH_COUNT];
+    uint64_t locality_bytes[KVF_LOCALITY_COUNT];
+    uint64_t batches;          /**< ended */
+    uint64_t stale_blocks;
+    uint64_t served_bytes;     /**< moved for others by this engine's own hand (am) */
+    uint64_t notify_sent;
+    uint64_t notify_received;
+    uint64_t dropped_messages; /**< malformed, unknown or late */
+    uint64_t reserved[8];
+} kvf_counters_t;
+
+/** Counters since open, counted where bytes move. counters_p->struct_size is set by the caller. */
+kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *counters_p);
+
+/** Whether a path can work for this engine on this machine: OK, or UNSUPPORTED with the reason in
+ *  kvf_last_error(). Errors: INVALID (no such path), UNSUPPORTED. */
+kvf_status_t kvf_engine_path_check(kvf_engine_t *engine, kvf_path_t path);
+
+/** What UCX sees, as text for people: components, transports, devices. Lengths as in
+ *  kvf_engine_export(), with a final NUL. Errors: SPACE, SYSTEM. */
+kvf_status_t kvf_engine_ucx_text(kvf_engine_t *engine, char *buf, size_t *len_p);
+
+/** Setting index of the library: its environment name, the value in force for engine, and what it
+ *  means. Strings live as long as engine. Errors: INVALID (past the last one). */
+kvf_status_t kvf_engine_setting(kvf_engine_t *engine, uint32_t index, const char **name_p,
+                                const char **value_p, const char **text_p);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
