@@ -1,0 +1,34 @@
+# The library. One convenience library for the rooms below the engine that others may use alone
+# (base), one for all of it (libkvfall, for tests that look inside), and libkvferry, which is the same
+# behind a symbol map. A new .c file goes in the list of its room.
+noinst_LTLIBRARIES += libkvfbase.la libkvfall.la
+lib_LTLIBRARIES += libkvferry.la
+
+base_sources = \
+	src/base/version.c \
+	src/base/version.h
+
+copy_sources =
+
+ucx_sources =
+
+path_sources =
+
+engine_sources =
+
+# src/kv/local.mk appends its files
+kv_sources =
+
+libkvfbase_la_SOURCES = $(base_sources)
+libkvfbase_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
+
+libkvfall_la_SOURCES = $(copy_sources) $(ucx_sources) $(path_sources) $(engine_sources) $(kv_sources)
+libkvfall_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS) $(UCX_CFLAGS)
+libkvfall_la_LIBADD = libkvfbase.la $(UCX_LIBS)
+
+libkvferry_la_SOURCES =
+libkvferry_la_LIBADD = libkvfall.la
+libkvferry_la_LDFLAGS = -version-info $(LIBKVFERRY_SO) -no-undefined \
+	-Wl,--version-script=$(top_srcdir)/src/kvferry.map
+EXTRA_libkvferry_la_DEPENDENCIES = src/kvferry.map
+EXTRA_DIST += src/kvferry.map

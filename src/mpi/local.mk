@@ -1,0 +1,3 @@
+# libkvferry_mpi, the only library that includes mpi.h.
+if HAVE_MPI
+endif

@@ -1,0 +1,1 @@
+# What the libraries export, who includes whom, and what the documentation covers.

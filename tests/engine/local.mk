@@ -1,0 +1,1 @@
+# Engines in one, two and four processes, joined by pipes, no MPI.

@@ -1,0 +1,1 @@
+# Each error that a public function lists, with the start of its sentence.

@@ -1,0 +1,10 @@
+# The tests, one directory a subject. Exit 77 is SKIP, with the reason as the last line.
+EXTRA_DIST += tests/lib.sh tests/skips.list
+dist_check_SCRIPTS +=
+
+include tests/unit/local.mk
+include tests/engine/local.mk
+include tests/errors/local.mk
+include tests/mpi/local.mk
+include tests/net/local.mk
+include tests/abi/local.mk

@@ -1,0 +1,1 @@
+# Jobs across two hosts made of network namespaces.

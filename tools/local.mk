@@ -1,0 +1,1 @@
+# The tools, bin_PROGRAMS += tools/kvf_NAME.
