@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The tools' command lines: what is refused names the argument, sizes do not overflow quietly, JSON
+ * stays JSON whatever the text. Reaches into tools/; nothing here blocks.
+ */
+#include "config.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../tools/cli.h"
+
+START_TEST(a_count_that_is_not_one_is_refused_by_name)
+{
+    static const char *const bad[] = {"", "x", "-1", "+1", " 1", "1x", "0x10", "18446744073709551616",
+                                      "0", "101"};
+    uint64_t value = 7;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_msg(kvfi_cli_count("--reps", bad[i], 1, 100, &value) == -1, "\"%s\" passed", bad[i]);
+        ck_assert_msg(strncmp(kvfi_cli_error(), "--reps: ", 8) == 0, "%s", kvfi_cli_error());
+        ck_assert_uint_eq(value, 7);
+    }
+    ck_assert_int_eq(kvfi_cli_count("--reps", "18446744073709551615", 0, UINT64_MAX, &value), 0);
+    ck_assert(value == UINT64_MAX);
+}
+END_TEST
+
+START_TEST(a_size_takes_suffixes_and_does_not_wrap)
+{
+    static const struct {
+        const char *text;
+        uint64_t value;
+    } good[] = {{"0", 0},        {"4096", 4096},      {"64K", 65536},       {"64KiB", 65536},
+                {"1.5M", 1572864}, {"2g", UINT64_C(2) << 30}, {"16777215T", UINT64_C(16777215) << 40}};
+    static const char *const bad[] = {"", "K", "1.5", "1X", "1KK", "64 K", "16777216T", "-1K"};
+    uint64_t value;
+
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        ck_assert_msg(kvfi_cli_size("--piece", good[i].text, 0, UINT64_MAX, &value) == 0, "%s",
+                      kvfi_cli_error());
+        ck_assert_uint_eq(value, good[i].value);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_msg(kvfi_cli_size("--piece", bad[i], 0, UINT64_MAX, &value) == -1, "\"%s\" passed",
+                      bad[i]);
+        ck_assert(strncmp(kvfi_cli_error(), "--piece: ", 9) == 0);
+    }
+}
+END_TEST
+
+START_TEST(a_fraction_is_above_zero_and_at_most_one)
+{
+    static const char *const bad[] = {"0", "0/4", "1/0", "2", "3/2", "1/", "/4", "1/4/2", "-1/2", "x"};
+    uint64_t num, den;
+
+    ck_assert_int_eq(kvfi_cli_fraction("--scale", "4/256", &num, &den), 0);
+    ck_assert(num == 1 && den == 64);
+    ck_assert_int_eq(kvfi_cli_fraction("--scale", "0.25", &num, &den), 0);
+    ck_assert(num == 1 && den == 4);
+    ck_assert_int_eq(kvfi_cli_fraction("--scale", "1", &num, &den), 0);
+    ck_assert(num == 1 && den == 1);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        ck_assert_msg(kvfi_cli_fraction("--scale", bad[i], &num, &den) == -1, "\"%s\" passed", bad[i]);
+        ck_assert(strncmp(kvfi_cli_error(), "--scale: ", 9) == 0);
+    }
+}
+END_TEST
+
+START_TEST(a_wrong_option_is_named)
+{
+    static const struct option longs[] = {{"reps", required_argument, NULL, 'r'},
+                                          {"requests", required_argument, NULL, 'q'},
+                                          {"hot", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
+    static const struct {
+        const char *word, *sentence;
+    } cases[] = {{"--nix=3", "unknown option --nix"},
+                 {"--hot=1", "--hot takes no value"},
+                 {"--reps", "--reps needs a value"},
+                 {"--re=4", "--re stands for several options"},
+                 {"-z", "unknown option -z"}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char word[32], tool[] = "tool";
+        char *argv[] = {tool, word, NULL};
+        strcpy(word, cases[i].word);
+        optind = 0;
+        ck_assert_int_eq(kvfi_cli_next(2, argv, ":", longs), '?');
+        ck_assert_msg(strncmp(kvfi_cli_error(), cases[i].sentence, strlen(cases[i].sentence)) == 0,
+                      "%s: %s", word, kvfi_cli_error());
+    }
+}
+END_TEST
+
+START_TEST(json_escapes_what_it_must)
+{
+    char *text;
+    size_t len;
+    struct kvfi_json json;
+    FILE *file = open_memstream(&text, &len);
+
+    kvfi_json_init(&json, file, 0);
+    kvfi_json_open(&json, NULL, '{');
+    kvfi_json_text(&json, "a\"b", "x\\y\n\x01\xff\xc3\xa9\xed\xa0\x80");
+    kvfi_json_u64(&json, "n", UINT64_MAX);
+    kvfi_json_real(&json, "r", NAN);
+    kvfi_json_open(&json, "list", '[');
+    kvfi_json_real(&json, NULL, 0.5);
+    kvfi_json_bool(&json, NULL, true);
+    kvfi_json_close(&json, ']');
+    kvfi_json_open(&json, "empty", '{');
+    kvfi_json_close(&json, '}');
+    kvfi_json_close(&json, '}');
+    fclose(file);
+    ck_assert_str_eq(text, "{\"a\\\"b\": \"x\\\\y\\n\\u0001\\u00ff\xc3\xa9\\u00ed\\u00a0\\u0080\", "
+                           "\"n\": 18446744073709551615, \"r\": null, \"list\": [0.5, true], "
+                           "\"empty\": {}}\n");
+    free(text);
+}
+END_TEST
+
+START_TEST(a_full_disk_is_told)
+{
+    FILE *file;
+
+    if (kvfi_cli_open_out("--json", "/dev/full", &file) != 0) {
+        return; /* no such device here */
+    }
+    fputs("x", file);
+    ck_assert_int_eq(kvfi_cli_close_out("--json", "/dev/full", file), -1);
+    ck_assert(strncmp(kvfi_cli_error(), "--json: cannot write /dev/full: ", 32) == 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("cli");
+    TCase *all = tcase_create("all");
+
+    tcase_add_test(all, a_count_that_is_not_one_is_refused_by_name);
+    tcase_add_test(all, a_size_takes_suffixes_and_does_not_wrap);
+    tcase_add_test(all, a_fraction_is_above_zero_and_at_most_one);
+    tcase_add_test(all, a_wrong_option_is_named);
+    tcase_add_test(all, json_escapes_what_it_must);
+    tcase_add_test(all, a_full_disk_is_told);
+    suite_add_tcase(suite, all);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The parsers of the tools' command lines, and what a tool asks about this machine's free memory.
+ * The JSON writer is next door, in json.c. Reads /proc and /sys files, which do not block.
+ */
+#include "config.h"
+
+#include "cli.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Thread_local char last_error[512];
+
+const char *kvfi_cli_error(void)
+{
+    return last_error;
+}
+
+int kvfi_cli_fail(const char *format, ...)
+{
+    char sentence[sizeof(last_error)]; /* an argument may be the last error itself */
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(sentence, sizeof(sentence), format, args);
+    va_end(args);
+    memcpy(last_error, sentence, sizeof(last_error));
+    return -1;
+}
+
+int kvfi_cli_next(int argc, char *const *argv, const char *shorts, const struct option *longs)
+{
+    opterr = 0;
+    int option = getopt_long(argc, argv, shorts, longs, NULL);
+
+    if (option == ':') {
+        kvfi_cli_fail("%s needs a value", argv[optind - 1]);
+        return '?';
+    }
+    if (option != '?') {
+        return option;
+    }
+    const char *word = argv[optind - 1];
+    const char *end = strchrnul(word, '=');
+    size_t len = (size_t)(end - word);
+    if (strncmp(word, "--", 2) != 0) {
+        kvfi_cli_fail("unknown option -%c", optopt);
+        return '?';
+    }
+    int matches = 0, exact = -1;
+    for (int i = 0; longs[i].name != NULL; i++) {
+        if (len > 2 && strncmp(longs[i].name, word + 2, len - 2) == 0) {
+            matches++;
+            exact = i;
+        }
+    }
+    if (matches > 1) {
+        kvfi_cli_fail("%.*s stands for several options: write it out", (int)len, word);
+    } else if (matches == 1 && longs[exact].has_arg == no_argument && *end == '=') {
+        kvfi_cli_fail("--%s takes no value", longs[exact].name);
+    } else if (matches == 1 && longs[exact].has_arg == required_argument) {
+        kvfi_cli_fail("--%s needs a value", longs[exact].name);
+    } else {
+        kvfi_cli_fail("unknown option %.*s", (int)len, word);
+    }
+    return '?';
+}
+
+static int number(const char *what, const char *text, uint64_t *value_p, const char **rest_p)
+{
+    char *rest;
+
+    if (!isdigit((unsigned char)text[0])) {
+        return kvfi_cli_fail("%s: \"%s\" is not a number", what, text);
+    }
+    errno = 0;
+    *value_p = strtoull(text, &rest, 10);
+    if (errno == ERANGE) {
+        return kvfi_cli_fail("%s: %s does not fit in 64 bits", what, text);
+    }
+    *rest_p = rest;
+    return 0;
+}
+
+static int within(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t value)
+{
+    if (value < min || value > max) {
+        return kvfi_cli_fail("%s: %s is not within %llu to %llu", what, text,
+                             (unsigned long long)min, (unsigned long long)max);
+    }
+    return 0;
+}
+
+int kvfi_cli_count(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *value_p)
+{
+    uint64_t value;
+    const char *rest;
+
+    if (number(what, text, &value, &rest) != 0) {
+        return -1;
+    }
+    if (*rest != '\0') {
+        return kvfi_cli_fail("%s: \"%s\" is not a number", what, text);
+    }
+    if (within(what, text, min, max, value) != 0) {
+        return -1;
+    }
+    *value_p = value;
+    return 0;
+}
+
+/* "" 0, "K" or "KiB" 10, and so on; -1 for anything else */
+static int suffix_bits(const char *suffix)
+{
+    static const char letters[] = "KMGT";
+
+    if (*suffix == '\0' || strcmp(suffix, "B") == 0) {
+        return 0;
+    }
+    const char *at = strchr(letters, toupper((unsigned char)*suffix));
+    if (at == NULL) {
+        return -1;
+    }
+    suffix++;
+    if (*suffix != '\0' && strcmp(suffix, "iB") != 0 && strcmp(suffix, "B") != 0) {
+        return -1;
+    }
+    return 10 * (int)(at - letters + 1);
+}
+
+int kvfi_cli_size(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *value_p)
+{
+    uint64_t whole, num = 0, den = 1;
+    const char *rest;
+
+    if (number(what, text, &whole, &rest) != 0) {
+        return -1;
+    }
+    if (*rest == '.') {
+        for (rest++; isdigit((unsigned char)*rest); rest++) {
+            if (den < 1000000000) {
+                num = num * 10 + (uint64_t)(*rest - '0');
+                den *= 10;
+            }
+        }
+    }
+    int bits = suffix_bits(rest);
+    if (bits < 0 || (num != 0 && bits == 0)) {
+        return kvfi_cli_fail("%s: \"%s\" is not a size: bytes, or a number with K, M, G or T", what,
+                             text);
+    }
+    if (whole > UINT64_MAX >> bits) {
+        return kvfi_cli_fail("%s: %s does not fit in 64 bits", what, text);
+    }
+    uint64_t part = (uint64_t)((double)num / (double)den * (double)(UINT64_C(1) << bits));
+    uint64_t value = (whole << bits) + part;
+    if (within(what, text, min, max, value) != 0) {
+        return -1;
+    }
+    *value_p = value;
+    return 0;
+}
+
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+    while (b != 0) {
+        uint64_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
+int kvfi_cli_fraction(const char *what, const char *text, uint64_t *num_p, uint64_t *den_p)
+{
+    uint64_t num, den = 1;
+    const char *rest;
+
+    if (number(what, text, &num, &rest) != 0) {
+        return -1;
+    }
+    if (*rest == '/') {
+        if (number(what, rest + 1, &den, &rest) != 0) {
+            return kvfi_cli_fail("%s: \"%s\" is not a fraction such as 1/64", what, text);
+        }
+    } else if (*rest == '.') {
+        for (rest++; isdigit((unsigned char)*rest) && den < 1000000000; rest++) {
+            num = num * 10 + (uint64_t)(*rest - '0');
+            den *= 10;
+        }
+    }
+    if (*rest != '\0') {
+        return kvfi_cli_fail("%s: \"%s\" is not a fraction such as 1/64", what, text);
+    }
+    if (num == 0 || den == 0 || num > den) {
+        return kvfi_cli_fail("%s: %s is not above 0 and at most 1", what, text);
+    }
+    uint64_t divisor = common_divisor(num, den);
+    *num_p = num / divisor;
+    *den_p = den / divisor;
+    return 0;
+}
+
+int kvfi_cli_choice(const char *what, const char *text, const char *const *names, size_t count,
+                    size_t *index_p)
+{
+    char list[320] = "";
+    size_t len = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *index_p = i;
+            return 0;
+        }
+        if (len < sizeof(list)) {
+            len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i == 0 ? "" : ", ",
+                                    names[i]);
+        }
+    }
+    return kvfi_cli_fail("%s: \"%s\" is none of %s", what, text, list);
+}
+
+int kvfi_cli_open_out(const char *what, const char *path, FILE **file_p)
+{
+    if (strcmp(path, "-") == 0) {
+        *file_p = stdout;
+        return 0;
+    }
+    FILE *file = fopen(path, "we");
+    if (file == NULL) {
+        return kvfi_cli_fail("%s: cannot write %s: %s", what, path, strerror(errno));
+    }
+    *file_p = file;
+    return 0;
+}
+
+int kvfi_cli_close_out(const char *what, const char *path, FILE *file)
+{
+    bool bad = fflush(file) != 0 || ferror(file);
+    int why = errno;
+
+    if (file != stdout && fclose(file) != 0 && !bad) {
+        bad = true;
+        why = errno;
+    }
+    return bad ? kvfi_cli_fail("%s: cannot write %s: %s", what, path, strerror(why)) : 0;
+}
+
+const char *kvfi_cli_bytes(uint64_t bytes, char *buf, size_t len)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+
+    while (value >= 1024 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(buf, len, value == (double)(uint64_t)value ? "%.0f %s" : "%.2f %s", value, units[unit]);
+    return buf;
+}
+
+/* ------------------------------------------------------------------ free memory */
+
+static bool read_first_number(const char *path, uint64_t *value_p)
+{
+    FILE *file = fopen(path, "re");
+    unsigned long long value;
+    bool ok = false;
+
+    if (file != NULL) {
+        ok = fscanf(file, "%llu", &value) == 1;
+        fclose(file);
+    }
+    if (ok) {
+        *value_p = value;
+    }
+    return ok;
+}
+
+static uint64_t mem_available(void)
+{
+    FILE *file = fopen("/proc/meminfo", "re");
+    char line[160];
+    unsigned long long kib = 0;
+
+    if (file == NULL) {
+        return UINT64_MAX;
+    }
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (sscanf(line, "MemAvailable: %llu", &kib) == 1) {
+            break;
+        }
+    }
+    fclose(file);
+    return kib == 0 ? UINT64_MAX : (uint64_t)kib * 1024;
+}
+
+/* Page cache counts in `used` but goes when room is needed: inactive_file is given back. */
+static uint64_t reclaimable(const char *dir)
+{
+    char path[600], line[160];
+    unsigned long long bytes = 0;
+
+    snprintf(path, sizeof(path), "%s/memory.stat", dir);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) {
+        return 0;
+    }
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (sscanf(line, "inactive_file %llu", &bytes) == 1 ||
+            sscanf(line, "total_inactive_file %llu", &bytes) == 1) {
+            break;
+        }
+    }
+    fclose(file);
+    return bytes;
+}
+
+static uint64_t left_in(const char *dir, const char *max_name, const char *used_name)
+{
+    char path[600];
+    uint64_t max, used;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, max_name);
+    if (!read_first_number(path, &max)) {
+        return UINT64_MAX;
+    }
+    snprintf(path, sizeof(path), "%s/%s", dir, used_name);
+    if (!read_first_number(path, &used)) {
+        return UINT64_MAX;
+    }
+    uint64_t back = reclaimable(dir);
+    used = used > back ? used - back : 0;
+    return max > used ? max - used : 0;
+}
+
+/* The least that is left in the process's cgroup and the groups above it, of either version. */
+static uint64_t cgroup_left(void)
+{
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[512], dir[600];
+    uint64_t least = UINT64_MAX;
+
+    if (file == NULL) {
+        return least;
+    }
+    while (fgets(line, sizeof(line), file) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        char *controllers = strchr(line, ':');
+        char *path = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+        if (path == NULL) {
+            continue;
+        }
+        *path++ = '\0';
+        bool unified = controllers[1] == '\0';
+        if (!unified && strstr(controllers + 1, "memory") == NULL) {
+            continue;
+        }
+        for (;;) {
+            snprintf(dir, sizeof(dir), "%s%s", unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory",
+                     path);
+            uint64_t left = unified ? left_in(dir, "memory.max", "memory.current")
+                                    : left_in(dir, "memory.limit_in_bytes", "memory.usage_in_bytes");
+            least = left < least ? left : least;
+            char *slash = strrchr(path, '/');
+            if (slash == NULL) {
+                break;
+            }
+            *slash = '\0';
+        }
+    }
+    fclose(file);
+    return least;
+}
+
+uint64_t kvfi_cli_free_memory(const char **limit_p)
+{
+    uint64_t machine = mem_available(), group = cgroup_left();
+
+    if (limit_p != NULL) {
+        *limit_p = group < machine ? "left under the cgroup's limit" : "available on this machine";
+    }
+    return group < machine ? group : machine;
+}
