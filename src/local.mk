@@ -1,6 +1,8 @@
 # The library. One convenience library for the rooms below the engine that others may use alone
 # (base), one for all of it (libkvfall, for tests that look inside), and libkvferry, which is the same
 # behind a symbol map. A new .c file goes in the list of its room.
+include_HEADERS += include/kvferry.h
+
 noinst_LTLIBRARIES += libkvfbase.la libkvfall.la
 lib_LTLIBRARIES += libkvferry.la
 

@@ -1,6 +1,5 @@
 # The tests, one directory a subject. Exit 77 is SKIP, with the reason as the last line.
-EXTRA_DIST += tests/lib.sh tests/skips.list
-dist_check_SCRIPTS +=
+EXTRA_DIST += tests/lib.sh tests/summary.sh tests/skips.list
 
 include tests/unit/local.mk
 include tests/engine/local.mk
