@@ -1,3 +1,4 @@
 # libkvferry_mpi, the only library that includes mpi.h.
 if HAVE_MPI
+pkginclude_HEADERS += include/kvferry/mpi.h
 endif

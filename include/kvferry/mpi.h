@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * kvferry for MPI programs: an engine on each rank of a communicator, who all know each other.
+ *
+ * The walk: kvf_mpi_open() on every rank; make segments, pools and grants with the job's engine;
+ * kvf_mpi_exchange_grants(); post batches as in kvferry.h; kvf_mpi_agree() where all must meet;
+ * kvf_mpi_close() before MPI_Finalize().
+ *
+ * Collective calls are made by every rank of the communicator, in the same order. They agree on a
+ * status before they exchange anything: where one rank fails, all return the same status, the
+ * sentence in kvf_last_error() names the first rank that failed, and nobody is left waiting. A rank
+ * that waits in one sleeps, and drives the job's engine, so that others can go on pulling from it.
+ *
+ * MPI is called on the caller's thread only, inside the calls below: MPI_THREAD_SINGLE is enough as
+ * long as one thread makes them. The job has its own duplicate of the communicator, on which MPI
+ * returns its errors; the caller's communicator and error handler stay as they are.
+ *
+ * Link with libkvferry_mpi and libkvferry. NULL for a job answers KVF_ERR_INVALID, a call in a
+ * forked child KVF_ERR_FORKED; this is not repeated below.
+ */
+#ifndef KVFERRY_MPI_H
+#define KVFERRY_MPI_H
+
+#include <mpi.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <kvferry.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The ranks of one communicator with an engine each. */
+typedef struct kvf_mpi kvf_mpi_t;
+
+/** Collective: duplicate comm, open an engine on each rank with opts (NULL: all defaults), and
+ *  exchange peers, with a second round only where a peer is far. The engine's rank is the rank in
+ *  comm: leave opts->rank 0. Options may differ between ranks. A process may open several jobs.
+ *  A launch whose launcher started several ranks while MPI sees one, such as srun --mpi=none, is
+ *  refused. Which launcher counts: the first of OMPI_COMM_WORLD_SIZE, MV2_COMM_WORLD_SIZE,
+ *  PMI_SIZE and SLURM_STEP_NUM_TASKS that is set.
+ *  Errors: INVALID (MPI is not initialised or is finalized; comm is null or an
+ *  inter-communicator; job_p is NULL; opts->rank; the launch), NOMEM, SYSTEM (MPI failed), and
+ *  those of kvf_engine_open() and kvf_exchange_peers(). */
+kvf_status_t kvf_mpi_open(MPI_Comm comm, const kvf_engine_opts_t *opts, kvf_mpi_t **job_p);
+
+/** Collective: close the job. Waits until every rank has come, serving them meanwhile; closes the
+ *  engine and so everything made with it; waits again, so that no rank leaves before the last
+ *  one's connections are down; frees the communicator. NULL is fine. The job is gone whatever is
+ *  returned. Once timeout_ns passed it waits for nobody: the engine is closed, the communicator is
+ *  left to MPI_Finalize(), and TIMEOUT is returned. All ranks return the same status if all came
+ *  in time. Errors: TIMEOUT, INVALID (MPI is finalized: the engine was closed, alone), SYSTEM (MPI
+ *  failed), and those of kvf_engine_close(). */
+kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns);
+
+/** The job's engine; the job's own, closed by kvf_mpi_close() only. NULL for a NULL job. */
+kvf_engine_t *kvf_mpi_engine(const kvf_mpi_t *job);
+
+/** This process's rank in the job, the one it has in the communicator. -1 for a NULL job. */
+int kvf_mpi_rank(const kvf_mpi_t *job);
+
+/** Number of ranks in the job. 0 for a NULL job. */
+int kvf_mpi_size(const kvf_mpi_t *job);
+
+/** The peer that is rank, one's own too; the job's own, do not forget it. NULL for a NULL job and
+ *  for a rank that the job has not. */
+kvf_peer_t *kvf_mpi_peer(const kvf_mpi_t *job, int rank);
+
+/** Collective: exchange a grant, or NULL, of each rank. remotes_p has room for
+ *  kvf_mpi_size() rows of max_ranges remotes, counts_p for kvf_mpi_size() numbers: the ranges of
+ *  rank r are remotes_p[r * max_ranges] and on, counts_p[r] of them. Each rank has its own
+ *  max_ranges. Errors: INVALID (remotes_p or counts_p is NULL, max_ranges is 0; MPI is
+ *  finalized), NOMEM, SYSTEM, and those of kvf_exchange_grants(). */
+kvf_status_t kvf_mpi_exchange_grants(kvf_mpi_t *job, kvf_grant_t *grant, uint32_t max_ranges,
+                                     kvf_remote_t **remotes_p, uint32_t *counts_p);
+
+/** Collective: bring a status, get the worst of all ranks, the same on each. With KVF_OK it is a
+ *  barrier that sleeps. A rank's sentence is that of its last error.
+ *  Errors: what a rank brought; INVALID (MPI is finalized), SYSTEM (MPI failed). */
+kvf_status_t kvf_mpi_agree(kvf_mpi_t *job, kvf_status_t status);
+
+/** Collective: who moved how much to whom since open. matrix_p has room for
+ *  kvf_mpi_size()^2 numbers: matrix_p[from * size + to] is the bytes that went from rank from to
+ *  rank to, whoever of the two posted the batch. Batches that run meanwhile may be in or not.
+ *  Errors: INVALID (matrix_p is NULL; MPI is finalized), NOMEM, SYSTEM, and those of
+ *  kvf_peer_query(). */
+kvf_status_t kvf_mpi_matrix(kvf_mpi_t *job, uint64_t *matrix_p);
+
+/** Collective: the sum of the counters of all ranks' engines. totals_p->struct_size is set by the
+ *  caller. Errors: INVALID (totals_p is NULL or its struct_size is wrong; MPI is finalized), NOMEM,
+ *  SYSTEM, and those of kvf_engine_counters(). */
+kvf_status_t kvf_mpi_totals(kvf_mpi_t *job, kvf_counters_t *totals_p);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
