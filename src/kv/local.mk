@@ -1,2 +1,2 @@
-# The KV layer: part of libkvferry. Files: kv_sources += src/kv/NAME.c; the public header:
-# pkginclude_HEADERS += include/kvferry/kv.h
+# The KV layer: part of libkvferry, a client of kvferry.h. A new file goes in kv_sources.
+pkginclude_HEADERS += include/kvferry/kv.h

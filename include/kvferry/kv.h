@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * kvferry, the KV layer: say where the cells of a KV cache lie, and get the ops that carry a
+ * request's blocks from one cache to another. A client of kvferry.h like any other.
+ *
+ * The walk: take a model by name; build a layout for it by name (or describe one by hand); make a
+ * plan once from the source's and the destination's layout; bind the plan to a request, that is to
+ * a token range and two block tables; post the ops that come out.
+ *
+ * Words. A cache has groups: layers that share shape and block table. A group has planes (K, V,
+ * K and V fused, latent, ...). A cell is what a plane holds for one (layer, block, head, state): so
+ * many content bytes that are contiguous. A state is what is kept for tokens_per_state tokens, 1 in
+ * plain attention. Layer and head ids are global: those of the model, not of a rank.
+ *
+ *     offset of a cell in its segment =
+ *         (layer_base ? layer_base[i] : base + i * layer_stride)     i: place in the layer list
+ *         + block * block_stride + (head - first_head) * head_stride + state * state_stride
+ *
+ * Errors, threads, option structs and environment are as in kvferry.h. Layouts and plans belong to
+ * no engine, never change, copy what they are given, and may be used by any number of threads at
+ * once. Nothing here blocks, and nothing here touches the memory of a cache.
+ */
+#ifndef KVFERRY_KV_H
+#define KVFERRY_KV_H
+
+#include <kvferry.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct kvf_layout kvf_layout_t;
+typedef struct kvf_plan   kvf_plan_t;
+
+/* ------------------------------------------------------------------ layout */
+
+typedef enum kvf_plane_kind {
+    KVF_PLANE_K       = 1,
+    KVF_PLANE_V       = 2,
+    KVF_PLANE_KV      = 3, /**< K and V of a cell side by side, K first */
+    KVF_PLANE_LATENT  = 4, /**< MLA */
+    KVF_PLANE_INDEXER = 5,
+    KVF_PLANE_SCALES  = 6,
+    KVF_PLANE_STATE   = 7  /**< recurrent */
+} kvf_plane_kind_t;
+
+/** Lower-case name of a plane kind, "kv"; "unknown" for anything else. Static storage. */
+const char *kvf_plane_name(kvf_plane_kind_t kind);
+
+typedef struct kvf_plane {
+    uint32_t kind;         /**< kvf_plane_kind_t; a kind once in a group, unless index differs */
+    uint32_t index;        /**< which of several planes of that kind; 0 */
+    char     element[16];  /**< what the bytes are, "bf16"; a tag that two ends must share */
+    uint64_t content;      /**< bytes of a cell; at least 1 */
+    uint64_t k_content;    /**< of KVF_PLANE_KV: bytes of its K part, 0 means half; else 0 */
+    uint64_t block_stride; /**< bytes from block to block */
+    int64_t  layer_stride; /**< bytes from layer to layer; unused with layer_base */
+    int64_t  head_stride;  /**< bytes from head to head */
+    int64_t  state_stride; /**< bytes from state to state */
+    uint64_t base;         /**< first cell, from the start of the segment; unused with layer_base */
+    const uint64_t *layer_base;    /**< NULL, or one base a layer of the group */
+    const uint32_t *layer_segment; /**< NULL, or one segment index a layer of the group */
+    uint32_t segment;      /**< segment index; unused with layer_segment */
+    uint32_t reserved32;   /**< 0 */
+    uint64_t reserved[2];  /**< 0 */
+} kvf_plane_t;
+
+typedef struct kvf_group {
+    uint32_t block_tokens;     /**< tokens a block, at least 1 */
+    uint32_t tokens_per_state; /**< divides block_tokens; 0: 1; all of it: one state a block */
+    uint32_t layer_count;      /**< layers held, at least 1 */
+    uint32_t first_head;       /**< first head held */
+    uint32_t heads;            /**< heads held, at least 1 */
+    uint32_t heads_total;      /**< heads of the model; first_head + heads is at most that.
+                                    MLA: first_head 0, heads 1, heads_total 1 */
+    uint32_t window;           /**< tokens that sliding-window attention looks back; 0: all */
+    uint32_t blocks;           /**< capacity in blocks, at least 1: ids stay below */
+    const uint32_t *layers;    /**< layer ids, in any order, each once */
+    const kvf_plane_t *planes;
+    uint32_t plane_count;      /**< at least 1 */
+    uint32_t reserved32;       /**< 0 */
+    uint64_t reserved[2];      /**< 0 */
+} kvf_group_t;
+
+/** A cache. Its segments are numbered from 0; a bind says which handle each number is: on the local
+ *  side a segment, on the remote side the remote of a granted range (offsets are then from the
+ *  start of that range). */
+typedef struct kvf_layout_desc {
+    uint32_t struct_size;
+    uint32_t group_count;        /**< at least 1 */
+    const kvf_group_t *groups;
+    uint32_t segment_count;      /**< at least 1 */
+    uint32_t reserved32;         /**< 0 */
+    const uint64_t *segment_len; /**< bytes of each segment */
+    uint64_t reserved[2];        /**< 0 */
+} kvf_layout_desc_t;
+
+/** Create a layout from a description, which is checked and copied whole. No two cells may share a
+ *  byte, every cell lies inside its segment. Errors: INVALID (the sentence names group, plane and
+ *  field: a bad count, a doubled layer, cells that overlap, numbers that overflow), BOUNDS (a plane
+ *  leaves its segment), NOMEM, UNSUPPORTED (strides too irregular to prove that no cells
+ *  overlap). */
+kvf_status_t kvf_layout_create(const kvf_layout_desc_t *desc, kvf_layout_t **layout_p);
+
+/** Destroy a layout. Plans made from it stay good. NULL is fine. Errors: none. */
+kvf_status_t kvf_layout_destroy(kvf_layout_t *layout);
+
+/** The description of a layout, the layout's own copy, with tokens_per_state and k_content filled
+ *  in. NULL for NULL. */
+const kvf_layout_desc_t *kvf_layout_describe(const kvf_layout_t *layout);
+
+/** Content bytes of one block: the cells of all planes, layers and heads held, of all groups. A
+ *  layout built by name needs blocks * that many bytes, with no gaps. 0 for NULL. */
+uint64_t kvf_layout_block_bytes(const kvf_layout_t *layout);
+
+/** Where a cell lies: group and plane by index, layer and head by global id. Outputs may be NULL.
+ *  Errors: INVALID (no such group, plane, layer or head here), BOUNDS (block or state). */
+kvf_status_t kvf_layout_locate(const kvf_layout_t *layout, uint32_t group, uint32_t plane,
+                               uint32_t layer, uint32_t block, uint32_t head, uint32_t state,
+                               uint32_t *segment_p, uint64_t *off_p);
+
+/** A number that two ends compare: equal if they mean the same by their cells, whatever their
+ *  strides, bases, block sizes, head ranges and capacities. It covers, for each group, the layer
+ *  set, heads_total, tokens_per_state, window, and kind, index, element and content of each plane;
+ *  K and V are the same fused or split. 0 for NULL. */
+uint64_t kvf_layout_fingerprint(const kvf_layout_t *layout);
+
+/** OK if the fingerprints are equal, field by field; else the sentence names the first field that
+ *  differs and both values. Groups are compared in order. Errors: INVALID. */
+kvf_status_t kvf_layout_compare(const kvf_layout_t *one, const kvf_layout_t *other);
+
+/* --------------------------------------------------------- models by name */
+
+/** Sizes of a model's cache. One group, or two where some layers have a window. */
+typedef struct kvf_kv_model {
+    uint32_t    struct_size;
+    uint32_t    layers;          /**< layers that keep KV */
+    const char *name;            /**< "llama-3.1-8b" */
+    uint32_t    heads;           /**< KV heads; 1 in MLA */
+    uint32_t    mla;             /**< 1: one latent plane instead of K and V */
+    uint64_t    k_bytes;         /**< bytes of K a (token, layer, head); the latent's in MLA */
+    uint64_t    v_bytes;         /**< of V; 0 in MLA */
+    uint64_t    indexer_bytes;   /**< of the indexer plane a (token, layer); 0: has none */
+    const char *element;         /**< element tag of K, V or latent */
+    const char *indexer_element; /**< of the indexer plane, or NULL */
+    uint32_t    window;          /**< 0, or the window of layers with id % window_every == 0 */
+    uint32_t    window_every;    /**< 0 without a window */
+    uint64_t    reserved[2];     /**< 0 */
+} kvf_kv_model_t;
+
+/** A model by name. Static storage. Errors: INVALID (unknown: the sentence lists the known). */
+kvf_status_t kvf_kv_model_find(const char *name, const kvf_kv_model_t **model_p);
+
+/** Model index of those known, NULL past the last. Static storage. */
+const kvf_kv_model_t *kvf_kv_model_at(uint32_t index);
+
+/** Bytes that tokens tokens of a request take over all layers and heads, indexer apart; layers with
+ *  a window count their last window tokens only. Errors: INVALID (NULL, overflow). */
+kvf_status_t kvf_kv_model_bytes(const kvf_kv_model_t *model, uint64_t tokens, uint64_t *bytes_p);
+
+/* -------------------------------------------------------- layouts by name */
+
+typedef struct kvf_layout_opts {
+    uint32_t        struct_size;
+    uint32_t        block_tokens; /**< 0: 16, or 64 for MLA */
+    uint32_t        blocks;       /**< capacity of each group in blocks; 0: 1 */
+    uint32_t        first_layer;  /**< first layer held; unused with layers */
+    uint32_t        layer_count;  /**< 0: all from first_layer on */
+    uint32_t        first_head;   /**< first head held */
+    uint32_t        heads;        /**< heads held; 0: all from first_head on */
+    uint32_t        reserved32;   /**< 0 */
+    const uint32_t *layers;       /**< NULL, or layer_count ids, each once, in the order in which
+                                       they lie in memory */
+    uint64_t        base;         /**< where the cache begins, from the start of segment 0 */
+    uint64_t        segment_len;  /**< bytes of segment 0; 0: what the cache needs and no more */
+    uint64_t        reserved[2];  /**< 0 */
+} kvf_layout_opts_t;
+
+/** Build the layout of a model's cache by name, in one segment, without gaps. A name spells the
+ *  axes from the outermost inwards: L layer, B block, N token in block, H head, 2 K or V, and last
+ *  C (cell: K and V fused, or the latent) or D (K and V apart, with a 2 somewhere). Any order of
+ *  the axes is understood; those with a name of their own in the field are listed by
+ *  kvf_layout_name_at(). H may be left out where a model has one head (LBNC).
+ *      LBHNC LBNHC LHBNC BLHNC BLNHC BHLNC   K and V fused: plane KV
+ *      L2BNHD LB2NHD BL2HND BL2NHD 2LBNHD 2BLNHD   planes K and V
+ *      LBNC BLNC   MLA: plane LATENT
+ *  Order in memory: groups one after the other, each with its planes one after the other, each
+ *  with room for all blocks; but K and V interleave as the 2 says. A model with a window has two
+ *  groups, first the layers without; both have the capacity asked for, so one block table may
+ *  serve both. A group of which no layer is held is left out. opts NULL: one block, all layers,
+ *  all heads.
+ *  Errors: INVALID (unknown letter, missing or doubled axis, the sentence lists the known names; a
+ *  2 for MLA; H missing where there are heads; a layer or head that the model has not), BOUNDS
+ *  (segment_len is too small), NOMEM. */
+kvf_status_t kvf_layout_build(const kvf_kv_model_t *model, const char *name,
+                              const kvf_layout_opts_t *opts, kvf_layout_t **layout_p);
+
+/** Name index of the layouts listed above, NULL past the last. Static storage. */
+const char *kvf_layout_name_at(uint32_t index);
+
+/* -------------------------------------------------------------------- plan */
+
+/** Make a plan from two layouts, once; both may be destroyed after. The two must mean the same
+ *  (kvf_layout_compare()) and hold the same heads, layers and block_tokens; strides, order of
+ *  layers, capacities, fused or split K and V, segments may differ.
+ *  Errors: INVALID (not the same meaning), UNSUPPORTED (block_tokens, first_head, heads differ);
+ *  each sentence names group, field and both values; NOMEM. */
+kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst, kvf_plan_t **plan_p);
+
+/** Destroy a plan. Ops that it filled stay good. NULL is fine. Errors: none. */
+kvf_status_t kvf_plan_destroy(kvf_plan_t *plan);
+
+/** The block tables of one group of a request. Entry i of a table is the block that holds the
+ *  block_tokens tokens from its first token + i * block_tokens on. The arrays are the caller's; the
+ *  ops point into them, so they stay until the batch has ended. */
+typedef struct kvf_bind_table {
+    const uint32_t *src_ids;   /**< src_count ids; NULL: 0, 1, 2, ... KVF_SKIP drops a pair */
+    const uint32_t *dst_ids;   /**< dst_count ids; NULL: 0, 1, 2, ... */
+    uint64_t src_first;        /**< token of the request that entry 0 begins with: a multiple of
+                                    block_tokens */
+    uint64_t dst_first;
+    uint32_t src_count;        /**< entries; 0: empty */
+    uint32_t dst_count;
+    const uint32_t *src_gens;  /**< NULL, or src_count generations, for KVF_READ from a pool */
+    int8_t  *block_status;     /**< NULL, or dst_count entries: set by the batch for blocks in the
+                                    range, others are left alone */
+    uint64_t reserved[2];      /**< 0 */
+} kvf_bind_table_t;
+
+/** Of groups with a window, move only the last window tokens of the range. */
+#define KVF_BIND_WINDOW 1u
+
+/** What a plan is bound to. */
+typedef struct kvf_bind {
+    uint32_t struct_size;
+    uint32_t flags;        /**< KVF_BIND_ bits */
+    uint32_t dir;          /**< KVF_READ: the source is remote; KVF_WRITE: the destination is */
+    uint32_t table_count;  /**< the plan's number of groups; 1 may serve groups that have the same
+                                block_tokens */
+    const kvf_bind_table_t *tables;
+    uint64_t first_token;  /**< the range begins with this token of the request */
+    uint64_t tokens;       /**< tokens of the range; 0: nothing moves. A state moves if one of its
+                                tokens is in the range; blocks cut by an end move in part */
+    kvf_segment_t *const *segments; /**< handle of each segment of the local side's layout */
+    kvf_remote_t *const *remotes;   /**< handle of each segment of the remote side's layout */
+    uint32_t segment_count;
+    uint32_t remote_count;
+    uint64_t reserved[4];  /**< 0 */
+} kvf_bind_t;
+
+/** What a bound plan moves. Pairs with KVF_SKIP are counted as if they moved, and neighbours that
+ *  touch only because of their ids as two pieces. */
+typedef struct kvf_plan_size {
+    uint32_t struct_size;
+    uint32_t groups;    /**< of the plan */
+    uint64_t ops;       /**< that kvf_plan_bind() fills */
+    uint64_t pieces;
+    uint64_t bytes;
+    uint64_t piece_min; /**< bytes of the smallest piece; 0 if there is none */
+    uint64_t piece_max; /**< and of the largest */
+    uint64_t blocks;    /**< pairs of block ids, over all groups, each once */
+    uint64_t reserved[4];
+} kvf_plan_size_t;
+
+/** Fill ops with what carries the range from source to destination: their number does not depend on
+ *  the number of blocks. Layers at one stride on both sides, K and V too, are rows of one op; a
+ *  third stride (token-major to head-major) makes an op a head; each end of the range that cuts a
+ *  block makes ops of its own. Ids are not looked at: posting checks them against the capacity.
+ *  *count_p: in, length of ops; out, number filled. With ops NULL (handles may then be NULL) or too
+ *  short it is set to the need; NULL gives OK. op_size is sizeof(kvf_op_t) as the caller knows it.
+ *  The ops may be posted together, also with others; no allocation.
+ *  Errors: INVALID (the field is named), BOUNDS (the range needs blocks that a table has not),
+ *  SPACE, UNSUPPORTED (op_size is too short for a field that must be set). */
+kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
+                           size_t op_size, size_t *count_p);
+
+/** Ops, pieces and bytes of a binding, without making it: handles may be NULL. Counts of pieces are
+ *  before merging by ids. size_p->struct_size is set by the caller. Errors: INVALID, BOUNDS, as
+ *  kvf_plan_bind(). */
+kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
+                              kvf_plan_size_t *size_p);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
