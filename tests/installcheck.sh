@@ -1,0 +1,41 @@
+#!/bin/bash
+# make installcheck: what a user of an installed kvferry does. The README's example is built with the
+# flags that pkg-config tells, from the installed files only, and run; so is the MPI example `ring`, on
+# two ranks; the tools answer --version. Run by make, with the installed directories in its environment.
+. "$top_srcdir/tests/lib.sh"
+: "${bindir:?}" "${libdir:?}" "${pkgconfigdir:?}"
+tmpdir
+export PKG_CONFIG_PATH=$pkgconfigdir${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
+export LD_LIBRARY_PATH=$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+san=()
+[ "${SANITIZER:-no}" = no ] || san=("-fsanitize=$SANITIZER")
+
+# flags MODULE: sets FLAGS
+flags()
+{
+    local text
+    text=$(pkg-config --cflags --libs "$1") || fail "pkg-config does not know $1"
+    read -r -a FLAGS <<<"$text"
+}
+
+awk '/^```c$/ { on = 1; next } /^```$/ { if (on) exit } on' "$top_srcdir/README.md" >"$TMP/example.c"
+flags kvferry
+$CC "${san[@]}" -o "$TMP/example" "$TMP/example.c" "${FLAGS[@]}" || fail "the example does not build"
+"$TMP/example" || fail "the example ended with exit code $?"
+ran="the README's example"
+
+if [ -e "$pkgconfigdir/kvferry_mpi.pc" ] && [ -n "$MPI_CFLAGS" ]; then
+    flags kvferry_mpi
+    read -r -a mpi <<<"$MPI_CFLAGS $MPI_LIBS"
+    $CC "${san[@]}" -o "$TMP/ring" "$top_srcdir/mpi_examples/ring.c" "${FLAGS[@]}" "${mpi[@]}" ||
+        fail "mpi_examples/ring.c does not build"
+    mpi_run 2 "$TMP/ring" || fail "mpi_examples/ring ended with exit code $?"
+    ran="$ran, mpi_examples/ring"
+fi
+for tool in kvf_info kvf_bench kvf_replay; do
+    [ -x "$bindir/$tool" ] || continue
+    "$bindir/$tool" --version >"$TMP/version" || fail "$tool --version ended with exit code $?"
+    grep -qF "$VERSION" "$TMP/version" || fail "$tool --version says: $(cat "$TMP/version")"
+    ran="$ran, $tool"
+done
+echo "installcheck: $ran: well"
