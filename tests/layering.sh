@@ -44,11 +44,14 @@ includes()
     sed -nE 's/^[ \t]*#[ \t]*include[ \t]*"([^"]+)".*/q \1/p; s/^[ \t]*#[ \t]*include[ \t]*<([^>]+)>.*/a \1/p' "$1"
 }
 
-# resolve TREE ROOM NAME: the file that "NAME" means, from the tree's root; nothing if there is none
+# resolve TREE ROOM HOW NAME: the file that is meant, from the tree's root; nothing if there is none.
+# Only "NAME" looks in the room itself first.
 resolve()
 {
-    local at
-    for at in "$2" src include; do
+    local at places=(src include)
+    [ "$3" = a ] || places=("$2" src include)
+    set -- "$1" "$2" "$4"
+    for at in "${places[@]}"; do
         if [ -e "$1/$at/$3" ]; then
             realpath -m --relative-to="$1" "$1/$at/$3"
             return
@@ -68,7 +71,7 @@ check_tree()
             [ -e "$file" ] || continue
             while read -r how name; do
                 [ "$name" != config.h ] || continue
-                target=$(resolve "$tree" "$room" "$name")
+                target=$(resolve "$tree" "$room" "$how" "$name")
                 if [ -z "$target" ]; then
                     if [ "$how" = q ]; then
                         echo "${file#"$tree"/} includes \"$name\", which is nowhere in the tree"
@@ -107,6 +110,7 @@ echo '#include "path/p.h"' >"$bad/src/base/up.c"
 echo '#include "engine/e.h"' >"$bad/src/path/up.c"
 echo '  #  include <ucp/api/ucp.h>' >"$bad/src/engine/ucx.c"
 echo '#include <mpi.h>' >"$bad/src/kv/mpi.c"
+echo '#include <mpi.h>' >"$bad/include/kvferry/mpi.h"
 echo '#include "../src/path/p.h"' >"$bad/tools/inside.c"
 echo '#include "gone.h"' >"$bad/src/copy/gone.c"
 echo '#include "ucx/two.h"' >"$bad/src/ucx/one.h"
