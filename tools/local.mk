@@ -5,3 +5,13 @@ libkvfcli_la_SOURCES = \
 	tools/cli.c \
 	tools/cli.h \
 	tools/json.c
+
+# The reader of request traces, for kvf_replay. It needs no MPI and no engine; header "trace.h".
+noinst_LTLIBRARIES += libkvftrace.la
+libkvftrace_la_SOURCES = \
+	tools/trace.c \
+	tools/trace.h \
+	tools/fit.c \
+	tools/fit.h \
+	tools/jsonline.c \
+	tools/jsonline.h
