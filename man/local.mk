@@ -1,1 +1,6 @@
-# Manual pages, dist_man_MANS += man/NAME.3: one a public header, one a tool.
+# Manual pages: one a public header, one a tool. tests/docs.sh looks that each says what every function
+# does.
+dist_man_MANS += man/kvferry.3 man/kvferry_kv.3
+if HAVE_MPI
+dist_man_MANS += man/kvferry_mpi.3
+endif

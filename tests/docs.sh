@@ -1,7 +1,6 @@
 #!/bin/bash
 # The documentation covers the interface: a comment directly above each public function, one manual page
-# a header that names each of its functions, pages that mandoc accepts, and a README whose C example
-# is a program that compiles and does what the README says.
+# a header that says what each of its functions does, and pages that mandoc accepts.
 . "$top_srcdir/tests/lib.sh"
 . "$top_srcdir/tests/declared.sh"
 tmpdir
@@ -35,6 +34,10 @@ for header in "$top_srcdir"/include/kvferry.h "$top_srcdir"/include/kvferry/*.h;
     for f in $(uncommented "$header"); do
         complain "$name: $f has no comment directly above it"
     done
+    if [ "$name" = kvferry/mpi.h ] && [ -z "$MPI_CFLAGS" ]; then
+        echo "no MPI here: $name was not looked at"
+        continue
+    fi
     page=$(echo "${name%.h}" | tr / _)
     page=$top_srcdir/man/$page.3
     if [ ! -e "$page" ]; then
@@ -43,11 +46,13 @@ for header in "$top_srcdir"/include/kvferry.h "$top_srcdir"/include/kvferry/*.h;
     fi
     # shellcheck disable=SC2086  # flags
     for f in $(declared "$header" $MPI_CFLAGS); do
-        grep -q "^\.Fo $f\$\|^\.Fn $f\b" "$page" || complain "${page##*/} does not name $f"
+        grep -q "^\.Fo $f\$" "$page" || complain "the synopsis of ${page##*/} lacks $f"
+        grep -q "^\.It Fn $f\$" "$page" || complain "${page##*/} does not say what $f does"
     done
     # shellcheck disable=SC2013  # names
     for f in $(sed -n 's/^\.F[on] \(kvf_[a-z0-9_]*\).*/\1/p' "$page" | sort -u); do
-        grep -q "\b$f *(" "$header" || complain "${page##*/} names $f, which $name does not have"
+        grep -q "\b$f *(" "$top_srcdir"/include/kvferry.h "$top_srcdir"/include/kvferry/*.h ||
+            complain "${page##*/} names $f, which no public header has"
     done
 done
 
@@ -60,18 +65,4 @@ else
     echo "no mandoc here: the pages' syntax was not looked at"
 fi
 
-# ---- the README's example
-awk '/^```c$/ { on = 1; next } /^```$/ { if (on) exit } on' "$top_srcdir/README.md" >"$TMP/example.c"
-[ -s "$TMP/example.c" ] || complain "README.md has no C example"
-if [ $bad -eq 0 ]; then
-    san=()
-    [ "${SANITIZER:-no}" = no ] || san=("-fsanitize=$SANITIZER")
-    if $CC -std=c11 -Wall -Wextra -Werror "${san[@]}" -I"$top_srcdir/include" -o "$TMP/example" "$TMP/example.c" \
-        -L"$top_builddir/.libs" -lkvferry -Wl,-rpath,"$top_builddir/.libs"; then
-        "$TMP/example" >"$TMP/out" || complain "the README's example ended with exit code $?"
-        cat "$TMP/out"
-    else
-        complain "the README's example does not compile"
-    fi
-fi
 [ $bad -eq 0 ] || fail "the documentation does not cover the interface"

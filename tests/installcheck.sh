@@ -18,7 +18,7 @@ flags()
     read -r -a FLAGS <<<"$text"
 }
 
-awk '/^```c$/ { on = 1; next } /^```$/ { if (on) exit } on' "$top_srcdir/README.md" >"$TMP/example.c"
+readme_example >"$TMP/example.c"
 flags kvferry
 $CC "${san[@]}" -o "$TMP/example" "$TMP/example.c" "${FLAGS[@]}" || fail "the example does not build"
 "$TMP/example" || fail "the example ended with exit code $?"

@@ -45,3 +45,9 @@ mpi_run()
     fi
     "$MPIRUN" -n "$n" ${more[@]+"${more[@]}"} "$@"
 }
+
+# readme_example: the first C program of README.md
+readme_example()
+{
+    awk '/^```c$/ { on = 1; next } /^```$/ { if (on) exit } on' "$top_srcdir/README.md"
+}
