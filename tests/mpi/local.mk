@@ -1,1 +1,10 @@
 # Jobs of several ranks on this node.
+if HAVE_CHECK
+if HAVE_MPI
+check_PROGRAMS += tests/mpi/test_mpi_launch
+TESTS += tests/mpi/test_mpi_launch
+tests_mpi_test_mpi_launch_SOURCES = tests/mpi/test_mpi_launch.c src/mpi/launch.c src/mpi/launch.h
+tests_mpi_test_mpi_launch_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_mpi_test_mpi_launch_LDADD = $(CHECK_LIBS)
+endif
+endif
