@@ -27,7 +27,7 @@ LIBS=$kvf_save_LIBS
 
 dnl KVF_WITH(NAME, name, DEFAULT, PC-MODULE, HEADER, FUNCTION, LIBS, PACKAGE, [DIR-TO-TRY])
 dnl --with-name=auto|yes|no|DIR. yes fails when it is missing, auto goes on without it, DIR takes
-dnl DIR/lib*/pkgconfig (moved with --define-prefix) or DIR/include and DIR/lib*, and nothing else.
+dnl what DIR/lib*/pkgconfig says or DIR/include and DIR/lib*, and nothing else.
 dnl Sets NAME_CFLAGS, NAME_LIBS, have_name, have_name_text, HAVE_NAME (conditional and define).
 AC_DEFUN([KVF_WITH], [
 AC_ARG_WITH([$2],
@@ -44,13 +44,15 @@ AS_CASE([$with_$2],
          AS_IF([test "x$kvf_from" = x && test "x$$1_LIBS" = x], [$1_LIBS="$7"])
          KVF_TRY_LIB([$1], [$5], [$6])
          m4_ifval([$9], [AS_IF([test "x$kvf_try" = xno && test -d "$9"],
-            [KVF_WITH_DIR([$1], [$2], [$4], [$7], [$9])
+            [KVF_WITH_DIR([$1], [$2], [$4], [$5], [$7], [$9])
              KVF_TRY_LIB([$1], [$5], [$6])])])],
     [AS_CASE([$with_$2], [/*], [],
         [AC_MSG_ERROR([--with-$2=$with_$2: say auto, yes, no or a directory that starts with /])])
      AS_IF([test -d "$with_$2"], [],
         [AC_MSG_ERROR([--with-$2=$with_$2: there is no such directory])])
-     KVF_WITH_DIR([$1], [$2], [$4], [$7], [$with_$2])
+     AS_IF([test -f "$with_$2/include/$5"], [],
+        [AC_MSG_ERROR([--with-$2=$with_$2: there is no $with_$2/include/$5])])
+     KVF_WITH_DIR([$1], [$2], [$4], [$5], [$7], [$with_$2])
      KVF_TRY_LIB([$1], [$5], [$6])])
 AC_MSG_CHECKING([for $1])
 AS_IF([test "x$with_$2" = xno], [],
@@ -70,37 +72,34 @@ AC_SUBST([$1_LIBS])
 AM_CONDITIONAL([HAVE_$1], [test "x$have_$2" = xyes])
 ])
 
-dnl KVF_LIBDIR(DIR): sets kvf_libdir to the first lib directory under DIR that is there
-AC_DEFUN([KVF_LIBDIR], [
-kvf_libdir=
-for kvf_d in "$1/lib" "$1/lib64" "$1"/lib/*-linux-gnu "$1/lib64/stubs" "$1/lib/stubs"; do
-    AS_IF([test -d "$kvf_d"], [kvf_libdir="$kvf_libdir $kvf_d"])
-done
-])
-
-dnl KVF_WITH_DIR(NAME, name, PC-MODULE, LIBS, DIR)
+dnl KVF_WITH_DIR(NAME, name, PC-MODULE, HEADER, LIBS, DIR): flags for what lies under DIR.
+dnl A pkgconfig directory right below lib is moved as a whole; below a multiarch directory only its
+dnl prefix can be told. The run path is recorded, but for the system's own directories.
 AC_DEFUN([KVF_WITH_DIR], [
-KVF_LIBDIR([$5])
-kvf_from="under $5"
-kvf_pc=
-for kvf_d in $kvf_libdir; do
-    AS_IF([test -d "$kvf_d/pkgconfig"], [kvf_pc="$kvf_pc:$kvf_d/pkgconfig"])
-done
-$1_CFLAGS="-I$5/include"
+kvf_from="under $6"
+$1_CFLAGS="-I$6/include"
 $1_LIBS=
-for kvf_d in $kvf_libdir; do
-    AS_CASE([$kvf_d], [*/stubs], [$1_LIBS="$$1_LIBS -L$kvf_d"],
-        [$1_LIBS="$$1_LIBS -L$kvf_d -Wl,-rpath,$kvf_d"])
+kvf_pc=
+kvf_pc_opt="--define-variable=prefix=$6"
+for kvf_d in "$6"/lib "$6"/lib64 "$6"/lib/*-linux-gnu "$6"/lib64/stubs "$6"/lib/stubs; do
+    AS_IF([test -d "$kvf_d/pkgconfig"],
+        [kvf_pc="$kvf_pc:$kvf_d/pkgconfig"
+         AS_CASE([$kvf_d], [*/lib|*/lib64],
+             [AS_IF([test -f "$kvf_d/pkgconfig/$2.pc"], [kvf_pc_opt=--define-prefix])])])
+    AS_IF([test -d "$kvf_d" && test "x$6" != x/usr],
+        [AS_CASE([$kvf_d],
+            [*/stubs], [$1_LIBS="$$1_LIBS -L$kvf_d"],
+            [$1_LIBS="$$1_LIBS -L$kvf_d -Wl,-rpath,$kvf_d"])])
 done
 kvf_rpath=$$1_LIBS
-$1_LIBS="$$1_LIBS $4"
+$1_LIBS="$$1_LIBS $5"
 m4_ifval([$3], [
 AS_IF([test "x$kvf_pc" != x &&
-       PKG_CONFIG_LIBDIR="$kvf_pc" $PKG_CONFIG --define-prefix --exists "$3" 2>/dev/null],
-    [$1_CFLAGS=`PKG_CONFIG_LIBDIR="$kvf_pc" $PKG_CONFIG --define-prefix --cflags "$3"`
-     $1_LIBS="$kvf_rpath "`PKG_CONFIG_LIBDIR="$kvf_pc" $PKG_CONFIG --define-prefix --libs "$3"`
-     kvf_from=`PKG_CONFIG_LIBDIR="$kvf_pc" $PKG_CONFIG --define-prefix --modversion \
-        "m4_bpatsubst([$3], [ .*])"`" under $5"])
+       PKG_CONFIG_LIBDIR="$kvf_pc" $PKG_CONFIG $kvf_pc_opt --exists "$3" 2>/dev/null],
+    [$1_CFLAGS=`PKG_CONFIG_LIBDIR="$kvf_pc" $PKG_CONFIG $kvf_pc_opt --cflags "$3"`
+     $1_LIBS="$kvf_rpath "`PKG_CONFIG_LIBDIR="$kvf_pc" $PKG_CONFIG $kvf_pc_opt --libs "$3"`
+     kvf_from=`PKG_CONFIG_LIBDIR="$kvf_pc" $PKG_CONFIG --modversion \
+        "m4_bpatsubst([$3], [ .*])"`" under $6"])
 ])
 ])
 
