@@ -15,3 +15,7 @@ libkvftrace_la_SOURCES = \
 	tools/fit.h \
 	tools/jsonline.c \
 	tools/jsonline.h
+
+# The sample trace, and what makes it.
+dist_pkgdata_DATA = share/sample_trace.jsonl
+EXTRA_DIST += share/make_sample_trace.py

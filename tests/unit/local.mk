@@ -23,3 +23,5 @@ check_PROGRAMS += tests/unit/test_trace_fuzz
 TESTS += tests/unit/test_trace_fuzz
 tests_unit_test_trace_fuzz_SOURCES = tests/unit/test_trace_fuzz.c
 tests_unit_test_trace_fuzz_LDADD = libkvftrace.la
+EXTRA_DIST += tests/unit/sample_trace.sh
+TESTS += tests/unit/sample_trace.sh

@@ -406,6 +406,21 @@ START_TEST(fifo_and_standard_input_are_as_good_as_a_file)
 }
 END_TEST
 
+START_TEST(sample_trace_that_is_shipped_reads)
+{
+    const char *top = getenv("top_srcdir");
+    char path[4096];
+
+    snprintf(path, sizeof(path), "%s/share/sample_trace.jsonl", top != NULL ? top : ".");
+    kvfi_trace_free(&trace);
+    ck_assert_msg(kvfi_trace_load(path, NULL, &trace, err) == KVFI_TRACE_OK, "%s", err);
+    ck_assert_int_eq(trace.format, KVFI_TRACE_MOONCAKE);
+    ck_assert_uint_eq(trace.block_tokens, 512);
+    ck_assert_uint_eq(trace.request_count, 1200);
+    ck_assert_uint_eq(trace.id_count, 28862);
+}
+END_TEST
+
 START_TEST(stream_that_fails_is_told_from_its_end)
 {
     char want[64];
@@ -450,6 +465,7 @@ int main(void)
     tcase_add_test(tc, max_requests_counts_good_requests_and_reads_no_further);
     tcase_add_test(tc, skipped_lines_are_all_counted_and_the_first_are_told);
     tcase_add_test(tc, fifo_and_standard_input_are_as_good_as_a_file);
+    tcase_add_test(tc, sample_trace_that_is_shipped_reads);
     tcase_add_test(tc, stream_that_fails_is_told_from_its_end);
     tcase_set_timeout(tc, 120);
     suite_add_tcase(suite, tc);
