@@ -8,3 +8,7 @@ tests_mpi_test_mpi_launch_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_mpi_test_mpi_launch_LDADD = $(CHECK_LIBS)
 endif
 endif
+
+# An independent count of what a job must report.
+EXTRA_DIST += tests/mpi/count_trace.py tests/mpi/count_trace.sh
+TESTS += tests/mpi/count_trace.sh
