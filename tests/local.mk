@@ -1,5 +1,5 @@
 # The tests, one directory a subject. Exit 77 is SKIP, with the reason as the last line.
-EXTRA_DIST += tests/lib.sh tests/summary.sh tests/installcheck.sh tests/skips.list tests/lsan.supp \
+EXTRA_DIST += docs/testing.md tests/lib.sh tests/summary.sh tests/installcheck.sh tests/skips.list tests/lsan.supp \
 	tests/tsan.supp
 
 include tests/unit/local.mk
