@@ -1,4 +1,4 @@
-# What the libraries export, who includes whom, and what the documentation covers.
-TESTS += tests/abi/headers.sh tests/layering.sh tests/docs.sh
+# What the libraries export, who includes whom, what the documentation covers, what quickstart says.
+TESTS += tests/abi/headers.sh tests/layering.sh tests/docs.sh tests/quickstart.sh
 EXTRA_DIST += tests/abi/symbols.sh tests/abi/headers.sh tests/layering.sh tests/docs.sh \
-	tests/readme.sh tests/declared.sh
+	tests/quickstart.sh tests/readme.sh tests/declared.sh
