@@ -32,6 +32,20 @@ int kvfi_cli_fail(const char *format, ...)
     return -1;
 }
 
+bool kvfi_cli_speaks(void)
+{
+    static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                        "SLURM_PROCID"};
+
+    for (size_t i = 0; i < sizeof(ranks) / sizeof(ranks[0]); i++) {
+        const char *rank = getenv(ranks[i]);
+        if (rank != NULL) {
+            return strcmp(rank, "0") == 0;
+        }
+    }
+    return true;
+}
+
 int kvfi_cli_next(int argc, char *const *argv, const char *shorts, const struct option *longs)
 {
     opterr = 0;
@@ -95,7 +109,8 @@ static int within(const char *what, const char *text, uint64_t min, uint64_t max
     return 0;
 }
 
-int kvfi_cli_count(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *value_p)
+int kvfi_cli_count(const char *what, const char *text, uint64_t min, uint64_t max,
+                   uint64_t *value_p)
 {
     uint64_t value;
     const char *rest;
@@ -260,7 +275,8 @@ const char *kvfi_cli_bytes(uint64_t bytes, char *buf, size_t len)
         value /= 1024;
         unit++;
     }
-    snprintf(buf, len, value == (double)(uint64_t)value ? "%.0f %s" : "%.2f %s", value, units[unit]);
+    snprintf(buf, len, value == (double)(uint64_t)value ? "%.0f %s" : "%.2f %s", value,
+             units[unit]);
     return buf;
 }
 
@@ -364,8 +380,9 @@ static uint64_t cgroup_left(void)
         for (;;) {
             snprintf(dir, sizeof(dir), "%s%s", unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory",
                      path);
-            uint64_t left = unified ? left_in(dir, "memory.max", "memory.current")
-                                    : left_in(dir, "memory.limit_in_bytes", "memory.usage_in_bytes");
+            uint64_t left = unified
+                                ? left_in(dir, "memory.max", "memory.current")
+                                : left_in(dir, "memory.limit_in_bytes", "memory.usage_in_bytes");
             least = left < least ? left : least;
             char *slash = strrchr(path, '/');
             if (slash == NULL) {

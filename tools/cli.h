@@ -26,6 +26,10 @@ const char *kvfi_cli_error(void);
 /* Set it. Returns -1. */
 int kvfi_cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Before MPI is initialised: whether this process, rank 0 or no rank at all as the launcher's variables
+ * say, is the one that prints. */
+bool kvfi_cli_speaks(void);
+
 /* The next option as getopt_long gives it (the value of its `val`), -1 at the end, '?' with a sentence
  * for an unknown or ambiguous option, a value that is missing, or one that is not wanted. */
 int kvfi_cli_next(int argc, char *const *argv, const char *shorts, const struct option *longs);

@@ -14,12 +14,13 @@
 
 START_TEST(a_count_that_is_not_one_is_refused_by_name)
 {
-    static const char *const bad[] = {"", "x", "-1", "+1", " 1", "1x", "0x10", "18446744073709551616",
-                                      "0", "101"};
+    static const char *const bad[] = {
+        "", "x", "-1", "+1", " 1", "1x", "0x10", "18446744073709551616", "0", "101"};
     uint64_t value = 7;
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        ck_assert_msg(kvfi_cli_count("--reps", bad[i], 1, 100, &value) == -1, "\"%s\" passed", bad[i]);
+        ck_assert_msg(kvfi_cli_count("--reps", bad[i], 1, 100, &value) == -1, "\"%s\" passed",
+                      bad[i]);
         ck_assert_msg(strncmp(kvfi_cli_error(), "--reps: ", 8) == 0, "%s", kvfi_cli_error());
         ck_assert_uint_eq(value, 7);
     }
@@ -33,8 +34,13 @@ START_TEST(a_size_takes_suffixes_and_does_not_wrap)
     static const struct {
         const char *text;
         uint64_t value;
-    } good[] = {{"0", 0},        {"4096", 4096},      {"64K", 65536},       {"64KiB", 65536},
-                {"1.5M", 1572864}, {"2g", UINT64_C(2) << 30}, {"16777215T", UINT64_C(16777215) << 40}};
+    } good[] = {{"0", 0},
+                {"4096", 4096},
+                {"64K", 65536},
+                {"64KiB", 65536},
+                {"1.5M", 1572864},
+                {"2g", UINT64_C(2) << 30},
+                {"16777215T", UINT64_C(16777215) << 40}};
     static const char *const bad[] = {"", "K", "1.5", "1X", "1KK", "64 K", "16777216T", "-1K"};
     uint64_t value;
 
@@ -44,8 +50,8 @@ START_TEST(a_size_takes_suffixes_and_does_not_wrap)
         ck_assert_uint_eq(value, good[i].value);
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        ck_assert_msg(kvfi_cli_size("--piece", bad[i], 0, UINT64_MAX, &value) == -1, "\"%s\" passed",
-                      bad[i]);
+        ck_assert_msg(kvfi_cli_size("--piece", bad[i], 0, UINT64_MAX, &value) == -1,
+                      "\"%s\" passed", bad[i]);
         ck_assert(strncmp(kvfi_cli_error(), "--piece: ", 9) == 0);
     }
 }
@@ -53,7 +59,8 @@ END_TEST
 
 START_TEST(a_fraction_is_above_zero_and_at_most_one)
 {
-    static const char *const bad[] = {"0", "0/4", "1/0", "2", "3/2", "1/", "/4", "1/4/2", "-1/2", "x"};
+    static const char *const bad[] = {"0",  "0/4", "1/0",   "2",    "3/2",
+                                      "1/", "/4",  "1/4/2", "-1/2", "x"};
     uint64_t num, den;
 
     ck_assert_int_eq(kvfi_cli_fraction("--scale", "4/256", &num, &den), 0);
@@ -63,7 +70,8 @@ START_TEST(a_fraction_is_above_zero_and_at_most_one)
     ck_assert_int_eq(kvfi_cli_fraction("--scale", "1", &num, &den), 0);
     ck_assert(num == 1 && den == 1);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        ck_assert_msg(kvfi_cli_fraction("--scale", bad[i], &num, &den) == -1, "\"%s\" passed", bad[i]);
+        ck_assert_msg(kvfi_cli_fraction("--scale", bad[i], &num, &den) == -1, "\"%s\" passed",
+                      bad[i]);
         ck_assert(strncmp(kvfi_cli_error(), "--scale: ", 9) == 0);
     }
 }
