@@ -94,6 +94,14 @@ const char *kvf_status_name(kvf_status_t status);
  *  next failing call. Never NULL. */
 const char *kvf_last_error(void);
 
+/** For libraries built on kvferry: store a sentence for the calling thread's kvf_last_error() and
+ *  return status. */
+kvf_status_t kvf_fail(kvf_status_t status, const char *fmt, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 2, 3)))
+#endif
+    ;
+
 /** Version of the library at run time, "0.1.0". Static storage. */
 const char *kvf_version(void);
 

@@ -7,8 +7,20 @@ noinst_LTLIBRARIES += libkvfbase.la libkvfall.la
 lib_LTLIBRARIES += libkvferry.la
 
 base_sources = \
+	src/base/blob.c \
+	src/base/blob.h \
+	src/base/clock.h \
+	src/base/memory.c \
+	src/base/memory.h \
+	src/base/proc.c \
+	src/base/proc.h \
+	src/base/status.c \
+	src/base/status.h \
+	src/base/table.c \
+	src/base/table.h \
 	src/base/version.c \
-	src/base/version.h
+	src/base/version.h \
+	src/base/wire.h
 
 copy_sources =
 
