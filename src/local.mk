@@ -22,7 +22,13 @@ base_sources = \
 	src/base/version.h \
 	src/base/wire.h
 
-copy_sources =
+copy_sources = \
+	src/copy/box.c \
+	src/copy/box.h \
+	src/copy/copy.c \
+	src/copy/copy.h \
+	src/copy/extent.c \
+	src/copy/extent.h
 
 ucx_sources =
 
