@@ -30,7 +30,14 @@ copy_sources = \
 	src/copy/extent.c \
 	src/copy/extent.h
 
-ucx_sources =
+ucx_sources = \
+	src/ucx/endpoint.c \
+	src/ucx/internal.h \
+	src/ucx/link.c \
+	src/ucx/memory.c \
+	src/ucx/signals.c \
+	src/ucx/text.c \
+	src/ucx/ucx.h
 
 path_sources =
 

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Endpoints, sends, and which wire an endpoint took. All under the link's lock, never blocking.
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "ucx/internal.h"
+
+static void on_error(void *arg, ucp_ep_h ucp, ucs_status_t status)
+{
+    kvfi_ep_t *ep = arg;
+
+    (void)ucp;
+    if (ep->closing || ep->called)
+        return;
+    ep->called = 1;
+    ep->failed(ep->arg, ucs_status_string(status));
+}
+
+kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
+                          kvfi_ep_t **ep_p)
+{
+    kvfi_ep_t      *ep = calloc(1, sizeof *ep);
+    ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS |
+                                            UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
+                                            UCP_EP_PARAM_FIELD_ERR_HANDLER,
+                              .address = address,
+                              .err_mode = UCP_ERR_HANDLING_MODE_PEER,
+                              .err_handler = {.cb = on_error, .arg = ep}};
+    ucs_status_t    status;
+
+    if (!ep)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for an endpoint");
+    ep->link = link;
+    ep->failed = failed;
+    ep->arg = arg;
+    status = ucp_ep_create(link->worker, &params, &ep->ucp);
+    if (status != UCS_OK) {
+        free(ep);
+        return kvfi_fail(KVF_ERR_PEER, "UCX makes no endpoint to the peer: %s",
+                         ucs_status_string(status));
+    }
+    *ep_p = ep;
+    return KVF_OK;
+}
+
+static void on_closed(void *request, ucs_status_t status, void *arg)
+{
+    kvfi_ep_t *ep = arg;
+
+    (void)status;
+    ep->link->closing--;
+    free(ep);
+    ucp_request_free(request);
+}
+
+void kvfi_ep_close(kvfi_ep_t *ep, int force)
+{
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
+                                                 UCP_OP_ATTR_FIELD_USER_DATA |
+                                                 UCP_OP_ATTR_FIELD_FLAGS,
+                                 .cb.send = on_closed,
+                                 .user_data = ep,
+                                 .flags = force ? UCP_EP_CLOSE_FLAG_FORCE : 0};
+    ucs_status_ptr_t    request;
+
+    if (!ep)
+        return;
+    ep->closing = 1;
+    ep->link->closing++;
+    request = ucp_ep_close_nbx(ep->ucp, &param);
+    if (!UCS_PTR_IS_PTR(request)) {
+        ep->link->closing--;
+        free(ep);
+    }
+}
+
+/* The callback's argument pair, alive until the message left. */
+typedef struct {
+    kvfi_sent_t sent;
+    void       *arg;
+} kvfi_send_t;
+
+static void on_sent(void *request, ucs_status_t status, void *arg)
+{
+    kvfi_send_t send = *(kvfi_send_t *)arg;
+
+    free(arg);
+    ucp_request_free(request);
+    send.sent(send.arg, status != UCS_OK);
+}
+
+void kvfi_ep_send(kvfi_ep_t *ep, const void *head, size_t head_len, const void *data, size_t len,
+                  kvfi_sent_t sent, void *arg)
+{
+    kvfi_send_t        *send = malloc(sizeof *send);
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
+                                                 UCP_OP_ATTR_FIELD_USER_DATA |
+                                                 UCP_OP_ATTR_FIELD_FLAGS,
+                                 .cb.send = on_sent,
+                                 .user_data = send,
+                                 .flags = UCP_AM_SEND_FLAG_EAGER};
+    ucs_status_ptr_t    request;
+
+    if (!send) {
+        sent(arg, 1);
+        return;
+    }
+    *send = (kvfi_send_t){sent, arg};
+    request = ucp_am_send_nbx(ep->ucp, KVFI_AM_ID, head, head_len, data, len, &param);
+    if (UCS_PTR_IS_PTR(request))
+        return;
+    free(send);
+    sent(arg, UCS_PTR_IS_ERR(request));
+}
+
+/* UCX before 1.14 tells the lanes of an endpoint only as text, one "lane[0]: 1:tcp/eth0.0 ..." a
+ * line; the lane marked am carries the messages. */
+void kvfi_ep_wire(kvfi_ep_t *ep, char *buf, size_t len)
+{
+    char  *text = NULL, *line, *save, *name, *end;
+    size_t text_len;
+    FILE  *file = open_memstream(&text, &text_len);
+
+    buf[0] = 0;
+    if (!file)
+        return;
+    ucp_ep_print_info(ep->ucp, file);
+    fclose(file);
+    for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        if (!strstr(line, "lane[") || !strstr(line, " am "))
+            continue;
+        name = strchr(strstr(line, "lane["), ' ');
+        name += strspn(name, " ");
+        if (strchr(name, ':'))
+            name = strchr(name, ':') + 1;
+        end = name + strcspn(name, " ");
+        if (memchr(name, '.', (size_t)(end - name)))
+            end = memchr(name, '.', (size_t)(end - name));
+        snprintf(buf, len, "%.*s", (int)(end - name), name);
+        break;
+    }
+    free(text);
+}

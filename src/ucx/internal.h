@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the files of this room share.
+ */
+#ifndef KVFI_UCX_INTERNAL_H
+#define KVFI_UCX_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <ucp/api/ucp.h>
+
+#include "ucx/ucx.h"
+
+#define KVFI_AM_ID 7u
+
+struct kvfi_link {
+    ucp_context_h    context;
+    ucp_worker_h     worker;
+    ucp_address_t   *address;
+    size_t           address_len;
+    int              fd;
+    pthread_mutex_t  lock;
+    _Atomic int      waiting; /* threads that want the lock */
+    kvfi_link_recv_t recv;
+    void            *arg;
+    unsigned         closing; /* endpoints under way to closed */
+};
+
+struct kvfi_ep {
+    kvfi_link_t     *link;
+    ucp_ep_h         ucp;
+    kvfi_ep_failed_t failed;
+    void            *arg;
+    int              closing, called;
+};
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Contexts, workers, progress, wakeup. Waits for the link's lock only.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "ucx/internal.h"
+
+static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
+                               const ucp_am_recv_param_t *param)
+{
+    kvfi_link_t *link = arg;
+
+    /* every message of ours is eager; anything else is no peer's and is dropped */
+    if (!(param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV))
+        link->recv(link->arg, head, head_len, data, len);
+    return UCS_OK;
+}
+
+static void set(ucp_config_t *config, const char *name, const char *value)
+{
+    if (ucp_config_modify(config, name, value) != UCS_OK)
+        kvfi_log(KVFI_LOG_DEBUG, "UCX does not know the setting %s=%s", name, value);
+}
+
+/* The wires of a far link. The site's UCX_TLS decides under auto. */
+static void set_far(ucp_config_t *config, const char *net)
+{
+    /* 1.13 wants these without the prefix of their transport, later releases with it */
+    const char *prefix = kvfi_ucx_release() < (1 << 16 | 14 << 8) ? "" : "TCP_";
+    char        name[32];
+
+    if (!strcmp(net, "tcp"))
+        set(config, "TLS", "tcp");
+    else if (!strcmp(net, "rc") || !strcmp(net, "ud"))
+        set(config, "TLS", net);
+    else if (!getenv("UCX_TLS"))
+        set(config, "TLS", "^sysv,posix,cma,xpmem,knem,self");
+    if (!strcmp(net, "rc") || !strcmp(net, "ud"))
+        return;
+    snprintf(name, sizeof name, "%sTX_SEG_SIZE", prefix);
+    set(config, name, "264K");
+    snprintf(name, sizeof name, "%sRX_SEG_SIZE", prefix);
+    set(config, name, "264K");
+}
+
+static ucs_status_t open_context(kvfi_link_t *link, const char *net)
+{
+    ucp_params_t  params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
+                            .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
+                            .name = net ? "kvferry-far" : "kvferry-near"};
+    ucp_config_t *config;
+    ucs_status_t  status = ucp_config_read(NULL, NULL, &config);
+
+    if (status != UCS_OK)
+        return status;
+    if (net) {
+        set_far(config, net);
+    } else {
+        set(config, "TLS", "self,sysv,posix");
+        set(config, "MM_ERROR_HANDLING", "y");
+    }
+    status = ucp_init(&params, config, &link->context);
+    ucp_config_release(config);
+    return status;
+}
+
+static ucs_status_t open_worker(kvfi_link_t *link)
+{
+    ucp_worker_params_t    params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
+                                     .thread_mode = UCS_THREAD_MODE_SERIALIZED};
+    ucp_am_handler_param_t handler = {.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID |
+                                                    UCP_AM_HANDLER_PARAM_FIELD_CB |
+                                                    UCP_AM_HANDLER_PARAM_FIELD_ARG,
+                                      .id = KVFI_AM_ID,
+                                      .cb = on_message,
+                                      .arg = link};
+    ucs_status_t           status = ucp_worker_create(link->context, &params, &link->worker);
+
+    if (status != UCS_OK)
+        return status;
+    status = ucp_worker_set_am_recv_handler(link->worker, &handler);
+    if (status == UCS_OK)
+        status = ucp_worker_get_efd(link->worker, &link->fd);
+    if (status == UCS_OK)
+        status = ucp_worker_get_address(link->worker, &link->address, &link->address_len);
+    if (status != UCS_OK)
+        ucp_worker_destroy(link->worker);
+    return status;
+}
+
+kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p)
+{
+    kvfi_link_t *link = calloc(1, sizeof *link);
+    ucs_status_t status;
+
+    if (!link)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for a UCX context");
+    link->recv = recv;
+    link->arg = arg;
+    status = open_context(link, net);
+    if (status != UCS_OK)
+        goto free_link;
+    status = open_worker(link);
+    if (status != UCS_OK)
+        goto cleanup_context;
+    pthread_mutex_init(&link->lock, NULL);
+    *link_p = link;
+    return KVF_OK;
+
+cleanup_context:
+    ucp_cleanup(link->context);
+free_link:
+    free(link);
+    if (!net)
+        return kvfi_fail(KVF_ERR_SYSTEM, "UCX opens no shared memory here: %s",
+                         ucs_status_string(status));
+    return kvfi_fail(status == UCS_ERR_NO_DEVICE || status == UCS_ERR_UNREACHABLE ||
+                     status == UCS_ERR_UNSUPPORTED ? KVF_ERR_UNSUPPORTED : KVF_ERR_SYSTEM,
+                     "net=%s: UCX opens no such wire here: %s", net, ucs_status_string(status));
+}
+
+void kvfi_link_close(kvfi_link_t *link)
+{
+    if (!link)
+        return;
+    ucp_worker_release_address(link->worker, link->address);
+    ucp_worker_destroy(link->worker);
+    ucp_cleanup(link->context);
+    pthread_mutex_destroy(&link->lock);
+    free(link);
+}
+
+void kvfi_link_lock(kvfi_link_t *link)
+{
+    atomic_fetch_add(&link->waiting, 1);
+    pthread_mutex_lock(&link->lock);
+    atomic_fetch_sub(&link->waiting, 1);
+}
+
+int kvfi_link_trylock(kvfi_link_t *link)
+{
+    return pthread_mutex_trylock(&link->lock) == 0;
+}
+
+void kvfi_link_unlock(kvfi_link_t *link)
+{
+    pthread_mutex_unlock(&link->lock);
+    /* a loop that takes the lock again at once would starve who waits for it */
+    if (atomic_load_explicit(&link->waiting, memory_order_relaxed))
+        sched_yield();
+}
+
+const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p)
+{
+    *len_p = link->address_len;
+    return link->address;
+}
+
+unsigned kvfi_link_progress(kvfi_link_t *link)
+{
+    return ucp_worker_progress(link->worker);
+}
+
+int kvfi_link_fd(const kvfi_link_t *link)
+{
+    return link->fd;
+}
+
+int kvfi_link_arm(kvfi_link_t *link)
+{
+    return ucp_worker_arm(link->worker) == UCS_ERR_BUSY;
+}
+
+void kvfi_link_wake(kvfi_link_t *link)
+{
+    ucp_worker_signal(link->worker);
+}
+
+int kvfi_link_settled(const kvfi_link_t *link)
+{
+    return link->closing == 0;
+}

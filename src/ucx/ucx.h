@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The only room that knows UCX. A link is a UCX context with one worker behind one lock; an engine
+ * has a near link (shared memory only, ours alone) and, from the first need, a far one (the net
+ * option, the site's UCX_ variables). Messages are short eager active messages; the handler runs
+ * inside kvfi_link_progress(), with the link's lock held. Functions marked (L) want the lock held.
+ */
+#ifndef KVFI_UCX_UCX_H
+#define KVFI_UCX_UCX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kvferry.h"
+
+typedef struct kvfi_link kvfi_link_t;
+typedef struct kvfi_mem  kvfi_mem_t;
+typedef struct kvfi_ep   kvfi_ep_t;
+typedef struct kvfi_map  kvfi_map_t;
+
+/* Largest payload of one message that travels unfragmented over tcp. */
+#define KVFI_LINK_CHUNK (UINT32_C(256) * 1024)
+
+typedef void (*kvfi_link_recv_t)(void *arg, const void *head, size_t head_len, const void *data,
+                                 size_t len);
+
+/* net NULL: the near link. Fails with UNSUPPORTED if the wire named by net is not here. */
+kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p);
+void         kvfi_link_close(kvfi_link_t *link);
+
+void kvfi_link_lock(kvfi_link_t *link);
+int  kvfi_link_trylock(kvfi_link_t *link); /* 1 if taken */
+void kvfi_link_unlock(kvfi_link_t *link);
+
+const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p);
+unsigned    kvfi_link_progress(kvfi_link_t *link); /* (L) */
+int         kvfi_link_fd(const kvfi_link_t *link);
+/* (L) 0: armed, poll the fd; 1: events wait, progress first. */
+int         kvfi_link_arm(kvfi_link_t *link);
+void        kvfi_link_wake(kvfi_link_t *link);
+
+/* ---- memory that UCX allocates, and that near peers map */
+kvf_status_t kvfi_mem_alloc(kvfi_link_t *link, uint64_t len, kvfi_mem_t **mem_p);
+void        *kvfi_mem_addr(const kvfi_mem_t *mem);
+const void  *kvfi_mem_rkey(const kvfi_mem_t *mem, size_t *len_p);
+void         kvfi_mem_free(kvfi_mem_t *mem);
+
+/* ---- endpoints: PEER error handling, our own handler, called once, with the lock held */
+typedef void (*kvfi_ep_failed_t)(void *arg, const char *why);
+kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
+                          kvfi_ep_t **ep_p); /* (L) */
+/* (L) Ends all sends. Starts to close; kvfi_link_settled() tells when UCX is through. */
+void         kvfi_ep_close(kvfi_ep_t *ep, int force);
+/* (L) 1 if no endpoint is closing. */
+int          kvfi_link_settled(const kvfi_link_t *link);
+/* (L) "tcp/eth0", or "". */
+void         kvfi_ep_wire(kvfi_ep_t *ep, char *buf, size_t len);
+
+/* (L) Map the memory of an rkey, at remote address raddr, into this process. */
+kvf_status_t kvfi_map_open(kvfi_ep_t *ep, const void *rkey, uint64_t raddr, kvfi_map_t **map_p,
+                           void **addr_p);
+void         kvfi_map_close(kvfi_map_t *map); /* (L) */
+
+/* (L) Send head and data, both of which must stay until sent(arg, failed) runs; sent runs inside
+ * the call when the message left at once. */
+typedef void (*kvfi_sent_t)(void *arg, int failed);
+void kvfi_ep_send(kvfi_ep_t *ep, const void *head, size_t head_len, const void *data, size_t len,
+                  kvfi_sent_t sent, void *arg);
+
+/* ---- what UCX can tell */
+uint32_t     kvfi_ucx_release(void); /* major << 16 | minor << 8 | patch, at run time */
+kvf_status_t kvfi_ucx_check_release(void);
+/* Text for people into a malloced string; NULL without memory. */
+char        *kvfi_ucx_text(void);
+
+#endif
