@@ -39,7 +39,20 @@ ucx_sources = \
 	src/ucx/text.c \
 	src/ucx/ucx.h
 
-path_sources =
+path_sources = \
+	src/path/am.c \
+	src/path/am.h \
+	src/path/am_initiator.c \
+	src/path/am_internal.h \
+	src/path/am_receive.c \
+	src/path/am_serve.c \
+	src/path/cma.c \
+	src/path/page.c \
+	src/path/page.h \
+	src/path/path.c \
+	src/path/path.h \
+	src/path/self.c \
+	src/path/shm.c
 
 engine_sources =
 

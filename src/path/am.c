@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The am machine: peers and their endpoints, the queues, the pump that sends. See am_internal.h
+ * for the messages.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "path/am_internal.h"
+
+const char *kvfi_am_reach(const kvfi_target_t *target)
+{
+    if (target->near || target->in_process)
+        return "the peer is near";
+    return target->am ? NULL : "no far connection";
+}
+
+/* -------------------------------------------------------------- messages */
+
+kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t token, uint64_t off,
+                                   size_t len)
+{
+    kvfi_am_t         *am = peer->am;
+    kvfi_am_message_t *message = kind == KVFI_AM_DATA ? am->free_chunks : NULL;
+
+    if (message)
+        am->free_chunks = message->next;
+    else
+        message = malloc(sizeof *message + (kind == KVFI_AM_DATA ? KVFI_LINK_CHUNK : len));
+    if (!message) {
+        kvfi_am_peer_fail(peer, "no memory for a message");
+        return NULL;
+    }
+    message->next = NULL;
+    message->peer = peer;
+    message->chunk = kind == KVFI_AM_DATA;
+    message->head = (kvfi_am_head_t){.version = KVFI_AM_VERSION,
+                                     .kind = (uint8_t)kind,
+                                     .len = (uint32_t)len,
+                                     .sender = am->host.incarnation,
+                                     .token = token,
+                                     .off = off};
+    return message;
+}
+
+static void message_free(kvfi_am_t *am, kvfi_am_message_t *message)
+{
+    if (message->chunk) {
+        message->next = am->free_chunks;
+        am->free_chunks = message;
+    } else {
+        free(message);
+    }
+}
+
+static void on_sent(void *arg, int failed)
+{
+    kvfi_am_message_t *message = arg;
+    kvfi_am_peer_t    *peer = message->peer;
+
+    peer->outgoing--;
+    peer->chunks -= (unsigned)message->chunk;
+    message_free(peer->am, message);
+    if (failed)
+        kvfi_am_peer_fail(peer, "a message could not be sent");
+}
+
+void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
+{
+    peer->outgoing++;
+    peer->chunks += (unsigned)message->chunk;
+    peer->am->stats.messages++;
+    peer->am->worked = 1;
+    kvfi_ep_send(peer->ep, &message->head, sizeof message->head, message->data, message->head.len,
+                 on_sent, message);
+}
+
+void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
+{
+    if (!message)
+        return;
+    *peer->outbox_end = message;
+    peer->outbox_end = &message->next;
+}
+
+/* ----------------------------------------------------------------- peers */
+
+kvfi_am_peer_t *kvfi_am_peer_new(kvfi_am_t *am, uint64_t incarnation)
+{
+    kvfi_am_peer_t *peer = calloc(1, sizeof *peer);
+
+    if (!peer || kvfi_table_put(&am->peers, incarnation, peer)) {
+        free(peer);
+        return NULL;
+    }
+    peer->am = am;
+    peer->incarnation = incarnation;
+    peer->outbox_end = &peer->outbox;
+    peer->writes_end = &peer->writes;
+    peer->reads_end = &peer->reads;
+    peer->notes_end = &peer->notes;
+    peer->inbox_end = &peer->inbox;
+    peer->next = am->list;
+    am->list = peer;
+    return peer;
+}
+
+void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why)
+{
+    if (atomic_load(&peer->dead) || peer->failed)
+        return;
+    kvfi_log(KVFI_LOG_INFO, "far peer %016llx failed: %s", (unsigned long long)peer->incarnation, why);
+    peer->failed = 1;
+    peer->am->changed = 1;
+}
+
+static void on_ep_failed(void *arg, const char *why)
+{
+    kvfi_am_peer_fail(arg, why);
+}
+
+static kvf_status_t peer_connect(kvfi_am_peer_t *peer, const void *address)
+{
+    size_t             len;
+    const void        *mine = kvfi_link_address(peer->am->link, &len);
+    kvfi_am_message_t *hello;
+    kvf_status_t       status;
+
+    status = kvfi_ep_open(peer->am->link, address, on_ep_failed, peer, &peer->ep);
+    if (status != KVF_OK)
+        return status;
+    atomic_store(&peer->dead, 0);
+    hello = kvfi_am_message(peer, KVFI_AM_HELLO, 0, peer->am->host.rank, len);
+    if (hello)
+        memcpy(hello->data, mine, len);
+    kvfi_am_queue(peer, hello);
+    return KVF_OK;
+}
+
+/* End what the peer does for us, and forget what we do for it. */
+static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
+{
+    kvfi_am_t *am = peer->am;
+
+    /* taking an entry out may move others: begin again each time */
+    for (size_t i = 0; i < am->xfers.capacity; i++) {
+        kvfi_xfer_t *xfer = am->xfers.entries[i].value;
+
+        if (!xfer || xfer->target->am != peer)
+            continue;
+        kvfi_am_xfer_end(am, xfer, status);
+        i = SIZE_MAX;
+    }
+    for (size_t i = 0; i < peer->serves.capacity; i++)
+        if (peer->serves.entries[i].value) {
+            kvfi_am_serve_drop(peer->serves.entries[i].value);
+            i = SIZE_MAX;
+        }
+    while (peer->notes) {
+        kvfi_am_note_t *note = peer->notes;
+
+        peer->notes = note->next;
+        atomic_store(&note->status, status);
+    }
+    peer->notes_end = &peer->notes;
+    peer->notes_sent = peer->notes_queued = 0;
+    while (peer->outbox) {
+        kvfi_am_message_t *message = peer->outbox;
+
+        peer->outbox = message->next;
+        message_free(am, message);
+    }
+    peer->outbox_end = &peer->outbox;
+    am->changed = 1;
+}
+
+static void bury(kvfi_am_peer_t *peer)
+{
+    peer->failed = 0;
+    atomic_store(&peer->dead, 1);
+    drop_all_of(peer, KVF_ERR_PEER);
+    kvfi_ep_close(peer->ep, 1);
+    peer->ep = NULL;
+}
+
+static int forgettable(const kvfi_am_peer_t *peer)
+{
+    return atomic_load(&peer->dead) && !peer->imports && !peer->outgoing && !peer->inbox &&
+           !peer->address;
+}
+
+static void peer_free(kvfi_am_peer_t *peer)
+{
+    kvfi_table_take(&peer->am->peers, peer->incarnation);
+    kvfi_table_free(&peer->serves);
+    while (peer->inbox) {
+        kvfi_am_message_t *message = peer->inbox;
+
+        peer->inbox = message->next;
+        free(message);
+    }
+    free(peer->address);
+    free(peer);
+}
+
+/* ------------------------------------------------------------------ pump */
+
+static void acknowledge_notes(kvfi_am_peer_t *peer)
+{
+    uint64_t queued = peer->inbox_taken + peer->am->host.depth;
+
+    if (queued > peer->inbox_came)
+        queued = peer->inbox_came;
+    if (queued == peer->inbox_acked)
+        return;
+    peer->inbox_acked = queued;
+    kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_ACK, queued, 0, 0));
+}
+
+static void rotate_reads(kvfi_am_peer_t *peer)
+{
+    kvfi_am_serve_t *serve = peer->reads;
+
+    if (!serve->next)
+        return;
+    peer->reads = serve->next;
+    serve->next = NULL;
+    *peer->reads_end = serve;
+    peer->reads_end = &serve->next;
+}
+
+static int send_read_chunk(kvfi_am_peer_t *peer)
+{
+    kvfi_am_serve_t   *serve = peer->reads;
+    kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_DATA, serve->token, 0, 0);
+
+    if (!message)
+        return 0;
+    if (atomic_load(&peer->am->host.page->epoch[serve->grant]) != serve->epoch) {
+        message_free(peer->am, message);
+        kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
+        return 1;
+    }
+    rotate_reads(peer);
+    if (kvfi_am_serve_chunk(serve, message)) {
+        kvf_status_t status = serve->xfer.bad_count ? KVF_ERR_STALE : KVF_OK;
+
+        message->head.flags = status == KVF_OK ? KVFI_AM_FIN : 0;
+        kvfi_am_send(peer, message);
+        if (status == KVF_OK)
+            kvfi_am_serve_drop(serve);
+        else
+            kvfi_am_serve_end(serve, status);
+        return 1;
+    }
+    kvfi_am_send(peer, message);
+    return 1;
+}
+
+static int send_write_chunk(kvfi_am_peer_t *peer)
+{
+    kvfi_xfer_t       *xfer = peer->writes;
+    kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_DATA, xfer->token, xfer->sent, 0);
+
+    if (!message)
+        return 0;
+    peer->writes = xfer->next;
+    if (!peer->writes)
+        peer->writes_end = &peer->writes;
+    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, message->data,
+                                                   KVFI_LINK_CHUNK);
+    message->head.flags = KVFI_AM_TO_OWNER;
+    xfer->sent += message->head.len;
+    xfer->calls++;
+    if (xfer->sent < xfer->stream) {
+        xfer->next = NULL;
+        *peer->writes_end = xfer;
+        peer->writes_end = &xfer->next;
+    }
+    kvfi_am_send(peer, message);
+    return 1;
+}
+
+static void pump_peer(kvfi_am_peer_t *peer)
+{
+    if (peer->address && !peer->ep) {
+        if (peer_connect(peer, peer->address) != KVF_OK)
+            kvfi_am_peer_fail(peer, kvf_last_error());
+        free(peer->address);
+        peer->address = NULL;
+    }
+    if (peer->ep && !peer->failed) {
+        acknowledge_notes(peer);
+        while (peer->outbox && !peer->failed) {
+            kvfi_am_message_t *message = peer->outbox;
+
+            peer->outbox = message->next;
+            if (!peer->outbox)
+                peer->outbox_end = &peer->outbox;
+            kvfi_am_send(peer, message);
+        }
+        kvfi_am_send_notes(peer);
+        while (!peer->failed && peer->chunks < KVFI_AM_CHUNKS && (peer->reads || peer->writes)) {
+            if (peer->reads && !send_read_chunk(peer))
+                break;
+            if (peer->writes && peer->chunks < KVFI_AM_CHUNKS && !send_write_chunk(peer))
+                break;
+        }
+    }
+    if (peer->failed)
+        bury(peer);
+}
+
+void kvfi_am_pump(kvfi_am_t *am)
+{
+    kvfi_am_peer_t **at = &am->list;
+
+    while (*at) {
+        kvfi_am_peer_t *peer = *at;
+
+        pump_peer(peer);
+        if (forgettable(peer)) {
+            *at = peer->next;
+            peer_free(peer);
+        } else {
+            at = &peer->next;
+        }
+    }
+}
+
+static int has_outbox(const kvfi_am_t *am)
+{
+    for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+        if (peer->outbox || peer->failed)
+            return 1;
+    return 0;
+}
+
+int kvfi_am_progress(kvfi_am_t *am, int wait)
+{
+    int worked, changed;
+
+    if (wait)
+        kvfi_link_lock(am->link);
+    else if (!kvfi_link_trylock(am->link))
+        return 0;
+    am->worked = 0;
+    am->worked |= kvfi_link_progress(am->link) > 0;
+    do {
+        kvfi_am_pump(am);
+    } while (has_outbox(am));
+    worked = am->worked;
+    changed = am->changed;
+    am->changed = 0;
+    kvfi_link_unlock(am->link);
+    if (changed)
+        am->host.changed(am->host.engine);
+    return worked || changed;
+}
+
+/* --------------------------------------------------------------- the API */
+
+kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t **am_p)
+{
+    kvfi_am_t   *am = calloc(1, sizeof *am);
+    kvf_status_t status;
+
+    if (!am)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for the far side");
+    am->host = *host;
+    status = kvfi_link_open(net, kvfi_am_receive, am, &am->link);
+    if (status != KVF_OK) {
+        free(am);
+        return status;
+    }
+    *am_p = am;
+    return KVF_OK;
+}
+
+void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
+{
+    uint64_t end = kvfi_deadline(kvfi_now_ns(), timeout_ns);
+
+    if (!am)
+        return;
+    kvfi_link_lock(am->link);
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        drop_all_of(peer, KVF_ERR_CLOSED);
+        kvfi_ep_close(peer->ep, 0);
+        peer->ep = NULL;
+    }
+    while (!kvfi_link_settled(am->link) && kvfi_now_ns() < end)
+        kvfi_link_progress(am->link);
+    kvfi_link_unlock(am->link);
+    kvfi_link_close(am->link); /* UCX ends what is still under way: peers are needed until here */
+    while (am->list) {
+        kvfi_am_peer_t *peer = am->list;
+
+        am->list = peer->next;
+        peer_free(peer);
+    }
+    while (am->free_chunks) {
+        kvfi_am_message_t *chunk = am->free_chunks;
+
+        am->free_chunks = chunk->next;
+        free(chunk);
+    }
+    kvfi_table_free(&am->peers);
+    kvfi_table_free(&am->xfers);
+    free(am);
+}
+
+kvfi_link_t *kvfi_am_link(kvfi_am_t *am)
+{
+    return am->link;
+}
+
+void kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p)
+{
+    kvfi_link_lock(am->link);
+    *stats_p = am->stats;
+    kvfi_link_unlock(am->link);
+}
+
+kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address, size_t len,
+                             kvfi_am_peer_t **peer_p)
+{
+    kvf_status_t    status = KVF_OK;
+    kvfi_am_peer_t *peer;
+
+    (void)len;
+    kvfi_link_lock(am->link);
+    peer = kvfi_table_get(&am->peers, incarnation);
+    if (!peer)
+        peer = kvfi_am_peer_new(am, incarnation);
+    if (!peer)
+        status = kvfi_fail(KVF_ERR_NOMEM, "no memory for a far peer");
+    else if (!peer->ep)
+        status = peer_connect(peer, address);
+    if (status == KVF_OK) {
+        peer->imports++;
+        *peer_p = peer;
+    } else if (peer) {
+        atomic_store(&peer->dead, 1); /* the pump frees it */
+    }
+    kvfi_am_pump(am);
+    kvfi_link_unlock(am->link);
+    kvfi_link_wake(am->link);
+    return status;
+}
+
+void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer)
+{
+    kvfi_link_lock(am->link);
+    peer->imports--;
+    kvfi_am_pump(am);
+    kvfi_link_unlock(am->link);
+}
+
+int kvfi_am_alive(const kvfi_am_peer_t *peer)
+{
+    return !atomic_load(&peer->dead);
+}
+
+void kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len)
+{
+    buf[0] = 0;
+    kvfi_link_lock(am->link);
+    if (peer->ep)
+        kvfi_ep_wire(peer->ep, buf, len);
+    kvfi_link_unlock(am->link);
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * am: the owner is far, on a wire without native remote memory access. The initiator sends the
+ * box and the ids in one message; the owner checks them against the grant, gathers into chunks of
+ * the library and streams them; the initiator scatters. A write streams chunks the other way. All
+ * of it happens under the far link's lock, in whoever drives the link; nobody waits here.
+ */
+#ifndef KVFI_PATH_AM_H
+#define KVFI_PATH_AM_H
+
+#include "path/path.h"
+#include "ucx/ucx.h"
+
+typedef struct kvfi_am kvfi_am_t;
+
+/* A granted range in this process, as the owner's engine knows it. */
+typedef struct kvfi_am_view {
+    char                   *base;
+    uint64_t                len;
+    uint32_t                rights;
+    const _Atomic uint32_t *gens; /* of id 0, or NULL */
+    uint32_t                gens_count;
+} kvfi_am_view_t;
+
+/* What the machine needs of its engine. Called with the far link's lock held. */
+typedef struct kvfi_am_host {
+    void        *engine;
+    kvfi_page_t *page;
+    uint64_t     incarnation, rank;
+    uint32_t     depth; /* notifications that wait here a sender */
+    kvf_status_t (*view)(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
+                         uint32_t range, kvfi_am_view_t *view_p);
+    void (*changed)(void *engine); /* an xfer or note ended, or a notification came */
+} kvfi_am_host_t;
+
+/* A notification to a far peer. Owned by the caller until it has ended. */
+typedef struct kvfi_am_note {
+    struct kvfi_am_note *next;
+    uint32_t             len;
+    uint8_t              data[KVF_NOTIFY_MAX];
+    uint64_t             seq;    /* 0: not sent yet */
+    _Atomic int          status; /* INPROGRESS until the receiver has queued it */
+} kvfi_am_note_t;
+
+typedef struct kvfi_am_stats {
+    uint64_t served_bytes, dropped, messages;
+} kvfi_am_stats_t;
+
+kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t **am_p);
+/* Ends what runs with CLOSED and closes the connections, waiting at most timeout_ns for them. */
+void         kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns);
+kvfi_link_t *kvfi_am_link(kvfi_am_t *am);
+/* Drive the link once; 1 if anything moved. With wait 0 it gives up if another thread drives. */
+int          kvfi_am_progress(kvfi_am_t *am, int wait);
+void         kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p);
+
+/* Connect to a peer by its far address; counted. */
+kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address, size_t len,
+                             kvfi_am_peer_t **peer_p);
+void         kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer);
+int          kvfi_am_alive(const kvfi_am_peer_t *peer);
+void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len);
+
+/* Start count xfers of one batch whose path is am. */
+void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count);
+/* End an xfer now, if it has not ended: nothing reads or writes the caller's memory after. */
+void kvfi_am_cancel(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);
+
+void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note);
+void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note,
+                         kvf_status_t status);
+/* The next notification that came: 1, or 0 if there is none. */
+int  kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_p,
+                       uint64_t *rank_p);
+
+#endif

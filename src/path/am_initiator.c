@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The initiator's side of am: requests that go out, their end, notifications both ways.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "path/am_internal.h"
+
+static int queue_request(kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
+{
+    const kvfi_box_t    *box = &xfer->box;
+    const kvfi_target_t *target = xfer->target;
+    int                  ids = box->local_ids || box->remote_ids;
+    size_t               list = box->blocks * sizeof(uint32_t);
+    kvfi_am_request_t    request = {.grant = target->grant,
+                                    .epoch = target->epoch,
+                                    .range = target->range,
+                                    .dir = xfer->dir,
+                                    .off = box->remote_off,
+                                    .len = box->len,
+                                    .block = box->remote_block,
+                                    .count = {box->count[0], box->count[1]},
+                                    .stride = {box->remote_stride[0], box->remote_stride[1]},
+                                    .blocks = box->blocks,
+                                    .flags = (ids ? KVFI_AM_HAS_IDS : 0) |
+                                             (xfer->gens ? KVFI_AM_HAS_GENS : 0)};
+    kvfi_am_message_t   *message = kvfi_am_message(peer, KVFI_AM_REQUEST, xfer->token, 0,
+                                                   sizeof request + (ids ? list : 0) +
+                                                   (xfer->gens ? list : 0));
+    char                *at;
+
+    if (!message)
+        return -1;
+    memcpy(message->data, &request, sizeof request);
+    at = message->data + sizeof request;
+    for (uint32_t i = 0; ids && i < box->blocks; i++, at += sizeof(uint32_t)) {
+        uint32_t id = kvfi_box_skips(box, i) ? KVF_SKIP : kvfi_box_id(box->remote_ids, i);
+
+        memcpy(at, &id, sizeof id);
+    }
+    if (xfer->gens)
+        memcpy(at, xfer->gens, list);
+    kvfi_am_queue(peer, message);
+    return 0;
+}
+
+static void start_one(kvfi_am_t *am, kvfi_xfer_t *xfer)
+{
+    kvfi_am_peer_t *peer = xfer->target->am;
+
+    if (!xfer->stream) {
+        kvfi_am_xfer_end(am, xfer, KVF_OK);
+        return;
+    }
+    if (atomic_load(&peer->dead) || peer->failed) {
+        kvfi_am_xfer_end(am, xfer, KVF_ERR_PEER);
+        return;
+    }
+    xfer->token = ++am->last_token;
+    if (kvfi_table_put(&am->xfers, xfer->token, xfer) || queue_request(peer, xfer)) {
+        kvfi_am_xfer_end(am, xfer, KVF_ERR_NOMEM);
+        return;
+    }
+    xfer->calls++;
+    xfer->box = kvfi_box_local_side(&xfer->box);
+    kvfi_box_fold(&xfer->box);
+    xfer->cursor = kvfi_cursor_at_start(&xfer->box);
+    if (xfer->dir == KVF_WRITE) {
+        xfer->next = NULL;
+        *peer->writes_end = xfer;
+        peer->writes_end = &xfer->next;
+    }
+}
+
+void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count)
+{
+    kvfi_link_lock(am->link);
+    for (size_t i = 0; i < count; i++)
+        start_one(am, xfers[i]);
+    kvfi_am_pump(am);
+    kvfi_link_unlock(am->link);
+    kvfi_link_wake(am->link);
+}
+
+static void unlink_write(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer)
+{
+    kvfi_xfer_t **at = &peer->writes;
+
+    while (*at && *at != xfer)
+        at = &(*at)->next;
+    if (!*at)
+        return;
+    *at = xfer->next;
+    if (!*at)
+        peer->writes_end = at;
+}
+
+void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
+{
+    if (xfer->token) {
+        kvfi_table_take(&am->xfers, xfer->token);
+        if (xfer->dir == KVF_WRITE)
+            unlink_write(xfer->target->am, xfer);
+        xfer->token = 0;
+    }
+    if (xfer->dir == KVF_WRITE) {
+        /* what was sent is not known to have arrived */
+        xfer->moved.bytes = status == KVF_OK ? xfer->stream : 0;
+        xfer->cursor.pair = status == KVF_OK ? xfer->box.blocks : 0;
+    }
+    am->changed = 1;
+    atomic_store(&xfer->status, status);
+    atomic_fetch_sub(xfer->pending, 1);
+}
+
+void kvfi_am_cancel(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
+{
+    kvfi_am_peer_t *peer = xfer->target->am;
+
+    kvfi_link_lock(am->link);
+    if (atomic_load(&xfer->status) == KVF_INPROGRESS) {
+        if (!atomic_load(&peer->dead))
+            kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_CANCEL, xfer->token, 0, 0));
+        kvfi_am_xfer_end(am, xfer, status);
+        kvfi_am_pump(am);
+    }
+    kvfi_link_unlock(am->link);
+    kvfi_link_wake(am->link);
+}
+
+void kvfi_am_send_notes(kvfi_am_peer_t *peer)
+{
+    for (kvfi_am_note_t *note = peer->notes; note; note = note->next) {
+        kvfi_am_message_t *message;
+
+        if (note->seq)
+            continue;
+        if (peer->notes_sent - peer->notes_queued >= KVFI_AM_WINDOW)
+            return;
+        message = kvfi_am_message(peer, KVFI_AM_NOTE, 0, peer->notes_sent + 1, note->len);
+        if (!message)
+            return;
+        note->seq = ++peer->notes_sent;
+        memcpy(message->data, note->data, note->len);
+        kvfi_am_send(peer, message);
+    }
+}
+
+void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note)
+{
+    kvfi_link_lock(am->link);
+    note->seq = 0;
+    note->next = NULL;
+    if (atomic_load(&peer->dead) || peer->failed) {
+        atomic_store(&note->status, KVF_ERR_PEER);
+    } else {
+        atomic_store(&note->status, KVF_INPROGRESS);
+        *peer->notes_end = note;
+        peer->notes_end = &note->next;
+        kvfi_am_pump(am);
+    }
+    kvfi_link_unlock(am->link);
+    kvfi_link_wake(am->link);
+}
+
+void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note,
+                         kvf_status_t status)
+{
+    kvfi_am_note_t **at = &peer->notes;
+
+    kvfi_link_lock(am->link);
+    if (atomic_load(&note->status) == KVF_INPROGRESS) {
+        while (*at != note)
+            at = &(*at)->next;
+        *at = note->next;
+        if (!*at)
+            peer->notes_end = at;
+        atomic_store(&note->status, status);
+    }
+    kvfi_link_unlock(am->link);
+}
+
+int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_p,
+                      uint64_t *rank_p)
+{
+    kvfi_am_peer_t *peer;
+
+    kvfi_link_lock(am->link);
+    for (peer = am->list; peer && !peer->inbox; peer = peer->next)
+        ;
+    if (peer) {
+        kvfi_am_message_t *message = peer->inbox;
+
+        peer->inbox = message->next;
+        if (!peer->inbox)
+            peer->inbox_end = &peer->inbox;
+        note_p->len = message->head.len;
+        memcpy(note_p->data, message->data, note_p->len);
+        *incarnation_p = peer->incarnation;
+        *rank_p = peer->rank;
+        peer->inbox_taken++;
+        free(message);
+        kvfi_am_pump(am);
+    }
+    kvfi_link_unlock(am->link);
+    return peer != NULL;
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the files of the am path share: its messages, its peers, its queues.
+ *
+ *   initiator               owner
+ *      HELLO  ------------->   my address, my rank: make an endpoint back (both sides send it)
+ *      REQUEST ------------>   box, ids, generations
+ *      <------------- DATA     READ: chunks in stream order, the last one with FIN
+ *      DATA --------------->   WRITE: the same, the other way
+ *      <------------- DONE     status and bad pairs: after a WRITE, or instead of FIN
+ *      CANCEL ------------->   forget this token
+ *      NOTE  -------------->   a notification
+ *      <-------------- ACK     how many of them are queued
+ *
+ * A message arrives inside the link's progress; what must be sent because of it is queued and sent
+ * by the pump after it, so that UCX is never called from its own callback.
+ */
+#ifndef KVFI_PATH_AM_INTERNAL_H
+#define KVFI_PATH_AM_INTERNAL_H
+
+#include "base/table.h"
+#include "path/am.h"
+
+#define KVFI_AM_CHUNKS 4u  /* chunks a peer may have under way */
+#define KVFI_AM_WINDOW 32u /* notes under way beyond what the receiver queued */
+
+enum {
+    KVFI_AM_HELLO = 1,
+    KVFI_AM_REQUEST,
+    KVFI_AM_DATA,
+    KVFI_AM_DONE,
+    KVFI_AM_CANCEL,
+    KVFI_AM_NOTE,
+    KVFI_AM_ACK
+};
+
+#define KVFI_AM_VERSION  1u
+#define KVFI_AM_FIN      1u /* DATA: the stream ended well */
+#define KVFI_AM_TO_OWNER 2u /* DATA: of a WRITE */
+
+typedef struct kvfi_am_head {
+    uint8_t  version, kind;
+    uint16_t flags;
+    uint32_t len;    /* of the payload */
+    uint64_t sender; /* incarnation */
+    uint64_t token;  /* of the request; ACK: notes queued in all; DONE: as the request */
+    uint64_t off;    /* DATA: of the stream; DONE: status; HELLO: rank; NOTE: sequence */
+} kvfi_am_head_t;
+
+#define KVFI_AM_HAS_IDS  1u
+#define KVFI_AM_HAS_GENS 2u
+
+/* Payload of REQUEST, before the ids and the generations. */
+typedef struct kvfi_am_request {
+    uint32_t grant, epoch, range, dir;
+    uint64_t off, len, block;
+    uint32_t count[2];
+    int64_t  stride[2];
+    uint32_t blocks, flags;
+} kvfi_am_request_t;
+
+/* A message on its way out. Chunks come from a free list, the rest from malloc. */
+typedef struct kvfi_am_message {
+    struct kvfi_am_message *next;
+    kvfi_am_peer_t         *peer;
+    int                     chunk;
+    kvfi_am_head_t          head;
+    char                    data[];
+} kvfi_am_message_t;
+
+/* A request that this engine serves. */
+typedef struct kvfi_am_serve {
+    struct kvfi_am_serve *next; /* READ: in the peer's round */
+    kvfi_am_peer_t       *peer;
+    uint64_t              token;
+    kvfi_xfer_t           xfer; /* the granted range is its local side */
+    uint32_t              grant, epoch;
+    kvfi_am_view_t        view;
+    uint32_t             *ids; /* malloced, with the generations behind them */
+} kvfi_am_serve_t;
+
+struct kvfi_am_peer {
+    kvfi_am_peer_t    *next;
+    kvfi_am_t         *am;
+    uint64_t           incarnation, rank;
+    kvfi_ep_t         *ep;
+    void              *address; /* of a HELLO whose endpoint is to be made */
+    size_t             address_len;
+    unsigned           imports;
+    unsigned           outgoing; /* messages not left yet */
+    unsigned           chunks;   /* of them chunks */
+    _Atomic int        dead;
+    int                failed;   /* to be buried by the pump */
+    kvfi_am_message_t *outbox, **outbox_end;
+    kvfi_xfer_t       *writes, **writes_end; /* xfers with bytes to send */
+    kvfi_am_serve_t   *reads, **reads_end;   /* serves with bytes to send */
+    kvfi_table_t       serves;               /* by token */
+    kvfi_am_note_t    *notes, **notes_end;   /* to be sent, or sent and not queued there yet */
+    uint64_t           notes_sent, notes_queued;
+    kvfi_am_message_t *inbox, **inbox_end;   /* notes that came */
+    uint64_t           inbox_came, inbox_taken, inbox_acked;
+};
+
+struct kvfi_am {
+    kvfi_link_t       *link;
+    kvfi_am_host_t     host;
+    kvfi_table_t       peers;  /* by incarnation */
+    kvfi_am_peer_t    *list;
+    kvfi_table_t       xfers;  /* by token */
+    uint64_t           last_token;
+    kvfi_am_message_t *free_chunks;
+    kvfi_am_stats_t    stats;
+    int                changed; /* tell the host after the pump */
+    int                worked;
+};
+
+/* am.c */
+kvfi_am_peer_t    *kvfi_am_peer_new(kvfi_am_t *am, uint64_t incarnation);
+kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t token, uint64_t off,
+                                   size_t len);
+void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
+void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
+void kvfi_am_pump(kvfi_am_t *am);
+void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why);
+
+/* am_initiator.c */
+void kvfi_am_send_notes(kvfi_am_peer_t *peer);
+void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);
+
+/* am_receive.c: what comes in */
+void kvfi_am_receive(void *arg, const void *head, size_t head_len, const void *data, size_t len);
+
+/* am_serve.c: the owner's side */
+void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *data, size_t len);
+void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi_am_head_t *head,
+                        const void *data);
+void kvfi_am_serve_end(kvfi_am_serve_t *serve, kvf_status_t status);
+void kvfi_am_serve_drop(kvfi_am_serve_t *serve);
+/* Gather the next chunk into message; 1 if it was the last. */
+int  kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message);
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What comes in on the far link. A malformed message drops its sender, never the engine; a late
+ * one (its token ended) is dropped and counted. Nothing here calls UCX.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "path/am_internal.h"
+
+#define ADDRESS_MAX 65536u
+
+static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *head,
+                     const void *data)
+{
+    if (!peer)
+        peer = kvfi_am_peer_new(am, head->sender);
+    if (!peer || !head->len || head->len > ADDRESS_MAX) {
+        am->stats.dropped++;
+        return;
+    }
+    peer->rank = head->off;
+    if (peer->ep || peer->address)
+        return;
+    peer->address = malloc(head->len);
+    if (peer->address)
+        memcpy(peer->address, data, head->len);
+}
+
+static void on_read_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data)
+{
+    kvfi_am_t   *am = peer->am;
+    kvfi_xfer_t *xfer = kvfi_table_get(&am->xfers, head->token);
+    uint64_t     left;
+
+    if (!xfer) {
+        am->stats.dropped++; /* cancelled, or past its deadline */
+        return;
+    }
+    left = xfer->stream - xfer->moved.bytes;
+    if (xfer->target->am != peer || xfer->dir != KVF_READ || head->off != xfer->moved.bytes ||
+        head->len > left || ((head->flags & KVFI_AM_FIN) && head->len != left)) {
+        kvfi_am_peer_fail(peer, "its data does not fit the request");
+        return;
+    }
+    xfer->moved.bytes += kvfi_copy_scatter(&xfer->cursor, xfer->local, data, head->len,
+                                           &xfer->moved.pieces);
+    xfer->calls++;
+    if (head->flags & KVFI_AM_FIN)
+        kvfi_am_xfer_end(am, xfer, KVF_OK);
+}
+
+static void on_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data)
+{
+    kvfi_am_serve_t *serve;
+
+    if (!(head->flags & KVFI_AM_TO_OWNER)) {
+        on_read_data(peer, head, data);
+        return;
+    }
+    serve = kvfi_table_get(&peer->serves, head->token);
+    if (serve)
+        kvfi_am_serve_data(peer, serve, head, data);
+    else
+        peer->am->stats.dropped++; /* refused, or cancelled */
+}
+
+static void on_done(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const char *data)
+{
+    kvfi_am_t      *am = peer->am;
+    kvfi_xfer_t    *xfer = kvfi_table_get(&am->xfers, head->token);
+    kvf_status_t    status = (kvf_status_t)(int64_t)head->off;
+    kvfi_bad_pair_t bad;
+
+    if (!xfer) {
+        am->stats.dropped++;
+        return;
+    }
+    if (xfer->target->am != peer || head->len % sizeof bad ||
+        (status > KVF_OK || status < KVF_ERR_FORKED) ||
+        (xfer->dir == KVF_READ && (status == KVF_OK || status == KVF_ERR_STALE) &&
+         xfer->moved.bytes != xfer->stream)) {
+        kvfi_am_peer_fail(peer, "its answer does not fit the request");
+        return;
+    }
+    for (size_t at = 0; at < head->len; at += sizeof bad) {
+        memcpy(&bad, data + at, sizeof bad);
+        if (bad.pair >= xfer->box.blocks) {
+            kvfi_am_peer_fail(peer, "it reports a pair that was not asked for");
+            return;
+        }
+        if (kvfi_xfer_bad(xfer, bad.pair, (kvf_status_t)bad.status) != KVF_OK)
+            status = KVF_ERR_NOMEM;
+    }
+    kvfi_am_xfer_end(am, xfer, status);
+}
+
+static void on_note(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data)
+{
+    kvfi_am_message_t *note;
+
+    if (head->len > KVF_NOTIFY_MAX || head->off != peer->inbox_came + 1 ||
+        peer->inbox_came - peer->inbox_acked >= KVFI_AM_WINDOW) {
+        kvfi_am_peer_fail(peer, "its notification is too long or out of order");
+        return;
+    }
+    note = malloc(sizeof *note + head->len);
+    if (!note) {
+        kvfi_am_peer_fail(peer, "no memory for its notification");
+        return;
+    }
+    note->next = NULL;
+    note->head = *head;
+    memcpy(note->data, data, head->len);
+    *peer->inbox_end = note;
+    peer->inbox_end = &note->next;
+    peer->inbox_came++;
+    peer->am->changed = 1;
+}
+
+static void on_ack(kvfi_am_peer_t *peer, const kvfi_am_head_t *head)
+{
+    if (head->token > peer->notes_sent || head->token < peer->notes_queued) {
+        kvfi_am_peer_fail(peer, "it acknowledges notifications that were not sent");
+        return;
+    }
+    peer->notes_queued = head->token;
+    while (peer->notes && peer->notes->seq && peer->notes->seq <= head->token) {
+        kvfi_am_note_t *note = peer->notes;
+
+        peer->notes = note->next;
+        if (!peer->notes)
+            peer->notes_end = &peer->notes;
+        atomic_store(&note->status, KVF_OK);
+        peer->am->changed = 1;
+    }
+}
+
+void kvfi_am_receive(void *arg, const void *data_of_head, size_t head_len, const void *data,
+                     size_t len)
+{
+    kvfi_am_t       *am = arg;
+    kvfi_am_peer_t  *peer;
+    kvfi_am_serve_t *serve;
+    kvfi_am_head_t   head;
+
+    am->worked = 1;
+    if (head_len != sizeof head) {
+        am->stats.dropped++;
+        return;
+    }
+    memcpy(&head, data_of_head, sizeof head);
+    peer = head.sender ? kvfi_table_get(&am->peers, head.sender) : NULL;
+    if (head.version == KVFI_AM_VERSION && head.len == len && head.kind == KVFI_AM_HELLO &&
+        head.sender) {
+        on_hello(am, peer, &head, data);
+        return;
+    }
+    if (!peer || peer->failed || atomic_load(&peer->dead)) {
+        am->stats.dropped++;
+        return;
+    }
+    if (head.version != KVFI_AM_VERSION || head.len != len) {
+        kvfi_am_peer_fail(peer, "its message has another version or length");
+        return;
+    }
+    switch (head.kind) {
+    case KVFI_AM_REQUEST: kvfi_am_serve_request(peer, head.token, data, len); break;
+    case KVFI_AM_DATA: on_data(peer, &head, data); break;
+    case KVFI_AM_DONE: on_done(peer, &head, data); break;
+    case KVFI_AM_CANCEL:
+        serve = kvfi_table_get(&peer->serves, head.token);
+        if (serve)
+            kvfi_am_serve_drop(serve);
+        break;
+    case KVFI_AM_NOTE: on_note(peer, &head, data); break;
+    case KVFI_AM_ACK: on_ack(peer, &head); break;
+    default: kvfi_am_peer_fail(peer, "its message is of an unknown kind");
+    }
+}

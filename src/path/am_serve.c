@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The owner's side of am: a request is checked against the grant as a whole, then served chunk by
+ * chunk; the grant's epoch is looked at before each chunk.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "copy/extent.h"
+#include "path/am_internal.h"
+
+static void answer(kvfi_am_peer_t *peer, uint64_t token, kvf_status_t status,
+                   const kvfi_bad_pair_t *bad, uint32_t count)
+{
+    kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_DONE, token, (uint64_t)(int64_t)status,
+                                                 count * sizeof *bad);
+
+    if (message && count)
+        memcpy(message->data, bad, count * sizeof *bad);
+    kvfi_am_queue(peer, message);
+}
+
+static void unlink_read(kvfi_am_serve_t *serve)
+{
+    kvfi_am_peer_t   *peer = serve->peer;
+    kvfi_am_serve_t **at = &peer->reads;
+
+    while (*at && *at != serve)
+        at = &(*at)->next;
+    if (!*at)
+        return;
+    *at = serve->next;
+    if (!*at)
+        peer->reads_end = at;
+}
+
+void kvfi_am_serve_drop(kvfi_am_serve_t *serve)
+{
+    kvfi_table_take(&serve->peer->serves, serve->token);
+    unlink_read(serve);
+    free(serve->xfer.bad);
+    free(serve->ids);
+    free(serve);
+}
+
+void kvfi_am_serve_end(kvfi_am_serve_t *serve, kvf_status_t status)
+{
+    answer(serve->peer, serve->token, status, serve->xfer.bad, serve->xfer.bad_count);
+    kvfi_am_serve_drop(serve);
+}
+
+/* Is the request whole, and does every piece of it lie in the grant? */
+static kvf_status_t check(const kvfi_am_request_t *request, const kvfi_am_view_t *view,
+                          const uint32_t *ids)
+{
+    kvfi_side_t side = {.off = request->off,
+                        .len = request->len,
+                        .block = request->block,
+                        .limit = view->len,
+                        .count = {request->count[0], request->count[1]},
+                        .stride = {request->stride[0], request->stride[1]},
+                        .blocks = request->blocks,
+                        .ids = ids};
+    uint32_t    index;
+    uint64_t    cap;
+
+    if (!request->len || !request->count[0] || !request->count[1] || request->dir > KVF_WRITE)
+        return KVF_ERR_INVALID;
+    if (!(view->rights & (request->dir == KVF_READ ? KVF_RIGHT_READ : KVF_RIGHT_WRITE)))
+        return KVF_ERR_PERM;
+    if (kvfi_side_bytes(&side) == UINT64_MAX || kvfi_side_check(&side, &index, &cap))
+        return KVF_ERR_BOUNDS;
+    return KVF_OK;
+}
+
+static void begin(kvfi_am_serve_t *serve, const kvfi_am_request_t *request)
+{
+    kvfi_xfer_t *xfer = &serve->xfer;
+    uint32_t    *ids = request->flags & KVFI_AM_HAS_IDS ? serve->ids : NULL;
+    kvfi_side_t  side = {.len = request->len, .count = {request->count[0], request->count[1]},
+                         .blocks = request->blocks, .ids = ids};
+
+    xfer->box = (kvfi_box_t){.len = request->len,
+                             .count = {request->count[0], request->count[1]},
+                             .blocks = request->blocks,
+                             .local_stride = {request->stride[0], request->stride[1]},
+                             .remote_stride = {request->stride[0], request->stride[1]},
+                             .local_off = request->off,
+                             .remote_off = request->off,
+                             .local_block = request->block,
+                             .remote_block = request->block,
+                             .local_ids = ids,
+                             .remote_ids = ids};
+    kvfi_box_fold(&xfer->box);
+    xfer->cursor = kvfi_cursor_at_start(&xfer->box);
+    xfer->dir = request->dir;
+    xfer->local = serve->view.base;
+    xfer->stream = kvfi_side_bytes(&side);
+    if (request->flags & KVFI_AM_HAS_GENS)
+        xfer->gens = serve->ids + (ids ? request->blocks : 0);
+}
+
+static kvf_status_t accept(kvfi_am_serve_t *serve, const void *data, size_t len)
+{
+    kvfi_am_t        *am = serve->peer->am;
+    kvfi_am_request_t request;
+    size_t            lists;
+    kvf_status_t      status;
+
+    if (len < sizeof request)
+        return KVF_ERR_INVALID;
+    memcpy(&request, data, sizeof request);
+    lists = (size_t)request.blocks * sizeof(uint32_t) *
+            (!!(request.flags & KVFI_AM_HAS_IDS) + !!(request.flags & KVFI_AM_HAS_GENS));
+    if (len != sizeof request + lists)
+        return KVF_ERR_INVALID;
+    serve->ids = malloc(lists + 1);
+    if (!serve->ids)
+        return KVF_ERR_NOMEM;
+    memcpy(serve->ids, (const char *)data + sizeof request, lists);
+    status = am->host.view(am->host.engine, serve->peer->incarnation, request.grant, request.epoch,
+                           request.range, &serve->view);
+    if (status == KVF_OK)
+        status = check(&request, &serve->view, request.flags & KVFI_AM_HAS_IDS ? serve->ids : NULL);
+    if (status == KVF_OK && (request.flags & KVFI_AM_HAS_GENS) && !serve->view.gens)
+        status = KVF_ERR_INVALID;
+    if (status != KVF_OK)
+        return status;
+    serve->grant = request.grant;
+    serve->epoch = request.epoch;
+    begin(serve, &request);
+    return KVF_OK;
+}
+
+void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *data, size_t len)
+{
+    kvfi_am_serve_t *serve = kvfi_table_get(&peer->serves, token) ? NULL : calloc(1, sizeof *serve);
+    kvf_status_t     status;
+
+    if (!serve || kvfi_table_put(&peer->serves, token, serve)) {
+        free(serve);
+        kvfi_am_peer_fail(peer, "no memory for its request, or it uses a token twice");
+        return;
+    }
+    serve->peer = peer;
+    serve->token = token;
+    status = accept(serve, data, len);
+    if (status != KVF_OK || !serve->xfer.stream) {
+        kvfi_am_serve_end(serve, status);
+    } else if (serve->xfer.dir == KVF_READ) {
+        *peer->reads_end = serve;
+        peer->reads_end = &serve->next;
+    }
+}
+
+/* The generations again, after the bytes were gathered. */
+static void compare(kvfi_am_serve_t *serve)
+{
+    kvfi_xfer_t *xfer = &serve->xfer;
+
+    atomic_thread_fence(memory_order_acquire);
+    for (; xfer->checked < xfer->cursor.pair; xfer->checked++) {
+        uint32_t id = kvfi_box_id(xfer->box.remote_ids, xfer->checked);
+
+        if (id != KVF_SKIP && (id >= serve->view.gens_count ||
+                               atomic_load(&serve->view.gens[id]) != xfer->gens[xfer->checked]))
+            kvfi_xfer_bad(xfer, xfer->checked, KVF_ERR_STALE);
+    }
+}
+
+int kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message)
+{
+    kvfi_xfer_t *xfer = &serve->xfer;
+
+    message->head.off = xfer->sent;
+    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, serve->view.base, message->data,
+                                                   KVFI_LINK_CHUNK);
+    xfer->sent += message->head.len;
+    serve->peer->am->stats.served_bytes += message->head.len;
+    if (xfer->gens)
+        compare(serve);
+    return xfer->sent == xfer->stream;
+}
+
+void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi_am_head_t *head,
+                        const void *data)
+{
+    kvfi_am_t   *am = peer->am;
+    kvfi_xfer_t *xfer = &serve->xfer;
+
+    if (xfer->dir != KVF_WRITE || head->off != xfer->moved.bytes ||
+        head->len > xfer->stream - xfer->moved.bytes) {
+        kvfi_am_peer_fail(peer, "its data does not fit its request");
+        return;
+    }
+    if (atomic_load(&am->host.page->epoch[serve->grant]) != serve->epoch) {
+        kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
+        return;
+    }
+    xfer->moved.bytes += kvfi_copy_scatter(&xfer->cursor, serve->view.base, data, head->len,
+                                           &xfer->moved.pieces);
+    am->stats.served_bytes += head->len;
+    if (xfer->moved.bytes == xfer->stream)
+        kvfi_am_serve_end(serve, KVF_OK);
+}

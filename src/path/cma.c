@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * cma: the owner is a neighbour and the memory its own. Runs are gathered into as few
+ * process_vm_readv/writev as possible: up to 1024 vectors and 0x7ffff000 bytes a call. The kernel
+ * checks the addresses; memory that the owner unmapped is FAULT. A PID may come to name another
+ * process, so the owner's life is looked at around reads, and before and after each write.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "base/status.h"
+#include "path/path.h"
+
+#define VECTORS      1024
+#define CALL_BYTES   UINT64_C(0x7ffff000)
+#define READ_AGE_NS  UINT64_C(10000000)
+
+const char *kvfi_cma_reach(const kvfi_target_t *target)
+{
+    if (!target->near)
+        return "the peer is not near";
+    if (target->in_process)
+        return "the peer is this process";
+    return target->cma ? NULL : target->cma_why;
+}
+
+const char *kvfi_cma_prove(const kvfi_life_t *life, uint64_t raddr, const void *expected, size_t len)
+{
+    char         got[64];
+    struct iovec local = {got, len}, remote = {(void *)(uintptr_t)raddr, len};
+    ssize_t      done;
+
+    if (!life->pid_known)
+        return "the peer is in another PID namespace";
+    done = process_vm_readv(life->id.pid, &local, 1, &remote, 1, 0);
+    if (done == (ssize_t)len && !memcmp(got, expected, len))
+        return NULL;
+    if (done >= 0)
+        return "another process answers to the peer's PID";
+    switch (errno) {
+    case EPERM:
+        return "process_vm_readv: Operation not permitted (ptrace scope, user namespace or a "
+               "container's system call filter); memory that kvferry allocates needs none of it";
+    case ENOSYS: return "process_vm_readv: Function not implemented (a system call filter, or a "
+                        "kernel without cross-memory attach)";
+    case ESRCH: return "process_vm_readv: No such process";
+    default: return "process_vm_readv cannot read the peer's memory";
+    }
+}
+
+static int alive(const kvfi_xfer_t *xfer)
+{
+    return kvfi_life_check(xfer->target->life, xfer->dir == KVF_READ ? READ_AGE_NS : 0);
+}
+
+static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
+{
+    const char *call = xfer->dir == KVF_READ ? "process_vm_readv" : "process_vm_writev";
+    int         pid = xfer->target->life->id.pid;
+
+    if (error == ESRCH || !kvfi_life_check(xfer->target->life, 0))
+        return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", pid);
+    if (error == EFAULT)
+        return kvfi_fail(KVF_ERR_FAULT, "%s: memory of pid %d behind the grant is not mapped, or not "
+                         "with the right granted", call, pid);
+    return kvfi_fail(KVF_ERR_SYSTEM, "%s with pid %d: %s", call, pid, strerror(error));
+}
+
+/* Move one call's vectors, going on after a partial return. */
+static kvf_status_t transfer(kvfi_xfer_t *xfer, struct iovec *local, struct iovec *remote, int count)
+{
+    int at = 0;
+
+    while (at < count) {
+        unsigned long n = (unsigned long)(count - at);
+        pid_t         pid = xfer->target->life->id.pid;
+        ssize_t       done;
+
+        xfer->calls++;
+        done = xfer->dir == KVF_READ ? process_vm_readv(pid, local + at, n, remote + at, n, 0)
+                                     : process_vm_writev(pid, local + at, n, remote + at, n, 0);
+        if (done <= 0)
+            return call_failed(xfer, done < 0 ? errno : EFAULT);
+        while (at < count && (size_t)done >= local[at].iov_len)
+            done -= (ssize_t)local[at++].iov_len;
+        if (at < count) {
+            local[at].iov_base = (char *)local[at].iov_base + done;
+            remote[at].iov_base = (char *)remote[at].iov_base + done;
+            local[at].iov_len -= (size_t)done;
+            remote[at].iov_len -= (size_t)done;
+        }
+    }
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer, uint64_t budget)
+{
+    struct iovec  local[VECTORS], remote[VECTORS];
+    kvfi_cursor_t before = xfer->cursor;
+    uint64_t      bytes = 0;
+    kvf_status_t  status;
+    kvfi_run_t    run;
+    int           count = 0;
+
+    if (budget > CALL_BYTES)
+        budget = CALL_BYTES;
+    while (count < VECTORS && bytes < budget &&
+           kvfi_cursor_next(&xfer->cursor, budget - bytes, &run)) {
+        local[count] = (struct iovec){xfer->local + run.local, run.len};
+        remote[count] = (struct iovec){(void *)(uintptr_t)(xfer->target->raddr + run.remote), run.len};
+        bytes += run.len;
+        count++;
+    }
+    if (!count)
+        return KVF_OK;
+    if (!alive(xfer))
+        status = kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", xfer->target->life->id.pid);
+    else
+        status = transfer(xfer, local, remote, count);
+    if (status == KVF_OK && !alive(xfer))
+        status = kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", xfer->target->life->id.pid);
+    if (status != KVF_OK) {
+        xfer->cursor = before;
+        return status;
+    }
+    xfer->moved.bytes += bytes;
+    xfer->moved.pieces += (uint64_t)count;
+    return KVF_OK;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The protocol of the control page, both sides. Nothing here waits but for a free busy word, which
+ * a thread of this process frees after one slice.
+ */
+#define _GNU_SOURCE
+#include "path/page.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "base/status.h"
+
+static int holder_lives(const kvfi_seat_t *seat)
+{
+    kvfi_life_t life;
+    int         alive;
+
+    if (!atomic_load(&seat->ready))
+        return 1;
+    if (kvfi_life_open(&life, seat->proc))
+        return 0;
+    alive = kvfi_life_check(&life, 0);
+    kvfi_life_close(&life);
+    return alive;
+}
+
+/* A seat whose holder left or died, and whose notes were all taken, is free again. */
+static void free_if_vacant(kvfi_seat_t *seat, uint64_t holder)
+{
+    if (atomic_load(&seat->head) != atomic_load(&seat->tail))
+        return;
+    if (!atomic_load(&seat->left) && holder_lives(seat))
+        return;
+    /* not 0 at once: a newcomer must not be judged by what its forerunner left in proc */
+    if (!atomic_compare_exchange_strong(&seat->holder, &holder, KVFI_SEAT_CLEARING))
+        return;
+    atomic_store(&seat->ready, 0);
+    atomic_store(&seat->holder, 0);
+}
+
+static void raise_high(kvfi_page_t *page, unsigned count)
+{
+    uint32_t high = atomic_load(&page->high);
+
+    while (high < count && !atomic_compare_exchange_weak(&page->high, &high, count))
+        ;
+}
+
+int kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint64_t incarnation, uint64_t rank,
+                   kvfi_proc_id_t proc)
+{
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (unsigned i = 0; i < KVFI_PAGE_SEATS; i++) {
+            kvfi_seat_t *seat = &page->seats[i];
+            uint64_t     holder = atomic_load(&seat->holder);
+
+            if (holder > KVFI_SEAT_CLEARING && pass)
+                free_if_vacant(seat, holder);
+            holder = 0;
+            if (!atomic_compare_exchange_strong(&seat->holder, &holder, incarnation))
+                continue;
+            raise_high(page, i + 1);
+            atomic_store(&seat->left, 0);
+            for (unsigned w = 0; w < KVFI_SEAT_WORDS; w++) {
+                /* a holder that died in a slice left its word odd */
+                atomic_store(&seat->busy[w].word,
+                             (atomic_load(&seat->busy[w].word) + 1) & ~UINT32_C(1));
+                atomic_flag_clear(&hold->taken[w]);
+            }
+            seat->rank = rank;
+            seat->proc = proc;
+            atomic_store(&seat->ready, 1);
+            hold->page = page;
+            hold->seat = seat;
+            pthread_mutex_init(&hold->put_lock, NULL);
+            return 0;
+        }
+    }
+    return -1;
+}
+
+void kvfi_hold_close(kvfi_hold_t *hold)
+{
+    kvfi_seat_t *seat = hold->seat;
+
+    if (!seat)
+        return;
+    hold->seat = NULL;
+    pthread_mutex_destroy(&hold->put_lock);
+    if (atomic_load(&seat->head) == atomic_load(&seat->tail)) {
+        atomic_store(&seat->ready, 0);
+        atomic_store(&seat->holder, 0);
+    } else {
+        atomic_store(&seat->left, 1);
+    }
+}
+
+kvf_status_t kvfi_hold_enter(kvfi_hold_t *hold, uint32_t grant, uint32_t epoch, unsigned *word_p)
+{
+    unsigned w = 0;
+
+    while (atomic_flag_test_and_set_explicit(&hold->taken[w], memory_order_acquire)) {
+        w = (w + 1) % KVFI_SEAT_WORDS;
+        if (!w)
+            sched_yield();
+    }
+    atomic_fetch_add_explicit(&hold->seat->busy[w].word, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load(&hold->page->epoch[grant]) != epoch) {
+        kvfi_hold_leave(hold, w);
+        return KVF_ERR_REVOKED;
+    }
+    *word_p = w;
+    return KVF_OK;
+}
+
+void kvfi_hold_leave(kvfi_hold_t *hold, unsigned word)
+{
+    atomic_fetch_add_explicit(&hold->seat->busy[word].word, 1, memory_order_release);
+    atomic_flag_clear_explicit(&hold->taken[word], memory_order_release);
+}
+
+static kvfi_note_t *note_at(kvfi_page_t *page, const kvfi_seat_t *seat, uint32_t at)
+{
+    return &page->notes[(size_t)(seat - page->seats) * page->depth + at % page->depth];
+}
+
+int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len)
+{
+    kvfi_page_t *page = hold->page;
+    kvfi_seat_t *seat = hold->seat;
+    kvfi_note_t *note;
+    uint32_t     tail;
+    int          full;
+
+    pthread_mutex_lock(&hold->put_lock);
+    tail = atomic_load_explicit(&seat->tail, memory_order_relaxed);
+    full = tail - atomic_load(&seat->head) >= page->depth;
+    if (!full) {
+        note = note_at(page, seat, tail);
+        note->len = len;
+        memcpy(note->data, data, len);
+        atomic_store(&seat->tail, tail + 1);
+    }
+    pthread_mutex_unlock(&hold->put_lock);
+    if (full)
+        return -1;
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_load(&page->armed) != 0;
+}
+
+void kvfi_page_revoke(kvfi_page_t *page, uint32_t grant)
+{
+    atomic_fetch_add(&page->epoch[grant], 1);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+unsigned kvfi_page_snapshot(kvfi_page_t *page, uint32_t *seen)
+{
+    unsigned odd = 0;
+
+    memset(seen, 0, KVFI_PAGE_SEATS * KVFI_SEAT_WORDS * sizeof *seen);
+    for (unsigned i = 0; i < atomic_load(&page->high); i++)
+        for (unsigned w = 0; w < KVFI_SEAT_WORDS; w++) {
+            uint32_t *entry = &seen[i * KVFI_SEAT_WORDS + w];
+
+            if (atomic_load(&page->seats[i].holder))
+                *entry = atomic_load(&page->seats[i].busy[w].word);
+            odd += *entry & 1;
+        }
+    return odd;
+}
+
+unsigned kvfi_page_still_busy(kvfi_page_t *page, uint32_t *seen, const kvfi_seat_t **seat_p)
+{
+    unsigned busy = 0;
+
+    for (unsigned i = 0; i < KVFI_PAGE_SEATS; i++)
+        for (unsigned w = 0; w < KVFI_SEAT_WORDS; w++) {
+            uint32_t    *entry = &seen[i * KVFI_SEAT_WORDS + w];
+            kvfi_seat_t *seat = &page->seats[i];
+
+            if (!(*entry & 1))
+                continue;
+            if (atomic_load_explicit(&seat->busy[w].word, memory_order_acquire) != *entry ||
+                !holder_lives(seat)) {
+                *entry = 0;
+                continue;
+            }
+            *seat_p = seat;
+            busy++;
+        }
+    return busy;
+}
+
+int kvfi_page_take(kvfi_page_t *page, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
+                   uint64_t *rank_p)
+{
+    unsigned high = atomic_load(&page->high);
+
+    for (unsigned n = 0; n < high; n++) {
+        unsigned     i = (*from_p + n) % high;
+        kvfi_seat_t *seat = &page->seats[i];
+        uint64_t     holder = atomic_load_explicit(&seat->holder, memory_order_acquire);
+        uint32_t     head = atomic_load_explicit(&seat->head, memory_order_relaxed);
+
+        if (!holder || head == atomic_load_explicit(&seat->tail, memory_order_acquire))
+            continue;
+        *note_p = *note_at(page, seat, head);
+        if (note_p->len > KVF_NOTIFY_MAX)
+            note_p->len = KVF_NOTIFY_MAX;
+        *holder_p = holder;
+        *rank_p = seat->rank;
+        atomic_store(&seat->head, head + 1);
+        if (atomic_load(&seat->left))
+            free_if_vacant(seat, holder);
+        *from_p = i + 1;
+        return 1;
+    }
+    return 0;
+}

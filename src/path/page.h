@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The control page: one an engine, in memory that near peers map. It proves identity (the nonce),
+ * holds an epoch per grant, and a seat per near initiator with a few busy words and a ring of
+ * notifications.
+ *
+ *   initiator                            owner (revoke)
+ *     word++ (odd)                         epoch[grant]++
+ *     fence                                fence
+ *     epoch[grant] as imported?            each word that is odd: wait until it has changed,
+ *     copy one slice                         or its holder is dead
+ *     word++ (even)
+ *
+ * Either the initiator sees the new epoch and copies nothing, or the owner sees the odd word and
+ * waits. Only the seat's holder writes its words.
+ */
+#ifndef KVFI_PATH_PAGE_H
+#define KVFI_PATH_PAGE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "base/proc.h"
+#include "kvferry.h"
+
+#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727931)
+#define KVFI_PAGE_GRANTS 4096u
+#define KVFI_PAGE_SEATS  256u
+#define KVFI_SEAT_WORDS  4u
+#define KVFI_SEAT_CLEARING UINT64_C(1) /* as a holder: being made free */
+
+typedef struct kvfi_note {
+    uint32_t len;
+    uint8_t  data[KVF_NOTIFY_MAX];
+} kvfi_note_t;
+
+typedef struct kvfi_seat {
+    _Atomic uint64_t holder; /* incarnation, 0: free */
+    uint64_t         rank;
+    kvfi_proc_id_t   proc;
+    _Atomic uint32_t ready;  /* rank and proc are filled in */
+    _Atomic uint32_t left;   /* the holder has gone; free once the ring is empty */
+    struct {
+        _Alignas(64) _Atomic uint32_t word;
+    } busy[KVFI_SEAT_WORDS];
+    _Alignas(64) _Atomic uint32_t head; /* next note to take: the owner writes */
+    _Alignas(64) _Atomic uint32_t tail; /* next note to put: the holder writes */
+} kvfi_seat_t;
+
+typedef struct kvfi_page {
+    uint64_t         magic;
+    uint64_t         nonce[2];
+    uint64_t         incarnation;
+    uint32_t         depth; /* notes in a ring */
+    _Atomic uint32_t armed; /* a note put is worth a doorbell */
+    _Atomic uint32_t high;  /* seats ever taken: nobody need look past it */
+    _Alignas(64) _Atomic uint32_t epoch[KVFI_PAGE_GRANTS];
+    kvfi_seat_t      seats[KVFI_PAGE_SEATS];
+    kvfi_note_t      notes[]; /* depth a seat */
+} kvfi_page_t;
+
+static inline uint64_t kvfi_page_bytes(uint32_t depth)
+{
+    return sizeof(kvfi_page_t) + (uint64_t)KVFI_PAGE_SEATS * depth * sizeof(kvfi_note_t);
+}
+
+/* An initiator's hold on a seat of an owner's page. */
+typedef struct kvfi_hold {
+    kvfi_page_t    *page;
+    kvfi_seat_t    *seat;
+    atomic_flag     taken[KVFI_SEAT_WORDS]; /* by a thread of this process */
+    pthread_mutex_t put_lock;
+} kvfi_hold_t;
+
+/* Take a seat. 0, or -1 if all are taken by the living. */
+int  kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint64_t incarnation, uint64_t rank,
+                    kvfi_proc_id_t proc);
+void kvfi_hold_close(kvfi_hold_t *hold);
+
+/* Begin a slice under a grant: the word taken, or REVOKED. */
+kvf_status_t kvfi_hold_enter(kvfi_hold_t *hold, uint32_t grant, uint32_t epoch, unsigned *word_p);
+void         kvfi_hold_leave(kvfi_hold_t *hold, unsigned word);
+
+/* Put a note in the ring: 1 done and a doorbell is wanted, 0 done, -1 full. */
+int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len);
+
+/* ---- the owner's side */
+/* Raise a grant's epoch. */
+void kvfi_page_revoke(kvfi_page_t *page, uint32_t grant);
+/* Odd words as of now; seen[] takes one entry a word of each seat. Returns how many. */
+unsigned kvfi_page_snapshot(kvfi_page_t *page, uint32_t *seen);
+/* How many of seen[] are still unchanged with a living holder; *seat_p is one of them. */
+unsigned kvfi_page_still_busy(kvfi_page_t *page, uint32_t *seen, const kvfi_seat_t **seat_p);
+/* The next note of any seat, starting after *from_p: 1 taken, 0 none. */
+int kvfi_page_take(kvfi_page_t *page, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
+                   uint64_t *rank_p);
+
+#endif

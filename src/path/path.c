@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What the paths share: the choice, and the guarded slice of the local ones.
+ */
+#include "path/path.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/status.h"
+
+#define LIVENESS_AGE_NS UINT64_C(1000000000)
+
+const char *kvf_path_name(kvf_path_t path)
+{
+    static const char *const names[KVF_PATH_COUNT] = {"none",     "self",      "shm", "cma", "stage",
+                                                      "cuda_ipc", "cuda_copy", "rma", "am"};
+
+    return (unsigned)path < KVF_PATH_COUNT ? names[path] : names[KVF_PATH_NONE];
+}
+
+static const char *not_in_build(const kvfi_target_t *target)
+{
+    (void)target;
+    return "not in this release";
+}
+
+static const char *no_native_rma(const kvfi_target_t *target)
+{
+    return target->near ? "the peer is near" : "the wire has no native RMA";
+}
+
+static const char *host_memory(const kvfi_target_t *target)
+{
+    (void)target;
+    return "both sides are host memory";
+}
+
+static const char *(*const reach[KVF_PATH_COUNT])(const kvfi_target_t *) = {
+    [KVF_PATH_SELF] = kvfi_self_reach,  [KVF_PATH_SHM] = kvfi_shm_reach,
+    [KVF_PATH_CMA] = kvfi_cma_reach,    [KVF_PATH_STAGE] = not_in_build,
+    [KVF_PATH_CUDA_IPC] = host_memory,  [KVF_PATH_CUDA_COPY] = host_memory,
+    [KVF_PATH_RMA] = no_native_rma,     [KVF_PATH_AM] = kvfi_am_reach,
+};
+
+kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t mask, char *why, size_t len)
+{
+    size_t at = 0;
+
+    if (!mask)
+        mask = UINT32_MAX;
+    for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT; path++)
+        if (mask & KVF_PATH_BIT(path) && !reach[path](target))
+            return (kvf_path_t)path;
+    for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT && at < len; path++)
+        at += (size_t)snprintf(why + at, len - at, "%s%s: %s", at ? "; " : "",
+                               kvf_path_name((kvf_path_t)path),
+                               mask & KVF_PATH_BIT(path) ? reach[path](target) : "forbidden by mask");
+    return KVF_PATH_NONE;
+}
+
+kvf_status_t kvfi_xfer_bad(kvfi_xfer_t *xfer, uint32_t pair, kvf_status_t status)
+{
+    if (xfer->bad_count == xfer->bad_cap) {
+        uint32_t         cap = xfer->bad_cap ? xfer->bad_cap * 2 : 64;
+        kvfi_bad_pair_t *bad = realloc(xfer->bad, cap * sizeof *bad);
+
+        if (!bad)
+            return kvfi_fail(KVF_ERR_NOMEM, "no memory for the list of stale pairs");
+        xfer->bad = bad;
+        xfer->bad_cap = cap;
+    }
+    xfer->bad[xfer->bad_count++] = (kvfi_bad_pair_t){pair, status};
+    return KVF_OK;
+}
+
+/* Compare the generations of the pairs whose data has come. */
+static kvf_status_t compare(kvfi_xfer_t *xfer)
+{
+    const kvfi_target_t *target = xfer->target;
+    kvf_status_t         status = KVF_OK;
+
+    /* the loads of the data come before those of the generations */
+    atomic_thread_fence(memory_order_acquire);
+    for (; xfer->checked < xfer->cursor.pair && status == KVF_OK; xfer->checked++) {
+        uint32_t id = kvfi_box_id(xfer->box.remote_ids, xfer->checked);
+
+        if (kvfi_box_skips(&xfer->box, xfer->checked))
+            continue;
+        if (id >= target->gens_count ||
+            atomic_load_explicit(&target->gens[id], memory_order_relaxed) != xfer->gens[xfer->checked])
+            status = kvfi_xfer_bad(xfer, xfer->checked, KVF_ERR_STALE);
+    }
+    return status;
+}
+
+static kvf_status_t move(kvfi_xfer_t *xfer, uint64_t budget)
+{
+    kvfi_moved_t moved;
+
+    if (xfer->path == KVF_PATH_CMA)
+        return kvfi_cma_move(xfer, budget);
+    moved = kvfi_copy_box(&xfer->cursor, xfer->local, xfer->target->map, xfer->dir, budget);
+    xfer->moved.bytes += moved.bytes;
+    xfer->moved.pieces += moved.pieces;
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget)
+{
+    const kvfi_target_t *target = xfer->target;
+    kvf_status_t         status;
+    unsigned             word;
+    int                  ended;
+
+    status = kvfi_hold_enter(target->hold, target->grant, target->epoch, &word);
+    if (status != KVF_OK)
+        return kvfi_fail(status, "the grant was revoked");
+    status = move(xfer, budget);
+    ended = kvfi_cursor_ended(&xfer->cursor);
+    if (status == KVF_OK && xfer->gens)
+        status = compare(xfer);
+    kvfi_hold_leave(target->hold, word);
+    if (status != KVF_OK || !ended)
+        return status == KVF_OK ? KVF_INPROGRESS : status;
+    /* a one-sided write into a dead owner's memory reached nobody */
+    if (target->life && !kvfi_life_check(target->life, LIVENESS_AGE_NS))
+        return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", target->life->id.pid);
+    return xfer->bad_count ? KVF_ERR_STALE : KVF_OK;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * shm: the owner is a neighbour, and the library allocated its memory, so that it is mapped here.
+ * Loads and stores, no system call; the owner need not run.
+ */
+#include "path/path.h"
+
+const char *kvfi_shm_reach(const kvfi_target_t *target)
+{
+    if (!target->near)
+        return "the peer is not near";
+    if (target->in_process)
+        return "the peer is this process";
+    return target->map ? NULL : "the memory is the caller's own, not the library's";
+}
