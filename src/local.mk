@@ -54,7 +54,25 @@ path_sources = \
 	src/path/self.c \
 	src/path/shm.c
 
-engine_sources =
+engine_sources = \
+	src/engine/batch.c \
+	src/engine/check.c \
+	src/engine/engine.c \
+	src/engine/exchange.c \
+	src/engine/grant.c \
+	src/engine/grant_blob.h \
+	src/engine/home.c \
+	src/engine/internal.h \
+	src/engine/monitor.c \
+	src/engine/notify.c \
+	src/engine/object.c \
+	src/engine/peer.c \
+	src/engine/pool.c \
+	src/engine/post.c \
+	src/engine/progress.c \
+	src/engine/remote.c \
+	src/engine/segment.c \
+	src/engine/settings.c
 
 # src/kv/local.mk appends its files
 kv_sources =

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Batches: check all, start all, drive, end. A batch is driven under its own lock by whoever tests,
+ * waits, or drives the engine; local slices run on that thread. It has ended once every op has, its
+ * statuses are written, and its notification is queued at the receiver or given up; from then on
+ * nobody touches the caller's memory for it.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "engine/internal.h"
+
+#define SLICE_BYTES  (UINT64_C(1) << 20)
+#define SPIN_NS      UINT64_C(20000)
+
+/* ------------------------------------------------------------ end of one op */
+
+/* An entry shared by several ops is OK only if its pair ended well in each. */
+static void write_block(int8_t *entry, kvf_status_t status)
+{
+    if (*entry < KVF_OK)
+        return;
+    if (status < KVF_OK || *entry == KVF_INPROGRESS || (*entry == KVF_SKIPPED && status == KVF_OK))
+        *entry = (int8_t)status;
+}
+
+static void write_blocks(const kvfi_batch_op_t *op, const kvfi_xfer_t *xfer, kvf_status_t status)
+{
+    uint32_t done = status == KVF_OK || status == KVF_ERR_STALE ? xfer->box.blocks
+                                                                : xfer->cursor.pair;
+
+    if (!op->block_status)
+        return;
+    for (uint32_t i = 0; i < xfer->bad_count; i++)
+        write_block(&op->block_status[xfer->bad[i].pair], (kvf_status_t)xfer->bad[i].status);
+    for (uint32_t i = 0; i < xfer->box.blocks; i++)
+        write_block(&op->block_status[i], kvfi_box_skips(&xfer->box, i) ? KVF_SKIPPED
+                                          : i < done                   ? KVF_OK
+                                                                       : status);
+}
+
+static void count_op(kvf_engine_t *engine, const kvfi_batch_op_t *op, const kvfi_xfer_t *xfer)
+{
+    kvfi_count_t *count = &engine->path[xfer->path];
+    kvf_peer_t   *peer = op->remote->peer;
+
+    atomic_fetch_add_explicit(&count->ops, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&count->bytes, xfer->moved.bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&count->pieces, xfer->moved.pieces, memory_order_relaxed);
+    atomic_fetch_add_explicit(&count->calls, xfer->calls, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->locality[peer->locality], xfer->moved.bytes,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(xfer->dir == KVF_READ ? &peer->bytes_read : &peer->bytes_written,
+                              xfer->moved.bytes, memory_order_relaxed);
+}
+
+static void finish_op(kvf_batch_t *batch, size_t i)
+{
+    kvfi_batch_op_t *op = &batch->ops[i];
+    kvfi_xfer_t     *xfer = &batch->xfers[i];
+    kvf_status_t     status = (kvf_status_t)atomic_load(&xfer->status);
+
+    if (op->finished)
+        return;
+    op->finished = 1;
+    write_blocks(op, xfer, status);
+    count_op(batch->object.engine, op, xfer);
+    for (uint32_t n = 0; n < xfer->bad_count; n++)
+        batch->result.stale_blocks += xfer->bad[n].status == KVF_ERR_STALE;
+    batch->result.bytes += xfer->moved.bytes;
+    batch->result.pieces += xfer->moved.pieces;
+    if (status < KVF_OK && i < batch->result.bad_op) {
+        batch->result.bad_op = i;
+        batch->result.status = status;
+    }
+    atomic_fetch_sub(&op->segment->inflight, 1);
+    atomic_fetch_sub(&op->remote->inflight, 1);
+}
+
+/* --------------------------------------------------------- end of the batch */
+
+void kvfi_batch_enlist(kvf_batch_t *batch)
+{
+    kvf_engine_t *engine = batch->object.engine;
+
+    pthread_mutex_lock(&engine->lock);
+    batch->run_next = engine->running;
+    batch->run_link = &engine->running;
+    if (batch->run_next)
+        batch->run_next->run_link = &batch->run_next;
+    engine->running = batch;
+    atomic_fetch_add(&engine->running_count, 1);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static void delist(kvf_batch_t *batch)
+{
+    kvf_engine_t *engine = batch->object.engine;
+
+    if (!batch->run_link)
+        return;
+    pthread_mutex_lock(&engine->lock);
+    *batch->run_link = batch->run_next;
+    if (batch->run_next)
+        batch->run_next->run_link = batch->run_link;
+    batch->run_link = NULL;
+    atomic_fetch_sub(&engine->running_count, 1);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+static void end_batch(kvf_batch_t *batch)
+{
+    kvf_engine_t *engine = batch->object.engine;
+    int           listed = batch->run_link != NULL;
+
+    atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->stale_blocks, batch->result.stale_blocks,
+                              memory_order_relaxed);
+    delist(batch);
+    atomic_store(&batch->running, 0);
+    if (!listed)
+        return;
+    pthread_cond_broadcast(&batch->cond);
+    kvfi_progress_wake(engine);
+}
+
+static void settle_note(kvf_batch_t *batch, kvf_status_t status)
+{
+    batch->result.notify = status;
+    if (status < KVF_OK && batch->result.status == KVF_OK)
+        batch->result.status = status;
+    if (status == KVF_OK)
+        atomic_fetch_add_explicit(&batch->object.engine->notify_sent, 1, memory_order_relaxed);
+}
+
+/* The ops to the peer that is to be told: did they all end well? */
+static int note_is_due(const kvf_batch_t *batch)
+{
+    for (size_t i = 0; i < batch->count; i++)
+        if (batch->ops[i].remote->peer == batch->note.peer &&
+            atomic_load(&batch->xfers[i].status) != KVF_OK)
+            return 0;
+    return 1;
+}
+
+/* 1 when the batch has ended. */
+static int drive_note(kvf_batch_t *batch)
+{
+    kvf_status_t status;
+
+    if (batch->has_note && !batch->noting) {
+        batch->noting = 1;
+        if (!note_is_due(batch)) {
+            kvfi_note_drop(&batch->note, KVF_SKIPPED);
+        } else {
+            pthread_mutex_lock(&batch->note.peer->out_lock);
+            batch->note.ready = 1;
+            pthread_mutex_unlock(&batch->note.peer->out_lock);
+        }
+    }
+    if (batch->has_note) {
+        kvfi_note_pump(batch->note.peer);
+        status = (kvf_status_t)atomic_load(&batch->note.status);
+        if (status == KVF_INPROGRESS && batch->note.sent)
+            status = (kvf_status_t)atomic_load(&batch->note.am.status);
+        if (status == KVF_INPROGRESS)
+            return 0;
+        settle_note(batch, status);
+    }
+    end_batch(batch);
+    return 1;
+}
+
+/* ------------------------------------------------------------------- drive */
+
+int kvfi_batch_copies(const kvf_batch_t *batch)
+{
+    return atomic_load(&batch->running) && batch->next_local < batch->count;
+}
+
+static void skip_far(kvf_batch_t *batch)
+{
+    while (batch->next_local < batch->count &&
+           !kvfi_xfer_is_local(&batch->xfers[batch->next_local]))
+        batch->next_local++;
+}
+
+/* One slice of the first local op that has not ended. */
+static void copy_slice(kvf_batch_t *batch)
+{
+    kvfi_xfer_t *xfer;
+    kvf_status_t status;
+
+    if (batch->next_local == batch->count)
+        return;
+    xfer = &batch->xfers[batch->next_local];
+    status = xfer->stream ? kvfi_path_slice(xfer, SLICE_BYTES) : KVF_OK;
+    if (status == KVF_INPROGRESS)
+        return;
+    atomic_store(&xfer->status, status);
+    finish_op(batch, batch->next_local++);
+}
+
+static void abort_locked(kvf_batch_t *batch, kvf_status_t status)
+{
+    kvfi_am_t *am = atomic_load(&batch->object.engine->am);
+
+    for (size_t i = 0; i < batch->count; i++) {
+        kvfi_xfer_t *xfer = &batch->xfers[i];
+
+        if (kvfi_xfer_is_local(xfer) && atomic_load(&xfer->status) == KVF_INPROGRESS)
+            atomic_store(&xfer->status, status);
+        else if (!kvfi_xfer_is_local(xfer))
+            kvfi_am_cancel(am, xfer, status);
+        finish_op(batch, i);
+    }
+    batch->next_local = batch->count;
+    if (batch->has_note) {
+        kvfi_note_drop(&batch->note, status);
+        settle_note(batch, (kvf_status_t)atomic_load(&batch->note.status));
+    }
+    end_batch(batch);
+}
+
+int kvfi_batch_advance_locked(kvf_batch_t *batch, int copy)
+{
+    if (!atomic_load(&batch->running))
+        return 1;
+    if (batch->end_ns != UINT64_MAX && kvfi_now_ns() >= batch->end_ns) {
+        kvfi_fail(KVF_ERR_TIMEOUT, "the batch with tag %llu passed its deadline",
+                  (unsigned long long)batch->tag);
+        abort_locked(batch, KVF_ERR_TIMEOUT);
+        return 1;
+    }
+    skip_far(batch);
+    if (copy)
+        copy_slice(batch);
+    skip_far(batch);
+    if (batch->next_local < batch->count || atomic_load(&batch->am_pending))
+        return 0;
+    if (!batch->noting)
+        for (size_t i = 0; i < batch->am_count; i++)
+            finish_op(batch, (size_t)(batch->am_xfers[i] - batch->xfers));
+    return drive_note(batch);
+}
+
+int kvfi_batch_advance(kvf_batch_t *batch, int copy)
+{
+    int ended;
+
+    pthread_mutex_lock(&batch->lock);
+    ended = kvfi_batch_advance_locked(batch, copy);
+    pthread_mutex_unlock(&batch->lock);
+    return ended;
+}
+
+void kvfi_batch_abort(kvf_batch_t *batch, kvf_status_t status)
+{
+    pthread_mutex_lock(&batch->lock);
+    if (atomic_load(&batch->running))
+        abort_locked(batch, status);
+    pthread_mutex_unlock(&batch->lock);
+}
+
+/* -------------------------------------------------------------- the object */
+
+kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p)
+{
+    kvf_status_t       status = kvfi_enter(engine, KVFI_ENGINE);
+    pthread_condattr_t attr;
+    kvf_batch_t       *batch;
+
+    if (status != KVF_OK)
+        return status;
+    if (!batch_p) {
+        status = kvfi_fail(KVF_ERR_INVALID, "batch_p is NULL");
+        goto leave;
+    }
+    batch = kvfi_object_new(engine, KVFI_BATCH, sizeof *batch);
+    if (!batch) {
+        status = KVF_ERR_NOMEM;
+        goto leave;
+    }
+    pthread_mutex_init(&batch->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&batch->cond, &attr);
+    pthread_condattr_destroy(&attr);
+    atomic_store(&batch->refs, 1);
+    batch->result.bad_op = UINT64_MAX;
+    batch->result.notify = KVF_SKIPPED;
+    *batch_p = batch;
+leave:
+    kvfi_leave(engine);
+    return status;
+}
+
+void kvfi_batch_put(kvf_batch_t *batch)
+{
+    if (atomic_fetch_sub(&batch->refs, 1) != 1)
+        return;
+    for (size_t i = 0; i < batch->cap; i++)
+        free(batch->xfers[i].bad);
+    free(batch->ops);
+    free(batch->xfers);
+    free(batch->am_xfers);
+    pthread_cond_destroy(&batch->cond);
+    pthread_mutex_destroy(&batch->lock);
+    kvfi_object_close(batch);
+}
+
+kvf_status_t kvf_batch_free(kvf_batch_t *batch)
+{
+    kvf_engine_t *engine;
+    kvf_status_t  status;
+    int           running;
+
+    if (!batch)
+        return KVF_OK;
+    status = kvfi_enter(batch, KVFI_BATCH);
+    if (status != KVF_OK)
+        return status;
+    engine = batch->object.engine;
+    /* the lock: who ended it may still be on the way out */
+    pthread_mutex_lock(&batch->lock);
+    running = atomic_load(&batch->running);
+    pthread_mutex_unlock(&batch->lock);
+    if (running)
+        status = kvfi_fail(KVF_ERR_BUSY, "the batch is running");
+    else
+        kvfi_batch_put(batch);
+    kvfi_leave(engine);
+    return status;
+}
+
+/* ------------------------------------------------------- test, wait, cancel */
+
+static kvf_status_t final_status(const kvf_batch_t *batch)
+{
+    kvf_status_t status = (kvf_status_t)batch->result.status;
+
+    if (status == KVF_OK)
+        return status;
+    if (batch->result.bad_op == UINT64_MAX)
+        return kvfi_fail(status, "the notification could not be delivered (%s)",
+                         kvf_status_name(status));
+    return kvfi_fail(status, "op %llu ended with %s%s", (unsigned long long)batch->result.bad_op,
+                     kvf_status_name(status), batch->result.stale_blocks ? ", some blocks are stale" : "");
+}
+
+kvf_status_t kvf_batch_test(kvf_batch_t *batch)
+{
+    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_engine_t *engine;
+
+    if (status != KVF_OK)
+        return status;
+    engine = batch->object.engine;
+    if (!kvfi_batch_advance(batch, 1))
+        kvfi_progress_drive(engine, 0);
+    pthread_mutex_lock(&batch->lock);
+    status = kvfi_batch_advance_locked(batch, 0) ? final_status(batch) : KVF_INPROGRESS;
+    pthread_mutex_unlock(&batch->lock);
+    kvfi_leave(engine);
+    return status;
+}
+
+/* Sleep until the batch ends, or until there may be something to drive. */
+static void wait_a_little(kvf_batch_t *batch, uint64_t end_ns)
+{
+    kvf_engine_t   *engine = batch->object.engine;
+    uint64_t        until = kvfi_deadline(kvfi_now_ns(), 5000000);
+    struct timespec at;
+
+    until = until < end_ns ? until : end_ns;
+    until = until < batch->end_ns ? until : batch->end_ns;
+    if (!atomic_load(&engine->thread_on)) {
+        kvfi_progress_nap(engine, until);
+        return;
+    }
+    at = kvfi_timespec(until);
+    pthread_mutex_lock(&batch->lock);
+    if (atomic_load(&batch->running))
+        pthread_cond_timedwait(&batch->cond, &batch->lock, &at);
+    pthread_mutex_unlock(&batch->lock);
+}
+
+kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns)
+{
+    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_engine_t *engine;
+    uint64_t      now, end_ns, moved_ns;
+
+    if (status != KVF_OK)
+        return status;
+    engine = batch->object.engine;
+    moved_ns = now = kvfi_now_ns();
+    end_ns = kvfi_deadline(now, timeout_ns);
+    while (!kvfi_batch_advance(batch, 1) && now < end_ns) {
+        if (kvfi_batch_copies(batch) || kvfi_progress_drive(engine, 0))
+            moved_ns = now;
+        else if (now - moved_ns > SPIN_NS)
+            wait_a_little(batch, end_ns);
+        now = kvfi_now_ns();
+    }
+    pthread_mutex_lock(&batch->lock);
+    status = atomic_load(&batch->running) ? KVF_INPROGRESS : final_status(batch);
+    pthread_mutex_unlock(&batch->lock);
+    kvfi_leave(engine);
+    return status;
+}
+
+kvf_status_t kvf_batch_cancel(kvf_batch_t *batch)
+{
+    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_engine_t *engine;
+
+    if (status != KVF_OK)
+        return status;
+    engine = batch->object.engine;
+    kvfi_batch_abort(batch, KVF_ERR_CANCELED);
+    pthread_mutex_lock(&batch->lock);
+    status = final_status(batch);
+    pthread_mutex_unlock(&batch->lock);
+    kvfi_leave(engine);
+    return status;
+}
+
+/* ------------------------------------------------------------------ results */
+
+kvf_status_t kvf_batch_op_status(kvf_batch_t *batch, size_t index)
+{
+    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_engine_t *engine;
+
+    if (status != KVF_OK)
+        return status;
+    engine = batch->object.engine;
+    pthread_mutex_lock(&batch->lock);
+    if (index >= batch->count)
+        status = kvfi_fail(KVF_ERR_INVALID, "index is %zu, the batch has %zu ops", index, batch->count);
+    else if (atomic_load(&batch->running))
+        status = KVF_INPROGRESS;
+    else
+        status = (kvf_status_t)atomic_load(&batch->xfers[index].status);
+    pthread_mutex_unlock(&batch->lock);
+    kvfi_leave(engine);
+    return status;
+}
+
+kvf_status_t kvf_batch_result(kvf_batch_t *batch, kvf_batch_result_t *result_p)
+{
+    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_engine_t *engine;
+
+    if (status != KVF_OK)
+        return status;
+    engine = batch->object.engine;
+    status = result_p ? kvfi_check_struct("result_p", result_p->struct_size, sizeof *result_p)
+                      : kvfi_fail(KVF_ERR_INVALID, "result_p is NULL");
+    pthread_mutex_lock(&batch->lock);
+    if (status == KVF_OK && atomic_load(&batch->running))
+        status = kvfi_fail(KVF_ERR_BUSY, "the batch is running");
+    if (status == KVF_OK) {
+        *result_p = batch->result;
+        result_p->struct_size = sizeof *result_p;
+    }
+    pthread_mutex_unlock(&batch->lock);
+    kvfi_leave(engine);
+    return status;
+}

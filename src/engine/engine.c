@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Open, close, export: the life of an engine. Close is the only call that waits, and it is bounded.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/blob.h"
+#include "base/clock.h"
+#include "base/version.h"
+#include "engine/internal.h"
+
+const char *kvf_version(void)
+{
+    return kvfi_base_version();
+}
+
+kvf_status_t kvfi_check_struct(const char *name, uint32_t size, size_t least)
+{
+    if (size != least)
+        return kvfi_fail(KVF_ERR_INVALID, "%s.struct_size is %u, expected %zu", name, size, least);
+    return KVF_OK;
+}
+
+/* -------------------------------------------------------------------- open */
+
+static kvf_status_t draw_identity(kvf_engine_t *engine)
+{
+    do {
+        if (getrandom(&engine->incarnation, sizeof engine->incarnation, 0) < 0 ||
+            getrandom(engine->proof, sizeof engine->proof, 0) < 0)
+            return kvfi_fail(KVF_ERR_SYSTEM, "getrandom gives no incarnation: %m");
+    } while (engine->incarnation <= KVFI_SEAT_CLEARING);
+    return KVF_OK;
+}
+
+kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p)
+{
+    kvf_engine_t *engine;
+    kvf_status_t  status;
+
+    if (!engine_p)
+        return kvfi_fail(KVF_ERR_INVALID, "engine_p is NULL");
+    status = kvfi_ucx_check_release();
+    if (status != KVF_OK)
+        return status;
+    engine = kvfi_object_new(NULL, KVFI_ENGINE, sizeof *engine);
+    if (!engine)
+        return KVF_ERR_NOMEM;
+    engine->object.engine = engine;
+    engine->forks = kvfi_fork_count();
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_mutex_init(&engine->far_lock, NULL);
+    pthread_mutex_init(&engine->grants_lock, NULL);
+    status = kvfi_settings_load(engine, opts);
+    if (status == KVF_OK)
+        status = draw_identity(engine);
+    if (status != KVF_OK)
+        goto free_engine;
+    status = kvfi_home_open(engine);
+    if (status != KVF_OK)
+        goto free_engine;
+    status = kvfi_progress_open(engine);
+    if (status != KVF_OK)
+        goto release_home;
+    /* a wire that was asked for by name is looked at now, not at the first far peer */
+    if (!strcmp(engine->net, "rc") || !strcmp(engine->net, "ud")) {
+        kvfi_am_t *am;
+
+        status = kvfi_engine_far(engine, &am);
+        if (status != KVF_OK)
+            goto close_progress;
+    }
+    *engine_p = engine;
+    return KVF_OK;
+
+close_progress:
+    kvfi_progress_close(engine);
+release_home:
+    kvfi_home_retire(engine->home);
+    kvfi_home_release(engine->home);
+free_engine:
+    free(engine->setting_text);
+    kvfi_object_close(engine);
+    return status;
+}
+
+uint64_t kvf_engine_incarnation(const kvf_engine_t *engine)
+{
+    return kvfi_is(engine, KVFI_ENGINE) ? engine->incarnation : 0;
+}
+
+kvf_status_t kvfi_engine_far(kvf_engine_t *engine, kvfi_am_t **am_p)
+{
+    kvfi_am_host_t host = {.engine = engine,
+                           .page = engine->home->page,
+                           .incarnation = engine->incarnation,
+                           .rank = engine->rank,
+                           .depth = engine->depth,
+                           .view = kvfi_grant_view,
+                           .changed = kvfi_progress_wake};
+    kvf_status_t   status = KVF_OK;
+    kvfi_am_t     *am;
+
+    pthread_mutex_lock(&engine->far_lock);
+    am = atomic_load(&engine->am);
+    if (!am) {
+        status = kvfi_am_open(engine->net, &host, &am);
+        if (status == KVF_OK) {
+            atomic_store(&engine->am, am);
+            status = kvfi_progress_far(engine);
+        }
+    }
+    pthread_mutex_unlock(&engine->far_lock);
+    if (status == KVF_OK)
+        *am_p = am;
+    return status;
+}
+
+/* ------------------------------------------------------------------ export */
+
+static void put_near(kvfi_writer_t *writer, const kvfi_home_t *home)
+{
+    const void *address, *rkey;
+    size_t      address_len, rkey_len;
+
+    if (!home->near) {
+        kvfi_put_bytes(writer, NULL, 0);
+        kvfi_put_bytes(writer, NULL, 0);
+        return;
+    }
+    address = kvfi_link_address(home->near, &address_len);
+    rkey = kvfi_mem_rkey(home->mem, &rkey_len);
+    kvfi_put_bytes(writer, address, address_len);
+    kvfi_put_bytes(writer, rkey, rkey_len);
+}
+
+kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, size_t *len_p)
+{
+    kvf_status_t  status = kvfi_enter(engine, KVFI_ENGINE);
+    kvfi_am_t    *am = NULL;
+    kvfi_writer_t writer;
+    char          host[64] = "";
+    const void   *address = NULL;
+    size_t        address_len = 0;
+
+    if (status != KVF_OK)
+        return status;
+    if (flags & ~KVF_BLOB_FAR)
+        status = kvfi_fail(KVF_ERR_INVALID, "flags is 0x%x, only KVF_BLOB_FAR is known", flags);
+    else if (!len_p)
+        status = kvfi_fail(KVF_ERR_INVALID, "len_p is NULL");
+    else if (flags & KVF_BLOB_FAR)
+        status = kvfi_engine_far(engine, &am);
+    if (status != KVF_OK)
+        goto leave;
+    gethostname(host, sizeof host - 1);
+    if (am)
+        address = kvfi_link_address(kvfi_am_link(am), &address_len);
+    writer = kvfi_blob_begin(buf, *len_p);
+    kvfi_put_u64(&writer, engine->rank);
+    kvfi_put(&writer, &engine->home->proc, sizeof engine->home->proc);
+    kvfi_put(&writer, host, sizeof host);
+    kvfi_put(&writer, engine->home->page->nonce, sizeof engine->home->page->nonce);
+    kvfi_put(&writer, engine->proof, sizeof engine->proof);
+    kvfi_put_u64(&writer, (uintptr_t)engine->proof);
+    kvfi_put_u64(&writer, (uintptr_t)engine->home->page);
+    kvfi_put_u32(&writer, engine->depth);
+    kvfi_put_u32(&writer, (uint32_t)engine->local_off);
+    put_near(&writer, engine->home);
+    kvfi_put_bytes(&writer, address, address_len);
+    status = kvfi_blob_end(&writer, KVFI_BLOB_ENGINE, kvfi_ucx_release(), engine->incarnation, len_p);
+leave:
+    kvfi_leave(engine);
+    return status;
+}
+
+/* ------------------------------------------------------------------- close */
+
+static void abort_batches(kvf_engine_t *engine)
+{
+    for (;;) {
+        kvf_batch_t *batch;
+
+        pthread_mutex_lock(&engine->lock);
+        batch = engine->running;
+        if (batch)
+            atomic_fetch_add(&batch->refs, 1);
+        pthread_mutex_unlock(&engine->lock);
+        if (!batch)
+            return;
+        kvfi_batch_abort(batch, KVF_ERR_CLOSED);
+        kvfi_batch_put(batch);
+    }
+}
+
+static kvf_status_t wait_for_calls(kvf_engine_t *engine, uint64_t end_ns)
+{
+    while (atomic_load(&engine->users)) {
+        abort_batches(engine);
+        if (kvfi_now_ns() >= end_ns)
+            return kvfi_fail(KVF_ERR_TIMEOUT, "%u calls of other threads are still under way",
+                             atomic_load(&engine->users));
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+    }
+    return KVF_OK;
+}
+
+static kvfi_object_t *next_of(kvf_engine_t *engine, kvfi_kind_t kind)
+{
+    kvfi_object_t *object;
+
+    pthread_mutex_lock(&engine->lock);
+    for (object = engine->objects; object && object->kind != (uint32_t)kind; object = object->next)
+        ;
+    pthread_mutex_unlock(&engine->lock);
+    return object;
+}
+
+static void free_objects(kvf_engine_t *engine, int keep_memory)
+{
+    kvfi_object_t *object;
+
+    while ((object = next_of(engine, KVFI_BATCH)))
+        kvfi_batch_put((kvf_batch_t *)object);
+    while ((object = next_of(engine, KVFI_REMOTE)))
+        kvfi_remote_free((kvf_remote_t *)object);
+    while ((object = next_of(engine, KVFI_PEER)))
+        kvfi_peer_free((kvf_peer_t *)object);
+    while ((object = next_of(engine, KVFI_GRANT)))
+        kvfi_grant_free((kvf_grant_t *)object);
+    while ((object = next_of(engine, KVFI_POOL)))
+        kvfi_pool_free((kvf_pool_t *)object);
+    while ((object = next_of(engine, KVFI_SEGMENT)))
+        kvfi_segment_free((kvf_segment_t *)object, keep_memory);
+}
+
+static void settle_near(kvfi_home_t *home, uint64_t end_ns)
+{
+    if (!home->near)
+        return;
+    kvfi_link_lock(home->near);
+    while (!kvfi_link_settled(home->near) && kvfi_now_ns() < end_ns)
+        kvfi_link_progress(home->near);
+    kvfi_link_unlock(home->near);
+}
+
+kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
+{
+    uint64_t     end_ns = kvfi_deadline(kvfi_now_ns(), timeout_ns);
+    kvf_status_t status = KVF_OK;
+    kvfi_home_t *home;
+    int          open = 0;
+
+    if (!engine)
+        return KVF_OK;
+    if (!kvfi_is(engine, KVFI_ENGINE))
+        return kvfi_fail(KVF_ERR_INVALID, "engine handle is closed, or no such handle");
+    if (engine->forks != kvfi_fork_count())
+        return kvfi_fail(KVF_ERR_FORKED, "this engine belongs to the parent of a forked process");
+    if (!atomic_compare_exchange_strong(&engine->closing, &open, 1))
+        return kvfi_fail(KVF_ERR_BUSY, "another thread is closing this engine");
+    home = engine->home;
+    kvfi_home_retire(home);
+    abort_batches(engine);
+    kvfi_progress_wake(engine);
+    if (wait_for_calls(engine, end_ns) != KVF_OK)
+        return KVF_ERR_TIMEOUT; /* those threads stand in the engine: it can only be left alone */
+    for (uint32_t i = 0; i < KVFI_PAGE_GRANTS; i++)
+        if (engine->grants[i] && !engine->grants[i]->revoked)
+            kvfi_page_revoke(home->page, i);
+    status = kvfi_grant_quiesce(engine, end_ns);
+    kvfi_progress_close(engine);
+    free_objects(engine, status != KVF_OK);
+    kvfi_am_close(atomic_load(&engine->am), end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);
+    settle_near(home, end_ns);
+    if (status == KVF_OK)
+        kvfi_home_release(home);
+    kvfi_table_free(&engine->peers);
+    free(engine->setting_text);
+    pthread_mutex_destroy(&engine->lock);
+    pthread_mutex_destroy(&engine->far_lock);
+    pthread_mutex_destroy(&engine->grants_lock);
+    kvfi_object_close(engine);
+    return status;
+}

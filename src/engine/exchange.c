@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Collectives over the caller's all-gather: peers, grants, and agreement on a status. Each round
+ * carries every member's status, so that all return the same and nobody waits for one that gave up.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/internal.h"
+
+/* What each member says of itself in every round. */
+typedef struct kvfi_say {
+    int32_t  status;
+    uint32_t wants_far;
+    uint64_t len;
+    char     sentence[240];
+} kvfi_say_t;
+
+static kvf_status_t check_oob(const kvf_oob_t *oob)
+{
+    kvf_status_t status;
+
+    if (!oob)
+        return kvfi_fail(KVF_ERR_INVALID, "oob is NULL");
+    status = kvfi_check_struct("oob", oob->struct_size, sizeof *oob);
+    if (status != KVF_OK)
+        return status;
+    if (!oob->allgather || !oob->size || oob->rank >= oob->size)
+        return kvfi_fail(KVF_ERR_INVALID, "oob: rank %u of %u%s", oob->rank, oob->size,
+                         oob->allgather ? "" : ", allgather is NULL");
+    return KVF_OK;
+}
+
+static kvf_status_t gather(const kvf_oob_t *oob, const void *send, void *recv, size_t len)
+{
+    return oob->allgather(oob->arg, send, recv, len)
+               ? kvfi_fail(KVF_ERR_SYSTEM, "the caller's allgather failed") : KVF_OK;
+}
+
+/* Tell all, hear all: the status of the first rank that failed, the same everywhere. */
+static kvf_status_t talk(const kvf_oob_t *oob, kvfi_say_t *mine, kvfi_say_t *all)
+{
+    kvf_status_t status;
+
+    if (mine->status < KVF_OK)
+        strncpy(mine->sentence, kvf_last_error(), sizeof mine->sentence - 1);
+    status = gather(oob, mine, all, sizeof *mine);
+    for (uint32_t r = 0; status == KVF_OK && r < oob->size; r++) {
+        all[r].sentence[sizeof all[r].sentence - 1] = 0;
+        if (all[r].status < KVF_OK)
+            status = kvfi_fail((kvf_status_t)all[r].status, "rank %u: %s", r, all[r].sentence);
+    }
+    return status;
+}
+
+kvf_status_t kvf_exchange_agree(const kvf_oob_t *oob, kvf_status_t status)
+{
+    kvf_status_t checked = check_oob(oob);
+    kvfi_say_t   mine = {.status = status}, *all;
+
+    if (checked != KVF_OK)
+        return checked;
+    all = calloc(oob->size, sizeof *all);
+    if (!all)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory to hear %u members", oob->size);
+    status = talk(oob, &mine, all);
+    free(all);
+    return status;
+}
+
+/* One round: everybody's blob (or none, with len 0), concatenated at a common stride. */
+typedef struct kvfi_round {
+    kvfi_say_t *said;
+    char       *blobs;
+    size_t      stride;
+} kvfi_round_t;
+
+static kvf_status_t swap_blobs(const kvf_oob_t *oob, kvfi_say_t *mine, const void *blob,
+                               kvfi_round_t *round)
+{
+    char        *padded = NULL;
+    kvf_status_t status = talk(oob, mine, round->said);
+
+    if (status != KVF_OK)
+        return status;
+    round->stride = 0;
+    for (uint32_t r = 0; r < oob->size; r++)
+        if (round->said[r].len > round->stride)
+            round->stride = round->said[r].len;
+    if (!round->stride)
+        return KVF_OK;
+    padded = calloc(1, round->stride);
+    free(round->blobs);
+    round->blobs = malloc(round->stride * oob->size);
+    mine->status = padded && round->blobs ? KVF_OK
+                                          : kvfi_fail(KVF_ERR_NOMEM, "no memory for %u blobs of %zu "
+                                                      "bytes", oob->size, round->stride);
+    status = kvf_exchange_agree(oob, (kvf_status_t)mine->status);
+    if (status == KVF_OK) {
+        if (mine->len)
+            memcpy(padded, blob, mine->len);
+        status = gather(oob, padded, round->blobs, round->stride);
+    }
+    free(padded);
+    return status;
+}
+
+static kvf_status_t export_engine(kvf_engine_t *engine, uint32_t flags, void **blob_p, uint64_t *len_p)
+{
+    size_t       len = 0;
+    kvf_status_t status = kvf_engine_export(engine, flags, NULL, &len);
+
+    if (status != KVF_OK)
+        return status;
+    *blob_p = malloc(len);
+    if (!*blob_p)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for a blob of %zu bytes", len);
+    status = kvf_engine_export(engine, flags, *blob_p, &len);
+    *len_p = len;
+    return status;
+}
+
+/* Export, swap, import who is still missing. */
+static kvf_status_t peers_round(kvf_engine_t *engine, const kvf_oob_t *oob, uint32_t flags,
+                                kvfi_round_t *round, kvf_peer_t **peers, int *need_far_p)
+{
+    kvfi_say_t   mine = {0};
+    void        *blob = NULL;
+    kvf_status_t status;
+
+    mine.status = export_engine(engine, flags, &blob, &mine.len);
+    status = swap_blobs(oob, &mine, blob, round);
+    free(blob);
+    if (status != KVF_OK)
+        return status;
+    mine = (kvfi_say_t){0};
+    for (uint32_t r = 0; mine.status == KVF_OK && r < oob->size; r++) {
+        if (peers[r])
+            continue;
+        mine.status = kvf_peer_import(engine, round->blobs + r * round->stride, round->said[r].len,
+                                      &peers[r]);
+        if (mine.status == KVF_ERR_NEED_FAR && !(flags & KVF_BLOB_FAR)) {
+            mine.status = KVF_OK;
+            mine.wants_far = 1;
+        }
+    }
+    status = talk(oob, &mine, round->said);
+    *need_far_p = 0;
+    for (uint32_t r = 0; status == KVF_OK && r < oob->size; r++)
+        *need_far_p |= (int)round->said[r].wants_far;
+    return status;
+}
+
+kvf_status_t kvf_exchange_peers(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_peer_t **peers_p)
+{
+    kvf_status_t status = check_oob(oob);
+    kvfi_round_t round = {0};
+    int          need_far = 0;
+
+    if (status != KVF_OK)
+        return status;
+    if (!peers_p)
+        return kvfi_fail(KVF_ERR_INVALID, "peers_p is NULL");
+    round.said = calloc(oob->size, sizeof *round.said);
+    if (!round.said)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory to hear %u members", oob->size);
+    memset(peers_p, 0, oob->size * sizeof *peers_p);
+    status = peers_round(engine, oob, 0, &round, peers_p, &need_far);
+    if (status == KVF_OK && need_far)
+        status = peers_round(engine, oob, KVF_BLOB_FAR, &round, peers_p, &need_far);
+    for (uint32_t r = 0; status != KVF_OK && r < oob->size; r++)
+        if (peers_p[r]) {
+            char sentence[256];
+
+            snprintf(sentence, sizeof sentence, "%s", kvf_last_error());
+            kvf_peer_forget(peers_p[r]);
+            peers_p[r] = NULL;
+            kvfi_fail(status, "%s", sentence);
+        }
+    free(round.blobs);
+    free(round.said);
+    return status;
+}
+
+static kvf_status_t export_grant(kvf_grant_t *grant, void **blob_p, uint64_t *len_p)
+{
+    size_t       len = 0;
+    kvf_status_t status = kvf_grant_export(grant, NULL, &len);
+
+    if (status != KVF_OK)
+        return status;
+    *blob_p = malloc(len);
+    if (!*blob_p)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for a blob of %zu bytes", len);
+    status = kvf_grant_export(grant, *blob_p, &len);
+    *len_p = len;
+    return status;
+}
+
+/* Nothing half done: what this member imported goes, the sentence stays. */
+static void forget_all(uint32_t size, uint32_t max_ranges, kvf_remote_t **remotes,
+                       uint32_t *counts, kvf_status_t status)
+{
+    char sentence[512];
+
+    snprintf(sentence, sizeof sentence, "%s", kvf_last_error());
+    for (uint32_t r = 0; remotes && counts && r < size; r++) {
+        for (uint32_t i = 0; i < max_ranges; i++)
+            kvf_remote_forget(remotes[(size_t)r * max_ranges + i]);
+        counts[r] = 0;
+    }
+    kvfi_fail(status, "%s", sentence);
+}
+
+kvf_status_t kvf_exchange_grants(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_peer_t *const *peers,
+                                 kvf_grant_t *grant, uint32_t max_ranges, kvf_remote_t **remotes_p,
+                                 uint32_t *counts_p)
+{
+    kvf_status_t status = check_oob(oob);
+    kvfi_round_t round = {0};
+    kvfi_say_t   mine = {0};
+    void        *blob = NULL;
+
+    if (status != KVF_OK)
+        return status;
+    round.said = calloc(oob->size, sizeof *round.said);
+    if (!round.said)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory to hear %u members", oob->size);
+    if (remotes_p && counts_p)
+        memset(remotes_p, 0, (size_t)oob->size * max_ranges * sizeof *remotes_p);
+    if (!kvfi_is(engine, KVFI_ENGINE) || !peers || !counts_p || (max_ranges && !remotes_p))
+        mine.status = kvfi_fail(KVF_ERR_INVALID, "engine, peers, counts_p or remotes_p is NULL");
+    else if (grant)
+        mine.status = export_grant(grant, &blob, &mine.len);
+    status = swap_blobs(oob, &mine, blob, &round);
+    free(blob);
+    mine = (kvfi_say_t){0};
+    for (uint32_t r = 0; status == KVF_OK && mine.status == KVF_OK && r < oob->size; r++) {
+        kvf_remote_t **row = remotes_p + (size_t)r * max_ranges;
+
+        counts_p[r] = round.said[r].len ? max_ranges : 0;
+        if (round.said[r].len)
+            mine.status = kvf_remote_import(peers[r], round.blobs + r * round.stride,
+                                            round.said[r].len, row, &counts_p[r]);
+    }
+    if (status == KVF_OK)
+        status = talk(oob, &mine, round.said);
+    if (status != KVF_OK)
+        forget_all(oob->size, max_ranges, remotes_p, counts_p, status);
+    free(round.blobs);
+    free(round.said);
+    return status;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Homes: the near link and the control page of an engine, which other engines of the process may
+ * hold on to after it has closed; and the process's list of them, which proves `self`.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/memory.h"
+#include "engine/internal.h"
+
+static pthread_mutex_t homes_lock = PTHREAD_MUTEX_INITIALIZER;
+static kvfi_home_t    *homes;
+
+static void no_message(void *arg, const void *head, size_t head_len, const void *data, size_t len)
+{
+    (void)arg, (void)head, (void)head_len, (void)data, (void)len; /* a doorbell: it only wakes */
+}
+
+/* Shared if UCX has shared memory here, else private: then only this process can be near. */
+static kvf_status_t open_page(kvfi_home_t *home, uint64_t len)
+{
+    kvf_status_t status = kvfi_link_open(NULL, no_message, NULL, &home->near);
+
+    if (status == KVF_OK) {
+        status = kvfi_mem_alloc(home->near, len, &home->mem);
+        if (status == KVF_OK) {
+            home->page = kvfi_mem_addr(home->mem);
+            home->proc.lifeline = kvfi_proc_lifeline();
+            return KVF_OK;
+        }
+        kvfi_link_close(home->near);
+        home->near = NULL;
+    }
+    kvfi_log(KVFI_LOG_WARN, "no shared memory between processes: %s", kvf_last_error());
+    home->page = aligned_alloc(4096, (len + 4095) & ~UINT64_C(4095));
+    if (!home->page)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for the control page");
+    memset(home->page, 0, len);
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_home_open(kvf_engine_t *engine)
+{
+    kvfi_home_t *home = calloc(1, sizeof *home);
+    kvf_status_t status;
+
+    if (!home)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for an engine");
+    home->engine = engine;
+    home->incarnation = engine->incarnation;
+    home->refs = 1;
+    home->proc = kvfi_proc_self();
+    status = open_page(home, kvfi_page_bytes(engine->depth));
+    if (status != KVF_OK) {
+        free(home);
+        return status;
+    }
+    home->page->magic = KVFI_PAGE_MAGIC;
+    home->page->incarnation = engine->incarnation;
+    home->page->depth = engine->depth;
+    if (getrandom(home->page->nonce, sizeof home->page->nonce, 0) < 0)
+        home->page->nonce[0] = ~engine->incarnation;
+    engine->home = home;
+    pthread_mutex_lock(&homes_lock);
+    home->next = homes;
+    homes = home;
+    pthread_mutex_unlock(&homes_lock);
+    return KVF_OK;
+}
+
+kvfi_home_t *kvfi_home_find(uint64_t incarnation)
+{
+    kvfi_home_t *home;
+
+    pthread_mutex_lock(&homes_lock);
+    for (home = homes; home && home->incarnation != incarnation; home = home->next)
+        ;
+    /* a child of fork inherits the list, not the engines in it */
+    if (home && home->engine && home->engine->forks != kvfi_fork_count())
+        home = NULL;
+    if (home)
+        home->refs++;
+    pthread_mutex_unlock(&homes_lock);
+    return home;
+}
+
+void kvfi_home_release(kvfi_home_t *home)
+{
+    unsigned refs;
+
+    pthread_mutex_lock(&homes_lock);
+    refs = --home->refs;
+    pthread_mutex_unlock(&homes_lock);
+    if (refs)
+        return;
+    if (home->mem)
+        kvfi_mem_free(home->mem);
+    else
+        free(home->page);
+    kvfi_link_close(home->near);
+    free(home);
+}
+
+void kvfi_home_retire(kvfi_home_t *home)
+{
+    kvfi_home_t **at = &homes;
+
+    pthread_mutex_lock(&homes_lock);
+    home->engine = NULL;
+    while (*at && *at != home)
+        at = &(*at)->next;
+    if (*at)
+        *at = home->next;
+    pthread_mutex_unlock(&homes_lock);
+}
+
+void kvfi_home_ring(kvfi_home_t *home)
+{
+    pthread_mutex_lock(&homes_lock);
+    if (home->engine)
+        kvfi_progress_wake(home->engine);
+    pthread_mutex_unlock(&homes_lock);
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The engine's nouns. Every handle begins with a kvfi_object_t, so that NULL, closed and foreign
+ * handles are told apart; closed ones stay in a grave for a while.
+ *
+ * Locks, outer to inner: batch->lock, peer->out_lock, engine->lock, a link's lock, engine->grants_lock.
+ * No lock is held while bytes are copied, but a batch's own.
+ */
+#ifndef KVFI_ENGINE_INTERNAL_H
+#define KVFI_ENGINE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/status.h"
+#include "base/table.h"
+#include "base/wire.h"
+#include "path/am.h"
+#include "path/page.h"
+#include "path/path.h"
+#include "ucx/ucx.h"
+
+typedef enum kvfi_kind {
+    KVFI_CLOSED = 0,
+    KVFI_ENGINE = 0x4b564501,
+    KVFI_SEGMENT,
+    KVFI_POOL,
+    KVFI_GRANT,
+    KVFI_PEER,
+    KVFI_REMOTE,
+    KVFI_BATCH
+} kvfi_kind_t;
+
+typedef struct kvfi_object {
+    _Atomic uint32_t    kind;
+    kvf_engine_t       *engine;
+    struct kvfi_object *next, **link; /* the engine's list; next: the grave's */
+} kvfi_object_t;
+
+/* ---- object.c */
+/* A zeroed object of size bytes in the engine's list; NULL without memory. */
+void *kvfi_object_new(kvf_engine_t *engine, kvfi_kind_t kind, size_t size);
+/* Take it out of the list and lay it in the grave. */
+void  kvfi_object_close(void *object);
+/* Begin a call on a handle: INVALID, FORKED or CLOSED, or the engine's count of calls is raised. */
+kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind);
+void         kvfi_leave(kvf_engine_t *engine);
+int          kvfi_is(const void *object, kvfi_kind_t kind);
+
+/* ---- home.c: what of an engine others may touch, counted */
+typedef struct kvfi_home {
+    struct kvfi_home *next; /* the process's list */
+    kvf_engine_t     *engine; /* NULL once it closes */
+    uint64_t          incarnation;
+    unsigned          refs;
+    kvfi_link_t      *near; /* NULL: no shared memory on this machine */
+    kvfi_mem_t       *mem;  /* of the page; NULL: the page is private */
+    kvfi_page_t      *page;
+    kvfi_proc_id_t    proc;
+} kvfi_home_t;
+
+kvf_status_t kvfi_home_open(kvf_engine_t *engine);
+/* The home of an engine of this process, referenced; NULL if it is none. */
+kvfi_home_t *kvfi_home_find(uint64_t incarnation);
+void         kvfi_home_release(kvfi_home_t *home);
+/* Nobody finds it any more; doorbells for it are lost. */
+void         kvfi_home_retire(kvfi_home_t *home);
+/* A notification came for an engine of this process. */
+void         kvfi_home_ring(kvfi_home_t *home);
+
+typedef struct kvfi_count {
+    _Atomic uint64_t bytes, ops, pieces, calls;
+} kvfi_count_t;
+
+struct kvf_engine {
+    kvfi_object_t     object;
+    unsigned          forks; /* kvfi_fork_count() at open */
+    _Atomic int       closing;
+    _Atomic unsigned  users; /* calls under way */
+    pthread_mutex_t   lock;  /* objects, peers, running */
+    kvfi_object_t    *objects;
+
+    /* options in force */
+    char              net[8];
+    int               local_off, check;
+    kvf_progress_mode_t progress;
+    uint64_t          deadline_ns, rank;
+    uint32_t          depth;
+    char             *setting_text; /* values for kvf_engine_setting() */
+
+    uint64_t          incarnation;
+    uint64_t          proof[4]; /* read by peers through cma */
+    kvfi_home_t      *home;
+    kvfi_table_t      peers; /* by incarnation */
+
+    pthread_mutex_t   far_lock; /* of opening the far side */
+    kvfi_am_t *_Atomic am;
+
+    pthread_mutex_t   grants_lock;
+    kvf_grant_t      *grants[KVFI_PAGE_GRANTS];
+    uint32_t          next_grant;
+
+    struct kvf_batch *running;
+    _Atomic unsigned  running_count;
+
+    int               epoll_fd, event_fd, timer_fd, wake_fd;
+    _Atomic int       armed;
+    pthread_t         thread;
+    _Atomic int       thread_on;
+    unsigned          take_from; /* seat to look at first for a notification */
+
+    kvfi_count_t      path[KVF_PATH_COUNT];
+    _Atomic uint64_t  locality[KVF_LOCALITY_COUNT];
+    _Atomic uint64_t  batches, stale_blocks, notify_sent, notify_received;
+};
+
+struct kvf_segment {
+    kvfi_object_t    object;
+    char            *addr;
+    uint64_t         len;
+    int              shared, writable;
+    uint64_t         uid;      /* names the region to peers; unique in this incarnation */
+    char            *region;   /* what was allocated, with a pool's generations in front */
+    uint64_t         region_len;
+    kvfi_mem_t      *mem;      /* NULL: mapped by us, or the caller's own */
+    int              ours;     /* region is ours to unmap */
+    kvf_pool_t      *pool;
+    _Atomic unsigned grants, inflight;
+};
+
+struct kvf_pool {
+    kvfi_object_t     object;
+    kvf_segment_t    *segment;
+    uint32_t          blocks, available;
+    uint32_t          hint;  /* no free block below */
+    uint64_t         *taken; /* bitmap */
+    _Atomic uint32_t *gens;
+    pthread_mutex_t   lock;
+};
+
+struct kvf_grant {
+    kvfi_object_t object;
+    uint32_t      slot, epoch, count;
+    int           revoked;
+    uint64_t      only; /* incarnation, 0: all */
+    kvf_range_t  *ranges;
+};
+
+/* A region of a peer's that is mapped here, shared by its remotes. */
+typedef struct kvfi_region {
+    struct kvfi_region *next;
+    uint64_t            uid;
+    unsigned            refs;
+    kvfi_map_t         *map;
+    char               *addr; /* NULL: could not be mapped */
+} kvfi_region_t;
+
+/* A notification on its way out, in its peer's line from post on. */
+typedef struct kvfi_out_note {
+    struct kvfi_out_note *next;
+    kvf_peer_t           *peer;
+    uint32_t              len;
+    uint8_t               data[KVF_NOTIFY_MAX];
+    int                   ready;
+    _Atomic int           sent, status;
+    kvfi_am_note_t        am;
+} kvfi_out_note_t;
+
+struct kvf_peer {
+    kvfi_object_t    object;
+    uint64_t         incarnation, rank;
+    kvfi_proc_id_t   proc;
+    char             host[64];
+    kvf_locality_t   locality;
+    unsigned         imports, remotes;
+    /* near, or of this process */
+    kvfi_home_t     *home;
+    kvfi_ep_t       *ep;
+    kvfi_map_t      *page_map;
+    kvfi_hold_t      hold;
+    kvfi_life_t      life;
+    const char      *cma_why; /* NULL: cma works */
+    kvfi_region_t   *regions;
+    /* far */
+    kvfi_am_peer_t  *am;
+
+    pthread_mutex_t  out_lock;
+    kvfi_out_note_t *out, **out_end;
+    _Atomic uint64_t bytes_read, bytes_written;
+};
+
+struct kvf_remote {
+    kvfi_object_t    object;
+    kvf_peer_t      *peer;
+    kvfi_target_t    target;
+    kvfi_region_t   *region;
+    uint32_t         rights;
+    int              shared;
+    unsigned         imports;
+    _Atomic unsigned inflight;
+};
+
+typedef struct kvfi_batch_op {
+    kvf_segment_t *segment;
+    kvf_remote_t  *remote;
+    int8_t        *block_status;
+    int            finished;
+} kvfi_batch_op_t;
+
+struct kvf_batch {
+    kvfi_object_t     object;
+    pthread_mutex_t   lock;
+    pthread_cond_t    cond;
+    _Atomic int       running;
+    _Atomic unsigned  refs; /* sweeps that look at it */
+    struct kvf_batch *run_next, **run_link;
+
+    kvfi_batch_op_t  *ops;
+    kvfi_xfer_t      *xfers;
+    kvfi_xfer_t     **am_xfers;
+    size_t            count, cap, am_count;
+    _Atomic size_t    next_local; /* xfers below are not local, or have ended */
+    _Atomic uint32_t  am_pending;
+    uint64_t          tag, end_ns;
+    int               noting; /* the ops have ended, the notification has not */
+    int               has_note;
+    kvfi_out_note_t   note;
+    kvf_batch_result_t result;
+};
+
+/* ---- settings.c */
+kvf_status_t kvfi_settings_load(kvf_engine_t *engine, const kvf_engine_opts_t *opts);
+
+/* ---- engine.c */
+kvf_status_t kvfi_engine_far(kvf_engine_t *engine, kvfi_am_t **am_p);
+/* Structs of the caller's: struct_size and reserved fields. */
+kvf_status_t kvfi_check_struct(const char *name, uint32_t size, size_t least);
+
+/* ---- segment.c, grant.c, peer.c, remote.c: used by others and by close */
+kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len,
+                               kvf_segment_t **segment_p);
+void         kvfi_segment_free(kvf_segment_t *segment, int keep_memory);
+void         kvfi_pool_free(kvf_pool_t *pool);
+kvf_status_t kvfi_grant_view(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
+                             uint32_t range, kvfi_am_view_t *view_p);
+void         kvfi_grant_free(kvf_grant_t *grant);
+/* Wait until no slice runs under an epoch raised before: OK, or TIMEOUT with a sentence. */
+kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns);
+void         kvfi_peer_free(kvf_peer_t *peer);
+void         kvfi_remote_free(kvf_remote_t *remote);
+int          kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns);
+
+/* ---- check.c */
+/* Check op index and make an xfer of it. */
+kvf_status_t kvfi_check_op(kvf_engine_t *engine, const kvf_op_t *op, size_t index, uint32_t mask,
+                           kvfi_xfer_t *xfer);
+/* KVFERRY_CHECK: refuse destinations that overlap, and sources with destinations on self. */
+kvf_status_t kvfi_check_overlap(const kvfi_xfer_t *xfers, size_t count);
+
+/* ---- batch.c, post.c */
+static inline int kvfi_xfer_is_local(const kvfi_xfer_t *xfer)
+{
+    return xfer->path != KVF_PATH_AM;
+}
+
+/* Drive a batch a little; copy 0: leave local slices alone. 1 if it has ended. */
+int  kvfi_batch_advance(kvf_batch_t *batch, int copy);
+int  kvfi_batch_advance_locked(kvf_batch_t *batch, int copy);
+/* Put it among those that the engine drives. */
+void kvfi_batch_enlist(kvf_batch_t *batch);
+void kvfi_batch_abort(kvf_batch_t *batch, kvf_status_t status);
+void kvfi_batch_put(kvf_batch_t *batch); /* give a reference back */
+/* Has it slices to copy? */
+int  kvfi_batch_copies(const kvf_batch_t *batch);
+
+/* ---- notify.c */
+void kvfi_note_line_up(kvfi_out_note_t *note);
+void kvfi_note_drop(kvfi_out_note_t *note, kvf_status_t status);
+/* Send what is ready at the head of a peer's line. */
+void kvfi_note_pump(kvf_peer_t *peer);
+
+/* ---- progress.c */
+kvf_status_t kvfi_progress_open(kvf_engine_t *engine);
+void         kvfi_progress_close(kvf_engine_t *engine);
+/* Drive links and batches once; 1 if something moved. */
+int          kvfi_progress_drive(kvf_engine_t *engine, int copy);
+/* Something ended or came: the event fd, if armed. */
+void         kvfi_progress_wake(void *engine);
+kvf_status_t kvfi_progress_far(kvf_engine_t *engine); /* the far side was opened */
+/* Sleep a little, until something may have changed; at most until end_ns. */
+void         kvfi_progress_nap(kvf_engine_t *engine, uint64_t end_ns);
+
+#endif

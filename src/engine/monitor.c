@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What an engine tells of itself: counters, which paths can work here, what UCX sees.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/internal.h"
+
+kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *c)
+{
+    kvf_status_t    status = kvfi_enter(engine, KVFI_ENGINE);
+    kvfi_am_stats_t am = {0};
+
+    if (status != KVF_OK)
+        return status;
+    status = c ? kvfi_check_struct("counters_p", c->struct_size, sizeof *c)
+               : kvfi_fail(KVF_ERR_INVALID, "counters_p is NULL");
+    if (status != KVF_OK)
+        goto leave;
+    *c = (kvf_counters_t){.struct_size = sizeof *c};
+    for (int i = 0; i < KVF_PATH_COUNT; i++) {
+        c->path[i].bytes = atomic_load(&engine->path[i].bytes);
+        c->path[i].ops = atomic_load(&engine->path[i].ops);
+        c->path[i].pieces = atomic_load(&engine->path[i].pieces);
+        c->path[i].calls = atomic_load(&engine->path[i].calls);
+    }
+    for (int i = 0; i < KVF_LOCALITY_COUNT; i++)
+        c->locality_bytes[i] = atomic_load(&engine->locality[i]);
+    c->batches = atomic_load(&engine->batches);
+    c->stale_blocks = atomic_load(&engine->stale_blocks);
+    c->notify_sent = atomic_load(&engine->notify_sent);
+    c->notify_received = atomic_load(&engine->notify_received);
+    if (atomic_load(&engine->am))
+        kvfi_am_stats(atomic_load(&engine->am), &am);
+    c->served_bytes = am.served_bytes;
+    c->dropped_messages = am.dropped;
+leave:
+    kvfi_leave(engine);
+    return status;
+}
+
+/* A look at what the paths need, without a peer: our own memory through cma, our own page. */
+static const char *why_not(kvf_engine_t *engine, kvf_path_t path)
+{
+    const char *why = NULL;
+    kvfi_life_t life;
+    kvfi_am_t  *am;
+
+    switch (path) {
+    case KVF_PATH_SELF: return NULL;
+    case KVF_PATH_SHM:
+        if (engine->local_off)
+            return "local = off";
+        return engine->home->near ? NULL : "UCX has no shared memory transport here";
+    case KVF_PATH_CMA:
+        if (engine->local_off)
+            return "local = off";
+        if (!engine->home->near)
+            return "no shared memory to prove that a peer is near";
+        if (kvfi_life_open(&life, engine->home->proc))
+            return "no way to watch a process";
+        why = kvfi_cma_prove(&life, (uintptr_t)engine->proof, engine->proof, sizeof engine->proof);
+        kvfi_life_close(&life);
+        return why;
+    case KVF_PATH_AM: return kvfi_engine_far(engine, &am) == KVF_OK ? NULL : kvf_last_error();
+    case KVF_PATH_RMA: return "not in this release: far peers are served over am";
+    case KVF_PATH_STAGE: return "not in this release";
+    default: return "this build has no CUDA";
+    }
+}
+
+kvf_status_t kvf_engine_path_check(kvf_engine_t *engine, kvf_path_t path)
+{
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+    const char  *why;
+    char         copy[512];
+
+    if (status != KVF_OK)
+        return status;
+    if (path <= KVF_PATH_NONE || path >= KVF_PATH_COUNT) {
+        status = kvfi_fail(KVF_ERR_INVALID, "path is %d: there is no such path", (int)path);
+    } else {
+        why = why_not(engine, path);
+        if (why) {
+            strncpy(copy, why, sizeof copy - 1);
+            copy[sizeof copy - 1] = 0;
+            status = kvfi_fail(KVF_ERR_UNSUPPORTED, "%s: %s", kvf_path_name(path), copy);
+        }
+    }
+    kvfi_leave(engine);
+    return status;
+}
+
+kvf_status_t kvf_engine_ucx_text(kvf_engine_t *engine, char *buf, size_t *len_p)
+{
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+    char        *text;
+    size_t       need;
+
+    if (status != KVF_OK)
+        return status;
+    text = kvfi_ucx_text();
+    if (!len_p) {
+        status = kvfi_fail(KVF_ERR_INVALID, "len_p is NULL");
+    } else if (!text) {
+        status = kvfi_fail(KVF_ERR_SYSTEM, "UCX tells nothing: %m");
+    } else {
+        need = strlen(text) + 1;
+        if (buf && *len_p < need)
+            status = kvfi_fail(KVF_ERR_SPACE, "the text needs %zu bytes, the buffer has %zu", need, *len_p);
+        else if (buf)
+            memcpy(buf, text, need);
+        *len_p = need;
+    }
+    free(text);
+    kvfi_leave(engine);
+    return status;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Notifications. Those to one peer stand in one line from post on, and leave in that order, each
+ * once its batch's ops to that peer have ended well: to a near peer into the ring of our seat in
+ * its page, to a far one as messages.
+ */
+#include <string.h>
+
+#include "engine/internal.h"
+
+#define ALIVE_AGE_NS UINT64_C(1000000000)
+
+void kvfi_note_line_up(kvfi_out_note_t *note)
+{
+    kvf_peer_t *peer = note->peer;
+
+    pthread_mutex_lock(&peer->out_lock);
+    note->next = NULL;
+    note->ready = 0;
+    atomic_store(&note->sent, 0);
+    atomic_store(&note->status, KVF_INPROGRESS);
+    atomic_store(&note->am.status, KVF_INPROGRESS);
+    *peer->out_end = note;
+    peer->out_end = &note->next;
+    pthread_mutex_unlock(&peer->out_lock);
+}
+
+static void leave_line(kvf_peer_t *peer, kvfi_out_note_t *note)
+{
+    kvfi_out_note_t **at = &peer->out;
+
+    while (*at != note)
+        at = &(*at)->next;
+    *at = note->next;
+    if (!*at)
+        peer->out_end = at;
+}
+
+void kvfi_note_drop(kvfi_out_note_t *note, kvf_status_t status)
+{
+    kvf_peer_t *peer = note->peer;
+
+    pthread_mutex_lock(&peer->out_lock);
+    if (atomic_load(&note->sent)) {
+        kvfi_am_note_cancel(atomic_load(&peer->object.engine->am), peer->am, &note->am, status);
+        atomic_store(&note->status, atomic_load(&note->am.status));
+    } else if (atomic_load(&note->status) == KVF_INPROGRESS) {
+        leave_line(peer, note);
+        atomic_store(&note->status, status);
+    }
+    pthread_mutex_unlock(&peer->out_lock);
+}
+
+static void doorbell_sent(void *arg, int failed)
+{
+    (void)arg, (void)failed;
+}
+
+static void ring(kvf_peer_t *peer)
+{
+    static const char doorbell[8] = "doorbell";
+    kvfi_link_t      *near = peer->object.engine->home->near;
+
+    if (peer->home) {
+        kvfi_home_ring(peer->home);
+        return;
+    }
+    kvfi_link_lock(near);
+    kvfi_ep_send(peer->ep, doorbell, sizeof doorbell, NULL, 0, doorbell_sent, NULL);
+    kvfi_link_unlock(near);
+}
+
+static void send_far(kvf_peer_t *peer, kvfi_out_note_t *note)
+{
+    leave_line(peer, note);
+    note->am.len = note->len;
+    memcpy(note->am.data, note->data, note->len);
+    kvfi_am_note_send(atomic_load(&peer->object.engine->am), peer->am, &note->am);
+    atomic_store(&note->sent, 1); /* its batch may end from here on */
+}
+
+void kvfi_note_pump(kvf_peer_t *peer)
+{
+    pthread_mutex_lock(&peer->out_lock);
+    while (peer->out && peer->out->ready) {
+        kvfi_out_note_t *note = peer->out;
+        int              put;
+
+        if (peer->am) {
+            send_far(peer, note);
+            continue;
+        }
+        put = kvfi_peer_alive(peer, ALIVE_AGE_NS) ? kvfi_hold_put(&peer->hold, note->data, note->len)
+                                                  : -2;
+        if (put == -1)
+            break; /* full */
+        leave_line(peer, note);
+        atomic_store(&note->status, put == -2 ? KVF_ERR_PEER : KVF_OK);
+        if (put == 1)
+            ring(peer);
+    }
+    pthread_mutex_unlock(&peer->out_lock);
+}
+
+kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *n)
+{
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+    kvfi_am_t   *am;
+    kvfi_note_t  note;
+    uint64_t     holder, rank;
+    int          taken;
+
+    if (status != KVF_OK)
+        return status;
+    status = n ? kvfi_check_struct("notification_p", n->struct_size, sizeof *n)
+               : kvfi_fail(KVF_ERR_INVALID, "notification_p is NULL");
+    if (status != KVF_OK)
+        goto leave;
+    kvfi_progress_drive(engine, 0);
+    pthread_mutex_lock(&engine->lock);
+    taken = kvfi_page_take(engine->home->page, &engine->take_from, &note, &holder, &rank);
+    pthread_mutex_unlock(&engine->lock);
+    am = atomic_load(&engine->am);
+    if (!taken && am)
+        taken = kvfi_am_note_take(am, &note, &holder, &rank);
+    if (!taken) {
+        status = KVF_INPROGRESS;
+        goto leave;
+    }
+    *n = (kvf_notification_t){.struct_size = sizeof *n, .len = note.len, .incarnation = holder,
+                              .rank = rank};
+    memcpy(n->data, note.data, note.len);
+    pthread_mutex_lock(&engine->lock);
+    n->peer = kvfi_table_get(&engine->peers, holder);
+    pthread_mutex_unlock(&engine->lock);
+    atomic_fetch_add_explicit(&engine->notify_received, 1, memory_order_relaxed);
+leave:
+    kvfi_leave(engine);
+    return status;
+}

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Peers: from an engine's blob to a proved locality and a way to reach it. A peer is of this
+ * process if its incarnation is in the process's list; near if its page could be mapped, holds the
+ * nonce of that incarnation, and its process can be watched; far otherwise.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/blob.h"
+#include "base/memory.h"
+#include "engine/internal.h"
+
+#define ALIVE_AGE_NS UINT64_C(1000000000)
+
+/* What an engine's blob says. Pointers into the blob. */
+typedef struct kvfi_card {
+    uint64_t       incarnation, rank, proof_addr, page_addr;
+    kvfi_proc_id_t proc;
+    char           host[64];
+    uint64_t       nonce[2], proof[4];
+    uint32_t       depth, local_off;
+    const void    *near, *page_rkey, *far;
+    size_t         near_len, page_rkey_len, far_len;
+} kvfi_card_t;
+
+static void get_into(kvfi_reader_t *reader, void *to, size_t len)
+{
+    const void *from = kvfi_get(reader, len);
+
+    if (from)
+        memcpy(to, from, len);
+}
+
+static kvf_status_t read_card(const void *blob, size_t len, kvfi_card_t *card)
+{
+    kvfi_reader_t reader;
+    kvf_status_t  status = kvfi_blob_open(blob, len, KVFI_BLOB_ENGINE, &card->incarnation, &reader);
+
+    if (status != KVF_OK)
+        return status;
+    card->rank = kvfi_get_u64(&reader);
+    get_into(&reader, &card->proc, sizeof card->proc);
+    get_into(&reader, card->host, sizeof card->host);
+    get_into(&reader, card->nonce, sizeof card->nonce);
+    get_into(&reader, card->proof, sizeof card->proof);
+    card->proof_addr = kvfi_get_u64(&reader);
+    card->page_addr = kvfi_get_u64(&reader);
+    card->depth = kvfi_get_u32(&reader);
+    card->local_off = kvfi_get_u32(&reader);
+    card->near = kvfi_get_bytes(&reader, &card->near_len);
+    card->page_rkey = kvfi_get_bytes(&reader, &card->page_rkey_len);
+    card->far = kvfi_get_bytes(&reader, &card->far_len);
+    if (reader.failed)
+        return kvfi_fail(KVF_ERR_BLOB, "the engine blob ends inside its body");
+    if (!card->depth || card->depth > 65536 || card->local_off > 1 ||
+        card->incarnation <= KVFI_SEAT_CLEARING)
+        return kvfi_fail(KVF_ERR_BLOB, "the engine blob holds impossible values");
+    card->host[sizeof card->host - 1] = 0;
+    return KVF_OK;
+}
+
+/* ---------------------------------------------------------------- locality */
+
+static kvf_status_t take_seat(kvf_peer_t *peer, kvfi_page_t *page)
+{
+    kvf_engine_t *engine = peer->object.engine;
+
+    if (kvfi_hold_open(&peer->hold, page, engine->incarnation, engine->rank, engine->home->proc))
+        return kvfi_fail(KVF_ERR_NOMEM, "all %u seats of peer %s (pid %d) are taken", KVFI_PAGE_SEATS,
+                         peer->host, peer->proc.pid);
+    return KVF_OK;
+}
+
+static void near_failed(void *arg, const char *why)
+{
+    kvf_peer_t *peer = arg;
+
+    kvfi_log(KVFI_LOG_DEBUG, "near endpoint to pid %d: %s", peer->proc.pid, why);
+}
+
+/* Map the page and read the nonce. The mapping itself may be of something else, even shorter than
+ * a page: it is peeked at, not loaded from. */
+static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p)
+{
+    kvfi_link_t *near = peer->object.engine->home->near;
+    kvfi_page_t  head;
+    int          proved = 0;
+
+    kvfi_link_lock(near);
+    if (kvfi_ep_open(near, card->near, near_failed, peer, &peer->ep) == KVF_OK &&
+        kvfi_map_open(peer->ep, card->page_rkey, card->page_addr, &peer->page_map, page_p) == KVF_OK)
+        proved = !kvfi_memory_peek(*page_p, &head, offsetof(kvfi_page_t, epoch)) &&
+                 head.magic == KVFI_PAGE_MAGIC && head.incarnation == card->incarnation &&
+                 !memcmp(head.nonce, card->nonce, sizeof head.nonce) && head.depth == card->depth;
+    if (!proved) {
+        kvfi_map_close(peer->page_map);
+        kvfi_ep_close(peer->ep, 1);
+        peer->page_map = NULL;
+        peer->ep = NULL;
+    }
+    kvfi_link_unlock(near);
+    return proved;
+}
+
+static void unmap_page(kvf_peer_t *peer)
+{
+    kvfi_link_t *near = peer->object.engine->home->near;
+
+    if (!peer->ep)
+        return;
+    kvfi_link_lock(near);
+    kvfi_map_close(peer->page_map);
+    kvfi_ep_close(peer->ep, 0);
+    kvfi_link_unlock(near);
+    peer->page_map = NULL;
+    peer->ep = NULL;
+}
+
+/* KVF_OK and locality NODE if it is proved to be near; KVF_OK and CROSS if it is not. */
+static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
+{
+    kvf_engine_t *engine = peer->object.engine;
+    kvf_status_t  status;
+    void         *page;
+
+    peer->locality = KVF_LOCALITY_CROSS;
+    if (engine->local_off || card->local_off || !engine->home->near || !card->near_len ||
+        !card->page_rkey_len || !map_page(peer, card, &page))
+        return KVF_OK;
+    if (kvfi_life_open(&peer->life, card->proc)) {
+        kvfi_log(KVFI_LOG_WARN, "peer %s (pid %d) shares memory with us, but nothing tells whether it "
+                 "lives: it is taken as far", card->host, card->proc.pid);
+        unmap_page(peer);
+        return KVF_OK;
+    }
+    status = take_seat(peer, page);
+    if (status != KVF_OK) {
+        kvfi_life_close(&peer->life);
+        unmap_page(peer);
+        return status;
+    }
+    peer->cma_why = kvfi_cma_prove(&peer->life, card->proof_addr, card->proof, sizeof card->proof);
+    peer->locality = KVF_LOCALITY_NODE;
+    return KVF_OK;
+}
+
+static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
+{
+    kvfi_am_t   *am;
+    kvf_status_t status;
+
+    if (!card->far_len)
+        return kvfi_fail(KVF_ERR_NEED_FAR, "peer %s (rank %llu) is not near, and its blob holds no far "
+                         "address", card->host, (unsigned long long)card->rank);
+    status = kvfi_engine_far(peer->object.engine, &am);
+    if (status == KVF_OK)
+        status = kvfi_am_connect(am, card->incarnation, card->far, card->far_len, &peer->am);
+    return status;
+}
+
+static kvf_status_t reach(kvf_peer_t *peer, const kvfi_card_t *card)
+{
+    kvf_engine_t *engine = peer->object.engine;
+    kvf_status_t  status;
+
+    if (!engine->local_off && !card->local_off)
+        peer->home = kvfi_home_find(card->incarnation);
+    if (peer->home) {
+        peer->locality = KVF_LOCALITY_SELF;
+        status = take_seat(peer, peer->home->page);
+        if (status != KVF_OK)
+            kvfi_home_release(peer->home);
+        return status;
+    }
+    status = try_near(peer, card);
+    if (status == KVF_OK && peer->locality == KVF_LOCALITY_CROSS)
+        status = connect_far(peer, card);
+    return status;
+}
+
+/* ------------------------------------------------------------------ import */
+
+static kvf_status_t import(kvf_engine_t *engine, const kvfi_card_t *card, kvf_peer_t **peer_p)
+{
+    kvf_peer_t  *peer = kvfi_object_new(engine, KVFI_PEER, sizeof *peer);
+    kvf_status_t status;
+
+    if (!peer)
+        return KVF_ERR_NOMEM;
+    peer->incarnation = card->incarnation;
+    peer->rank = card->rank;
+    peer->proc = card->proc;
+    memcpy(peer->host, card->host, sizeof peer->host);
+    peer->imports = 1;
+    peer->life.pidfd = -1;
+    peer->out_end = &peer->out;
+    pthread_mutex_init(&peer->out_lock, NULL);
+    status = reach(peer, card);
+    if (status != KVF_OK) {
+        kvfi_object_close(peer);
+        return status;
+    }
+    *peer_p = peer;
+    return KVF_OK;
+}
+
+/* A peer of the same incarnation, counted; of two threads that import it, one made it. */
+static kvf_peer_t *count_import(kvf_engine_t *engine, uint64_t incarnation, kvf_peer_t *made)
+{
+    kvf_peer_t *peer;
+
+    pthread_mutex_lock(&engine->lock);
+    peer = kvfi_table_get(&engine->peers, incarnation);
+    if (peer)
+        peer->imports++;
+    else if (made && !kvfi_table_put(&engine->peers, incarnation, made))
+        peer = made;
+    pthread_mutex_unlock(&engine->lock);
+    return peer;
+}
+
+kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len, kvf_peer_t **peer_p)
+{
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_peer_t  *made = NULL, *peer;
+    kvfi_card_t  card = {0};
+
+    if (status != KVF_OK)
+        return status;
+    status = peer_p ? read_card(blob, len, &card) : kvfi_fail(KVF_ERR_INVALID, "peer_p is NULL");
+    if (status != KVF_OK)
+        goto leave;
+    peer = count_import(engine, card.incarnation, NULL);
+    if (!peer) {
+        status = import(engine, &card, &made);
+        if (status != KVF_OK)
+            goto leave;
+        peer = count_import(engine, card.incarnation, made);
+        if (peer != made)
+            kvfi_peer_free(made);
+        if (!peer) {
+            status = kvfi_fail(KVF_ERR_NOMEM, "no memory for the table of peers");
+            goto leave;
+        }
+    }
+    *peer_p = peer;
+leave:
+    kvfi_leave(engine);
+    return status;
+}
+
+void kvfi_peer_free(kvf_peer_t *peer)
+{
+    kvf_engine_t *engine = peer->object.engine;
+
+    pthread_mutex_lock(&engine->lock);
+    if (kvfi_table_get(&engine->peers, peer->incarnation) == peer)
+        kvfi_table_take(&engine->peers, peer->incarnation);
+    pthread_mutex_unlock(&engine->lock);
+    kvfi_hold_close(&peer->hold);
+    if (peer->home)
+        kvfi_home_release(peer->home);
+    unmap_page(peer);
+    kvfi_life_close(&peer->life);
+    if (peer->am)
+        kvfi_am_disconnect(atomic_load(&engine->am), peer->am);
+    pthread_mutex_destroy(&peer->out_lock);
+    kvfi_object_close(peer);
+}
+
+kvf_status_t kvf_peer_forget(kvf_peer_t *peer)
+{
+    kvf_engine_t *engine;
+    kvf_status_t  status;
+    int           last = 0;
+
+    if (!peer)
+        return KVF_OK;
+    status = kvfi_enter(peer, KVFI_PEER);
+    if (status != KVF_OK)
+        return status;
+    engine = peer->object.engine;
+    pthread_mutex_lock(&engine->lock);
+    if (peer->imports > 1)
+        peer->imports--;
+    else if (peer->remotes)
+        status = kvfi_fail(KVF_ERR_BUSY, "%u remotes of the peer are imported", peer->remotes);
+    else if (peer->out)
+        status = kvfi_fail(KVF_ERR_BUSY, "a notification to the peer is under way");
+    else
+        last = 1;
+    pthread_mutex_unlock(&engine->lock);
+    if (last)
+        kvfi_peer_free(peer);
+    kvfi_leave(engine);
+    return status;
+}
+
+int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
+{
+    switch (peer->locality) {
+    case KVF_LOCALITY_SELF: return kvfi_is(peer, KVFI_PEER) && peer->home->engine != NULL;
+    case KVF_LOCALITY_NODE: return kvfi_life_check(&peer->life, max_age_ns);
+    default: return kvfi_am_alive(peer->am);
+    }
+}
+
+kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)
+{
+    kvf_status_t status = kvfi_enter(peer, KVFI_PEER);
+
+    if (status != KVF_OK)
+        return status;
+    status = attr_p ? kvfi_check_struct("attr_p", attr_p->struct_size, sizeof *attr_p)
+                    : kvfi_fail(KVF_ERR_INVALID, "attr_p is NULL");
+    if (status == KVF_OK) {
+        *attr_p = (kvf_peer_attr_t){.struct_size = sizeof *attr_p,
+                                    .locality = peer->locality,
+                                    .incarnation = peer->incarnation,
+                                    .rank = peer->rank,
+                                    .alive = kvfi_peer_alive(peer, ALIVE_AGE_NS),
+                                    .pid = peer->proc.pid,
+                                    .bytes_read = atomic_load(&peer->bytes_read),
+                                    .bytes_written = atomic_load(&peer->bytes_written)};
+        memcpy(attr_p->host, peer->host, sizeof attr_p->host);
+        if (peer->am)
+            kvfi_am_wire(atomic_load(&peer->object.engine->am), peer->am, attr_p->wire,
+                         sizeof attr_p->wire);
+    }
+    kvfi_leave(peer->object.engine);
+    return status;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Post: read the caller's ops and options, check all of them, then start the batch, whole or not at
+ * all. Small local batches end inside post.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/internal.h"
+
+#define INLINE_BYTES (UINT64_C(1) << 20) /* local batches up to this size end inside post */
+
+static kvf_status_t grow(kvf_batch_t *batch, size_t count)
+{
+    kvfi_batch_op_t *ops;
+    kvfi_xfer_t     *xfers, **am_xfers;
+
+    if (count <= batch->cap)
+        return KVF_OK;
+    if (count > SIZE_MAX / sizeof *xfers)
+        return kvfi_fail(KVF_ERR_INVALID, "count is %zu", count);
+    ops = realloc(batch->ops, count * sizeof *ops);
+    batch->ops = ops ? ops : batch->ops;
+    xfers = realloc(batch->xfers, count * sizeof *xfers);
+    batch->xfers = xfers ? xfers : batch->xfers;
+    am_xfers = realloc(batch->am_xfers, count * sizeof *am_xfers);
+    batch->am_xfers = am_xfers ? am_xfers : batch->am_xfers;
+    if (!ops || !xfers || !am_xfers)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for a batch of %zu ops", count);
+    memset(xfers + batch->cap, 0, (count - batch->cap) * sizeof *xfers);
+    batch->cap = count;
+    return KVF_OK;
+}
+
+/* The caller's op, of its own size, as ours. */
+static kvf_status_t read_op(const char *from, size_t op_size, size_t i, kvf_op_t *op)
+{
+    memset(op, 0, sizeof *op);
+    memcpy(op, from, op_size < sizeof *op ? op_size : sizeof *op);
+    for (size_t at = sizeof *op; at < op_size; at++)
+        if (from[at])
+            return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: byte %zu is set, past the %zu bytes of an op "
+                             "that this library knows", i, at, sizeof *op);
+    return KVF_OK;
+}
+
+static kvf_status_t check_opts(kvf_engine_t *engine, const kvf_batch_opts_t *opts)
+{
+    kvf_status_t status = kvfi_check_struct("opts", opts->struct_size, sizeof *opts);
+
+    if (status != KVF_OK)
+        return status;
+    if (opts->flags & ~KVF_BATCH_INLINE)
+        return kvfi_fail(KVF_ERR_INVALID, "opts.flags is 0x%x, only KVF_BATCH_INLINE is known",
+                         opts->flags);
+    if (opts->paths & ~(KVF_PATH_BIT(KVF_PATH_COUNT) - 1))
+        return kvfi_fail(KVF_ERR_INVALID, "opts.paths is 0x%x: there are no such paths", opts->paths);
+    if (opts->after_event)
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "opts.after_event: this build has no CUDA");
+    for (int i = 0; i < 4; i++)
+        if (opts->reserved[i])
+            return kvfi_fail(KVF_ERR_INVALID, "opts.reserved[%d] is not 0", i);
+    if (!opts->notify_peer)
+        return KVF_OK;
+    if (!kvfi_is(opts->notify_peer, KVFI_PEER) || opts->notify_peer->object.engine != engine)
+        return kvfi_fail(KVF_ERR_INVALID, "opts.notify_peer is closed or belongs to another engine");
+    if (opts->notify_len > KVF_NOTIFY_MAX)
+        return kvfi_fail(KVF_ERR_INVALID, "opts.notify_len is %u, at most %d", opts->notify_len,
+                         KVF_NOTIFY_MAX);
+    if (opts->notify_len && !opts->notify)
+        return kvfi_fail(KVF_ERR_INVALID, "opts.notify is NULL");
+    if (!kvfi_peer_alive(opts->notify_peer, UINT64_C(1000000000)))
+        return kvfi_fail(KVF_ERR_PEER, "opts.notify_peer (pid %d) has died",
+                         opts->notify_peer->proc.pid);
+    return KVF_OK;
+}
+
+static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count, size_t op_size,
+                              uint32_t mask)
+{
+    kvf_engine_t *engine = batch->object.engine;
+    kvf_status_t  status = KVF_OK;
+    kvf_op_t      op;
+
+    for (size_t i = 0; i < count && status == KVF_OK; i++) {
+        status = read_op((const char *)ops + i * op_size, op_size, i, &op);
+        if (status == KVF_OK)
+            status = kvfi_check_op(engine, &op, i, mask, &batch->xfers[i]);
+        if (status != KVF_OK)
+            break;
+        batch->ops[i] = (kvfi_batch_op_t){op.segment, op.remote, op.block_status, 0};
+        batch->xfers[i].pending = &batch->am_pending;
+    }
+    if (status == KVF_OK && engine->check)
+        status = kvfi_check_overlap(batch->xfers, count);
+    return status;
+}
+
+static void take_note(kvf_batch_t *batch, const kvf_batch_opts_t *opts)
+{
+    kvfi_out_note_t *note = &batch->note;
+
+    batch->has_note = opts && opts->notify_peer;
+    if (!batch->has_note)
+        return;
+    note->peer = opts->notify_peer;
+    note->len = opts->notify_len;
+    if (opts->notify_len)
+        memcpy(note->data, opts->notify, opts->notify_len);
+    kvfi_note_line_up(note);
+}
+
+/* Everything was checked: from here the batch runs. Returns the bytes that local paths move. */
+static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *opts)
+{
+    kvf_engine_t *engine = batch->object.engine;
+    uint64_t      deadline = opts && opts->deadline_ns ? opts->deadline_ns : engine->deadline_ns;
+    uint64_t      bytes = 0;
+
+    batch->count = count;
+    batch->am_count = batch->next_local = 0;
+    batch->noting = 0;
+    batch->tag = opts ? opts->tag : 0;
+    batch->end_ns = deadline == KVF_FOREVER ? UINT64_MAX : kvfi_deadline(kvfi_now_ns(), deadline);
+    batch->result = (kvf_batch_result_t){.bad_op = UINT64_MAX, .notify = KVF_SKIPPED};
+    for (size_t i = 0; i < count; i++) {
+        const kvfi_xfer_t *xfer = &batch->xfers[i];
+
+        atomic_fetch_add(&batch->ops[i].segment->inflight, 1);
+        atomic_fetch_add(&batch->ops[i].remote->inflight, 1);
+        if (batch->ops[i].block_status)
+            memset(batch->ops[i].block_status, KVF_INPROGRESS, xfer->box.blocks);
+        if (kvfi_xfer_is_local(xfer))
+            bytes += xfer->stream;
+        else
+            batch->am_xfers[batch->am_count++] = &batch->xfers[i];
+    }
+    atomic_store(&batch->am_pending, (uint32_t)batch->am_count);
+    take_note(batch, opts);
+    atomic_store(&batch->running, 1);
+    return bytes;
+}
+
+static void run(kvf_batch_t *batch, uint64_t local_bytes, int all_inline)
+{
+    kvf_engine_t *engine = batch->object.engine;
+
+    if (batch->am_count) {
+        kvfi_batch_enlist(batch);
+        kvfi_am_start(atomic_load(&engine->am), batch->am_xfers, batch->am_count);
+    }
+    if (all_inline || local_bytes <= INLINE_BYTES) {
+        while (!kvfi_batch_advance_locked(batch, 1) && batch->next_local < batch->count)
+            ;
+    }
+    if (atomic_load(&batch->running) && !batch->run_link)
+        kvfi_batch_enlist(batch);
+}
+
+kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
+                            const kvf_batch_opts_t *opts)
+{
+    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_engine_t *engine;
+    uint64_t      bytes;
+
+    if (status != KVF_OK)
+        return status;
+    engine = batch->object.engine;
+    pthread_mutex_lock(&batch->lock);
+    if (atomic_load(&batch->running))
+        status = kvfi_fail(KVF_ERR_BUSY, "the batch is running");
+    else if (count && !ops)
+        status = kvfi_fail(KVF_ERR_INVALID, "ops is NULL");
+    else if (count && (op_size < offsetof(kvf_op_t, local_ids) || op_size % sizeof(uint64_t)))
+        status = kvfi_fail(KVF_ERR_INVALID, "op_size is %zu, pass sizeof(kvf_op_t)", op_size);
+    else if (opts)
+        status = check_opts(engine, opts);
+    if (status == KVF_OK)
+        status = grow(batch, count);
+    if (status == KVF_OK)
+        status = check_all(batch, ops, count, op_size, opts ? opts->paths : 0);
+    if (status == KVF_OK) {
+        bytes = begin(batch, count, opts);
+        run(batch, bytes, opts && opts->flags & KVF_BATCH_INLINE);
+    }
+    pthread_mutex_unlock(&batch->lock);
+    kvfi_leave(engine);
+    return status;
+}

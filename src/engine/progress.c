@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Who drives: the caller, the waits, or the one thread that an engine starts once it can be reached
+ * from afar. And how a caller sleeps: the event fd is an epoll of what may need it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "engine/internal.h"
+
+#define SWEEP_MAX    256u
+#define RETRY_NS     UINT64_C(5000000) /* of a notification that waits for room in a near ring */
+#define NAP_NS       UINT64_C(50000)
+
+/* ------------------------------------------------------------------- drive */
+
+/* Advance the running batches; 1 if one ended or copied. */
+static int sweep(kvf_engine_t *engine, int copy)
+{
+    kvf_batch_t *batches[SWEEP_MAX];
+    unsigned     count = 0;
+    int          worked = 0;
+
+    if (!atomic_load(&engine->running_count))
+        return 0;
+    pthread_mutex_lock(&engine->lock);
+    for (kvf_batch_t *batch = engine->running; batch && count < SWEEP_MAX; batch = batch->run_next) {
+        atomic_fetch_add(&batch->refs, 1);
+        batches[count++] = batch;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    for (unsigned i = 0; i < count; i++) {
+        worked |= copy && kvfi_batch_copies(batches[i]);
+        worked |= kvfi_batch_advance(batches[i], copy);
+        kvfi_batch_put(batches[i]);
+    }
+    return worked;
+}
+
+int kvfi_progress_drive(kvf_engine_t *engine, int copy)
+{
+    kvfi_link_t *near = engine->home->near;
+    kvfi_am_t   *am = atomic_load(&engine->am);
+    int          worked = 0;
+
+    if (near && kvfi_link_trylock(near)) {
+        worked |= kvfi_link_progress(near) > 0;
+        kvfi_link_unlock(near);
+    }
+    if (am)
+        worked |= kvfi_am_progress(am, 0);
+    return worked | sweep(engine, copy);
+}
+
+kvf_status_t kvf_progress(kvf_engine_t *engine)
+{
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+
+    if (status != KVF_OK)
+        return status;
+    kvfi_progress_drive(engine, 1);
+    kvfi_leave(engine);
+    return KVF_OK;
+}
+
+/* When the first running batch needs a look though nothing came. UINT64_MAX: never. */
+static uint64_t next_look(kvf_engine_t *engine)
+{
+    uint64_t least = UINT64_MAX, retry = kvfi_now_ns() + RETRY_NS;
+
+    pthread_mutex_lock(&engine->lock);
+    for (const kvf_batch_t *batch = engine->running; batch; batch = batch->run_next) {
+        if (batch->end_ns < least)
+            least = batch->end_ns;
+        if (batch->has_note && !batch->note.peer->am && retry < least)
+            least = retry;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return least;
+}
+
+static int any_copies(kvf_engine_t *engine)
+{
+    const kvf_batch_t *batch;
+
+    pthread_mutex_lock(&engine->lock);
+    for (batch = engine->running; batch && !kvfi_batch_copies(batch); batch = batch->run_next)
+        ;
+    pthread_mutex_unlock(&engine->lock);
+    return batch != NULL;
+}
+
+static int arm_link(kvfi_link_t *link)
+{
+    int busy;
+
+    kvfi_link_lock(link);
+    busy = kvfi_link_arm(link);
+    kvfi_link_unlock(link);
+    return busy;
+}
+
+/* ------------------------------------------------------------------ thread */
+
+static void *thread_main(void *arg)
+{
+    kvf_engine_t *engine = arg;
+    kvfi_am_t    *am = atomic_load(&engine->am);
+    struct pollfd fds[2] = {{.fd = kvfi_link_fd(kvfi_am_link(am)), .events = POLLIN},
+                            {.fd = engine->wake_fd, .events = POLLIN}};
+
+    while (atomic_load(&engine->thread_on)) {
+        int      worked = kvfi_am_progress(am, 1);
+        uint64_t look, now;
+
+        if (sweep(engine, 0) || worked || arm_link(kvfi_am_link(am)))
+            continue;
+        look = next_look(engine);
+        now = kvfi_now_ns();
+        if (look == UINT64_MAX)
+            poll(fds, 2, -1);
+        else if (look > now)
+            ppoll(fds, 2, &(struct timespec){(time_t)((look - now) / 1000000000u),
+                                             (long)((look - now) % 1000000000u)}, NULL);
+    }
+    return NULL;
+}
+
+static kvf_status_t start_thread(kvf_engine_t *engine)
+{
+    sigset_t all, before;
+    int      error;
+
+    /* the host's signals are for the host's threads */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    atomic_store(&engine->thread_on, 1);
+    error = pthread_create(&engine->thread, NULL, thread_main, engine);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error) {
+        atomic_store(&engine->thread_on, 0);
+        return kvfi_fail(KVF_ERR_SYSTEM, "no progress thread: %s", strerror(error));
+    }
+    pthread_setname_np(engine->thread, "kvferry");
+    return KVF_OK;
+}
+
+static int watch(kvf_engine_t *engine, int fd)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+    return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+kvf_status_t kvfi_progress_far(kvf_engine_t *engine)
+{
+    if (engine->progress == KVF_PROGRESS_THREAD)
+        return start_thread(engine);
+    if (watch(engine, kvfi_link_fd(kvfi_am_link(atomic_load(&engine->am)))))
+        return kvfi_fail(KVF_ERR_SYSTEM, "epoll_ctl of the far link: %m");
+    return KVF_OK;
+}
+
+/* ---------------------------------------------------------------- event fd */
+
+kvf_status_t kvfi_progress_open(kvf_engine_t *engine)
+{
+    kvfi_link_t *near = engine->home->near;
+
+    engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (engine->epoll_fd >= 0 && engine->event_fd >= 0 && engine->wake_fd >= 0 &&
+        engine->timer_fd >= 0 && !watch(engine, engine->event_fd) &&
+        !watch(engine, engine->timer_fd) && (!near || !watch(engine, kvfi_link_fd(near))))
+        return KVF_OK;
+    kvfi_fail(KVF_ERR_SYSTEM, "no event fd: %m%s",
+              errno == EMFILE ? " (RLIMIT_NOFILE; an engine needs about 30)" : "");
+    kvfi_progress_close(engine);
+    return KVF_ERR_SYSTEM;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void kvfi_progress_close(kvf_engine_t *engine)
+{
+    uint64_t one = 1;
+
+    if (atomic_exchange(&engine->thread_on, 0)) {
+        if (write(engine->wake_fd, &one, sizeof one) < 0)
+            kvfi_log(KVFI_LOG_WARN, "the progress thread cannot be woken: %m");
+        pthread_join(engine->thread, NULL);
+    }
+    close_fd(&engine->epoll_fd);
+    close_fd(&engine->event_fd);
+    close_fd(&engine->wake_fd);
+    close_fd(&engine->timer_fd);
+}
+
+void kvfi_progress_wake(void *arg)
+{
+    kvf_engine_t *engine = arg;
+    uint64_t      one = 1;
+
+    if (!atomic_exchange(&engine->armed, 0))
+        return;
+    atomic_store(&engine->home->page->armed, 0);
+    if (write(engine->event_fd, &one, sizeof one) < 0)
+        kvfi_log(KVFI_LOG_WARN, "the event fd cannot be written: %m");
+}
+
+kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p)
+{
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+
+    if (status != KVF_OK)
+        return status;
+    if (fd_p)
+        *fd_p = engine->epoll_fd;
+    else
+        status = kvfi_fail(KVF_ERR_INVALID, "fd_p is NULL");
+    kvfi_leave(engine);
+    return status;
+}
+
+static void disarm(kvf_engine_t *engine)
+{
+    atomic_store(&engine->armed, 0);
+    atomic_store(&engine->home->page->armed, 0);
+}
+
+kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
+{
+    kvf_status_t      status = kvfi_enter(engine, KVFI_ENGINE);
+    kvfi_link_t      *near;
+    kvfi_am_t        *am;
+    struct itimerspec timer = {0};
+    uint64_t          look, count;
+    int               busy;
+
+    if (status != KVF_OK)
+        return status;
+    near = engine->home->near;
+    am = atomic_load(&engine->am);
+    if (read(engine->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        kvfi_log(KVFI_LOG_WARN, "the event fd cannot be read: %m");
+    atomic_store(&engine->armed, 1);
+    atomic_store(&engine->home->page->armed, 1);
+    busy = any_copies(engine) || (near && arm_link(near));
+    if (!busy && am && engine->progress == KVF_PROGRESS_CALLER)
+        busy = arm_link(kvfi_am_link(am));
+    look = busy ? UINT64_MAX : next_look(engine);
+    if (look != UINT64_MAX)
+        timer.it_value = kvfi_timespec(look);
+    timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
+    if (busy) {
+        disarm(engine);
+        status = kvfi_fail(KVF_ERR_BUSY, "work waits for kvf_progress()");
+    }
+    kvfi_leave(engine);
+    return status;
+}
+
+void kvfi_progress_nap(kvf_engine_t *engine, uint64_t until_ns)
+{
+    uint64_t      now = kvfi_now_ns(), left = until_ns > now ? until_ns - now : 0;
+    kvfi_am_t    *am = atomic_load(&engine->am);
+    struct pollfd fd = {.events = POLLIN};
+
+    if (am && !arm_link(kvfi_am_link(am))) {
+        struct timespec at = kvfi_timespec(left);
+
+        fd.fd = kvfi_link_fd(kvfi_am_link(am));
+        ppoll(&fd, 1, &at, NULL);
+        return;
+    }
+    if (!am) {
+        struct timespec at = kvfi_timespec(left < NAP_NS ? left : NAP_NS);
+
+        nanosleep(&at, NULL);
+    }
+}

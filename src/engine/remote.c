@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Remotes: from a grant's blob to ranges with a target each. Where the memory is the library's and
+ * the owner near, its region is mapped here, once for all ranges and grants in it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/blob.h"
+#include "base/memory.h"
+#include "engine/grant_blob.h"
+#include "engine/internal.h"
+
+#define RANGES_MAX 4096u
+
+typedef struct kvfi_region_card {
+    uint64_t    uid, addr, len;
+    const void *rkey;
+    size_t      rkey_len;
+} kvfi_region_card_t;
+
+typedef struct kvfi_grant_card {
+    uint64_t            incarnation, only;
+    uint32_t            slot, epoch, count, region_count;
+    kvfi_region_card_t *regions;
+    kvfi_reader_t       ranges; /* at the first range */
+} kvfi_grant_card_t;
+
+typedef struct kvfi_range_card {
+    uint32_t region, rights, flags, gens_count;
+    uint64_t addr, len, gens_addr;
+} kvfi_range_card_t;
+
+static kvfi_range_card_t read_range(kvfi_reader_t *reader)
+{
+    kvfi_range_card_t range;
+
+    range.region = kvfi_get_u32(reader);
+    range.rights = kvfi_get_u32(reader);
+    range.flags = kvfi_get_u32(reader);
+    range.gens_count = kvfi_get_u32(reader);
+    range.addr = kvfi_get_u64(reader);
+    range.len = kvfi_get_u64(reader);
+    range.gens_addr = kvfi_get_u64(reader);
+    return range;
+}
+
+static int within(uint64_t addr, uint64_t len, const kvfi_region_card_t *region)
+{
+    return addr >= region->addr && len <= region->len && addr - region->addr <= region->len - len;
+}
+
+static kvf_status_t check_range(const kvfi_grant_card_t *card, const kvfi_range_card_t *range,
+                                uint32_t i)
+{
+    const kvfi_region_card_t *region = &card->regions[range->region];
+
+    if (range->region >= card->region_count || !range->len || !range->rights ||
+        range->rights & ~(KVF_RIGHT_READ | KVF_RIGHT_WRITE) ||
+        range->flags & ~(KVFI_RANGE_SHARED | KVFI_RANGE_GUARDED) ||
+        !within(range->addr, range->len, region) ||
+        (range->flags & KVFI_RANGE_GUARDED &&
+         (range->gens_addr % sizeof(uint32_t) ||
+          !within(range->gens_addr, range->gens_count * UINT64_C(4), region))))
+        return kvfi_fail(KVF_ERR_BLOB, "range %u of the grant blob is impossible", i);
+    return KVF_OK;
+}
+
+static kvf_status_t read_card(const void *blob, size_t len, kvfi_grant_card_t *card)
+{
+    kvfi_reader_t *reader = &card->ranges;
+    kvfi_reader_t  ahead;
+    kvf_status_t   status = kvfi_blob_open(blob, len, KVFI_BLOB_GRANT, &card->incarnation, reader);
+
+    if (status != KVF_OK)
+        return status;
+    card->slot = kvfi_get_u32(reader);
+    card->epoch = kvfi_get_u32(reader);
+    card->only = kvfi_get_u64(reader);
+    card->count = kvfi_get_u32(reader);
+    card->region_count = kvfi_get_u32(reader);
+    if (reader->failed || card->slot >= KVFI_PAGE_GRANTS || !card->count ||
+        card->count > RANGES_MAX || !card->region_count || card->region_count > card->count)
+        return kvfi_fail(KVF_ERR_BLOB, "the grant blob is cut, or its numbers are impossible");
+    card->regions = calloc(card->region_count, sizeof *card->regions);
+    if (!card->regions)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for %u regions", card->region_count);
+    for (uint32_t i = 0; i < card->region_count; i++) {
+        kvfi_region_card_t *region = &card->regions[i];
+
+        region->uid = kvfi_get_u64(reader);
+        region->addr = kvfi_get_u64(reader);
+        region->len = kvfi_get_u64(reader);
+        region->rkey = kvfi_get_bytes(reader, &region->rkey_len);
+        if (!region->uid || region->len > UINT64_MAX - region->addr)
+            return kvfi_fail(KVF_ERR_BLOB, "region %u of the grant blob is impossible", i);
+    }
+    ahead = *reader;
+    for (uint32_t i = 0; status == KVF_OK && i < card->count; i++) {
+        kvfi_range_card_t range = read_range(&ahead);
+
+        if (ahead.failed)
+            return kvfi_fail(KVF_ERR_BLOB, "the grant blob ends inside range %u", i);
+        if (range.region >= card->region_count)
+            return kvfi_fail(KVF_ERR_BLOB, "range %u of the grant blob names region %u of %u", i,
+                             range.region, card->region_count);
+        status = check_range(card, &range, i);
+    }
+    return status;
+}
+
+/* ----------------------------------------------------------------- regions */
+
+/* The region as it is mapped here, counted. With the engine's lock held. */
+static kvfi_region_t *region_get(kvf_peer_t *peer, const kvfi_region_card_t *card)
+{
+    kvfi_link_t   *near = peer->object.engine->home->near;
+    kvfi_region_t *region;
+    void          *addr;
+
+    for (region = peer->regions; region && region->uid != card->uid; region = region->next)
+        ;
+    if (region) {
+        region->refs++;
+        return region;
+    }
+    region = calloc(1, sizeof *region);
+    if (!region)
+        return NULL;
+    region->uid = card->uid;
+    region->refs = 1;
+    if (peer->locality == KVF_LOCALITY_SELF) {
+        region->addr = (char *)(uintptr_t)card->addr;
+    } else if (peer->locality == KVF_LOCALITY_NODE && card->rkey_len) {
+        kvfi_link_lock(near);
+        if (kvfi_map_open(peer->ep, card->rkey, card->addr, &region->map, &addr) == KVF_OK)
+            region->addr = addr;
+        else
+            kvfi_log(KVFI_LOG_WARN, "memory of pid %d: %s", peer->proc.pid, kvf_last_error());
+        kvfi_link_unlock(near);
+        if (region->addr)
+            kvfi_memory_populate(region->addr, card->len, 0);
+    }
+    region->next = peer->regions;
+    peer->regions = region;
+    return region;
+}
+
+static void region_put(kvf_peer_t *peer, kvfi_region_t *region)
+{
+    kvfi_region_t **at = &peer->regions;
+    kvfi_link_t    *near = peer->object.engine->home->near;
+
+    if (--region->refs)
+        return;
+    while (*at != region)
+        at = &(*at)->next;
+    *at = region->next;
+    if (region->map) {
+        kvfi_link_lock(near);
+        kvfi_map_close(region->map);
+        kvfi_link_unlock(near);
+    }
+    free(region);
+}
+
+/* ------------------------------------------------------------------ import */
+
+static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card,
+                       const kvfi_range_card_t *range, uint32_t index)
+{
+    kvf_peer_t    *peer = remote->peer;
+    kvfi_target_t *target = &remote->target;
+    uint64_t       base = card->regions[range->region].addr;
+    char          *map = remote->region->addr;
+
+    *target = (kvfi_target_t){.grant = card->slot,
+                              .epoch = card->epoch,
+                              .range = index,
+                              .len = range->len,
+                              .in_process = peer->locality == KVF_LOCALITY_SELF,
+                              .near = peer->locality == KVF_LOCALITY_NODE,
+                              .raddr = range->addr,
+                              .guarded = (range->flags & KVFI_RANGE_GUARDED) != 0,
+                              .gens_count = range->gens_count,
+                              .am = peer->am};
+    if (peer->locality != KVF_LOCALITY_CROSS)
+        target->hold = &peer->hold;
+    if (target->near) {
+        target->life = &peer->life;
+        target->cma = !peer->cma_why;
+        target->cma_why = peer->cma_why;
+    }
+    if (!map)
+        return;
+    target->map = map + (range->addr - base);
+    if (range->flags & KVFI_RANGE_GUARDED)
+        target->gens = (const _Atomic uint32_t *)(const void *)(map + (range->gens_addr - base));
+}
+
+static kvf_remote_t *remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
+                                const kvfi_range_card_t *range, uint32_t index)
+{
+    kvf_engine_t *engine = peer->object.engine;
+    kvf_remote_t *remote = kvfi_object_new(engine, KVFI_REMOTE, sizeof *remote);
+
+    if (!remote)
+        return NULL;
+    remote->peer = peer;
+    remote->rights = range->rights;
+    remote->shared = (range->flags & KVFI_RANGE_SHARED) != 0;
+    remote->imports = 1;
+    pthread_mutex_lock(&engine->lock);
+    remote->region = region_get(peer, &card->regions[range->region]);
+    if (remote->region)
+        peer->remotes++;
+    pthread_mutex_unlock(&engine->lock);
+    if (!remote->region) {
+        kvfi_object_close(remote);
+        kvfi_fail(KVF_ERR_NOMEM, "no memory for a mapping");
+        return NULL;
+    }
+    set_target(remote, card, range, index);
+    return remote;
+}
+
+/* The remote of that range of that grant, counted, if it was imported before. */
+static kvf_remote_t *find(kvf_peer_t *peer, const kvfi_grant_card_t *card, uint32_t index)
+{
+    kvf_engine_t *engine = peer->object.engine;
+    kvf_remote_t *found = NULL;
+
+    pthread_mutex_lock(&engine->lock);
+    for (kvfi_object_t *object = engine->objects; object && !found; object = object->next) {
+        kvf_remote_t *remote = (kvf_remote_t *)object;
+
+        if (object->kind == KVFI_REMOTE && remote->peer == peer &&
+            remote->target.grant == card->slot && remote->target.epoch == card->epoch &&
+            remote->target.range == index && remote->region)
+            found = remote;
+    }
+    if (found)
+        found->imports++;
+    pthread_mutex_unlock(&engine->lock);
+    return found;
+}
+
+static kvf_status_t check_import(kvf_peer_t *peer, const kvfi_grant_card_t *card, uint32_t cap)
+{
+    if (card->incarnation != peer->incarnation)
+        return kvfi_fail(KVF_ERR_STALE, "the grant is of incarnation %016llx, the peer is %016llx",
+                         (unsigned long long)card->incarnation,
+                         (unsigned long long)peer->incarnation);
+    if (card->only && card->only != peer->object.engine->incarnation)
+        return kvfi_fail(KVF_ERR_PERM, "the grant was given to another engine");
+    if (!kvfi_peer_alive(peer, 0))
+        return kvfi_fail(KVF_ERR_PEER, "the peer (pid %d) has died", peer->proc.pid);
+    if (peer->hold.page && atomic_load(&peer->hold.page->epoch[card->slot]) != card->epoch)
+        return kvfi_fail(KVF_ERR_REVOKED, "the grant was revoked");
+    if (card->count > cap)
+        return kvfi_fail(KVF_ERR_SPACE, "the grant has %u ranges, the array %u", card->count, cap);
+    return KVF_OK;
+}
+
+static void forget_one(kvf_remote_t *remote)
+{
+    kvf_engine_t *engine = remote->object.engine;
+    int           last;
+
+    pthread_mutex_lock(&engine->lock);
+    last = --remote->imports == 0;
+    pthread_mutex_unlock(&engine->lock);
+    if (last)
+        kvfi_remote_free(remote);
+}
+
+kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
+                               kvf_remote_t **remotes_p, uint32_t *count_p)
+{
+    kvf_status_t      status = kvfi_enter(peer, KVFI_PEER);
+    kvfi_grant_card_t card = {0};
+
+    if (status != KVF_OK)
+        return status;
+    if (!count_p || (!remotes_p && *count_p))
+        status = kvfi_fail(KVF_ERR_INVALID, "%s is NULL", count_p ? "remotes_p" : "count_p");
+    else
+        status = read_card(blob, len, &card);
+    if (status == KVF_OK) {
+        status = check_import(peer, &card, *count_p);
+        if (status == KVF_OK || status == KVF_ERR_SPACE)
+            *count_p = card.count;
+    }
+    for (uint32_t i = 0; status == KVF_OK && i < card.count; i++) {
+        kvfi_range_card_t range = read_range(&card.ranges);
+
+        remotes_p[i] = find(peer, &card, i);
+        if (!remotes_p[i])
+            remotes_p[i] = remote_new(peer, &card, &range, i);
+        if (remotes_p[i])
+            continue;
+        status = KVF_ERR_NOMEM;
+        while (i--)
+            forget_one(remotes_p[i]);
+        break;
+    }
+    free(card.regions);
+    kvfi_leave(peer->object.engine);
+    return status;
+}
+
+void kvfi_remote_free(kvf_remote_t *remote)
+{
+    kvf_engine_t *engine = remote->object.engine;
+
+    pthread_mutex_lock(&engine->lock);
+    region_put(remote->peer, remote->region);
+    remote->region = NULL;
+    remote->peer->remotes--;
+    pthread_mutex_unlock(&engine->lock);
+    kvfi_object_close(remote);
+}
+
+kvf_status_t kvf_remote_forget(kvf_remote_t *remote)
+{
+    kvf_engine_t *engine;
+    kvf_status_t  status;
+
+    if (!remote)
+        return KVF_OK;
+    status = kvfi_enter(remote, KVFI_REMOTE);
+    if (status != KVF_OK)
+        return status;
+    engine = remote->object.engine;
+    if (atomic_load(&remote->inflight) && remote->imports == 1)
+        status = kvfi_fail(KVF_ERR_BUSY, "%u ops of running batches use the remote",
+                           remote->inflight);
+    else
+        forget_one(remote);
+    kvfi_leave(engine);
+    return status;
+}
+
+kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *attr_p)
+{
+    kvf_status_t status = kvfi_enter(remote, KVFI_REMOTE);
+
+    if (status != KVF_OK)
+        return status;
+    status = attr_p ? kvfi_check_struct("attr_p", attr_p->struct_size, sizeof *attr_p)
+                    : kvfi_fail(KVF_ERR_INVALID, "attr_p is NULL");
+    if (status == KVF_OK)
+        *attr_p = (kvf_remote_attr_t){.struct_size = sizeof *attr_p,
+                                      .rights = remote->rights,
+                                      .len = remote->target.len,
+                                      .peer = remote->peer,
+                                      .guarded = (uint32_t)remote->target.guarded,
+                                      .shared = (uint32_t)remote->shared};
+    kvfi_leave(remote->object.engine);
+    return status;
+}
+
+kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask,
+                         kvf_path_t *path_p)
+{
+    kvf_status_t status = kvfi_enter(remote, KVFI_REMOTE);
+    kvf_path_t   path;
+    char         why[700];
+
+    if (status != KVF_OK)
+        return status;
+    if (!kvfi_is(segment, KVFI_SEGMENT) || segment->object.engine != remote->object.engine) {
+        status = kvfi_fail(KVF_ERR_INVALID, "segment is NULL, closed or of another engine than remote");
+    } else if (!path_p) {
+        status = kvfi_fail(KVF_ERR_INVALID, "path_p is NULL");
+    } else {
+        path = kvfi_path_choose(&remote->target, mask, why, sizeof why);
+        if (path == KVF_PATH_NONE)
+            status = kvfi_fail(KVF_ERR_NO_PATH, "no path: %s", why);
+        else
+            *path_p = path;
+    }
+    kvfi_leave(remote->object.engine);
+    return status;
+}

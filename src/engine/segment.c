@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Segments: the caller's memory, or memory that the library allocates and near peers map.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "base/memory.h"
+#include "engine/internal.h"
+
+#define PAGE 4096u
+
+static kvf_segment_t *segment_new(kvf_engine_t *engine)
+{
+    static _Atomic uint64_t last_uid;
+    kvf_segment_t          *segment = kvfi_object_new(engine, KVFI_SEGMENT, sizeof *segment);
+
+    if (segment)
+        segment->uid = atomic_fetch_add(&last_uid, 1) + 1;
+    return segment;
+}
+
+/* Device memory, if a CUDA driver in this process says so. */
+static int is_device(const void *addr)
+{
+    /* CUresult cuPointerGetAttribute(void *data, CU_POINTER_ATTRIBUTE_MEMORY_TYPE = 2, CUdeviceptr) */
+    int (*attribute)(void *, int, unsigned long long);
+    unsigned type = 0;
+
+    *(void **)&attribute = dlsym(RTLD_DEFAULT, "cuPointerGetAttribute");
+    return attribute && !attribute(&type, 2, (unsigned long long)(uintptr_t)addr) && type == 2;
+}
+
+kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len,
+                                  kvf_segment_t **segment_p)
+{
+    kvf_status_t   status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_segment_t *segment;
+    int            prot;
+
+    if (status != KVF_OK)
+        return status;
+    if (!addr || !segment_p)
+        status = kvfi_fail(KVF_ERR_INVALID, "%s is NULL", addr ? "segment_p" : "addr");
+    else if (!len)
+        status = kvfi_fail(KVF_ERR_INVALID, "len is 0: a segment has at least one byte");
+    else if (len > UINTPTR_MAX - (uintptr_t)addr)
+        status = kvfi_fail(KVF_ERR_INVALID, "addr + len overflows: len is %llu",
+                           (unsigned long long)len);
+    else if (is_device(addr))
+        status = kvfi_fail(KVF_ERR_UNSUPPORTED, "%p is device memory, and this build has no CUDA", addr);
+    if (status != KVF_OK)
+        goto leave;
+    prot = kvfi_memory_prot(addr, len);
+    if (prot < 0 || !(prot & PROT_READ)) {
+        status = kvfi_fail(KVF_ERR_INVALID, "addr %p: the %llu bytes from there are not all %s", addr,
+                           (unsigned long long)len, prot < 0 ? "mapped" : "readable");
+        goto leave;
+    }
+    segment = segment_new(engine);
+    if (!segment) {
+        status = KVF_ERR_NOMEM;
+        goto leave;
+    }
+    segment->addr = segment->region = addr;
+    segment->len = segment->region_len = len;
+    segment->writable = (prot & PROT_WRITE) != 0;
+    *segment_p = segment;
+leave:
+    kvfi_leave(engine);
+    return status;
+}
+
+static kvf_status_t map_region(kvf_segment_t *segment)
+{
+    kvfi_link_t *near = segment->object.engine->home->near;
+    kvf_status_t status;
+
+    if (near) {
+        kvfi_link_lock(near);
+        status = kvfi_mem_alloc(near, segment->region_len, &segment->mem);
+        kvfi_link_unlock(near);
+        if (status != KVF_OK)
+            return status;
+        segment->region = kvfi_mem_addr(segment->mem);
+        segment->shared = 1;
+        return KVF_OK;
+    }
+    segment->region = mmap(NULL, segment->region_len, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (segment->region == MAP_FAILED)
+        return kvfi_fail(KVF_ERR_NOMEM, "mmap of %llu bytes: %m",
+                         (unsigned long long)segment->region_len);
+    segment->ours = 1;
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len,
+                               kvf_segment_t **segment_p)
+{
+    const char    *limit;
+    uint64_t       available = kvfi_memory_available(&limit);
+    kvf_segment_t *segment;
+    kvf_status_t   status;
+
+    if (len > available || head > available - len)
+        return kvfi_fail(KVF_ERR_NOMEM, "%llu bytes are asked for, %s leaves %llu",
+                         (unsigned long long)len, limit, (unsigned long long)available);
+    segment = segment_new(engine);
+    if (!segment)
+        return KVF_ERR_NOMEM;
+    segment->region_len = (head + len + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+    segment->len = len;
+    segment->writable = 1;
+    status = map_region(segment);
+    /* who cannot have the pages learns it here, not by a signal at the first touch */
+    if (status == KVF_OK && kvfi_memory_populate(segment->region, segment->region_len, 1)) {
+        kvfi_segment_free(segment, 0);
+        return kvfi_fail(KVF_ERR_NOMEM, "the kernel gives no pages for %llu bytes: %m",
+                         (unsigned long long)len);
+    }
+    if (status != KVF_OK) {
+        kvfi_object_close(segment);
+        return status;
+    }
+    segment->addr = segment->region + head;
+    *segment_p = segment;
+    return KVF_OK;
+}
+
+kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t **segment_p)
+{
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+
+    if (status != KVF_OK)
+        return status;
+    if (!segment_p)
+        status = kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
+    else if (!len)
+        status = kvfi_fail(KVF_ERR_INVALID, "len is 0: a segment has at least one byte");
+    else
+        status = kvfi_segment_make(engine, 0, len, segment_p);
+    kvfi_leave(engine);
+    return status;
+}
+
+void kvfi_segment_free(kvf_segment_t *segment, int keep_memory)
+{
+    kvfi_link_t *near = segment->object.engine->home->near;
+
+    if (segment->mem && !keep_memory) {
+        kvfi_link_lock(near);
+        kvfi_mem_free(segment->mem);
+        kvfi_link_unlock(near);
+    } else if (segment->ours) {
+        munmap(segment->region, segment->region_len);
+    }
+    kvfi_object_close(segment);
+}
+
+kvf_status_t kvf_segment_release(kvf_segment_t *segment)
+{
+    kvf_engine_t *engine;
+    kvf_status_t  status;
+
+    if (!segment)
+        return KVF_OK;
+    status = kvfi_enter(segment, KVFI_SEGMENT);
+    if (status != KVF_OK)
+        return status;
+    engine = segment->object.engine;
+    if (segment->pool)
+        status = kvfi_fail(KVF_ERR_BUSY, "the segment is a pool's; destroy the pool");
+    else if (atomic_load(&segment->grants))
+        status = kvfi_fail(KVF_ERR_BUSY, "%u ranges of the segment are granted", segment->grants);
+    else if (atomic_load(&segment->inflight))
+        status = kvfi_fail(KVF_ERR_BUSY, "%u ops of running batches use the segment",
+                           segment->inflight);
+    else
+        kvfi_segment_free(segment, 0);
+    kvfi_leave(engine);
+    return status;
+}
+
+kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t *attr_p)
+{
+    kvf_status_t status = kvfi_enter(segment, KVFI_SEGMENT);
+
+    if (status != KVF_OK)
+        return status;
+    if (!attr_p)
+        status = kvfi_fail(KVF_ERR_INVALID, "attr_p is NULL");
+    else
+        status = kvfi_check_struct("attr_p", attr_p->struct_size, sizeof *attr_p);
+    if (status == KVF_OK)
+        *attr_p = (kvf_segment_attr_t){.struct_size = sizeof *attr_p,
+                                       .kind = KVF_MEM_HOST,
+                                       .addr = segment->addr,
+                                       .len = segment->len,
+                                       .shared = (uint32_t)segment->shared,
+                                       .writable = (uint32_t)segment->writable};
+    kvfi_leave(segment->object.engine);
+    return status;
+}
