@@ -140,7 +140,7 @@ typedef struct kvf_kv_model {
     uint32_t    mla;             /**< 1: one latent plane instead of K and V */
     uint64_t    k_bytes;         /**< bytes of K a (token, layer, head); the latent's in MLA */
     uint64_t    v_bytes;         /**< of V; 0 in MLA */
-    uint64_t    indexer_bytes;   /**< of the indexer plane a (token, layer); 0: has none */
+    uint64_t    indexer_bytes;   /**< of the indexer plane a (token, layer), MLA only; 0: none */
     const char *element;         /**< element tag of K, V or latent */
     const char *indexer_element; /**< of the indexer plane, or NULL */
     uint32_t    window;          /**< 0, or the window of layers with id % window_every == 0 */

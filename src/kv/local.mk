@@ -1,2 +1,16 @@
 # The KV layer: part of libkvferry, a client of kvferry.h. A new file goes in kv_sources.
 pkginclude_HEADERS += include/kvferry/kv.h
+
+kv_sources += \
+	src/kv/bind.c \
+	src/kv/box.c \
+	src/kv/box.h \
+	src/kv/check.c \
+	src/kv/compare.c \
+	src/kv/layout.c \
+	src/kv/layout.h \
+	src/kv/name.c \
+	src/kv/overlap.c \
+	src/kv/plan.c \
+	src/kv/plan.h \
+	src/kv/preset.c

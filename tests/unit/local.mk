@@ -25,3 +25,23 @@ tests_unit_test_trace_fuzz_SOURCES = tests/unit/test_trace_fuzz.c
 tests_unit_test_trace_fuzz_LDADD = libkvftrace.la
 EXTRA_DIST += tests/unit/sample_trace.sh
 TESTS += tests/unit/sample_trace.sh
+
+# The KV layer. The oracle shares no code with it.
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
+	tests/unit/test_plan_shape
+TESTS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
+	tests/unit/test_plan_shape
+tests_unit_test_layout_SOURCES = tests/unit/test_layout.c
+tests_unit_test_layout_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_layout_LDADD = libkvfall.la $(CHECK_LIBS)
+tests_unit_test_layout_check_SOURCES = tests/unit/test_layout_check.c
+tests_unit_test_layout_check_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_layout_check_LDADD = libkvfall.la $(CHECK_LIBS)
+tests_unit_test_plan_SOURCES = tests/unit/test_plan.c tests/unit/kv_oracle.c tests/unit/kv_oracle.h
+tests_unit_test_plan_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_plan_LDADD = libkvfall.la $(CHECK_LIBS)
+tests_unit_test_plan_shape_SOURCES = tests/unit/test_plan_shape.c
+tests_unit_test_plan_shape_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_plan_shape_LDADD = libkvfall.la $(CHECK_LIBS)
+endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The merge rule. A run starts as one cell; an axis whose stride is the run's length, on both
+ * sides, makes it longer; then axes that continue each other become one. Of what is left the two
+ * longest axes go into the box, and each of the others costs a box a step: that is where a
+ * layout pair that needs a third stride gets its op a head. Called at plan time for whole
+ * blocks, at bind time for the ends of a range that cut a block.
+ */
+#include "kv/box.h"
+
+static void remove_axis(kvfi_axis_t *axes, unsigned *count, unsigned at)
+{
+    (*count)--;
+    for (; at < *count; at++)
+        axes[at] = axes[at + 1];
+}
+
+/* Axes that run backwards on both sides run forwards from their other end. */
+static void turn_forward(kvfi_unit_t *unit, kvfi_axis_t *axis)
+{
+    if (axis->src >= 0 || axis->dst >= 0)
+        return;
+    unit->src_off += (uint64_t)axis->src * (axis->count - 1);
+    unit->dst_off += (uint64_t)axis->dst * (axis->count - 1);
+    axis->src = -axis->src;
+    axis->dst = -axis->dst;
+}
+
+static bool grow_run(kvfi_unit_t *unit, kvfi_axis_t *axes, unsigned *count)
+{
+    for (unsigned i = 0; i < *count; i++) {
+        if (axes[i].src == axes[i].dst && axes[i].src > 0 && (uint64_t)axes[i].src == unit->len) {
+            unit->len *= axes[i].count;
+            remove_axis(axes, count, i);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool continues(int64_t outer, int64_t inner, uint32_t count)
+{
+    int64_t whole;
+
+    return !__builtin_mul_overflow(inner, (int64_t)count, &whole) && whole == outer;
+}
+
+static bool join_two(kvfi_axis_t *axes, unsigned *count)
+{
+    for (unsigned i = 0; i < *count; i++) {
+        for (unsigned j = 0; j < *count; j++) {
+            if (i == j || (uint64_t)axes[i].count * axes[j].count > UINT32_MAX ||
+                !continues(axes[j].src, axes[i].src, axes[i].count) ||
+                !continues(axes[j].dst, axes[i].dst, axes[i].count))
+                continue;
+            axes[i].count *= axes[j].count;
+            remove_axis(axes, count, j);
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint64_t distance(int64_t stride)
+{
+    return stride < 0 ? -(uint64_t)stride : (uint64_t)stride;
+}
+
+/* Longest axes first; the inner one of the box is then the one with the shorter stride. */
+static void order_axes(kvfi_axis_t *axes, unsigned count)
+{
+    for (unsigned i = 1; i < count; i++) {
+        kvfi_axis_t axis = axes[i];
+        unsigned at = i;
+
+        while (at > 0 && (axes[at - 1].count < axis.count ||
+                          (axes[at - 1].count == axis.count &&
+                           distance(axes[at - 1].dst) < distance(axis.dst)))) {
+            axes[at] = axes[at - 1];
+            at--;
+        }
+        axes[at] = axis;
+    }
+    if (count > 1 && distance(axes[0].dst) > distance(axes[1].dst)) {
+        kvfi_axis_t axis = axes[0];
+
+        axes[0] = axes[1];
+        axes[1] = axis;
+    }
+}
+
+void kvfi_kv_boxes_start(kvfi_boxes_t *boxes, const kvfi_unit_t *unit, uint32_t from,
+                         uint32_t count)
+{
+    kvfi_axis_t axes[KVFI_UNIT_AXES];
+    unsigned left = 0;
+
+    *boxes = (kvfi_boxes_t){.unit = *unit};
+    boxes->unit.src_off += from * (uint64_t)unit->axes[KVFI_UNIT_AXES - 1].src;
+    boxes->unit.dst_off += from * (uint64_t)unit->axes[KVFI_UNIT_AXES - 1].dst;
+    for (unsigned i = 0; i < KVFI_UNIT_AXES; i++) {
+        axes[left] = unit->axes[i];
+        if (i == KVFI_UNIT_AXES - 1)
+            axes[left].count = count;
+        if (axes[left].count > 1)
+            turn_forward(&boxes->unit, &axes[left++]);
+    }
+    while (grow_run(&boxes->unit, axes, &left)) {
+    }
+    while (join_two(axes, &left)) {
+    }
+    order_axes(axes, left);
+    for (unsigned i = 0; i < KVFI_UNIT_AXES; i++)
+        boxes->unit.axes[i] = i < left ? axes[i] : (kvfi_axis_t){.count = 1};
+    boxes->loops = left > 2 ? left - 2 : 0;
+}
+
+bool kvfi_kv_boxes_next(kvfi_boxes_t *boxes, kvfi_unit_t *box_p)
+{
+    if (boxes->done)
+        return false;
+    *box_p = boxes->unit;
+    for (unsigned i = 2; i < 2 + boxes->loops; i++) {
+        box_p->src_off += boxes->at[i] * (uint64_t)boxes->unit.axes[i].src;
+        box_p->dst_off += boxes->at[i] * (uint64_t)boxes->unit.axes[i].dst;
+    }
+    boxes->done = true;
+    for (unsigned i = 2; i < 2 + boxes->loops && boxes->done; i++) {
+        boxes->at[i]++;
+        boxes->done = boxes->at[i] == boxes->unit.axes[i].count;
+        if (boxes->done)
+            boxes->at[i] = 0;
+    }
+    return true;
+}
