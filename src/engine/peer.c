@@ -112,7 +112,7 @@ static void unmap_page(kvf_peer_t *peer)
         return;
     kvfi_link_lock(near);
     kvfi_map_close(peer->page_map);
-    kvfi_ep_close(peer->ep, 0);
+    kvfi_ep_close(peer->ep, !kvfi_life_check(&peer->life, 0));
     kvfi_link_unlock(near);
     peer->page_map = NULL;
     peer->ep = NULL;

@@ -142,20 +142,21 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     return bytes;
 }
 
+/* The engine drives the batch only once the slices of post are done: a sweep would wait for them. */
 static void run(kvf_batch_t *batch, uint64_t local_bytes, int all_inline)
 {
-    kvf_engine_t *engine = batch->object.engine;
+    int ended;
 
-    if (batch->am_count) {
-        kvfi_batch_enlist(batch);
-        kvfi_am_start(atomic_load(&engine->am), batch->am_xfers, batch->am_count);
-    }
-    if (all_inline || local_bytes <= INLINE_BYTES) {
-        while (!kvfi_batch_advance_locked(batch, 1) && batch->next_local < batch->count)
-            ;
-    }
-    if (atomic_load(&batch->running) && !batch->run_link)
-        kvfi_batch_enlist(batch);
+    if (batch->am_count)
+        kvfi_am_start(atomic_load(&batch->object.engine->am), batch->am_xfers, batch->am_count);
+    do {
+        ended = kvfi_batch_advance_locked(batch, all_inline || local_bytes <= INLINE_BYTES);
+    } while (!ended && batch->next_local < batch->count &&
+             (all_inline || local_bytes <= INLINE_BYTES));
+    if (ended)
+        return;
+    kvfi_batch_enlist(batch);
+    kvfi_batch_advance_locked(batch, 0); /* a far op may have ended before anybody could see it here */
 }
 
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
