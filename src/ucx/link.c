@@ -40,7 +40,7 @@ static void set_far(ucp_config_t *config, const char *net)
     else if (!strcmp(net, "rc") || !strcmp(net, "ud"))
         set(config, "TLS", net);
     else if (!getenv("UCX_TLS"))
-        set(config, "TLS", "^sysv,posix,cma,xpmem,knem,self");
+        set(config, "TLS", "^sm,self");
     if (!strcmp(net, "rc") || !strcmp(net, "ud"))
         return;
     snprintf(name, sizeof name, "%sTX_SEG_SIZE", prefix);
