@@ -19,3 +19,11 @@ libkvftrace_la_SOURCES = \
 # The sample trace, and what makes it.
 dist_pkgdata_DATA = share/sample_trace.jsonl
 EXTRA_DIST += share/make_sample_trace.py
+
+bin_PROGRAMS += tools/kvf_info
+tools_kvf_info_SOURCES = \
+	tools/kvf_info.c \
+	tools/machine.c \
+	tools/machine.h
+tools_kvf_info_CPPFLAGS = -I$(top_srcdir)/include
+tools_kvf_info_LDADD = libkvferry.la libkvfcli.la

@@ -12,3 +12,7 @@ endif
 # An independent count of what a job must report.
 EXTRA_DIST += tests/mpi/count_trace.py tests/mpi/count_trace.sh
 TESTS += tests/mpi/count_trace.sh
+
+# kvf_info, which needs no MPI.
+EXTRA_DIST += tests/mpi/test_info.sh
+TESTS += tests/mpi/test_info.sh
