@@ -1,4 +1,4 @@
-# Manual pages: one a public header, one a tool. tests/docs.sh looks that each says what every function
+# Manual pages: one a public header. tests/docs.sh looks that each says what every function
 # does.
 dist_man_MANS += man/kvferry.3 man/kvferry_kv.3
 if HAVE_MPI
