@@ -3,7 +3,7 @@
 # flags that pkg-config tells, from the installed files only, and run; so is the MPI example `ring`, on
 # two ranks; the tools answer --version. Run by make, with the installed directories in its environment.
 . "$top_srcdir/tests/lib.sh"
-: "${bindir:?}" "${libdir:?}" "${pkgconfigdir:?}"
+: "${prefix:?}" "${bindir:?}" "${libdir:?}" "${pkgconfigdir:?}"
 tmpdir
 export PKG_CONFIG_PATH=$pkgconfigdir${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 export LD_LIBRARY_PATH=$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
@@ -14,7 +14,7 @@ san=()
 flags()
 {
     local text
-    text=$(pkg-config --cflags --libs "$1") || fail "pkg-config does not know $1"
+    text=$(pkg-config "--define-variable=prefix=$prefix" --cflags --libs "$1") || fail "pkg-config does not know $1"
     read -r -a FLAGS <<<"$text"
 }
 
@@ -24,7 +24,7 @@ $CC "${san[@]}" -o "$TMP/example" "$TMP/example.c" "${FLAGS[@]}" || fail "the ex
 "$TMP/example" || fail "the example ended with exit code $?"
 ran="the README's example"
 
-if [ -e "$pkgconfigdir/kvferry_mpi.pc" ] && [ -n "$MPI_CFLAGS" ]; then
+if [ -e "$pkgconfigdir/kvferry_mpi.pc" ] && [ -e "$top_srcdir/mpi_examples/ring.c" ]; then
     flags kvferry_mpi
     read -r -a mpi <<<"$MPI_CFLAGS $MPI_LIBS"
     $CC "${san[@]}" -o "$TMP/ring" "$top_srcdir/mpi_examples/ring.c" "${FLAGS[@]}" "${mpi[@]}" ||
