@@ -221,7 +221,8 @@ typedef struct kvf_bind_table {
     uint64_t dst_first;
     uint32_t src_count;        /**< entries; 0: empty */
     uint32_t dst_count;
-    const uint32_t *src_gens;  /**< NULL, or src_count generations, for KVF_READ from a pool */
+    const uint32_t *src_gens;  /**< NULL, or src_count generations: KVF_READ from a pool, with
+                                    src_ids */
     int8_t  *block_status;     /**< NULL, or dst_count entries: set by the batch for blocks in the
                                     range, others are left alone */
     uint64_t reserved[2];      /**< 0 */

@@ -242,6 +242,9 @@ static kvf_status_t check_tables(const kvf_plan_t *plan, const kvf_bind_t *bind)
             return kvfi_fail(KVF_ERR_INVALID, "bind: tables[%u]: reserved is not 0", g);
         if (t->src_gens != NULL && bind->dir != KVF_READ)
             return kvfi_fail(KVF_ERR_INVALID, "bind: tables[%u]: src_gens with KVF_WRITE", g);
+        /* A generation guards the block of that id, so the op must carry the id itself. */
+        if (t->src_gens != NULL && t->src_ids == NULL)
+            return kvfi_fail(KVF_ERR_INVALID, "bind: tables[%u]: src_gens without src_ids", g);
     }
     return KVF_OK;
 }

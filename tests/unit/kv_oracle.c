@@ -14,6 +14,61 @@ static void must(bool holds, const char *what)
         ck_abort_msg("%s", what);
 }
 
+kvf_kv_model_t oracle_model(bool mla)
+{
+    return (kvf_kv_model_t){.struct_size = sizeof(kvf_kv_model_t),
+                            .name = "tiny",
+                            .layers = 7,
+                            .heads = mla ? 1 : 5,
+                            .mla = mla,
+                            .k_bytes = mla ? 11 : 6,
+                            .v_bytes = mla ? 0 : 6,
+                            .element = "bf16"};
+}
+
+static void add_region(cache_t *c, const kvf_kv_model_t *model, const kvf_layout_opts_t *opts,
+                       const char *axes, bool window)
+{
+    region_t r = {.axes = axes,
+                  .block_tokens = opts->block_tokens,
+                  .heads = opts->heads,
+                  .first_head = opts->first_head,
+                  .blocks = opts->blocks,
+                  .halves = model->mla ? 1 : 2,
+                  .half_bytes = {model->k_bytes, model->v_bytes},
+                  .window = window ? model->window : 0,
+                  .group = c->count};
+
+    for (uint32_t i = 0; i < opts->layer_count; i++) {
+        if (model->window == 0 || (opts->layers[i] % model->window_every == 0) == window)
+            r.layers[r.layer_count++] = opts->layers[i];
+    }
+    r.base = c->memory.len;
+    c->memory.len +=
+        r.layer_count * r.blocks * r.block_tokens * r.heads * (model->k_bytes + model->v_bytes);
+    c->regions[c->count++] = r;
+    if (model->indexer_bytes == 0)
+        return;
+    r.halves = 1;
+    r.kind = 1;
+    r.half_bytes[0] = model->indexer_bytes;
+    r.half_bytes[1] = 0;
+    r.base = c->memory.len;
+    c->memory.len += r.layer_count * r.blocks * r.block_tokens * model->indexer_bytes;
+    c->regions[c->count++] = r;
+}
+
+void oracle_make(cache_t *c, const kvf_kv_model_t *model, const kvf_layout_opts_t *opts,
+                 const char *axes, uint64_t after)
+{
+    memset(c, 0, sizeof(*c));
+    c->memory.len = opts->base;
+    add_region(c, model, opts, axes, false);
+    if (model->window != 0)
+        add_region(c, model, opts, axes, true);
+    c->memory.len += after;
+}
+
 typedef struct place {
     uint64_t layer, block, token, head, half, byte;
 } place_t;

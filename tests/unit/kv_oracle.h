@@ -44,6 +44,14 @@ typedef struct cache {
     struct kvf_segment memory;
 } cache_t;
 
+/* A model that is small and awkward: 7 layers, 5 heads (or one latent), odd cells. */
+kvf_kv_model_t oracle_model(bool mla);
+
+/* How a model's cache lies by the letters of a name, with opts complete (layers a list). Its memory
+ * is not there yet: memory.len is from the start of the segment to after bytes behind. */
+void oracle_make(cache_t *cache, const kvf_kv_model_t *model, const kvf_layout_opts_t *opts,
+                 const char *axes, uint64_t after);
+
 /* A request: for each entry of a table, tokens from first + entry * block_tokens on. */
 typedef struct table {
     const uint32_t *ids;

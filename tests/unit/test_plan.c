@@ -12,71 +12,12 @@
 
 #include "kv_oracle.h"
 
-#define GUARD   40 /* bytes before and after a cache that nobody may touch */
 #define MAX_OPS 4096
 #define MAX_CAP 16
 
+enum { GUARD = 40 }; /* bytes before and after a cache that nobody may touch */
+
 static kvf_op_t ops[MAX_OPS];
-
-/* A model that is small and awkward, and how its cache lies by one name. */
-static kvf_kv_model_t tiny(bool mla)
-{
-    return (kvf_kv_model_t){.struct_size = sizeof(kvf_kv_model_t),
-                            .name = "tiny",
-                            .layers = 7,
-                            .heads = mla ? 1 : 5,
-                            .mla = mla,
-                            .k_bytes = mla ? 11 : 6,
-                            .v_bytes = mla ? 0 : 6,
-                            .element = "bf16"};
-}
-
-static void add_region(cache_t *c, const kvf_kv_model_t *model, const kvf_layout_opts_t *opts,
-                       const char *axes, bool window)
-{
-    region_t r = {.axes = axes,
-                  .block_tokens = opts->block_tokens,
-                  .heads = opts->heads,
-                  .first_head = opts->first_head,
-                  .blocks = opts->blocks,
-                  .halves = model->mla ? 1 : 2,
-                  .half_bytes = {model->k_bytes, model->v_bytes},
-                  .window = window ? model->window : 0,
-                  .group = c->count};
-
-    for (uint32_t i = 0; i < opts->layer_count; i++) {
-        if (model->window == 0 || (opts->layers[i] % model->window_every == 0) == window)
-            r.layers[r.layer_count++] = opts->layers[i];
-    }
-    r.base = c->memory.len;
-    c->memory.len +=
-        r.layer_count * r.blocks * r.block_tokens * r.heads * (model->k_bytes + model->v_bytes);
-    c->regions[c->count++] = r;
-    if (model->indexer_bytes == 0)
-        return;
-    r.halves = 1;
-    r.kind = 1;
-    r.half_bytes[0] = model->indexer_bytes;
-    r.half_bytes[1] = 0;
-    r.base = c->memory.len;
-    c->memory.len += r.layer_count * r.blocks * r.block_tokens * model->indexer_bytes;
-    c->regions[c->count++] = r;
-}
-
-static void make_cache(cache_t *c, const kvf_kv_model_t *model, const kvf_layout_opts_t *opts,
-                       const char *axes)
-{
-    memset(c, 0, sizeof(*c));
-    c->memory.len = opts->base;
-    add_region(c, model, opts, axes, false);
-    if (model->window != 0)
-        add_region(c, model, opts, axes, true);
-    c->memory.len += GUARD;
-    c->memory.mem = malloc(c->memory.len);
-    c->memory.writes = calloc(1, c->memory.len);
-    for (uint64_t i = 0; i < c->memory.len; i++)
-        c->memory.mem[i] = (uint8_t)rand();
-}
 
 static void free_cache(cache_t *c)
 {
@@ -122,7 +63,11 @@ static void make_end(end_t *e, const kvf_kv_model_t *model, const char *name, bo
                                   .first_head = model->mla ? 0 : 1,
                                   .heads = model->mla ? 1 : 3,
                                   .base = GUARD + (uint64_t)(rand() % 50)};
-    make_cache(&e->cache, model, &e->opts, name);
+    oracle_make(&e->cache, model, &e->opts, name, GUARD);
+    e->cache.memory.mem = malloc(e->cache.memory.len);
+    e->cache.memory.writes = calloc(1, e->cache.memory.len);
+    for (uint64_t i = 0; i < e->cache.memory.len; i++)
+        e->cache.memory.mem[i] = (uint8_t)rand();
     ck_assert_msg(kvf_layout_build(model, name, &e->opts, &e->layout) == KVF_OK, "%s",
                   kvf_last_error());
     ck_assert_uint_eq(kvf_layout_describe(e->layout)->segment_len[0], e->cache.memory.len - GUARD);
@@ -271,7 +216,7 @@ static const char *const mla_names[] = {"LBNC", "BLNC", "LBHNC", "BHLNC", "NBLC"
 
 START_TEST(bytes_are_right_for_any_two_layouts)
 {
-    const kvf_kv_model_t model = tiny(false);
+    const kvf_kv_model_t model = oracle_model(false);
 
     srand(100 + (unsigned)_i);
     for (int j = 0; j < ROWS(kv_names); j++)
@@ -281,7 +226,7 @@ END_TEST
 
 START_TEST(bytes_are_right_for_a_latent)
 {
-    const kvf_kv_model_t model = tiny(true);
+    const kvf_kv_model_t model = oracle_model(true);
 
     srand(200 + (unsigned)_i);
     for (int j = 0; j < ROWS(mla_names); j++)
@@ -291,7 +236,7 @@ END_TEST
 
 START_TEST(bytes_are_right_with_an_indexer_plane)
 {
-    kvf_kv_model_t model = tiny(true);
+    kvf_kv_model_t model = oracle_model(true);
 
     model.indexer_bytes = 5;
     model.indexer_element = "fp8";
@@ -303,7 +248,7 @@ END_TEST
 
 START_TEST(bytes_are_right_for_layers_with_a_window)
 {
-    kvf_kv_model_t model = tiny(false);
+    kvf_kv_model_t model = oracle_model(false);
 
     model.window = 6;
     model.window_every = 2;
@@ -317,7 +262,7 @@ END_TEST
 
 START_TEST(bytes_are_right_where_v_is_shorter_than_k)
 {
-    kvf_kv_model_t model = tiny(false);
+    kvf_kv_model_t model = oracle_model(false);
 
     model.v_bytes = 3;
     srand(500 + (unsigned)_i);

@@ -442,6 +442,12 @@ START_TEST(directions_generations_and_status_reach_the_op)
     bind.dir = KVF_WRITE;
     expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_ERR_INVALID,
            "bind: tables[0]: src_gens with KVF_WRITE");
+    bind.dir = KVF_READ;
+    table.src_ids = NULL;
+    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_ERR_INVALID,
+           "bind: tables[0]: src_gens without src_ids");
+    bind.dir = KVF_WRITE;
+    table.src_ids = src_ids;
     table.src_gens = NULL;
     ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_OK);
     ck_assert_ptr_eq(op.local_ids, &src_ids[1]);

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Plans through a real engine: two pools of one process, each pair of layouts, random block tables
+ * with skips, ranges that cut blocks, generations. What an engine checks before it copies (extents,
+ * overlap, ids) must let each bound plan pass, and the bytes must be those of the slow oracle. One
+ * process, path self.
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit/kv_oracle.h"
+
+#define BLOCKS  12
+#define MAX_OPS 256
+
+static const char *const names[] = {"LBHNC",  "LBNHC",  "LHBNC",  "BLHNC",  "BLNHC",  "BHLNC",
+                                    "L2BNHD", "LB2NHD", "BL2HND", "BL2NHD", "2LBNHD", "2BLNHD"};
+
+#define NAME_COUNT ((int)(sizeof(names) / sizeof(names[0])))
+
+typedef struct end {
+    kvf_layout_t *layout;
+    kvf_pool_t *pool;
+    kvf_grant_t *grant;
+    kvf_remote_t *remote;
+    cache_t cache;
+    uint32_t ids[BLOCKS], gens[BLOCKS];
+    table_t table;
+} end_t;
+
+static kvf_engine_t *engine;
+static kvf_peer_t *self;
+static kvf_batch_t *batch;
+
+static void must(kvf_status_t status)
+{
+    ck_assert_msg(status == KVF_OK, "%s: %s", kvf_status_name(status), kvf_last_error());
+}
+
+static void open_engine(void)
+{
+    static char blob[65536];
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts), .check = KVF_SWITCH_ON};
+    size_t len = sizeof(blob);
+
+    must(kvf_engine_open(&opts, &engine));
+    must(kvf_engine_export(engine, 0, blob, &len));
+    must(kvf_peer_import(engine, blob, len, &self));
+    must(kvf_batch_create(engine, &batch));
+}
+
+static void close_engine(void)
+{
+    must(kvf_engine_close(engine, KVF_FOREVER));
+}
+
+static void make_end(end_t *e, const kvf_kv_model_t *model, const char *name)
+{
+    static char blob[65536];
+    const uint32_t layers[] = {1, 2, 4, 5};
+    kvf_layout_opts_t opts = {.struct_size = sizeof(opts),
+                              .block_tokens = 4,
+                              .blocks = BLOCKS,
+                              .layers = layers,
+                              .layer_count = 4,
+                              .first_head = 1,
+                              .heads = 3};
+    kvf_pool_opts_t pool_opts = {.struct_size = sizeof(pool_opts), .blocks = BLOCKS};
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
+    kvf_range_t range = {.rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
+    size_t len = sizeof(blob);
+    uint32_t count = 1;
+
+    memset(e, 0, sizeof(*e));
+    must(kvf_layout_build(model, name, &opts, &e->layout));
+    pool_opts.block_bytes = kvf_layout_block_bytes(e->layout);
+    must(kvf_pool_create(engine, &pool_opts, &e->pool));
+    must(kvf_pool_alloc(e->pool, BLOCKS, e->ids));
+    must(kvf_segment_query(kvf_pool_segment(e->pool), &attr));
+    oracle_make(&e->cache, model, &opts, name, 0);
+    ck_assert_uint_eq(attr.len, e->cache.memory.len);
+    e->cache.memory.mem = attr.addr;
+    range.segment = kvf_pool_segment(e->pool);
+    range.len = attr.len;
+    must(kvf_grant_create(engine, &range, 1, NULL, &e->grant));
+    must(kvf_grant_export(e->grant, blob, &len));
+    must(kvf_remote_import(self, blob, len, &e->remote, &count));
+    for (uint32_t i = BLOCKS; i > 1; i--) {
+        uint32_t j = (uint32_t)rand() % i, id = e->ids[i - 1];
+
+        e->ids[i - 1] = e->ids[j];
+        e->ids[j] = id;
+    }
+    must(kvf_pool_generations(e->pool, BLOCKS, e->ids, e->gens));
+    e->table = (table_t){.ids = e->ids, .count = BLOCKS};
+}
+
+static void free_end(end_t *e)
+{
+    must(kvf_remote_forget(e->remote));
+    must(kvf_grant_revoke(e->grant, KVF_FOREVER));
+    must(kvf_pool_destroy(e->pool));
+    kvf_layout_destroy(e->layout);
+}
+
+static void move(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t from, uint64_t tokens,
+                 bool read)
+{
+    static kvf_op_t ops[MAX_OPS];
+    int8_t status[BLOCKS];
+    kvf_segment_t *segment = kvf_pool_segment(read ? dst->pool : src->pool);
+    kvf_bind_table_t table = {.src_ids = src->ids,
+                              .dst_ids = dst->ids,
+                              .src_count = BLOCKS,
+                              .dst_count = BLOCKS,
+                              .src_gens = read ? src->gens : NULL,
+                              .block_status = status};
+    kvf_bind_t bind = {.struct_size = sizeof(bind),
+                       .dir = read ? KVF_READ : KVF_WRITE,
+                       .table_count = 1,
+                       .tables = &table,
+                       .first_token = from,
+                       .tokens = tokens,
+                       .segments = &segment,
+                       .remotes = read ? &src->remote : &dst->remote,
+                       .segment_count = 1,
+                       .remote_count = 1};
+    size_t count = MAX_OPS;
+    uint64_t len = dst->cache.memory.len;
+    cache_t want = dst->cache;
+
+    want.memory.mem = malloc(len);
+    memcpy(want.memory.mem, dst->cache.memory.mem, len);
+    oracle_expect(&want, &src->table, &dst->table, from, from + tokens, false, NULL);
+    must(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count));
+    must(kvf_batch_post(batch, ops, count, sizeof(ops[0]), NULL));
+    must(kvf_batch_wait(batch, KVF_FOREVER));
+    ck_assert_msg(memcmp(dst->cache.memory.mem, want.memory.mem, len) == 0, "%s to %s",
+                  src->cache.regions[0].axes, dst->cache.regions[0].axes);
+    for (uint64_t e = from / 4; tokens > 0 && e <= (from + tokens - 1) / 4; e++) {
+        bool skip = src->ids[e] == KVF_SKIP || dst->ids[e] == KVF_SKIP;
+
+        ck_assert_int_eq(status[e], skip ? KVF_SKIPPED : KVF_OK);
+    }
+    free(want.memory.mem);
+}
+
+START_TEST(an_engine_takes_each_bound_plan)
+{
+    const kvf_kv_model_t model = oracle_model(false);
+
+    srand(900 + (unsigned)_i);
+    open_engine();
+    for (int j = 0; j < NAME_COUNT; j++) {
+        kvf_plan_t *plan;
+        end_t src, dst;
+
+        make_end(&src, &model, names[_i]);
+        make_end(&dst, &model, names[j]);
+        oracle_fill(&src.cache, &src.table);
+        src.ids[rand() % BLOCKS] = KVF_SKIP;
+        dst.ids[rand() % BLOCKS] = KVF_SKIP;
+        must(kvf_plan_create(src.layout, dst.layout, &plan));
+        for (unsigned i = 0; i < 6; i++) {
+            uint64_t from = (uint64_t)rand() % 40;
+
+            move(plan, &src, &dst, from, (uint64_t)rand() % (49 - from), i % 2);
+        }
+        move(plan, &src, &dst, 0, 48, true);
+        kvf_plan_destroy(plan);
+        free_end(&src);
+        free_end(&dst);
+    }
+    close_engine();
+}
+END_TEST
+
+START_TEST(a_reused_block_is_stale_in_each_op_that_shares_its_status)
+{
+    const kvf_kv_model_t model = oracle_model(false);
+    kvf_plan_t *plan;
+    end_t src, dst;
+    kvf_op_t ops[64];
+    int8_t status[BLOCKS];
+    kvf_bind_table_t table = {.src_count = BLOCKS, .dst_count = BLOCKS, .block_status = status};
+    kvf_segment_t *segment;
+    kvf_bind_t bind = {.struct_size = sizeof(bind),
+                       .table_count = 1,
+                       .tables = &table,
+                       .first_token = 1,
+                       .tokens = 46,
+                       .segments = &segment,
+                       .segment_count = 1,
+                       .remote_count = 1};
+    size_t count = 64;
+
+    open_engine();
+    make_end(&src, &model, "LBNHC");
+    make_end(&dst, &model, "LBHNC");
+    must(kvf_plan_create(src.layout, dst.layout, &plan));
+    segment = kvf_pool_segment(dst.pool);
+    bind.remotes = &src.remote;
+    table.src_ids = src.ids;
+    table.dst_ids = dst.ids;
+    table.src_gens = src.gens;
+    must(kvf_pool_raise(src.pool, 1, &src.ids[0]));
+    must(kvf_pool_raise(src.pool, 1, &src.ids[5]));
+    must(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count));
+    ck_assert_uint_gt(count, 3);
+    must(kvf_batch_post(batch, ops, count, sizeof(ops[0]), NULL));
+    ck_assert_int_eq(kvf_batch_wait(batch, KVF_FOREVER), KVF_ERR_STALE);
+    for (unsigned i = 0; i < BLOCKS; i++)
+        ck_assert_int_eq(status[i], i == 0 || i == 5 ? KVF_ERR_STALE : KVF_OK);
+    kvf_plan_destroy(plan);
+    free_end(&src);
+    free_end(&dst);
+    close_engine();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("kv");
+    TCase *c = tcase_create("self");
+
+    tcase_set_timeout(c, 120);
+    tcase_add_loop_test(c, an_engine_takes_each_bound_plan, 0, NAME_COUNT);
+    tcase_add_test(c, a_reused_block_is_stale_in_each_op_that_shares_its_status);
+    suite_add_tcase(s, c);
+
+    SRunner *runner = srunner_create(s);
+
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
