@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * cma: the owner is a neighbour and the memory its own. Runs are gathered into as few
- * process_vm_readv/writev as possible: up to 1024 vectors and 0x7ffff000 bytes a call. The kernel
+ * process_vm_readv/writev as possible: up to 1024 vectors and 64 MiB a call, which is far below what
+ * the kernel takes (0x7ffff000) and short enough for who waits: a deadline, a revoke. The kernel
  * checks the addresses; memory that the owner unmapped is FAULT. A PID may come to name another
  * process, so the owner's life is looked at around reads, and before and after each write.
  */
@@ -14,7 +15,7 @@
 #include "path/path.h"
 
 #define VECTORS      1024
-#define CALL_BYTES   UINT64_C(0x7ffff000)
+#define CALL_BYTES   (UINT64_C(64) << 20)
 #define READ_AGE_NS  UINT64_C(10000000)
 
 const char *kvfi_cma_reach(const kvfi_target_t *target)
@@ -95,7 +96,7 @@ static kvf_status_t transfer(kvfi_xfer_t *xfer, struct iovec *local, struct iove
     return KVF_OK;
 }
 
-kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer, uint64_t budget)
+kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer)
 {
     struct iovec  local[VECTORS], remote[VECTORS];
     kvfi_cursor_t before = xfer->cursor;
@@ -104,10 +105,8 @@ kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer, uint64_t budget)
     kvfi_run_t    run;
     int           count = 0;
 
-    if (budget > CALL_BYTES)
-        budget = CALL_BYTES;
-    while (count < VECTORS && bytes < budget &&
-           kvfi_cursor_next(&xfer->cursor, budget - bytes, &run)) {
+    while (count < VECTORS && bytes < CALL_BYTES &&
+           kvfi_cursor_next(&xfer->cursor, CALL_BYTES - bytes, &run)) {
         local[count] = (struct iovec){xfer->local + run.local, run.len};
         remote[count] = (struct iovec){(void *)(uintptr_t)(xfer->target->raddr + run.remote), run.len};
         bytes += run.len;

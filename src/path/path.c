@@ -99,7 +99,7 @@ static kvf_status_t move(kvfi_xfer_t *xfer, uint64_t budget)
     kvfi_moved_t moved;
 
     if (xfer->path == KVF_PATH_CMA)
-        return kvfi_cma_move(xfer, budget);
+        return kvfi_cma_move(xfer);
     moved = kvfi_copy_box(&xfer->cursor, xfer->local, xfer->target->map, xfer->dir, budget);
     xfer->moved.bytes += moved.bytes;
     xfer->moved.pieces += moved.pieces;

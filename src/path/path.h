@@ -74,7 +74,8 @@ const char *kvfi_am_reach(const kvfi_target_t *target);
  * and then why says for each path why it is out. */
 kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t mask, char *why, size_t len);
 
-/* Move at most budget bytes of a local xfer. INPROGRESS: more to do; OK or an error: ended. */
+/* Move at most budget bytes of a local xfer; on cma what one system call takes. INPROGRESS: more to
+ * do; OK or an error: ended. */
 kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget);
 
 /* Read the proof at raddr of a neighbour: NULL if it is as expected (at most 64 bytes), else why
@@ -82,6 +83,6 @@ kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget);
 const char *kvfi_cma_prove(const kvfi_life_t *life, uint64_t raddr, const void *expected, size_t len);
 
 /* cma's own part of a slice: the system calls. */
-kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer, uint64_t budget);
+kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer);
 
 #endif
