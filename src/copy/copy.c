@@ -24,7 +24,8 @@ kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uin
     return moved;
 }
 
-uint64_t kvfi_copy_gather(kvfi_cursor_t *cursor, const char *base, char *buf, uint64_t cap)
+uint64_t kvfi_copy_gather(kvfi_cursor_t *cursor, const char *base, char *buf, uint64_t cap,
+                          uint64_t *pieces_p)
 {
     uint64_t   len = 0;
     kvfi_run_t run;
@@ -32,6 +33,7 @@ uint64_t kvfi_copy_gather(kvfi_cursor_t *cursor, const char *base, char *buf, ui
     while (len < cap && kvfi_cursor_next(cursor, cap - len, &run)) {
         memcpy(buf + len, base + run.local, run.len);
         len += run.len;
+        ++*pieces_p;
     }
     return len;
 }

@@ -19,10 +19,12 @@ typedef struct kvfi_moved {
 kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
                            uint64_t budget);
 
-/* Collect the next bytes of the local side into buf, at most cap. Returns how many. */
-uint64_t kvfi_copy_gather(kvfi_cursor_t *cursor, const char *base, char *buf, uint64_t cap);
+/* Collect the next bytes of the local side into buf, at most cap; adds its runs to *pieces_p.
+ * Returns how many. */
+uint64_t kvfi_copy_gather(kvfi_cursor_t *cursor, const char *base, char *buf, uint64_t cap,
+                          uint64_t *pieces_p);
 
-/* Spread len bytes of buf over the local side. Returns how many fitted. */
+/* Spread len bytes of buf over the local side, likewise. Returns how many fitted. */
 uint64_t kvfi_copy_scatter(kvfi_cursor_t *cursor, char *base, const char *buf, uint64_t len,
                            uint64_t *pieces_p);
 

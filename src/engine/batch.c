@@ -16,12 +16,10 @@
 
 /* ------------------------------------------------------------ end of one op */
 
-/* An entry shared by several ops is OK only if its pair ended well in each. */
+/* An entry shared by several ops tells the worst of them: an error, else SKIPPED, else OK. */
 static void write_block(int8_t *entry, kvf_status_t status)
 {
-    if (*entry < KVF_OK)
-        return;
-    if (status < KVF_OK || *entry == KVF_INPROGRESS || (*entry == KVF_SKIPPED && status == KVF_OK))
+    if (*entry == KVF_INPROGRESS || (*entry >= KVF_OK && status != KVF_OK))
         *entry = (int8_t)status;
 }
 

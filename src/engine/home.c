@@ -32,6 +32,8 @@ static kvf_status_t open_page(kvfi_home_t *home, uint64_t len)
         }
         kvfi_link_close(home->near);
         home->near = NULL;
+    } else if (status != KVF_ERR_UNSUPPORTED) {
+        return status;
     }
     kvfi_log(KVFI_LOG_WARN, "no shared memory between processes: %s", kvf_last_error());
     home->page = aligned_alloc(4096, (len + 4095) & ~UINT64_C(4095));

@@ -162,11 +162,9 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
 
 static kvf_status_t reach(kvf_peer_t *peer, const kvfi_card_t *card)
 {
-    kvf_engine_t *engine = peer->object.engine;
-    kvf_status_t  status;
+    kvf_status_t status;
 
-    if (!engine->local_off && !card->local_off)
-        peer->home = kvfi_home_find(card->incarnation);
+    peer->home = kvfi_home_find(card->incarnation);
     if (peer->home) {
         peer->locality = KVF_LOCALITY_SELF;
         status = take_seat(peer, peer->home->page);

@@ -263,7 +263,9 @@ kvf_status_t kvf_engine_setting(kvf_engine_t *engine, uint32_t index, const char
 
     if (status != KVF_OK)
         return status;
-    if (index >= SETTINGS) {
+    if (!name_p || !value_p || !text_p) {
+        status = kvfi_fail(KVF_ERR_INVALID, "name_p, value_p or text_p is NULL");
+    } else if (index >= SETTINGS) {
         status = kvfi_fail(KVF_ERR_INVALID, "there is no setting %u, there are %zu", index, SETTINGS);
     } else {
         *name_p = settings[index].name;

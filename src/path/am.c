@@ -270,7 +270,7 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
     if (!peer->writes)
         peer->writes_end = &peer->writes;
     message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, message->data,
-                                                   KVFI_LINK_CHUNK);
+                                                   KVFI_LINK_CHUNK, &xfer->moved.pieces);
     message->head.flags = KVFI_AM_TO_OWNER;
     xfer->sent += message->head.len;
     xfer->calls++;

@@ -175,7 +175,7 @@ int kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message)
 
     message->head.off = xfer->sent;
     message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, serve->view.base, message->data,
-                                                   KVFI_LINK_CHUNK);
+                                                   KVFI_LINK_CHUNK, &xfer->moved.pieces);
     xfer->sent += message->head.len;
     serve->peer->am->stats.served_bytes += message->head.len;
     if (xfer->gens)

@@ -3,13 +3,18 @@
  * Contexts, workers, progress, wakeup. Waits for the link's lock only.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/status.h"
 #include "ucx/internal.h"
+
+#define DESCRIPTORS 24
 
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
                                const ucp_am_recv_param_t *param)
@@ -94,11 +99,44 @@ static ucs_status_t open_worker(kvfi_link_t *link)
     return status;
 }
 
+/* UCX ends the process when it runs out of descriptors while it opens a context. */
+static kvf_status_t check_descriptors(void)
+{
+    int fds[DESCRIPTORS], count = 0, error = 0;
+
+    while (count < DESCRIPTORS && (fds[count] = eventfd(0, EFD_CLOEXEC)) >= 0)
+        count++;
+    if (count < DESCRIPTORS)
+        error = errno;
+    for (int i = 0; i < count; i++)
+        close(fds[i]);
+    if (error)
+        return kvfi_fail(KVF_ERR_SYSTEM, "a UCX context needs about %d descriptors, only %d can be had "
+                         "(RLIMIT_NOFILE): %s", DESCRIPTORS, count, strerror(error));
+    return KVF_OK;
+}
+
+/* A wire asked for by name: looked for before UCX complains on the caller's terminal. */
+static kvf_status_t check_wire(const char *net)
+{
+    if (!net || (strcmp(net, "rc") && strcmp(net, "ud")))
+        return KVF_OK;
+    if (kvfi_ucx_has(net[0] == 'r' ? "rc_" : "ud_"))
+        return KVF_OK;
+    return kvfi_fail(KVF_ERR_UNSUPPORTED, "net=%s: UCX sees no device with that transport here", net);
+}
+
 kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p)
 {
-    kvfi_link_t *link = calloc(1, sizeof *link);
+    kvf_status_t ready = check_descriptors();
+    kvfi_link_t *link;
     ucs_status_t status;
 
+    if (ready == KVF_OK)
+        ready = check_wire(net);
+    if (ready != KVF_OK)
+        return ready;
+    link = calloc(1, sizeof *link);
     if (!link)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for a UCX context");
     link->recv = recv;
@@ -118,7 +156,7 @@ cleanup_context:
 free_link:
     free(link);
     if (!net)
-        return kvfi_fail(KVF_ERR_SYSTEM, "UCX opens no shared memory here: %s",
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX opens no shared memory here: %s",
                          ucs_status_string(status));
     return kvfi_fail(status == UCS_ERR_NO_DEVICE || status == UCS_ERR_UNREACHABLE ||
                      status == UCS_ERR_UNSUPPORTED ? KVF_ERR_UNSUPPORTED : KVF_ERR_SYSTEM,

@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <uct/api/uct.h>
 
 #include "base/status.h"
@@ -31,7 +32,10 @@ kvf_status_t kvfi_ucx_check_release(void)
     return KVF_OK;
 }
 
-static void print_domain(FILE *out, uct_component_h component, const char *name)
+/* Called for each transport on each device. */
+typedef void (*visit_t)(void *arg, const uct_tl_resource_desc_t *resource, const char *domain);
+
+static void visit_domain(uct_component_h component, const char *name, visit_t visit, void *arg)
 {
     uct_tl_resource_desc_t *resources;
     uct_md_config_t        *config;
@@ -43,8 +47,7 @@ static void print_domain(FILE *out, uct_component_h component, const char *name)
     if (uct_md_open(component, name, config, &md) == UCS_OK) {
         if (uct_md_query_tl_resources(md, &resources, &count) == UCS_OK) {
             for (unsigned i = 0; i < count; i++)
-                fprintf(out, "  %-8s %-16s (memory domain %s)\n", resources[i].tl_name,
-                        resources[i].dev_name, name);
+                visit(arg, &resources[i], name);
             uct_release_tl_resource_list(resources);
         }
         uct_md_close(md);
@@ -52,7 +55,7 @@ static void print_domain(FILE *out, uct_component_h component, const char *name)
     uct_config_release(config);
 }
 
-static void print_component(FILE *out, uct_component_h component)
+static void visit_component(uct_component_h component, visit_t visit, void *arg)
 {
     uct_component_attr_t attr = {.field_mask = UCT_COMPONENT_ATTR_FIELD_NAME |
                                                UCT_COMPONENT_ATTR_FIELD_MD_RESOURCE_COUNT};
@@ -63,26 +66,58 @@ static void print_component(FILE *out, uct_component_h component)
     attr.md_resources = calloc(attr.md_resource_count, sizeof *attr.md_resources);
     if (attr.md_resources && uct_component_query(component, &attr) == UCS_OK)
         for (unsigned i = 0; i < attr.md_resource_count; i++)
-            print_domain(out, component, attr.md_resources[i].md_name);
+            visit_domain(component, attr.md_resources[i].md_name, visit, arg);
     free(attr.md_resources);
+}
+
+static void visit_all(visit_t visit, void *arg)
+{
+    uct_component_h *components;
+    unsigned         count;
+
+    if (uct_query_components(&components, &count) != UCS_OK)
+        return;
+    for (unsigned i = 0; i < count; i++)
+        visit_component(components[i], visit, arg);
+    uct_release_component_list(components);
+}
+
+static void print(void *arg, const uct_tl_resource_desc_t *resource, const char *domain)
+{
+    fprintf(arg, "  %-10s %-16s (memory domain %s)\n", resource->tl_name, resource->dev_name, domain);
 }
 
 char *kvfi_ucx_text(void)
 {
-    uct_component_h *components;
-    char            *text = NULL;
-    size_t           len;
-    unsigned         count;
-    FILE            *out = open_memstream(&text, &len);
+    char  *text = NULL;
+    size_t len;
+    FILE  *out = open_memstream(&text, &len);
 
     if (!out)
         return NULL;
     fprintf(out, "UCX %s\n", ucp_get_version_string());
-    if (uct_query_components(&components, &count) == UCS_OK) {
-        for (unsigned i = 0; i < count; i++)
-            print_component(out, components[i]);
-        uct_release_component_list(components);
-    }
+    visit_all(print, out);
     fclose(out);
     return text;
+}
+
+typedef struct {
+    const char *prefix;
+    int         found;
+} wanted_t;
+
+static void look_for(void *arg, const uct_tl_resource_desc_t *resource, const char *domain)
+{
+    wanted_t *wanted = arg;
+
+    (void)domain;
+    wanted->found |= !strncmp(resource->tl_name, wanted->prefix, strlen(wanted->prefix));
+}
+
+int kvfi_ucx_has(const char *prefix)
+{
+    wanted_t wanted = {.prefix = prefix};
+
+    visit_all(look_for, &wanted);
+    return wanted.found;
 }
