@@ -244,8 +244,7 @@ static void settle_near(kvfi_home_t *home, uint64_t end_ns)
     if (!home->near)
         return;
     kvfi_link_lock(home->near);
-    while (!kvfi_link_settled(home->near) && kvfi_now_ns() < end_ns)
-        kvfi_link_progress(home->near);
+    kvfi_link_settle(home->near, end_ns);
     kvfi_link_unlock(home->near);
 }
 

@@ -132,7 +132,7 @@ static kvf_status_t peer_connect(kvfi_am_peer_t *peer, const void *address)
     if (status != KVF_OK)
         return status;
     atomic_store(&peer->dead, 0);
-    hello = kvfi_am_message(peer, KVFI_AM_HELLO, 0, peer->am->host.rank, len);
+    hello = kvfi_am_message(peer, KVFI_AM_HELLO, peer->am->host.depth, peer->am->host.rank, len);
     if (hello)
         memcpy(hello->data, mine, len);
     kvfi_am_queue(peer, hello);
@@ -165,7 +165,7 @@ static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
         atomic_store(&note->status, status);
     }
     peer->notes_end = &peer->notes;
-    peer->notes_sent = peer->notes_queued = 0;
+    peer->notes_sent = peer->notes_came = peer->notes_taken = peer->notes_room = 0;
     while (peer->outbox) {
         kvfi_am_message_t *message = peer->outbox;
 
@@ -207,16 +207,16 @@ static void peer_free(kvfi_am_peer_t *peer)
 
 /* ------------------------------------------------------------------ pump */
 
+/* That notes came is told at once; that they were taken, when the sender may wait for it. */
 static void acknowledge_notes(kvfi_am_peer_t *peer)
 {
-    uint64_t queued = peer->inbox_taken + peer->am->host.depth;
+    uint64_t freed = peer->inbox_taken - peer->acked_taken;
 
-    if (queued > peer->inbox_came)
-        queued = peer->inbox_came;
-    if (queued == peer->inbox_acked)
+    if (peer->inbox_came == peer->acked_came && freed * 2 < peer->am->host.depth)
         return;
-    peer->inbox_acked = queued;
-    kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_ACK, queued, 0, 0));
+    peer->acked_came = peer->inbox_came;
+    peer->acked_taken = peer->inbox_taken;
+    kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_ACK, peer->acked_came, peer->acked_taken, 0));
 }
 
 static void rotate_reads(kvfi_am_peer_t *peer)
@@ -391,8 +391,7 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
         kvfi_ep_close(peer->ep, 0);
         peer->ep = NULL;
     }
-    while (!kvfi_link_settled(am->link) && kvfi_now_ns() < end)
-        kvfi_link_progress(am->link);
+    kvfi_link_settle(am->link, end);
     kvfi_link_unlock(am->link);
     kvfi_link_close(am->link); /* UCX ends what is still under way: peers are needed until here */
     while (am->list) {

@@ -137,7 +137,7 @@ void kvfi_am_send_notes(kvfi_am_peer_t *peer)
 
         if (note->seq)
             continue;
-        if (peer->notes_sent - peer->notes_queued >= KVFI_AM_WINDOW)
+        if (peer->notes_sent - peer->notes_taken >= peer->notes_room)
             return;
         message = kvfi_am_message(peer, KVFI_AM_NOTE, 0, peer->notes_sent + 1, note->len);
         if (!message)

@@ -9,8 +9,8 @@
  *      DATA --------------->   WRITE: the same, the other way
  *      <------------- DONE     status and bad pairs: after a WRITE, or instead of FIN
  *      CANCEL ------------->   forget this token
- *      NOTE  -------------->   a notification
- *      <-------------- ACK     how many of them are queued
+ *      NOTE  -------------->   a notification, sent only if the receiver's queue has room
+ *      <-------------- ACK     how many of them came, how many were taken
  *
  * A message arrives inside the link's progress; what must be sent because of it is queued and sent
  * by the pump after it, so that UCX is never called from its own callback.
@@ -21,8 +21,7 @@
 #include "base/table.h"
 #include "path/am.h"
 
-#define KVFI_AM_CHUNKS 4u  /* chunks a peer may have under way */
-#define KVFI_AM_WINDOW 32u /* notes under way beyond what the receiver queued */
+#define KVFI_AM_CHUNKS 4u /* chunks a peer may have under way */
 
 enum {
     KVFI_AM_HELLO = 1,
@@ -43,8 +42,9 @@ typedef struct kvfi_am_head {
     uint16_t flags;
     uint32_t len;    /* of the payload */
     uint64_t sender; /* incarnation */
-    uint64_t token;  /* of the request; ACK: notes queued in all; DONE: as the request */
-    uint64_t off;    /* DATA: of the stream; DONE: status; HELLO: rank; NOTE: sequence */
+    uint64_t token;  /* of the request; ACK: notes that came; HELLO: notes that may wait */
+    uint64_t off;    /* DATA: of the stream; DONE: status; HELLO: rank; NOTE: its number;
+                        ACK: notes that were taken */
 } kvfi_am_head_t;
 
 #define KVFI_AM_HAS_IDS  1u
@@ -96,9 +96,9 @@ struct kvfi_am_peer {
     kvfi_am_serve_t   *reads, **reads_end;   /* serves with bytes to send */
     kvfi_table_t       serves;               /* by token */
     kvfi_am_note_t    *notes, **notes_end;   /* to be sent, or sent and not queued there yet */
-    uint64_t           notes_sent, notes_queued;
+    uint64_t           notes_sent, notes_came, notes_taken, notes_room;
     kvfi_am_message_t *inbox, **inbox_end;   /* notes that came */
-    uint64_t           inbox_came, inbox_taken, inbox_acked;
+    uint64_t           inbox_came, inbox_taken, acked_came, acked_taken;
 };
 
 struct kvfi_am {

@@ -21,6 +21,7 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
         return;
     }
     peer->rank = head->off;
+    peer->notes_room = head->token;
     if (peer->ep || peer->address)
         return;
     peer->address = malloc(head->len);
@@ -101,8 +102,8 @@ static void on_note(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void
     kvfi_am_message_t *note;
 
     if (head->len > KVF_NOTIFY_MAX || head->off != peer->inbox_came + 1 ||
-        peer->inbox_came - peer->inbox_acked >= KVFI_AM_WINDOW) {
-        kvfi_am_peer_fail(peer, "its notification is too long or out of order");
+        peer->inbox_came - peer->acked_taken >= peer->am->host.depth) {
+        kvfi_am_peer_fail(peer, "its notification is too long, out of order, or one too many");
         return;
     }
     note = malloc(sizeof *note + head->len);
@@ -121,11 +122,13 @@ static void on_note(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void
 
 static void on_ack(kvfi_am_peer_t *peer, const kvfi_am_head_t *head)
 {
-    if (head->token > peer->notes_sent || head->token < peer->notes_queued) {
+    if (head->token > peer->notes_sent || head->token < peer->notes_came ||
+        head->off > head->token || head->off < peer->notes_taken) {
         kvfi_am_peer_fail(peer, "it acknowledges notifications that were not sent");
         return;
     }
-    peer->notes_queued = head->token;
+    peer->notes_came = head->token;
+    peer->notes_taken = head->off;
     while (peer->notes && peer->notes->seq && peer->notes->seq <= head->token) {
         kvfi_am_note_t *note = peer->notes;
 

@@ -48,34 +48,81 @@ kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed
     return KVF_OK;
 }
 
+/* Closing is always by force, after a flush if it is to be orderly: a flush that never ends (a frozen
+ * peer) can be cut short, a close cannot. UCX is not called from its callbacks: they only note. */
+
+static void release(kvfi_ep_t *ep)
+{
+    if (--ep->refs)
+        return;
+    *ep->link_of = ep->next;
+    if (ep->next)
+        ep->next->link_of = ep->link_of;
+    free(ep);
+}
+
 static void on_closed(void *request, ucs_status_t status, void *arg)
+{
+    (void)status;
+    ucp_request_free(request);
+    release(arg);
+}
+
+static void on_flushed(void *request, ucs_status_t status, void *arg)
 {
     kvfi_ep_t *ep = arg;
 
     (void)status;
-    ep->link->closing--;
-    free(ep);
+    ep->flushed = 1;
     ucp_request_free(request);
+    release(ep);
 }
 
-void kvfi_ep_close(kvfi_ep_t *ep, int force)
+static void close_now(kvfi_ep_t *ep)
 {
     ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
                                                  UCP_OP_ATTR_FIELD_USER_DATA |
                                                  UCP_OP_ATTR_FIELD_FLAGS,
                                  .cb.send = on_closed,
                                  .user_data = ep,
-                                 .flags = force ? UCP_EP_CLOSE_FLAG_FORCE : 0};
-    ucs_status_ptr_t    request;
+                                 .flags = UCP_EP_CLOSE_FLAG_FORCE};
+
+    ep->closed = 1;
+    if (!UCS_PTR_IS_PTR(ucp_ep_close_nbx(ep->ucp, &param)))
+        release(ep);
+}
+
+void kvfi_ep_close(kvfi_ep_t *ep, int force)
+{
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
+                                                 UCP_OP_ATTR_FIELD_USER_DATA,
+                                 .cb.send = on_flushed,
+                                 .user_data = ep};
+    kvfi_link_t        *link;
 
     if (!ep)
         return;
+    link = ep->link;
     ep->closing = 1;
-    ep->link->closing++;
-    request = ucp_ep_close_nbx(ep->ucp, &param);
-    if (!UCS_PTR_IS_PTR(request)) {
-        ep->link->closing--;
-        free(ep);
+    ep->refs = 2; /* of the flush and of the close */
+    ep->next = link->closing;
+    ep->link_of = &link->closing;
+    if (ep->next)
+        ep->next->link_of = &ep->next;
+    link->closing = ep;
+    if (force || !UCS_PTR_IS_PTR(ucp_ep_flush_nbx(ep->ucp, &param))) {
+        ep->flushed = 1;
+        ep->refs--;
+        close_now(ep);
+    }
+}
+
+void kvfi_link_close_flushed(kvfi_link_t *link, int force)
+{
+    for (kvfi_ep_t *ep = link->closing, *next; ep; ep = next) {
+        next = ep->next;
+        if ((ep->flushed || force) && !ep->closed)
+            close_now(ep);
     }
 }
 

@@ -23,7 +23,7 @@ struct kvfi_link {
     _Atomic int      waiting; /* threads that want the lock */
     kvfi_link_recv_t recv;
     void            *arg;
-    unsigned         closing; /* endpoints under way to closed */
+    kvfi_ep_t       *closing; /* endpoints under way to closed */
 };
 
 struct kvfi_ep {
@@ -32,6 +32,12 @@ struct kvfi_ep {
     kvfi_ep_failed_t failed;
     void            *arg;
     int              closing, called;
+    int              flushed, closed; /* while it closes */
+    unsigned         refs;            /* of UCX's requests that close it */
+    struct kvfi_ep  *next, **link_of;
 };
+
+/* Close what has been flushed, or all that is to be closed. */
+void kvfi_link_close_flushed(kvfi_link_t *link, int force);
 
 #endif

@@ -11,10 +11,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "ucx/internal.h"
 
 #define DESCRIPTORS 24
+#define SETTLE_NS   UINT64_C(1000000000) /* for a peer to take what was sent, then for UCX to let go */
 
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
                                const ucp_am_recv_param_t *param)
@@ -202,7 +204,10 @@ const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p)
 
 unsigned kvfi_link_progress(kvfi_link_t *link)
 {
-    return ucp_worker_progress(link->worker);
+    unsigned count = ucp_worker_progress(link->worker);
+
+    kvfi_link_close_flushed(link, 0);
+    return count;
 }
 
 int kvfi_link_fd(const kvfi_link_t *link)
@@ -220,7 +225,16 @@ void kvfi_link_wake(kvfi_link_t *link)
     ucp_worker_signal(link->worker);
 }
 
-int kvfi_link_settled(const kvfi_link_t *link)
+void kvfi_link_settle(kvfi_link_t *link, uint64_t end_ns)
 {
-    return link->closing == 0;
+    uint64_t forced_ns = kvfi_deadline(kvfi_now_ns(), SETTLE_NS);
+
+    if (end_ns < forced_ns)
+        forced_ns = end_ns;
+    while (link->closing && kvfi_now_ns() < forced_ns)
+        kvfi_link_progress(link);
+    kvfi_link_close_flushed(link, 1);
+    forced_ns = kvfi_deadline(kvfi_now_ns(), SETTLE_NS);
+    while (link->closing && kvfi_now_ns() < forced_ns)
+        kvfi_link_progress(link);
 }

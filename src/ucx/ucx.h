@@ -49,10 +49,10 @@ void         kvfi_mem_free(kvfi_mem_t *mem);
 typedef void (*kvfi_ep_failed_t)(void *arg, const char *why);
 kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
                           kvfi_ep_t **ep_p); /* (L) */
-/* (L) Ends all sends. Starts to close; kvfi_link_settled() tells when UCX is through. */
+/* (L) Starts to close, after what was sent has left, or by force; progress does the rest. */
 void         kvfi_ep_close(kvfi_ep_t *ep, int force);
-/* (L) 1 if no endpoint is closing. */
-int          kvfi_link_settled(const kvfi_link_t *link);
+/* (L) Wait for endpoints that close; by force after end_ns, or a second. To do before closing. */
+void         kvfi_link_settle(kvfi_link_t *link, uint64_t end_ns);
 /* (L) "tcp/eth0", or "". */
 void         kvfi_ep_wire(kvfi_ep_t *ep, char *buf, size_t len);
 
