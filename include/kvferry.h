@@ -413,7 +413,8 @@ typedef struct kvf_batch_result {
     uint64_t     stale_blocks; /**< pairs that ended STALE */
     uint64_t     bad_op;       /**< index of that first op; UINT64_MAX: none */
     int32_t      notify;       /**< KVF_OK: the notification is in the receiver's queue;
-                                    KVF_SKIPPED: not sent, or none asked for; or an error */
+                                    KVF_SKIPPED: not sent, or none asked for; or an error. One that
+                                    had left for a far peer when its batch was given up may arrive */
     uint32_t     reserved32;
     uint64_t     pieces;       /**< pieces after merging */
     uint64_t     reserved[4];

@@ -50,7 +50,7 @@ int          kvfi_is(const void *object, kvfi_kind_t kind);
 /* ---- home.c: what of an engine others may touch, counted */
 typedef struct kvfi_home {
     struct kvfi_home *next; /* the process's list */
-    kvf_engine_t     *engine; /* NULL once it closes */
+    kvf_engine_t *_Atomic engine; /* NULL once it closes */
     uint64_t          incarnation;
     unsigned          refs;
     kvfi_link_t      *near; /* NULL: no shared memory on this machine */
