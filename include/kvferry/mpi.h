@@ -67,16 +67,16 @@ int kvf_mpi_size(const kvf_mpi_t *job);
  *  for a rank that the job has not. */
 kvf_peer_t *kvf_mpi_peer(const kvf_mpi_t *job, int rank);
 
-/** Collective: exchange a grant, or NULL, of each rank. remotes_p has room for
- *  kvf_mpi_size() rows of max_ranges remotes, counts_p for kvf_mpi_size() numbers: the ranges of
- *  rank r are remotes_p[r * max_ranges] and on, counts_p[r] of them. Each rank has its own
- *  max_ranges. Errors: INVALID (remotes_p or counts_p is NULL, max_ranges is 0; MPI is
- *  finalized), NOMEM, SYSTEM, and those of kvf_exchange_grants(). */
+/** Collective: exchange a grant, or NULL, of each rank. remotes_p has room for kvf_mpi_size() rows
+ *  of max_ranges remotes, counts_p for kvf_mpi_size() numbers: the ranges of rank r are
+ *  remotes_p[r * max_ranges] and on, counts_p[r] of them. counts_p may be NULL. Each rank has its
+ *  own max_ranges. Errors: INVALID (remotes_p is NULL, max_ranges is 0; MPI is finalized), NOMEM,
+ *  SYSTEM, and those of kvf_exchange_grants(). */
 kvf_status_t kvf_mpi_exchange_grants(kvf_mpi_t *job, kvf_grant_t *grant, uint32_t max_ranges,
                                      kvf_remote_t **remotes_p, uint32_t *counts_p);
 
-/** Collective: bring a status, get the worst of all ranks, the same on each. With KVF_OK it is a
- *  barrier that sleeps. A rank's sentence is that of its last error.
+/** Collective: bring a status, get that of the first rank that brought an error, the same on each,
+ *  with its sentence, which is that of its last error. With KVF_OK it is a barrier that sleeps.
  *  Errors: what a rank brought; INVALID (MPI is finalized), SYSTEM (MPI failed). */
 kvf_status_t kvf_mpi_agree(kvf_mpi_t *job, kvf_status_t status);
 

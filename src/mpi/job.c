@@ -1,0 +1,281 @@
+/*
+ * A job's life: open on every rank of a communicator, and the orderly close.
+ * What can go wrong on one rank alone (an option, memory, the engine) is brought to an agreement
+ * before the next collective, so that nobody waits for a rank that has given up. Only what leaves
+ * no communicator to agree on (no MPI, a null communicator, a launch in pieces) returns at once.
+ *
+ *   open:  duplicate - agree (options, memory, engine) - exchange peers (agrees inside)
+ *   close: barrier (others may still read from us) - close the engine - meet again - free
+ *
+ * Both block until all ranks came; close has a timeout.
+ */
+#include "mpi/job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "mpi/launch.h"
+
+/* For an engine whose open failed on some rank: nobody has granted anything yet. */
+#define UNDO_NS UINT64_C(10000000000)
+
+kvf_status_t kvfi_mpi_ready(void)
+{
+    int initialized = 0;
+    int finalized = 0;
+    MPI_Initialized(&initialized);
+    MPI_Finalized(&finalized);
+    if (finalized) {
+        return kvf_fail(KVF_ERR_INVALID, "MPI is finalized: close the job before MPI_Finalize()");
+    }
+    if (!initialized) {
+        return kvf_fail(KVF_ERR_INVALID, "MPI is not initialised: call MPI_Init() first");
+    }
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_mpi_check(const kvf_mpi_t *job)
+{
+    if (!job) {
+        return kvf_fail(KVF_ERR_INVALID, "job is NULL");
+    }
+    if (job->pid != getpid()) {
+        return kvf_fail(KVF_ERR_FORKED, "the job was opened by process %ld, and this is its child",
+                        (long)job->pid);
+    }
+    return kvfi_mpi_ready();
+}
+
+static const char *env_of_process(void *arg, const char *name)
+{
+    (void)arg;
+    return getenv(name);
+}
+
+static kvf_status_t check_launch(void)
+{
+    int size = 0;
+    char why[256];
+    int error = MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (error != MPI_SUCCESS) {
+        return kvfi_mpi_fail("MPI_Comm_size", error);
+    }
+    if (!kvfi_mpi_launch_whole(size, env_of_process, NULL, (long)getpid(), why, sizeof(why))) {
+        return kvf_fail(KVF_ERR_INVALID, "%s", why);
+    }
+    return KVF_OK;
+}
+
+static kvf_status_t check_comm(MPI_Comm comm)
+{
+    int inter = 0;
+    if (comm == MPI_COMM_NULL) {
+        return kvf_fail(KVF_ERR_INVALID, "comm is MPI_COMM_NULL");
+    }
+    int error = MPI_Comm_test_inter(comm, &inter);
+    if (error != MPI_SUCCESS) {
+        return kvfi_mpi_fail("MPI_Comm_test_inter", error);
+    }
+    if (inter) {
+        return kvf_fail(KVF_ERR_INVALID, "comm is an inter-communicator: merge it first");
+    }
+    return KVF_OK;
+}
+
+static kvf_status_t line_open(MPI_Comm comm, kvfi_mpi_line_t *line_p)
+{
+    MPI_Request request;
+    *line_p = (kvfi_mpi_line_t){.comm = MPI_COMM_NULL};
+    MPI_Comm_rank(comm, &line_p->rank);
+    MPI_Comm_size(comm, &line_p->size);
+    int error = MPI_Comm_idup(comm, &line_p->comm, &request);
+    if (error != MPI_SUCCESS) {
+        return kvfi_mpi_fail("MPI_Comm_idup", error);
+    }
+    kvf_status_t status = kvfi_mpi_wait(line_p, "MPI_Comm_idup", &request, KVF_FOREVER);
+    if (status == KVF_OK) {
+        MPI_Comm_set_errhandler(line_p->comm, MPI_ERRORS_RETURN);
+    }
+    return status;
+}
+
+/* The caller's options with our rank in. A caller built with an older header passes fewer bytes. */
+static kvf_status_t own_opts(const kvf_engine_opts_t *opts, int rank, kvf_engine_opts_t *own_p)
+{
+    *own_p = (kvf_engine_opts_t){.struct_size = sizeof(*own_p)};
+    if (opts) {
+        const unsigned char *bytes = (const unsigned char *)opts;
+        for (size_t i = sizeof(*own_p); i < opts->struct_size; i++) {
+            if (bytes[i] != 0) {
+                return kvf_fail(KVF_ERR_UNSUPPORTED,
+                                "opts: byte %zu is set and this library ends at %zu", i,
+                                sizeof(*own_p));
+            }
+        }
+        size_t len = opts->struct_size < sizeof(*own_p) ? opts->struct_size : sizeof(*own_p);
+        memcpy(own_p, opts, len);
+        own_p->struct_size = (uint32_t)len;
+    }
+    if (own_p->rank != 0 && own_p->rank != (uint64_t)rank) {
+        return kvf_fail(KVF_ERR_INVALID, "opts: rank is %llu, and this is rank %d: leave it 0",
+                        (unsigned long long)own_p->rank, rank);
+    }
+    own_p->rank = (uint64_t)rank;
+    return KVF_OK;
+}
+
+/* All that this rank can do by itself; what was made is in *job_p and line->engine either way. */
+static kvf_status_t open_alone(kvfi_mpi_line_t *line, const kvf_engine_opts_t *opts,
+                               const void *out, kvf_mpi_t **job_p)
+{
+    kvf_engine_opts_t own;
+    if (!out) {
+        return kvf_fail(KVF_ERR_INVALID, "job_p is NULL");
+    }
+    kvf_status_t status = own_opts(opts, line->rank, &own);
+    if (status != KVF_OK) {
+        return status;
+    }
+    *job_p = calloc(1, sizeof(**job_p) + (size_t)line->size * sizeof((*job_p)->peers[0]));
+    if (!*job_p) {
+        return kvf_fail(KVF_ERR_NOMEM, "no memory for a job of %d ranks", line->size);
+    }
+    return kvf_engine_open(&own, &line->engine);
+}
+
+/* Keeps the sentence of what went wrong, which all ranks agreed on. */
+static void undo_line(kvfi_mpi_line_t *line)
+{
+    char said[1024];
+    snprintf(said, sizeof(said), "%s", kvf_last_error());
+    if (line->engine) {
+        kvf_status_t closed = kvf_engine_close(line->engine, UNDO_NS);
+        if (closed != KVF_OK) {
+            kvf_fail(closed, "%s", said);
+        }
+    }
+    MPI_Comm_free(&line->comm);
+}
+
+kvf_status_t kvf_mpi_open(MPI_Comm comm, const kvf_engine_opts_t *opts, kvf_mpi_t **job_p)
+{
+    kvfi_mpi_line_t line;
+    kvf_mpi_t *job = NULL;
+    kvf_status_t status = kvfi_mpi_ready();
+    if (status == KVF_OK) {
+        status = check_comm(comm);
+    }
+    if (status == KVF_OK) {
+        status = check_launch();
+    }
+    if (status == KVF_OK) {
+        status = line_open(comm, &line);
+    }
+    if (status != KVF_OK) {
+        return status;
+    }
+    status = kvfi_mpi_agree(&line, open_alone(&line, opts, job_p, &job));
+    if (status != KVF_OK) {
+        goto undo;
+    }
+    kvf_oob_t oob = kvfi_mpi_oob(&line);
+    status = kvfi_mpi_ended(&line, kvf_exchange_peers(line.engine, &oob, job->peers));
+    if (status != KVF_OK) {
+        goto undo;
+    }
+    job->line = line;
+    job->pid = getpid();
+    *job_p = job;
+    return KVF_OK;
+
+undo:
+    undo_line(&line);
+    free(job);
+    return status;
+}
+
+static uint64_t left_ns(uint64_t until_ns)
+{
+    uint64_t now = kvfi_mpi_now_ns();
+    if (until_ns == KVF_FOREVER) {
+        return KVF_FOREVER;
+    }
+    return until_ns > now ? until_ns - now : 0;
+}
+
+/* The worst that any rank's close came to. *held_p: MPI still uses the job's memory. */
+static kvf_status_t close_together(kvf_mpi_t *job, kvf_status_t status, uint64_t until_ns,
+                                   int *held_p)
+{
+    MPI_Request request;
+    job->mine.status = status;
+    job->mine.rank = job->line.rank;
+    int error =
+        MPI_Iallreduce(&job->mine, &job->worst, 1, MPI_2INT, MPI_MINLOC, job->line.comm, &request);
+    if (error != MPI_SUCCESS) {
+        return kvfi_mpi_fail("MPI_Iallreduce", error);
+    }
+    kvf_status_t met = kvfi_mpi_wait(&job->line, "MPI_Iallreduce", &request, until_ns);
+    *held_p = met == KVF_ERR_TIMEOUT;
+    if (met != KVF_OK) {
+        return met;
+    }
+    MPI_Comm_free(&job->line.comm);
+    if (job->worst.status != KVF_OK) {
+        kvf_status_t worst = (kvf_status_t)job->worst.status;
+        return kvf_fail(worst, "rank %d: its engine closed with %s", job->worst.rank,
+                        kvf_status_name(worst));
+    }
+    return KVF_OK;
+}
+
+kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns)
+{
+    if (!job) {
+        return KVF_OK;
+    }
+    kvf_status_t status = kvfi_mpi_check(job);
+    if (status == KVF_ERR_FORKED) {
+        return status;
+    }
+    MPI_Request request;
+    int held = 0;
+    uint64_t now = kvfi_mpi_now_ns();
+    uint64_t until = timeout_ns < KVF_FOREVER - now ? now + timeout_ns : KVF_FOREVER;
+    if (status == KVF_OK) {
+        int error = MPI_Ibarrier(job->line.comm, &request);
+        status = error != MPI_SUCCESS ? kvfi_mpi_fail("MPI_Ibarrier", error)
+                                      : kvfi_mpi_wait(&job->line, "MPI_Ibarrier", &request, until);
+    }
+    kvf_status_t closed = kvf_engine_close(job->line.engine, left_ns(until));
+    job->line.engine = NULL;
+    if (status == KVF_OK) {
+        status = close_together(job, closed, until, &held);
+    }
+    if (!held) {
+        free(job);
+    }
+    return status;
+}
+
+kvf_engine_t *kvf_mpi_engine(const kvf_mpi_t *job)
+{
+    return job ? job->line.engine : NULL;
+}
+
+int kvf_mpi_rank(const kvf_mpi_t *job)
+{
+    return job ? job->line.rank : -1;
+}
+
+int kvf_mpi_size(const kvf_mpi_t *job)
+{
+    return job ? job->line.size : 0;
+}
+
+kvf_peer_t *kvf_mpi_peer(const kvf_mpi_t *job, int rank)
+{
+    return job && rank >= 0 && rank < job->line.size ? job->peers[rank] : NULL;
+}
