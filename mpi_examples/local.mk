@@ -1,1 +1,10 @@
-# The MPI examples, noinst_PROGRAMS += mpi_examples/NAME, inside if HAVE_MPI.
+# The MPI examples. They are programs of a user: public headers, and nothing of the build.
+if HAVE_MPI
+noinst_PROGRAMS += mpi_examples/ring mpi_examples/prefill_decode
+mpi_examples_ring_SOURCES = mpi_examples/ring.c
+mpi_examples_ring_CPPFLAGS = -I$(top_srcdir)/include $(MPI_CFLAGS)
+mpi_examples_ring_LDADD = libkvferry_mpi.la libkvferry.la $(MPI_LIBS)
+mpi_examples_prefill_decode_SOURCES = mpi_examples/prefill_decode.c
+mpi_examples_prefill_decode_CPPFLAGS = -I$(top_srcdir)/include $(MPI_CFLAGS)
+mpi_examples_prefill_decode_LDADD = libkvferry_mpi.la libkvferry.la $(MPI_LIBS)
+endif
