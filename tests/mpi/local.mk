@@ -1,12 +1,25 @@
-# Jobs of several ranks on this node.
-if HAVE_CHECK
+# Jobs of several ranks on this node: a program a subject, whose cases a script runs one by one.
+EXTRA_DIST += tests/mpi/cases.sh
+dist_check_SCRIPTS += tests/mpi/test_mpi_examples.sh tests/mpi/test_mpi_life.sh \
+	tests/mpi/test_mpi_move.sh
+TESTS += tests/mpi/test_mpi_examples.sh tests/mpi/test_mpi_life.sh tests/mpi/test_mpi_move.sh
+
 if HAVE_MPI
+check_PROGRAMS += tests/mpi/mpi_life tests/mpi/mpi_move
+tests_mpi_mpi_life_SOURCES = tests/mpi/mpi_life.c tests/mpi/ranks.h
+tests_mpi_mpi_life_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS)
+tests_mpi_mpi_life_LDADD = libkvferry_mpi.la libkvferry.la $(MPI_LIBS)
+tests_mpi_mpi_move_SOURCES = tests/mpi/mpi_move.c tests/mpi/ranks.h
+tests_mpi_mpi_move_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS)
+tests_mpi_mpi_move_LDADD = libkvferry_mpi.la libkvferry.la $(MPI_LIBS)
+endif
+
+if HAVE_CHECK
 check_PROGRAMS += tests/mpi/test_mpi_launch
 TESTS += tests/mpi/test_mpi_launch
 tests_mpi_test_mpi_launch_SOURCES = tests/mpi/test_mpi_launch.c src/mpi/launch.c src/mpi/launch.h
 tests_mpi_test_mpi_launch_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_mpi_test_mpi_launch_LDADD = $(CHECK_LIBS)
-endif
 endif
 
 # An independent count of what a job must report.

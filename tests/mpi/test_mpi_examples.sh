@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The examples run, are right, and print one line.
+. "$top_srcdir/tests/mpi/cases.sh"
+
+# example N NAME LINE
+example()
+{
+    local n=$1 name=$2 line=$3
+    mpi_run "$n" "$top_builddir/mpi_examples/$name" >"$TMP/out" 2>"$TMP/err" ||
+        { cat "$TMP/out" "$TMP/err"; fail "$name on $n ranks"; }
+    [ "$(cat "$TMP/out")" = "$line" ] || { cat "$TMP/out"; fail "$name on $n ranks: what it prints"; }
+    echo "ok: $line"
+}
+
+for n in 1 2 4; do
+    example "$n" ring "ring: $n ranks, 1048576 bytes to each next one, 0 wrong"
+done
+for n in 2 4; do
+    example "$n" prefill_decode \
+        "prefill_decode: $((n - 1)) ranks pulled 12 blocks of 262144 bytes each, 0 words wrong"
+done
+export KVFERRY_NET=tcp KVFERRY_LOCAL=off
+MPI_ARGS=(-x KVFERRY_NET -x KVFERRY_LOCAL)
+example 2 ring "ring: 2 ranks, 1048576 bytes to each next one, 0 wrong"
+example 3 prefill_decode \
+    "prefill_decode: 2 ranks pulled 12 blocks of 262144 bytes each, 0 words wrong"
+for name in ring prefill_decode; do
+    lines=$(wc -l <"$top_srcdir/mpi_examples/$name.c")
+    [ "$lines" -lt 150 ] || fail "$name.c has $lines lines: an example is one to read"
+done
