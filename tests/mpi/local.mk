@@ -29,3 +29,7 @@ TESTS += tests/mpi/count_trace.sh
 # kvf_info, which needs no MPI.
 EXTRA_DIST += tests/mpi/test_info.sh
 TESTS += tests/mpi/test_info.sh
+
+# kvf_bench.
+EXTRA_DIST += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh
+TESTS += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh
