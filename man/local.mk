@@ -2,5 +2,5 @@
 # does.
 dist_man_MANS += man/kvferry.3 man/kvferry_kv.3
 if HAVE_MPI
-dist_man_MANS += man/kvferry_mpi.3
+dist_man_MANS += man/kvferry_mpi.3 man/kvf_replay.1
 endif

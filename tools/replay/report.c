@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Telling what came out, to people and as one JSON object: report.h says what stands behind the
+ * numbers. Writes to the files it is given, nothing else.
+ */
+#include "config.h"
+
+#include "report.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "../cli.h"
+
+#define MATRIX_RANKS 8 /* more make no readable table */
+
+/* 12031 as "12,031", into buf, which it returns */
+static const char *grouped(uint64_t value, char *buf, size_t len)
+{
+    char digits[24];
+    size_t count = (size_t)snprintf(digits, sizeof(digits), "%" PRIu64, value), at = 0;
+
+    for (size_t i = 0; i < count && at + 2 < len; i++) {
+        if (i > 0 && (count - i) % 3 == 0) {
+            buf[at++] = ',';
+        }
+        buf[at++] = digits[i];
+    }
+    buf[at] = '\0';
+    return buf;
+}
+
+/* a number, and a word that ends in s unless it is one */
+static const char *counted(uint64_t value, const char *word, char *buf, size_t len)
+{
+    char number[32];
+
+    snprintf(buf, len, "%s %s%s", grouped(value, number, sizeof(number)), word, value == 1 ? "" : "s");
+    return buf;
+}
+
+static double rate(const struct replay_report *report)
+{
+    return report->seconds > 0 ? (double)report->sum.bytes / report->seconds / 1e9 : 0;
+}
+
+static double hit_rate(const struct replay_report *report)
+{
+    return report->sum.lookups > 0 ? (double)report->sum.hits / (double)report->sum.lookups : 0;
+}
+
+static void scale_text(const struct replay_shape *shape, char *buf, size_t len)
+{
+    if (shape->left_den == 1) {
+        snprintf(buf, len, "1");
+    } else {
+        snprintf(buf, len, "%" PRIu64 "/%" PRIu64, shape->left_num, shape->left_den);
+    }
+}
+
+/* -------------------------------------------------------------------- people */
+
+static void say_input(const struct replay_job *job, FILE *file)
+{
+    const struct replay_shape *shape = job->shape;
+    char a[48], b[48], left[48];
+
+    scale_text(shape, left, sizeof(left));
+    fprintf(file, "  trace     %s: %s of %" PRIu32 " tokens a block (%s)%s%s\n",
+            strcmp(job->opts->trace, "-") == 0 ? "standard input" : job->opts->trace,
+            counted(job->trace->request_count, "request", a, sizeof(a)), shape->trace_tokens,
+            kvfi_trace_format_name(job->trace->format),
+            job->trace->skipped_lines > 0 ? ", lines skipped: " : "",
+            job->trace->skipped_lines > 0 ? grouped(job->trace->skipped_lines, b, sizeof(b)) : "");
+    fprintf(file, "  cache     %s in %s, %" PRIu32 " tokens a KV block", shape->model->name,
+            shape->layout, shape->block_tokens);
+    if (shape->left_num == shape->left_den) {
+        fprintf(file, ", whole");
+    } else {
+        fprintf(file, ", scale %s: of a trace block %" PRIu32 " of %" PRIu32 " KV blocks, %" PRIu32
+                " of %" PRIu32 " layers", left, shape->per_block, shape->full_per_block,
+                shape->layers, shape->full_layers);
+    }
+    fprintf(file, "\n");
+    if (shape->less_asked) {
+        fprintf(file, "            (less was asked for: one KV block and two layers always stay)\n");
+    }
+}
+
+static void say_ranks(const struct replay_job *job, FILE *file)
+{
+    const struct replay_shape *shape = job->shape;
+    char a[48], b[48];
+
+    if (shape->both) {
+        fprintf(file, "  ranks     1, prefill and decode in one");
+    } else {
+        fprintf(file, "  ranks     %" PRIu32 " prefill + %" PRIu32 " decode", shape->prefill,
+                shape->decode);
+    }
+    fprintf(file, ", depth %" PRIu64 "; a pool of %s (%s)%s\n", job->opts->depth,
+            counted(job->opts->blocks, "trace block", a, sizeof(a)),
+            kvfi_cli_bytes((uint64_t)shape->pool_blocks * shape->block_bytes, b, sizeof(b)),
+            job->opts->no_pin ? ", not pinned while read" : "");
+}
+
+static void say_served(const struct replay_job *job, const struct replay_report *report, FILE *file)
+{
+    const struct replay_stats *sum = &report->sum;
+    char a[48], b[48], c[48];
+
+    fprintf(file, "  served    %s: %s, %s of %s", counted(sum->requests, "request", a, sizeof(a)),
+            counted(sum->trace_blocks, "trace block", b, sizeof(b)), "KV blocks",
+            kvfi_cli_bytes(job->shape->block_bytes, c, sizeof(c)));
+    fprintf(file, ": %s", grouped(sum->blocks, a, sizeof(a)));
+    if (job->shape->refused > 0) {
+        fprintf(file, "; refused as larger than a pool: %s",
+                grouped(job->shape->refused, a, sizeof(a)));
+    }
+    fprintf(file, "\n  hits      %s of %s (%.1f %%)\n", grouped(sum->hits, a, sizeof(a)),
+            counted(sum->lookups, "lookup", b, sizeof(b)), 100 * hit_rate(report));
+}
+
+static void say_moved(const struct replay_report *report, FILE *file)
+{
+    const struct replay_stats *sum = &report->sum;
+    double pulling = sum->pull_ns > 0 ? (double)sum->bytes / (double)sum->pull_ns : 0;
+    char a[48], b[48];
+
+    fprintf(file, "  moved     %s in %s, in %.2f s: %.2f GB/s with producing and checking, %.2f GB/s a "
+            "pulling rank\n", kvfi_cli_bytes(sum->bytes, a, sizeof(a)),
+            counted(sum->pieces, "piece", b, sizeof(b)), report->seconds, rate(report), pulling);
+    fprintf(file, "  a pull    p50 %.0f us, p99 %.0f us\n", report->p50_us, report->p99_us);
+    fprintf(file, "  by path  ");
+    for (int path = 0; path < KVF_PATH_COUNT; path++) {
+        if (report->counters.path[path].ops > 0) {
+            fprintf(file, " %s %s (%s)", kvf_path_name((kvf_path_t)path),
+                    kvfi_cli_bytes(report->counters.path[path].bytes, a, sizeof(a)),
+                    counted(report->counters.path[path].ops, "op", b, sizeof(b)));
+        }
+    }
+    fprintf(file, "\n  by place  same process %s, ",
+            kvfi_cli_bytes(report->counters.locality_bytes[KVF_LOCALITY_SELF], a, sizeof(a)));
+    fprintf(file, "same node %s, ",
+            kvfi_cli_bytes(report->counters.locality_bytes[KVF_LOCALITY_NODE], a, sizeof(a)));
+    fprintf(file, "other node %s\n",
+            kvfi_cli_bytes(report->counters.locality_bytes[KVF_LOCALITY_CROSS], a, sizeof(a)));
+    for (size_t i = 0; i < report->nic_count; i++) {
+        fprintf(file, "  %s  %s %s\n", i == 0 ? "by wire " : "        ", report->nics[i].name,
+                kvfi_cli_bytes(report->nics[i].bytes, a, sizeof(a)));
+    }
+}
+
+static void say_matrix(const struct replay_job *job, const struct replay_report *report, FILE *file)
+{
+    int ranks = job->comm->size;
+    char a[48];
+
+    if (ranks < 2 || ranks > MATRIX_RANKS) {
+        return;
+    }
+    fprintf(file, "  from \\ to");
+    for (int to = 0; to < ranks; to++) {
+        fprintf(file, " %11d", to);
+    }
+    fprintf(file, "\n");
+    for (int from = 0; from < ranks; from++) {
+        uint64_t row = 0;
+        for (int to = 0; to < ranks; to++) {
+            row += report->matrix[from * ranks + to];
+        }
+        if (row == 0) {
+            continue;
+        }
+        fprintf(file, "  %9d", from);
+        for (int to = 0; to < ranks; to++) {
+            uint64_t bytes = report->matrix[from * ranks + to];
+            fprintf(file, " %11s", bytes > 0 ? kvfi_cli_bytes(bytes, a, sizeof(a)) : ".");
+        }
+        fprintf(file, "\n");
+    }
+}
+
+static void say_checked(const struct replay_job *job, const struct replay_report *report, FILE *file)
+{
+    const struct replay_stats *sum = &report->sum;
+    char a[48], b[48];
+
+    if (job->opts->verify == REPLAY_VERIFY_NONE) {
+        fprintf(file, "  checked   nothing (--verify none)");
+    } else {
+        fprintf(file, "  checked   %s%s: %s", kvfi_cli_bytes(sum->verified_bytes, a, sizeof(a)),
+                job->opts->verify == REPLAY_VERIFY_SAMPLE ? " (one block in eight)" : "",
+                counted(sum->mismatched_bytes, "wrong byte", b, sizeof(b)));
+    }
+    if (sum->stale_blocks > 0) {
+        fprintf(file, "; %s (%s) found stale and dropped",
+                counted(sum->stale_blocks, "block", a, sizeof(a)),
+                kvfi_cli_bytes(sum->stale_bytes, b, sizeof(b)));
+    }
+    fprintf(file, "\n");
+}
+
+void kvfi_replay_report_people(const struct replay_job *job, const struct replay_report *report,
+                               FILE *file)
+{
+    fprintf(file, "kvf_replay %s on UCX %s, net %s%s\n", kvf_version(), kvf_ucx_version(), report->net,
+            report->complete ? "" : "; a partial report");
+    say_input(job, file);
+    say_ranks(job, file);
+    say_served(job, report, file);
+    say_moved(report, file);
+    say_matrix(job, report, file);
+    say_checked(job, report, file);
+    for (int i = 0; i < report->problem_count; i++) {
+        fprintf(file, "%s%s\n", i == 0 ? "WRONG: " : "       ", report->problems[i]);
+    }
+    if (report->problem_count == 0) {
+        fprintf(file, "%s\n", job->opts->verify == REPLAY_VERIFY_NONE
+                                  ? "done: every request was served"
+                                  : "right: every request was served, every byte looked at is the "
+                                    "one it should be");
+    }
+    fflush(file);
+}
+
+/* ---------------------------------------------------------------------- JSON */
+
+static void write_numbers(struct kvfi_json *json, const struct replay_job *job,
+                          const struct replay_report *report)
+{
+    const struct replay_stats *sum = &report->sum;
+
+    kvfi_json_u64(json, "requests", sum->requests);
+    kvfi_json_u64(json, "trace_blocks", sum->trace_blocks);
+    kvfi_json_u64(json, "blocks", sum->blocks);
+    kvfi_json_u64(json, "bytes", sum->bytes);
+    kvfi_json_u64(json, "pieces", sum->pieces);
+    kvfi_json_u64(json, "mismatched_bytes", sum->mismatched_bytes);
+    kvfi_json_u64(json, "verified_bytes", sum->verified_bytes);
+    kvfi_json_u64(json, "stale_blocks", sum->stale_blocks);
+    kvfi_json_u64(json, "stale_bytes", sum->stale_bytes);
+    kvfi_json_u64(json, "hits", sum->hits);
+    kvfi_json_real(json, "hit_rate", hit_rate(report));
+    kvfi_json_u64(json, "refused_requests", job->shape->refused);
+    kvfi_json_u64(json, "skipped_lines", job->trace->skipped_lines);
+    kvfi_json_real(json, "seconds", report->seconds);
+    kvfi_json_real(json, "gbps", rate(report));
+    kvfi_json_real(json, "p50_us", report->p50_us);
+    kvfi_json_real(json, "p99_us", report->p99_us);
+}
+
+static void write_setup(struct kvfi_json *json, const struct replay_job *job,
+                        const struct replay_report *report)
+{
+    const struct replay_shape *shape = job->shape;
+    char scale[48];
+
+    scale_text(shape, scale, sizeof(scale));
+    kvfi_json_text(json, "model", shape->model->name);
+    kvfi_json_text(json, "layout", shape->layout);
+    kvfi_json_text(json, "scale", scale);
+    kvfi_json_u64(json, "trace_block_tokens", shape->trace_tokens);
+    kvfi_json_u64(json, "block_tokens", shape->block_tokens);
+    kvfi_json_u64(json, "layers", shape->layers);
+    kvfi_json_u64(json, "prefill", shape->prefill);
+    kvfi_json_u64(json, "decode", shape->decode);
+    kvfi_json_u64(json, "depth", job->opts->depth);
+    kvfi_json_u64(json, "pool_blocks", job->opts->blocks);
+    kvfi_json_u64(json, "seed", job->opts->seed);
+    kvfi_json_text(json, "ucx", kvf_ucx_version());
+    kvfi_json_text(json, "net", report->net);
+    kvfi_json_bool(json, "complete", report->complete);
+}
+
+static void write_ways(struct kvfi_json *json, const struct replay_job *job,
+                       const struct replay_report *report)
+{
+    const kvf_counters_t *counters = &report->counters;
+    int ranks = job->comm->size;
+
+    kvfi_json_open(json, "paths", '{');
+    for (int path = 0; path < KVF_PATH_COUNT; path++) {
+        if (counters->path[path].ops > 0 || counters->path[path].bytes > 0) {
+            kvfi_json_open(json, kvf_path_name((kvf_path_t)path), '{');
+            kvfi_json_u64(json, "bytes", counters->path[path].bytes);
+            kvfi_json_u64(json, "ops", counters->path[path].ops);
+            kvfi_json_close(json, '}');
+        }
+    }
+    kvfi_json_close(json, '}');
+    kvfi_json_open(json, "locality", '{');
+    kvfi_json_u64(json, "self", counters->locality_bytes[KVF_LOCALITY_SELF]);
+    kvfi_json_u64(json, "node", counters->locality_bytes[KVF_LOCALITY_NODE]);
+    kvfi_json_u64(json, "cross", counters->locality_bytes[KVF_LOCALITY_CROSS]);
+    kvfi_json_close(json, '}');
+    kvfi_json_open(json, "matrix", '[');
+    for (int from = 0; from < ranks; from++) {
+        kvfi_json_open(json, NULL, '[');
+        for (int to = 0; to < ranks; to++) {
+            kvfi_json_u64(json, NULL, report->matrix[from * ranks + to]);
+        }
+        kvfi_json_close(json, ']');
+    }
+    kvfi_json_close(json, ']');
+    kvfi_json_open(json, "nics", '{');
+    for (size_t i = 0; i < report->nic_count; i++) {
+        kvfi_json_u64(json, report->nics[i].name, report->nics[i].bytes);
+    }
+    kvfi_json_close(json, '}');
+}
+
+void kvfi_replay_report_json(const struct replay_job *job, const struct replay_report *report,
+                             FILE *file)
+{
+    struct kvfi_json json;
+
+    kvfi_json_init(&json, file, 0);
+    kvfi_json_open(&json, NULL, '{');
+    write_numbers(&json, job, report);
+    write_setup(&json, job, report);
+    write_ways(&json, job, report);
+    kvfi_json_close(&json, '}');
+}
