@@ -46,12 +46,12 @@ tests_unit_test_plan_shape_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_plan_shape_LDADD = libkvfall.la $(CHECK_LIBS)
 endif
 
-# What kvf_bench calls right.
+# The block store of kvf_replay.
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_bench_plan
-TESTS += tests/unit/test_bench_plan
-tests_unit_test_bench_plan_SOURCES = tests/unit/test_bench_plan.c tools/bench/plan.c \
-	tools/bench/shape.c tools/bench/floor.c tools/bench/figures.c
-tests_unit_test_bench_plan_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
-tests_unit_test_bench_plan_LDADD = libkvfcli.la $(CHECK_LIBS) -lm
+check_PROGRAMS += tests/unit/test_replay_store
+TESTS += tests/unit/test_replay_store
+tests_unit_test_replay_store_SOURCES = tests/unit/test_replay_store.c tools/replay/store.c \
+	tools/replay/store.h
+tests_unit_test_replay_store_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_replay_store_LDADD = $(CHECK_LIBS)
 endif
