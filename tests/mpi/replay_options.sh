@@ -1,0 +1,75 @@
+#!/bin/bash
+# A command line that is wrong is refused before anything is allocated, once, by the name of the
+# argument, with exit code 2 on all ranks; help and version need no job.
+. "$top_srcdir/tests/lib.sh"
+. "$top_srcdir/tests/mpi/replay_lib.sh"
+
+head -n 3 "$sample" >"$TMP/in"
+
+# wrong TEXT [OPTIONS]: two ranks
+wrong()
+{
+    local text=$1
+    shift
+    mpi_run 2 "$tool" --trace "$TMP/in" "${small[@]}" "$@" >"$TMP/out" 2>&1
+    code=$?
+    refused 2 "$*" "$text"
+}
+
+wrong "--prefill: 0 is not within" --prefill 0
+wrong "--prefill: 2 of 2 ranks leaves none to decode" --prefill 2
+wrong "--scale: 0 is not above 0" --scale 0
+wrong "--scale: 3/2 is not above 0 and at most 1" --scale 3/2
+wrong "--model: " --model nobody-7b
+wrong "--layout: " --layout XYZ
+wrong "--block-tokens: 24 does not divide the 512 tokens" --block-tokens 24
+wrong "--block-tokens: 1024 does not divide the 512 tokens" --block-tokens 1024
+wrong "--depth: 0 is not within" --depth 0
+wrong "--blocks 8000000: a pool of that many trace blocks is 976.56 GiB" --blocks 8000000
+wrong "--blocks: 4294967295 trace blocks are 4294967295 KV blocks" --blocks 4294967295
+wrong "--paths: \"ether\" is no path" --paths shm,ether
+wrong "--net: \"pigeon\" is none of" --net pigeon
+wrong "--inject: \"all\" is none of" --inject all
+wrong "--inject flip needs --verify all" --inject flip --verify none
+wrong "--inject swap-heads: deepseek-v3 has one head" --model deepseek-v3 --inject swap-heads
+wrong "--json: cannot write $TMP/none/report" --json "$TMP/none/report"
+wrong "unknown option --frobnicate" --frobnicate
+wrong "no argument is expected here" more
+wrong "--requests needs a value" --requests
+
+mpi_run 2 "$tool" >"$TMP/out" 2>&1
+code=$?
+refused 2 "no trace" "--trace FILE is needed"
+
+# MPMD: one job, two command lines
+
+job=(--trace "$TMP/in" "${small[@]}" --depth)
+"$MPIRUN" --oversubscribe --bind-to none "${MPI_ARGS[@]}" -n 1 "$tool" "${job[@]}" 2 : -n 1 "$tool" "${job[@]}" 3 >"$TMP/out" 2>&1
+code=$?
+refused 2 "options that differ" "rank 1: --depth is 3 here and 2 on rank 0"
+
+
+# forbidding the only path names it; a full disk is not a report
+mpi_run 2 "$tool" --trace "$TMP/in" "${small[@]}" --paths rma >"$TMP/out" 2>&1
+code=$?
+refused 1 "no path" "no path to the pool of rank 0"
+if [ -c /dev/full ]; then
+    mpi_run 2 "$tool" --trace "$TMP/in" "${small[@]}" --json /dev/full >"$TMP/out" 2>&1
+    code=$?
+    refused 1 "a full disk" "--json: cannot write /dev/full"
+fi
+
+# --json - is the object alone on standard output, once for the job
+mpi_run 2 "$tool" --trace "$TMP/in" "${small[@]}" --json - >"$TMP/json" 2>"$TMP/out" ||
+    { cat "$TMP/out"; fail "--json -"; }
+report "--json -" --verified requests=3
+mpi_run 2 "$tool" --trace "$TMP/in" "${small[@]}" --quiet >"$TMP/out" 2>&1 || fail "--quiet"
+[ ! -s "$TMP/out" ] || { cat "$TMP/out"; fail "--quiet speaks"; }
+
+"$tool" --help >"$TMP/out" || fail "--help"
+for option in trace requests skip-bad trace-block-tokens model layout block-tokens scale prefill blocks depth \
+    net paths no-pin seed verify inject json quiet; do
+    grep -q -- "--$option " "$TMP/out" || fail "--help does not tell --$option"
+done
+mpi_run 3 "$tool" --version >"$TMP/out" || fail "--version"
+[ "$(grep -c '^kvf_replay ' "$TMP/out")" -eq 1 ] || { cat "$TMP/out"; fail "--version on three ranks"; }
