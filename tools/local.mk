@@ -28,4 +28,25 @@ tools_kvf_info_SOURCES = \
 tools_kvf_info_CPPFLAGS = -I$(top_srcdir)/include
 tools_kvf_info_LDADD = libkvferry.la libkvfcli.la
 
+if HAVE_MPI
+bin_PROGRAMS += tools/kvf_bench
+tools_kvf_bench_SOURCES = \
+	tools/kvf_bench.c \
+	tools/bench/args.c \
+	tools/bench/bench.h \
+	tools/bench/figures.c \
+	tools/bench/floor.c \
+	tools/bench/job.c \
+	tools/bench/measure.c \
+	tools/bench/memory.c \
+	tools/bench/plan.c \
+	tools/bench/report.c \
+	tools/bench/shape.c \
+	tools/bench/socket.c
+tools_kvf_bench_CPPFLAGS = -I$(top_srcdir)/include $(MPI_CFLAGS)
+tools_kvf_bench_LDADD = libkvferry_mpi.la libkvferry.la libkvfcli.la $(MPI_LIBS) -lm
+endif
+
+dist_doc_DATA += docs/measuring.md
+
 include tools/replay/local.mk

@@ -30,6 +30,10 @@ TESTS += tests/mpi/count_trace.sh
 EXTRA_DIST += tests/mpi/test_info.sh
 TESTS += tests/mpi/test_info.sh
 
+# kvf_bench.
+EXTRA_DIST += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh
+TESTS += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh
+
 # The main job.
 EXTRA_DIST += tests/mpi/replay_check.py tests/mpi/replay_faults.py tests/mpi/replay_lib.sh
 replay_tests = tests/mpi/replay.sh tests/mpi/replay_layouts.sh tests/mpi/replay_faults.sh \

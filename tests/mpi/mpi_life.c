@@ -3,6 +3,7 @@
  * other than the world, several jobs in one process, and the close that nobody runs away from.
  * Started by test_mpi_life.sh, one case a run.
  */
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ranks.h"
@@ -102,6 +103,54 @@ static void no_communicator_to_agree_on(void)
     REQUIRE(kvf_mpi_open(MPI_COMM_WORLD, NULL, &job) == KVF_ERR_INVALID);
     REQUIRE_SAID("MPI is finalized");
     REQUIRE(job == NULL);
+}
+
+/* Options of a caller who was built with a longer struct: fine as long as nothing is set there. */
+static void options_of_a_newer_header(void)
+{
+    struct {
+        kvf_engine_opts_t known;
+        uint64_t newer;
+    } opts = {.known.struct_size = sizeof(opts)};
+    kvf_mpi_t *job = NULL;
+    start();
+    MUST(kvf_mpi_open(MPI_COMM_WORLD, &opts.known, &job));
+    MUST(kvf_mpi_close(job, KVF_FOREVER));
+    job = NULL;
+    opts.newer = world_rank() == 0;
+    REQUIRE_ALL(kvf_mpi_open(MPI_COMM_WORLD, &opts.known, &job), KVF_ERR_UNSUPPORTED, 0);
+    opts.newer = 0;
+    opts.known.struct_size = world_rank() == 0 ? 3 : sizeof(opts.known);
+    REQUIRE_ALL(kvf_mpi_open(MPI_COMM_WORLD, &opts.known, &job), KVF_ERR_INVALID, 0);
+    REQUIRE(job == NULL);
+    MPI_Finalize();
+}
+
+/* A forked child has no part in the job, and does the parent's no harm. */
+static void a_child_is_refused(void)
+{
+    kvf_mpi_t *job;
+    int status = 0;
+    start();
+    MUST(kvf_mpi_open(MPI_COMM_WORLD, rank_opts, &job));
+    pid_t child = fork();
+    if (child == 0) {
+        uint64_t matrix[1];
+        kvf_counters_t totals = {.struct_size = sizeof(totals)};
+        kvf_remote_t *remotes[1];
+        int refused = kvf_mpi_agree(job, KVF_OK) == KVF_ERR_FORKED &&
+                      kvf_mpi_matrix(job, matrix) == KVF_ERR_FORKED &&
+                      kvf_mpi_totals(job, &totals) == KVF_ERR_FORKED &&
+                      kvf_mpi_exchange_grants(job, NULL, 1, remotes, NULL) == KVF_ERR_FORKED &&
+                      kvf_mpi_close(job, 0) == KVF_ERR_FORKED &&
+                      strstr(kvf_last_error(), "is its child");
+        _exit(refused ? 0 : 1);
+    }
+    REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+    REQUIRE(status == 0);
+    look_at_peers(job);
+    MUST(kvf_mpi_close(job, KVF_FOREVER));
+    MPI_Finalize();
 }
 
 static void no_job(void)
@@ -233,6 +282,8 @@ int main(int argc, char **argv)
         {"one_rank_has_a_wrong_option", one_rank_has_a_wrong_option},
         {"first_wrong_rank_is_named", first_wrong_rank_is_named},
         {"no_communicator_to_agree_on", no_communicator_to_agree_on},
+        {"options_of_a_newer_header", options_of_a_newer_header},
+        {"a_child_is_refused", a_child_is_refused},
         {"no_job", no_job},
         {"sub_communicators", sub_communicators},
         {"two_jobs_in_a_process", two_jobs_in_a_process},

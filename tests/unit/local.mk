@@ -46,6 +46,16 @@ tests_unit_test_plan_shape_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_plan_shape_LDADD = libkvfall.la $(CHECK_LIBS)
 endif
 
+# What kvf_bench calls right.
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_bench_plan
+TESTS += tests/unit/test_bench_plan
+tests_unit_test_bench_plan_SOURCES = tests/unit/test_bench_plan.c tools/bench/plan.c \
+	tools/bench/shape.c tools/bench/floor.c tools/bench/figures.c
+tests_unit_test_bench_plan_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_bench_plan_LDADD = libkvfcli.la $(CHECK_LIBS) -lm
+endif
+
 # The block store of kvf_replay.
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_replay_store

@@ -1,0 +1,97 @@
+#!/bin/bash
+# kvf_bench on every path of one node: each byte compared, all bytes on the path that was asked for, the
+# keys of a JSON line there, wrong arguments named. Small cases: nothing here says how fast it is.
+. "$top_srcdir/tests/lib.sh"
+need_mpi
+tmpdir
+bench=$top_builddir/tools/kvf_bench
+keys='shape op path locality net piece pieces bytes gbps ops_s p50_us p99_us floor floor_gbps ratio
+    cpu_s_per_gib verified_bytes mismatched_bytes runs_gbps floor_runs_gbps min_gbps max_gbps
+    floor_spread cpus seed'
+
+# field NAME: the value of a key in the one line of $TMP/json
+field()
+{
+    sed -nE "s/.*\"$1\": (\"([^\"]*)\"|[^,}]*).*/\1/p" "$TMP/json" | tr -d '"'
+}
+
+# run RANKS ARGUMENTS...: one rank needs no launcher
+run()
+{
+    local ranks=$1
+    shift
+    if [ "$ranks" -eq 1 ]; then
+        "$bench" "$@"
+    else
+        mpi_run "$ranks" "$bench" "$@"
+    fi
+}
+
+# expect PATH LOCALITY FLOOR RANKS ARGUMENTS...
+expect()
+{
+    local path=$1 locality=$2 floor=$3 ranks=$4 key code=0
+    shift 4
+    run "$ranks" --path "$path" --reps 2 --json "$TMP/json" "$@" >"$TMP/out" 2>"$TMP/err" ||
+        code=$?
+    [ $code -eq 0 ] || { cat "$TMP/err"; fail "--path $path $*: ends with $code"; }
+    [ "$(wc -l <"$TMP/json")" -eq 1 ] || fail "--path $path $*: not one line of JSON"
+    for key in $keys; do
+        grep -q "\"$key\": " "$TMP/json" || fail "--path $path $*: no key $key"
+    done
+    if command -v python3 >/dev/null; then
+        python3 -m json.tool "$TMP/json" >"$TMP/pretty" || fail "--path $path $*: not JSON"
+    fi
+    [ "$(field locality)" = "$locality" ] || fail "--path $path $*: locality is $(field locality)"
+    [ "$(field floor)" = "$floor" ] || fail "--path $path $*: floor is $(field floor)"
+    [ "$(field mismatched_bytes)" = 0 ] || fail "--path $path $*: wrong bytes"
+    [ "$(field verified_bytes)" -gt 0 ] || fail "--path $path $*: nothing compared"
+    [ "$path" = auto ] || [ "$(field path)" = "$path" ] || fail "--path $path $*: went over $(field path)"
+    echo "ok: --path $path $* ($(field verified_bytes) bytes compared)"
+}
+
+small='--piece 4K --pieces 240 --rows 3 --hot'
+# shellcheck disable=SC2086  # words
+{
+    expect self self memcpy 1 $small
+    expect self self memcpy 1 --piece 1001 --pieces 77 --hot --op write
+    expect shm node memcpy 2 $small
+    expect shm node memcpy 2 $small --op write --depth 5
+    expect cma node memcpy 2 $small
+    expect cma node memcpy 2 $small --op write --depth 5 --seed 18446744073709551615
+    expect am cross socket 2 $small --net tcp
+    expect am cross socket 2 $small --op write --depth 5 --net tcp
+    expect auto node memcpy 2 $small
+    expect shm node memcpy 2 --shape W3 --scale 1/512
+    expect shm node memcpy 2 --shape pd-70b-tp4-lbhnc --scale 1/512 --net tcp
+}
+[ "$(field verified_bytes)" -eq $((2 * 103 * 80 * 16384)) ] ||
+    fail "a cold case of 1 block of 80 x 16 KiB compares $(field verified_bytes) bytes"
+
+mpi_run 2 "$bench" --path shm --shape W9 --hot --reps 1 --json - >"$TMP/out" 2>"$TMP/err" ||
+    { cat "$TMP/err"; fail "W9"; }
+[ "$(grep -c '"shape": "W9"' "$TMP/out")" -eq 7 ] || fail "W9 is not 7 sizes"
+[ "$(wc -l <"$TMP/out")" -eq 7 ] || { cat "$TMP/out"; fail "--json - brings more than JSON"; }
+
+# refuse CODE WANT RANKS ARGUMENTS...: that exit code, and a sentence that starts so
+refuse()
+{
+    local want_code=$1 want=$2 ranks=$3 code=0
+    shift 3
+    run "$ranks" "$@" >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code -eq "$want_code" ] || { cat "$TMP/err"; fail "kvf_bench $*: ends with $code"; }
+    grep -qF -- "kvf_bench: $want" "$TMP/err" || { cat "$TMP/err"; fail "kvf_bench $*: no \"$want\""; }
+    [ "$(grep -c '^kvf_bench: ' "$TMP/err")" -eq 1 ] || fail "kvf_bench $*: not said once"
+}
+refuse 2 '--shape: "W4" is none of' 1 --shape W4
+refuse 2 '--piece: not together with --shape' 1 --shape W2 --piece 4K
+refuse 2 '--rows: 3 does not divide the 10 pieces' 2 --piece 4K --pieces 10 --rows 3
+refuse 2 '--depth: 0 is not within' 1 --depth 0
+refuse 2 '--reps: "x" is not a number' 1 --reps x
+refuse 2 '--path: "rma" is none of' 1 --path rma
+refuse 2 '--op: "copy" is none of' 1 --op copy
+refuse 2 '--scale: 0 is not above 0' 1 --scale 0
+refuse 2 '--json: cannot write /nowhere/x: ' 1 --path self --json /nowhere/x
+refuse 2 '--path shm takes 2 ranks' 1 --path shm
+refuse 2 '--path self takes 1 rank' 2 --path self
+refuse 1 'own, pieces of 1 GiB: the case takes ' 1 --path self --piece 1G --pieces 60000

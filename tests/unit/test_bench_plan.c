@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The judge of kvf_bench: what it calls right is right, and one wrong byte, one piece too few and two
+ * pieces in each other's place are seen, whatever the size of a piece. A case moves what its shape
+ * says, cold unless it was asked for hot. Nothing blocks.
+ */
+#include "config.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../../tools/bench/bench.h"
+#include "../../tools/cli.h"
+
+static struct bench_args args_of(bool hot, uint64_t depth, uint64_t num, uint64_t den)
+{
+    return (struct bench_args){
+        .depth = depth, .reps = 1, .seed = 5, .hot = hot, .scale_num = num, .scale_den = den};
+}
+
+struct pair {
+    struct bench_plan plan;
+    unsigned char *source, *dest;
+};
+
+static void make_pair(uint64_t piece, uint64_t pieces, uint64_t rows, uint64_t cell, struct pair *p)
+{
+    struct bench_args args = args_of(true, 1, 1, 1);
+    struct bench_shape shape = {"own", "own", piece, pieces, rows, cell, false};
+
+    ck_assert_int_eq(kvfi_bench_plan_make(&args, &shape, &p->plan), 0);
+    ck_assert_int_eq(kvfi_bench_plan_ids(&p->plan), 0);
+    p->source = malloc(p->plan.source_bytes);
+    p->dest = malloc(p->plan.dest_bytes);
+    kvfi_bench_fill(&p->plan, p->source);
+    kvfi_bench_poison(&p->plan, p->dest, 1);
+}
+
+static void free_pair(struct pair *p)
+{
+    kvfi_bench_plan_free(&p->plan);
+    free(p->source);
+    free(p->dest);
+}
+
+static const uint64_t sizes[] = {1, 7, 8, 9, 64, 1001, 4096};
+
+START_TEST(a_right_copy_is_right_and_a_wrong_byte_is_counted)
+{
+    struct pair p;
+
+    make_pair(sizes[_i], 60, 3, sizes[_i] * 2, &p);
+    kvfi_bench_memcpy_run(&p.plan, p.dest, p.source);
+    ck_assert_uint_eq(kvfi_bench_verify(&p.plan, p.dest), 0);
+    for (uint64_t i = 0; i < p.plan.dest_bytes; i += 1 + p.plan.dest_bytes / 50) {
+        p.dest[i] ^= 0x40;
+        ck_assert_uint_eq(kvfi_bench_verify(&p.plan, p.dest), 1);
+        p.dest[i] ^= 0x40;
+    }
+    p.dest[p.plan.dest_bytes - 1] ^= 1;
+    ck_assert_uint_eq(kvfi_bench_verify(&p.plan, p.dest), 1);
+    free_pair(&p);
+}
+END_TEST
+
+START_TEST(a_piece_that_never_came_is_wrong)
+{
+    struct pair p;
+
+    make_pair(4096, 60, 3, 4096, &p);
+    uint64_t all = kvfi_bench_verify(&p.plan, p.dest);
+    ck_assert_uint_gt(all, p.plan.dest_bytes / 100 * 98);
+    kvfi_bench_memcpy_run(&p.plan, p.dest, p.source);
+    memset(p.dest + 4096, 0x5a, 4096);
+    uint64_t one = kvfi_bench_verify(&p.plan, p.dest);
+    ck_assert(one > 4096 * 98 / 100 && one <= 4096);
+    free_pair(&p);
+}
+END_TEST
+
+START_TEST(two_pieces_in_each_others_place_are_wrong)
+{
+    struct pair p;
+    unsigned char kept[64];
+
+    make_pair(64, 60, 3, 64, &p);
+    kvfi_bench_memcpy_run(&p.plan, p.dest, p.source);
+    memcpy(kept, p.dest, 64);
+    memcpy(p.dest, p.dest + 64, 64);
+    memcpy(p.dest + 64, kept, 64);
+    ck_assert_uint_gt(kvfi_bench_verify(&p.plan, p.dest), 100);
+    free_pair(&p);
+}
+END_TEST
+
+START_TEST(the_ids_are_a_permutation_and_differ_between_the_sides)
+{
+    struct pair p;
+    uint64_t same = 0;
+
+    make_pair(64, 5000, 1, 64, &p);
+    unsigned char *seen = calloc(p.plan.slots, 2);
+    for (uint64_t i = 0; i < p.plan.slots; i++) {
+        ck_assert(p.plan.source_ids[i] < p.plan.slots && p.plan.dest_ids[i] < p.plan.slots);
+        seen[p.plan.source_ids[i] * 2]++;
+        seen[p.plan.dest_ids[i] * 2 + 1]++;
+        same += p.plan.source_ids[i] == p.plan.dest_ids[i];
+    }
+    for (uint64_t i = 0; i < 2 * p.plan.slots; i++) {
+        ck_assert_uint_eq(seen[i], 1);
+    }
+    ck_assert_uint_lt(same, 50);
+    free(seen);
+    free_pair(&p);
+}
+END_TEST
+
+START_TEST(the_fixed_shapes_move_what_their_names_say)
+{
+    static const struct {
+        const char *name;
+        uint64_t pieces, piece;
+    } want[] = {{"W1", 16384, 65536},       {"W2", 40960, 16384}, {"W3", 40960, 8192},
+                {"W5", 7808, 73728},        {"W6", 512, 655360},  {"W7", 512, 2097152},
+                {"xlayer-8b", 512, 2097152}};
+    struct bench_plan plan;
+
+    for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+        struct bench_args args = args_of(false, 8, 1, 1);
+        ck_assert_int_eq(kvfi_bench_shapes_by_name(want[i].name, &args), 0);
+        ck_assert_uint_eq(args.shape_count, 1);
+        ck_assert_int_eq(kvfi_bench_plan_make(&args, &args.shapes[0], &plan), 0);
+        ck_assert_uint_eq(plan.run_bytes, want[i].pieces * want[i].piece);
+        ck_assert_uint_eq(plan.batches, 8);
+        free(args.shapes);
+    }
+    struct bench_args sweep = args_of(false, 1, 1, 1);
+    ck_assert_int_eq(kvfi_bench_shapes_by_name("w10", &sweep), 0);
+    ck_assert_uint_eq(sweep.shape_count, 15);
+    for (size_t i = 0; i < sweep.shape_count; i++) {
+        ck_assert_uint_eq(sweep.shapes[i].piece * sweep.shapes[i].pieces, UINT64_C(320) << 20);
+    }
+    free(sweep.shapes);
+}
+END_TEST
+
+START_TEST(a_small_case_is_cold_unless_hot)
+{
+    struct bench_shape shape = {"own", "own", 4096, 100, 1, 4096, false};
+    struct bench_args cold = args_of(false, 4, 1, 1), hot = args_of(true, 4, 1, 1);
+    struct bench_plan plan;
+
+    ck_assert_int_eq(kvfi_bench_plan_make(&cold, &shape, &plan), 0);
+    ck_assert_uint_ge(plan.dest_bytes, UINT64_C(128) << 20);
+    ck_assert_uint_eq(plan.per, 100);
+    ck_assert_uint_eq(plan.moved, plan.batches * 100);
+    ck_assert_int_eq(kvfi_bench_plan_make(&hot, &shape, &plan), 0);
+    ck_assert_uint_le(plan.dest_bytes, 512 << 10);
+    ck_assert_uint_ge(plan.batches, 100);
+}
+END_TEST
+
+START_TEST(batches_cover_a_large_case_once)
+{
+    struct bench_shape shape = {"own", "own", 65536, 10007, 1, 65536, false};
+    struct bench_args args = args_of(false, 8, 1, 1);
+    struct bench_plan plan;
+    uint64_t next = 0;
+
+    ck_assert_int_eq(kvfi_bench_plan_make(&args, &shape, &plan), 0);
+    for (uint64_t batch = 0; batch < plan.batches; batch++) {
+        ck_assert_uint_eq(kvfi_bench_batch_first(&plan, batch), next);
+        next += kvfi_bench_batch_blocks(&plan, batch);
+    }
+    ck_assert_uint_eq(next, 10007);
+    shape.pieces = 3;
+    shape.piece = shape.source_cell = UINT64_C(1) << 30;
+    ck_assert_int_eq(kvfi_bench_plan_make(&args, &shape, &plan), -1);
+    ck_assert(strncmp(kvfi_cli_error(), "--depth: ", 9) == 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("bench_plan");
+    TCase *all = tcase_create("all");
+
+    tcase_add_loop_test(all, a_right_copy_is_right_and_a_wrong_byte_is_counted, 0,
+                        (int)(sizeof(sizes) / sizeof(sizes[0])));
+    tcase_add_test(all, a_piece_that_never_came_is_wrong);
+    tcase_add_test(all, two_pieces_in_each_others_place_are_wrong);
+    tcase_add_test(all, the_ids_are_a_permutation_and_differ_between_the_sides);
+    tcase_add_test(all, the_fixed_shapes_move_what_their_names_say);
+    tcase_add_test(all, a_small_case_is_cold_unless_hot);
+    tcase_add_test(all, batches_cover_a_large_case_once);
+    suite_add_tcase(suite, all);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

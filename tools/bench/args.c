@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The command line of kvf_bench. Every rank parses it alike; nothing is printed here but the usage.
+ */
+#include "config.h"
+
+#include "bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cli.h"
+
+enum {
+    OPT_SHAPE = 1000,
+    OPT_PIECE,
+    OPT_PIECES,
+    OPT_ROWS,
+    OPT_PATH,
+    OPT_OP,
+    OPT_NET,
+    OPT_DEPTH,
+    OPT_REPS,
+    OPT_HOT,
+    OPT_SEED,
+    OPT_SCALE,
+    OPT_JSON,
+    OPT_HELP,
+    OPT_VERSION
+};
+
+static const struct option longs[] = {
+    {"shape", required_argument, NULL, OPT_SHAPE},   {"piece", required_argument, NULL, OPT_PIECE},
+    {"pieces", required_argument, NULL, OPT_PIECES}, {"rows", required_argument, NULL, OPT_ROWS},
+    {"path", required_argument, NULL, OPT_PATH},     {"op", required_argument, NULL, OPT_OP},
+    {"net", required_argument, NULL, OPT_NET},       {"depth", required_argument, NULL, OPT_DEPTH},
+    {"reps", required_argument, NULL, OPT_REPS},     {"hot", no_argument, NULL, OPT_HOT},
+    {"seed", required_argument, NULL, OPT_SEED},     {"scale", required_argument, NULL, OPT_SCALE},
+    {"json", required_argument, NULL, OPT_JSON},     {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},     {NULL, 0, NULL, 0}};
+
+void kvfi_bench_usage(FILE *file)
+{
+    fputs(
+        "usage: kvf_bench --path self [OPTIONS]\n"
+        "       mpirun -n 2 --bind-to none kvf_bench --path shm|cma|am|auto [OPTIONS]\n"
+        "\n"
+        "Moves scattered blocks between two memories over one path, compares every byte, and says\n"
+        "how fast it was beside a floor measured in the same run: a memcpy loop over the same\n"
+        "pieces, or a plain TCP connection for am.\n"
+        "\n"
+        "What is moved\n"
+        "  --shape NAME[,NAME..]  one or more of these (default W2)\n"
+        "      W1   pd-8b-lbhnc         16384 x 64 KiB, 512 blocks of 32 layers\n"
+        "      W2   pd-70b-tp4-lbhnc    40960 x 16 KiB, 512 blocks of 80 layers\n"
+        "      W3   pd-70b-tp4to8-hnd   40960 x 8 KiB, one head out of two\n"
+        "      W5   mla-dsv3-n64        7808 x 72 KiB, 128 blocks of 61 layers\n"
+        "      W6   pool-get-70b-bhlnc  512 x 640 KiB\n"
+        "      W7   xlayer-8b           512 x 2 MiB\n"
+        "      W9   tiny                1 piece a batch, of 64 B to 4 KiB: latency\n"
+        "      W10  frag-sweep          320 MiB in pieces of 256 B to 4 MiB\n"
+        "  --piece BYTES          a shape of one's own: pieces of this size (K, M, G are understood)\n"
+        "  --pieces N             how many; default as many as make 320 MiB\n"
+        "  --rows N               pieces a block, far apart; default 1; must divide --pieces\n"
+        "  --scale FRACTION       fewer blocks, such as 1/8, where memory is short\n"
+        "  --hot                  few enough blocks to stay in the caches, many times over\n"
+        "  --seed N               of the order of the blocks and of their contents; default 1\n"
+        "How\n"
+        "  --path NAME            self, shm, cma, am or auto (default); any other path is refused.\n"
+        "                         am makes the other rank far, on one node too\n"
+        "  --op read|write        rank 0 pulls from, or pushes to, rank 1; default read\n"
+        "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
+        "  --depth N              batches under way, 1 to 64; default 1\n"
+        "  --reps N               repetitions of floor, case, floor, 1 to 1000; default 5\n"
+        "Out\n"
+        "  --json FILE            one JSON line a case; - is standard output, without the table\n"
+        "  --help, --version\n"
+        "\n"
+        "The exit code is 0 only if every byte was compared and right.\n",
+        file);
+}
+
+static int parse_shapes(const char *list, struct bench_args *args)
+{
+    char *copy = strdup(list), *rest = copy, *name;
+    int rc = copy == NULL ? kvfi_cli_fail("no memory") : 0;
+
+    while (rc == 0 && (name = strsep(&rest, ",")) != NULL) {
+        rc = kvfi_bench_shapes_by_name(name, args);
+    }
+    free(copy);
+    return rc;
+}
+
+static int parse_path(const char *text, kvf_path_t *path_p)
+{
+    static const char *const names[] = {"auto", "self", "shm", "cma", "am"};
+    static const kvf_path_t paths[] = {KVF_PATH_NONE, KVF_PATH_SELF, KVF_PATH_SHM, KVF_PATH_CMA,
+                                       KVF_PATH_AM};
+    size_t index;
+
+    if (kvfi_cli_choice("--path", text, names, 5, &index) != 0) {
+        return -1;
+    }
+    *path_p = paths[index];
+    return 0;
+}
+
+static int parse_name(const char *what, const char *text, const char *const *names, size_t count,
+                      const char **name_p)
+{
+    size_t index;
+
+    if (kvfi_cli_choice(what, text, names, count, &index) != 0) {
+        return -1;
+    }
+    *name_p = names[index];
+    return 0;
+}
+
+static int parse_op(const char *text, uint32_t *dir_p)
+{
+    static const char *const names[] = {"read", "write"};
+    size_t index;
+
+    if (kvfi_cli_choice("--op", text, names, 2, &index) != 0) {
+        return -1;
+    }
+    *dir_p = index == 0 ? KVF_READ : KVF_WRITE;
+    return 0;
+}
+
+static int parse_one(int option, struct bench_args *args, struct bench_shape *own)
+{
+    static const char *const nets[] = {"auto", "tcp", "rc", "ud"};
+
+    switch (option) {
+    case OPT_SHAPE:
+        return parse_shapes(optarg, args);
+    case OPT_PIECE:
+        return kvfi_cli_size("--piece", optarg, 1, UINT64_C(1) << 40, &own->piece);
+    case OPT_PIECES:
+        return kvfi_cli_count("--pieces", optarg, 1, UINT64_C(1) << 31, &own->pieces);
+    case OPT_ROWS:
+        return kvfi_cli_count("--rows", optarg, 1, UINT64_C(1) << 20, &own->rows);
+    case OPT_PATH:
+        return parse_path(optarg, &args->path);
+    case OPT_OP:
+        return parse_op(optarg, &args->dir);
+    case OPT_NET:
+        return parse_name("--net", optarg, nets, 4, &args->net);
+    case OPT_DEPTH:
+        return kvfi_cli_count("--depth", optarg, 1, 64, &args->depth);
+    case OPT_REPS:
+        return kvfi_cli_count("--reps", optarg, 1, 1000, &args->reps);
+    case OPT_SEED:
+        return kvfi_cli_count("--seed", optarg, 0, UINT64_MAX, &args->seed);
+    case OPT_SCALE:
+        return kvfi_cli_fraction("--scale", optarg, &args->scale_num, &args->scale_den);
+    case OPT_JSON:
+        args->json = optarg;
+        return 0;
+    case OPT_HOT:
+        args->hot = true;
+        return 0;
+    case OPT_HELP:
+        args->help = true;
+        return 0;
+    case OPT_VERSION:
+        args->version = true;
+        return 0;
+    default:
+        return -1; /* the sentence is there */
+    }
+}
+
+/* --piece, --pieces and --rows together make a shape. */
+static int add_own(struct bench_args *args, struct bench_shape *own)
+{
+    if (own->piece == 0) {
+        if (own->pieces != 0 || own->rows != 0) {
+            return kvfi_cli_fail("%s: needs --piece", own->pieces != 0 ? "--pieces" : "--rows");
+        }
+        return args->shape_count == 0 ? kvfi_bench_shapes_by_name("W2", args) : 0;
+    }
+    if (args->shape_count != 0) {
+        return kvfi_cli_fail("--piece: not together with --shape");
+    }
+    own->rows = own->rows != 0 ? own->rows : 1;
+    if (own->pieces == 0) {
+        own->pieces = (UINT64_C(320) << 20) / own->piece / own->rows * own->rows;
+        own->pieces = own->pieces != 0 ? own->pieces : own->rows;
+    }
+    if (own->pieces % own->rows != 0) {
+        return kvfi_cli_fail("--rows: %llu does not divide the %llu pieces",
+                             (unsigned long long)own->rows, (unsigned long long)own->pieces);
+    }
+    own->name = "own";
+    own->long_name = "own";
+    own->source_cell = own->piece;
+    own->tiny = own->pieces == 1;
+    return kvfi_bench_shape_add(own, args);
+}
+
+int kvfi_bench_parse(int argc, char *const *argv, struct bench_args *args_p)
+{
+    struct bench_args args = {.net = "auto",
+                              .depth = 1,
+                              .reps = 5,
+                              .seed = 1,
+                              .scale_num = 1,
+                              .scale_den = 1,
+                              .dir = KVF_READ};
+    struct bench_shape own = {0};
+    int option, rc = 0;
+
+    while (rc == 0 && (option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
+        rc = parse_one(option, &args, &own);
+    }
+    if (rc == 0 && optind < argc) {
+        rc = kvfi_cli_fail("\"%s\" is not an option", argv[optind]);
+    }
+    if (rc == 0) {
+        rc = add_own(&args, &own);
+    }
+    if (rc != 0) {
+        kvfi_bench_args_free(&args);
+        return -1;
+    }
+    *args_p = args;
+    return 0;
+}
+
+void kvfi_bench_args_free(struct bench_args *args)
+{
+    free(args->shapes);
+    args->shapes = NULL;
+    args->shape_count = 0;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * kvf_bench: what its files share. The nouns, from the command line to the report:
+ *
+ *   args --> shapes --> plan (which bytes, in which order) --> memory on each rank
+ *        --> repetitions of { floor, case, floor } --> figures --> one JSON line, one table row
+ *
+ * Rank 0 is the initiator: it posts and measures. The last rank is the owner: the remote memory is
+ * its own. With one rank both are the same. Both compute the same plan from the same arguments, and
+ * run the same steps; who has nothing to do in a step sleeps in kvfi_bench_meet().
+ */
+#ifndef KVFI_TOOLS_BENCH_H
+#define KVFI_TOOLS_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <kvferry.h>
+
+/* ---------------------------------------------------------------- arguments and shapes */
+
+struct bench_shape {
+    const char *name;       /* "W2" */
+    const char *long_name;  /* "pd-70b-tp4-lbhnc" */
+    uint64_t    piece;      /* bytes */
+    uint64_t    pieces;     /* of one transfer, rows included */
+    uint64_t    rows;       /* pieces of a block, far apart: its layers */
+    uint64_t    source_cell; /* bytes from block to block at the source; piece: nothing between */
+    bool        tiny;       /* one piece a batch: latency */
+};
+
+struct bench_args {
+    struct bench_shape *shapes; /* cases in order; owned */
+    size_t              shape_count;
+    kvf_path_t          path;   /* NONE: whatever serves */
+    uint32_t            dir;    /* KVF_READ or KVF_WRITE */
+    const char         *net;
+    uint64_t            depth;  /* batches under way */
+    uint64_t            reps;
+    uint64_t            seed;
+    uint64_t            scale_num, scale_den;
+    bool                hot;
+    bool                help, version;
+    const char         *json;   /* file, "-", or NULL */
+};
+
+/* 0, or -1 with a sentence in kvfi_cli_error(). */
+int kvfi_bench_parse(int argc, char *const *argv, struct bench_args *args_p);
+void kvfi_bench_args_free(struct bench_args *args);
+void kvfi_bench_usage(FILE *file);
+
+/* The cases that a name stands for ("W10" has many), appended to args. */
+int kvfi_bench_shapes_by_name(const char *name, struct bench_args *args);
+int kvfi_bench_shape_add(const struct bench_shape *shape, struct bench_args *args);
+
+/* ---------------------------------------------------------------- plan */
+
+/* Which bytes a run moves. Piece (row, slot id) lies at row * slots * cell + id * cell on either
+ * side. A run is `batches` batches; batch b moves the pairs [b * per .., at most per of them) of the
+ * two permutations, which start again after `slots`. */
+struct bench_plan {
+    struct bench_shape shape; /* as it is run: after --scale and --hot */
+    uint64_t  slots;          /* blocks that each side's memory holds */
+    uint64_t  per;            /* blocks a batch */
+    uint64_t  batches;        /* a run */
+    uint64_t  moved;          /* blocks a run */
+    uint64_t  covered;        /* different ones among them */
+    uint64_t  source_cell, dest_cell;
+    uint64_t  source_bytes, dest_bytes; /* memory of each side */
+    uint64_t  run_bytes;
+    uint64_t  seed;
+    uint32_t *source_ids, *dest_ids; /* slots entries each; owned */
+};
+
+int kvfi_bench_plan_make(const struct bench_args *args, const struct bench_shape *shape,
+                         struct bench_plan *plan_p); /* no ids yet */
+int kvfi_bench_plan_ids(struct bench_plan *plan);
+void kvfi_bench_plan_free(struct bench_plan *plan);
+
+/* First block and number of blocks of a batch. */
+static inline uint64_t kvfi_bench_batch_first(const struct bench_plan *plan, uint64_t batch)
+{
+    return batch * plan->per % plan->slots;
+}
+
+static inline uint64_t kvfi_bench_batch_blocks(const struct bench_plan *plan, uint64_t batch)
+{
+    uint64_t left = plan->moved - batch * plan->per;
+    return left < plan->per ? left : plan->per;
+}
+
+/* Contents. Each word of the source says where it is; a poisoned destination holds none of them. */
+void kvfi_bench_fill(const struct bench_plan *plan, void *source);
+void kvfi_bench_poison(const struct bench_plan *plan, void *dest, uint64_t run);
+/* Bytes of the destination that are not what the run should have brought. */
+uint64_t kvfi_bench_verify(const struct bench_plan *plan, const void *dest);
+
+/* ---------------------------------------------------------------- job and memory */
+
+struct kvf_mpi; /* of kvferry/mpi.h */
+
+struct bench_job {
+    struct kvf_mpi *mpi;
+    kvf_engine_t   *engine;
+    int             rank, size;
+    bool            initiator, owner;
+    bool            one_node; /* all ranks share it, as MPI sees it */
+};
+
+/* Set kvf_last_error()'s sentence as ours, after a prefix. Returns -1. */
+int kvfi_bench_fail_status(const char *what, kvf_status_t status);
+
+/* Returns an exit code, with a sentence if it is not 0. */
+int kvfi_bench_job_open(const struct bench_args *args, struct bench_job *job_p);
+void kvfi_bench_job_close(struct bench_job *job);
+
+/* All ranks meet, asleep until the last has come: 0 if all brought 0, else -1 at all of them, with the
+ * sentence of the first that failed. */
+int kvfi_bench_meet(const struct bench_job *job, int rc);
+/* Rank `from` tells all of len bytes. */
+void kvfi_bench_tell(const struct bench_job *job, int from, void *data, size_t len);
+/* Sums over the ranks, at all of them. */
+void kvfi_bench_sum(const struct bench_job *job, double *value);
+void kvfi_bench_sum_u64(const struct bench_job *job, uint64_t *values, int count);
+
+struct bench_memory {
+    void          *addr;
+    uint64_t       len;
+    kvf_segment_t *segment;
+    bool           mapped; /* ours, of mmap; else the library's */
+};
+
+/* The two ends of a case, as this rank has them. */
+struct bench_ends {
+    kvf_path_t          path;     /* that serves */
+    kvf_locality_t      locality;
+    struct bench_memory local;    /* initiator's */
+    struct bench_memory remote;   /* owner's */
+    struct bench_memory stand_in; /* at the initiator: memory like the owner's, for the floor */
+    kvf_grant_t        *grant;    /* owner's */
+    kvf_remote_t       *handle;   /* initiator's */
+    uint64_t            remote_addr; /* in the owner */
+    int64_t             remote_pid;
+};
+
+/* Memory that a case takes on the fullest node; refused with the figure when it is not there. */
+int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
+                    const struct bench_plan *plan);
+int kvfi_bench_ends_open(const struct bench_job *job, const struct bench_args *args,
+                         const struct bench_plan *plan, struct bench_ends *ends_p);
+void kvfi_bench_ends_close(const struct bench_job *job, struct bench_ends *ends);
+
+/* ---------------------------------------------------------------- floors */
+
+/* Seconds of one run of plain memcpy over the plan's pieces. */
+double kvfi_bench_memcpy_run(const struct bench_plan *plan, void *dest, const void *source);
+
+/* Seconds of one run of bare process_vm_readv or writev, 1024 pieces a call; below 0 if refused. */
+double kvfi_bench_raw_cma_run(const struct bench_plan *plan, uint32_t dir, void *local,
+                              const struct bench_ends *ends);
+
+/* One TCP connection between initiator and owner, and the call size that is best on it. */
+struct bench_socket {
+    int         fd;
+    size_t      way; /* index of the call size */
+    const char *way_name;
+    uint64_t    depth; /* batches under way */
+};
+
+int kvfi_bench_socket_open(const struct bench_job *job, const struct bench_args *args,
+                           const struct bench_plan *plan, const struct bench_ends *ends,
+                           struct bench_socket *socket_p);
+void kvfi_bench_socket_close(struct bench_socket *sock);
+/* Both ranks; the initiator's answer is the time in seconds, below 0 if the connection broke. */
+double kvfi_bench_socket_run(const struct bench_job *job, const struct bench_plan *plan, uint32_t dir,
+                             const struct bench_ends *ends, const struct bench_socket *sock);
+
+/* ---------------------------------------------------------------- measuring and figures */
+
+struct bench_figures {
+    const char *floor;       /* "memcpy", "socket" */
+    const char *floor_call;  /* of the socket floor: its call size */
+    double     *runs;        /* seconds, reps of them, of the case */
+    double     *floors;      /* seconds, two for each */
+    double     *raws;        /* seconds, of the bare system call; NULL: none */
+    double     *latency;     /* seconds, of each batch of each run; sorted at the end */
+    uint64_t    latencies;
+    double      cpu_s;       /* of all ranks in the case's runs */
+    double      floor_cpu_s; /* in the floor's, two for each */
+    uint64_t    verified, mismatched, floor_mismatched;
+    uint64_t    bytes, pieces, calls; /* that the engine counted on the path, in all runs */
+    uint64_t    elsewhere;   /* bytes that it counted on any other path */
+    uint64_t    page_bytes;
+};
+
+int kvfi_bench_measure(const struct bench_job *job, const struct bench_args *args,
+                       const struct bench_plan *plan, struct bench_ends *ends,
+                       struct bench_figures *figures_p);
+void kvfi_bench_figures_free(struct bench_figures *figures);
+
+double kvfi_bench_now(void);
+double kvfi_bench_cpu(void); /* of this process, user and system, all threads */
+/* Of a copy: values stay in order. */
+double kvfi_bench_median(const double *values, size_t count);
+double kvfi_bench_sorted_quantile(const double *sorted, size_t count, double q);
+void kvfi_bench_sort(double *values, size_t count);
+
+struct bench_report {
+    FILE *table; /* NULL: none */
+    FILE *json;  /* NULL: none */
+    char  cpus[2][128]; /* allowed to initiator and owner */
+    bool  headed;
+};
+
+void kvfi_bench_report_cpus(const struct bench_job *job, struct bench_report *report);
+void kvfi_bench_report_case(struct bench_report *report, const struct bench_args *args,
+                            const struct bench_plan *plan, const struct bench_ends *ends,
+                            const struct bench_figures *figures);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The memory of a case: what each rank allocates or registers, the grant on the owner's, and the
+ * stand-in at the initiator over which the memcpy floor runs: of the same kind, filled alike, so that
+ * floor and case find pages in the same state. Filling it touches every page before a clock runs.
+ */
+#include "config.h"
+
+#include "bench.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <kvferry/mpi.h>
+
+#include "../cli.h"
+
+static uint64_t local_bytes(const struct bench_args *args, const struct bench_plan *plan)
+{
+    return args->dir == KVF_READ ? plan->dest_bytes : plan->source_bytes;
+}
+
+static uint64_t remote_bytes(const struct bench_args *args, const struct bench_plan *plan)
+{
+    return args->dir == KVF_READ ? plan->source_bytes : plan->dest_bytes;
+}
+
+int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
+                    const struct bench_plan *plan)
+{
+    bool stand_in = job->size > 1 && args->path != KVF_PATH_AM;
+    uint64_t ids = 2 * sizeof(uint32_t) * plan->slots;
+    uint64_t at_initiator =
+        local_bytes(args, plan) + (stand_in ? remote_bytes(args, plan) : 0) + ids;
+    uint64_t at_owner = remote_bytes(args, plan) + (job->size > 1 ? ids : 0);
+    uint64_t need = job->one_node    ? at_initiator + at_owner
+                    : job->initiator ? at_initiator
+                                     : at_owner;
+    const char *limit;
+    uint64_t room = kvfi_cli_free_memory(&limit);
+    char need_text[32], room_text[32];
+    int rc = 0;
+
+    need += need / 16; /* page tables, and the other programs of the machine */
+    if (need > room) {
+        kvfi_cli_bytes(need, need_text, sizeof(need_text));
+        kvfi_cli_bytes(room, room_text, sizeof(room_text));
+        rc = kvfi_cli_fail("the case takes %s on one node, and %s are %s: use --scale", need_text,
+                           room_text, limit);
+    }
+    return kvfi_bench_meet(job, rc);
+}
+
+static int take_own(const struct bench_job *job, const char *what, struct bench_memory *memory)
+{
+    void *addr =
+        mmap(NULL, memory->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (addr == MAP_FAILED) {
+        return kvfi_cli_fail("%s: cannot map %llu bytes: %s", what, (unsigned long long)memory->len,
+                             strerror(errno));
+    }
+    memory->addr = addr;
+    memory->mapped = true;
+    kvf_status_t status = kvf_segment_register(job->engine, addr, memory->len, &memory->segment);
+    return status == KVF_OK ? 0 : kvfi_bench_fail_status(what, status);
+}
+
+static int take(const struct bench_job *job, bool own, const char *what, uint64_t len,
+                struct bench_memory *memory)
+{
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
+
+    memory->len = len;
+    if (own) {
+        return take_own(job, what, memory);
+    }
+    kvf_status_t status = kvf_segment_alloc(job->engine, len, &memory->segment);
+    if (status == KVF_OK) {
+        status = kvf_segment_query(memory->segment, &attr);
+    }
+    if (status != KVF_OK) {
+        return kvfi_bench_fail_status(what, status);
+    }
+    memory->addr = attr.addr;
+    return 0;
+}
+
+static void give_back(struct bench_memory *memory)
+{
+    kvf_segment_release(memory->segment);
+    if (memory->mapped) {
+        munmap(memory->addr, memory->len);
+    }
+    *memory = (struct bench_memory){0};
+}
+
+static int exchange(const struct bench_job *job, struct bench_ends *ends)
+{
+    kvf_remote_t *remotes[2] = {NULL, NULL};
+    uint32_t counts[2];
+    kvf_status_t status = KVF_OK;
+
+    if (job->owner) {
+        kvf_range_t range = {.segment = ends->remote.segment,
+                             .len = ends->remote.len,
+                             .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
+        status = kvf_grant_create(job->engine, &range, 1, NULL, &ends->grant);
+    }
+    int rc = status == KVF_OK ? 0 : kvfi_bench_fail_status("granting the memory", status);
+    if (kvfi_bench_meet(job, rc) != 0) {
+        return -1;
+    }
+    status = kvf_mpi_exchange_grants(job->mpi, ends->grant, 1, remotes, counts);
+    if (status != KVF_OK) {
+        return kvfi_bench_fail_status("exchanging the grant", status);
+    }
+    ends->handle = remotes[job->size - 1];
+    return 0;
+}
+
+static int learn_path(const struct bench_job *job, const struct bench_args *args,
+                      struct bench_ends *ends)
+{
+    uint32_t mask = args->path == KVF_PATH_NONE ? 0 : KVF_PATH_BIT(args->path);
+    struct {
+        uint32_t path, locality;
+    } known = {0};
+    int rc = 0;
+
+    if (job->initiator) {
+        kvf_path_t path;
+        kvf_remote_attr_t remote = {.struct_size = sizeof(remote)};
+        kvf_peer_attr_t peer = {.struct_size = sizeof(peer)};
+        kvf_status_t status = kvf_path_of(ends->local.segment, ends->handle, mask, &path);
+        if (status == KVF_OK) {
+            status = kvf_remote_query(ends->handle, &remote);
+        }
+        if (status == KVF_OK) {
+            status = kvf_peer_query(remote.peer, &peer);
+        }
+        if (status == KVF_OK) {
+            known.path = path;
+            known.locality = peer.locality;
+        } else {
+            rc = kvfi_bench_fail_status("--path", status);
+        }
+    }
+    if (kvfi_bench_meet(job, rc) != 0) {
+        return -1;
+    }
+    kvfi_bench_tell(job, 0, &known, sizeof(known));
+    ends->path = known.path;
+    ends->locality = known.locality;
+    return 0;
+}
+
+static int open_all(const struct bench_job *job, const struct bench_args *args,
+                    const struct bench_plan *plan, struct bench_ends *ends)
+{
+    bool own = args->path == KVF_PATH_CMA, reads = args->dir == KVF_READ;
+    struct {
+        uint64_t addr;
+        int64_t pid;
+    } owner = {0};
+    int rc = 0;
+
+    if (job->initiator) {
+        rc = take(job, own, "the local memory", local_bytes(args, plan), &ends->local);
+    }
+    if (rc == 0 && job->owner) {
+        rc = take(job, own, "the remote memory", remote_bytes(args, plan), &ends->remote);
+    }
+    if (kvfi_bench_meet(job, rc) != 0 || kvfi_bench_meet(job, exchange(job, ends)) != 0 ||
+        learn_path(job, args, ends) != 0) {
+        return -1;
+    }
+    if (job->initiator && !job->owner && ends->path != KVF_PATH_AM) {
+        rc = take(job, own, "the memory of the floor", remote_bytes(args, plan), &ends->stand_in);
+    }
+    if (kvfi_bench_meet(job, rc) != 0) {
+        return -1;
+    }
+    if (job->owner) {
+        owner.addr = (uint64_t)(uintptr_t)ends->remote.addr;
+        owner.pid = getpid();
+    }
+    kvfi_bench_tell(job, job->size - 1, &owner, sizeof(owner));
+    ends->remote_addr = owner.addr;
+    ends->remote_pid = owner.pid;
+    if (job->owner && reads) {
+        kvfi_bench_fill(plan, ends->remote.addr);
+    }
+    if (job->initiator && !reads) {
+        kvfi_bench_fill(plan, ends->local.addr);
+    }
+    if (ends->stand_in.addr != NULL && reads) {
+        kvfi_bench_fill(plan, ends->stand_in.addr);
+    }
+    return kvfi_bench_meet(job, 0);
+}
+
+int kvfi_bench_ends_open(const struct bench_job *job, const struct bench_args *args,
+                         const struct bench_plan *plan, struct bench_ends *ends_p)
+{
+    *ends_p = (struct bench_ends){0};
+    if (open_all(job, args, plan, ends_p) != 0) {
+        kvfi_bench_ends_close(job, ends_p);
+        return -1;
+    }
+    return 0;
+}
+
+/* The initiator lets go of the remote before its owner takes the memory back. */
+void kvfi_bench_ends_close(const struct bench_job *job, struct bench_ends *ends)
+{
+    if (ends->handle != NULL) {
+        kvf_remote_forget(ends->handle);
+    }
+    kvfi_bench_meet(job, 0);
+    if (ends->grant != NULL) {
+        kvf_grant_revoke(ends->grant, KVF_FOREVER);
+    }
+    kvfi_bench_meet(job, 0);
+    give_back(&ends->local);
+    give_back(&ends->remote);
+    give_back(&ends->stand_in);
+    *ends = (struct bench_ends){0};
+}

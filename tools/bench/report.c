@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What a case showed, as one JSON line and as one row of a table. Rates are 10^9 bytes a second; a
+ * ratio is made in each repetition, of the case and the mean of the floors before and after it, and
+ * the median of these is reported. Writes to files that are open already.
+ */
+#include "config.h"
+
+#include "bench.h"
+
+#include <math.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cli.h"
+
+void kvfi_bench_report_cpus(const struct bench_job *job, struct bench_report *report)
+{
+    char *text = report->cpus[job->rank];
+    size_t size = sizeof(report->cpus[0]), len = 0;
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) == 0) {
+        for (int cpu = 0; cpu < CPU_SETSIZE && len < size; cpu++) {
+            if (!CPU_ISSET(cpu, &set)) {
+                continue;
+            }
+            int last = cpu;
+            while (last + 1 < CPU_SETSIZE && CPU_ISSET(last + 1, &set)) {
+                last++;
+            }
+            len += (size_t)snprintf(text + len, size - len, last > cpu ? "%s%d-%d" : "%s%d",
+                                    len > 0 ? "," : "", cpu, last);
+            cpu = last;
+        }
+    }
+    for (int rank = 0; rank < job->size; rank++) {
+        kvfi_bench_tell(job, rank, report->cpus[rank], size);
+    }
+}
+
+struct summary {
+    double gbps, floor_gbps, ratio, ratio_min, ratio_max, spread, raw_gbps, raw_ratio, ops_s;
+    double p50_us, p99_us, cpu_s_per_gib, floor_cpu_s_per_gib;
+};
+
+static double rate(const struct bench_plan *plan, double seconds)
+{
+    return (double)plan->run_bytes / seconds / 1e9;
+}
+
+static void summarise(const struct bench_args *args, const struct bench_plan *plan,
+                      const struct bench_figures *f, struct summary *s, double *scratch)
+{
+    size_t reps = args->reps;
+    double moved = (double)plan->run_bytes * (double)reps;
+
+    *s = (struct summary){.ratio_min = INFINITY, .raw_gbps = NAN, .raw_ratio = NAN};
+    s->gbps = rate(plan, kvfi_bench_median(f->runs, reps));
+    s->floor_gbps = rate(plan, kvfi_bench_median(f->floors, 2 * reps));
+    s->ops_s = (double)plan->batches / kvfi_bench_median(f->runs, reps);
+    for (size_t i = 0; i < reps; i++) {
+        scratch[i] = (f->floors[2 * i] + f->floors[2 * i + 1]) / 2 / f->runs[i];
+        s->ratio_min = fmin(s->ratio_min, scratch[i]);
+        s->ratio_max = fmax(s->ratio_max, scratch[i]);
+    }
+    s->ratio = kvfi_bench_median(scratch, reps);
+    for (size_t i = 0; i < reps; i++) {
+        double a = f->floors[2 * i], b = f->floors[2 * i + 1];
+        scratch[i] = fmax(a, b) / fmin(a, b) - 1;
+    }
+    s->spread = kvfi_bench_median(scratch, reps);
+    if (f->raws != NULL) {
+        for (size_t i = 0; i < reps; i++) {
+            scratch[i] = f->raws[i] / f->runs[i];
+        }
+        s->raw_ratio = kvfi_bench_median(scratch, reps);
+        s->raw_gbps = rate(plan, kvfi_bench_median(f->raws, reps));
+    }
+    s->p50_us = kvfi_bench_sorted_quantile(f->latency, f->latencies, 0.50) * 1e6;
+    s->p99_us = kvfi_bench_sorted_quantile(f->latency, f->latencies, 0.99) * 1e6;
+    s->cpu_s_per_gib = f->cpu_s / (moved / 1073741824.0);
+    s->floor_cpu_s_per_gib = f->floor_cpu_s / (2 * moved / 1073741824.0);
+}
+
+static void rates(struct kvfi_json *json, const char *key, const struct bench_plan *plan,
+                  const double *seconds, size_t count)
+{
+    kvfi_json_open(json, key, '[');
+    for (size_t i = 0; i < count; i++) {
+        kvfi_json_real(json, NULL, rate(plan, seconds[i]));
+    }
+    kvfi_json_close(json, ']');
+}
+
+static double extreme(const double *values, size_t count, bool most)
+{
+    double found = values[0];
+
+    for (size_t i = 1; i < count; i++) {
+        found = most ? fmax(found, values[i]) : fmin(found, values[i]);
+    }
+    return found;
+}
+
+static const char *locality_name(kvf_locality_t locality)
+{
+    return locality == KVF_LOCALITY_SELF   ? "self"
+           : locality == KVF_LOCALITY_NODE ? "node"
+                                           : "cross";
+}
+
+static void congestion_control(char *text, size_t len)
+{
+    FILE *file = fopen("/proc/sys/net/ipv4/tcp_congestion_control", "re");
+
+    text[0] = '\0';
+    if (file != NULL) {
+        if (fgets(text, (int)len, file) == NULL) {
+            text[0] = '\0';
+        }
+        text[strcspn(text, "\n")] = '\0';
+        fclose(file);
+    }
+}
+
+/* The keys that every case has, in the order in which people read them. */
+static void write_case(struct kvfi_json *json, const struct bench_args *args,
+                       const struct bench_plan *plan, const struct bench_ends *ends,
+                       const struct bench_figures *f, const struct summary *s)
+{
+    kvfi_json_text(json, "shape", plan->shape.name);
+    kvfi_json_text(json, "op", args->dir == KVF_READ ? "read" : "write");
+    kvfi_json_text(json, "path", kvf_path_name(ends->path));
+    kvfi_json_text(json, "locality", locality_name(ends->locality));
+    kvfi_json_text(json, "net", args->net);
+    kvfi_json_u64(json, "piece", plan->shape.piece);
+    kvfi_json_u64(json, "pieces", plan->shape.pieces);
+    kvfi_json_u64(json, "bytes", plan->shape.pieces * plan->shape.piece);
+    kvfi_json_real(json, "gbps", s->gbps);
+    kvfi_json_real(json, "ops_s", s->ops_s);
+    kvfi_json_real(json, "p50_us", s->p50_us);
+    kvfi_json_real(json, "p99_us", s->p99_us);
+    kvfi_json_text(json, "floor", f->floor);
+    kvfi_json_real(json, "floor_gbps", s->floor_gbps);
+    kvfi_json_real(json, "ratio", s->ratio);
+    kvfi_json_real(json, "cpu_s_per_gib", s->cpu_s_per_gib);
+    kvfi_json_u64(json, "verified_bytes", f->verified);
+    kvfi_json_u64(json, "mismatched_bytes", f->mismatched);
+}
+
+static void write_conditions(struct kvfi_json *json, const struct bench_report *report,
+                             const struct bench_args *args, const struct bench_plan *plan,
+                             const struct bench_ends *ends, const struct bench_figures *f)
+{
+    char scale[48], control[32];
+
+    snprintf(scale, sizeof(scale), "%llu/%llu", (unsigned long long)args->scale_num,
+             (unsigned long long)args->scale_den);
+    congestion_control(control, sizeof(control));
+    kvfi_json_text(json, "shape_name", plan->shape.long_name);
+    kvfi_json_u64(json, "rows", plan->shape.rows);
+    kvfi_json_u64(json, "batches", plan->batches);
+    kvfi_json_u64(json, "run_bytes", plan->run_bytes);
+    kvfi_json_u64(json, "depth", args->depth);
+    kvfi_json_u64(json, "reps", args->reps);
+    kvfi_json_bool(json, "hot", args->hot);
+    kvfi_json_text(json, "scale", scale);
+    kvfi_json_u64(json, "seed", args->seed);
+    kvfi_json_u64(json, "source_bytes", plan->source_bytes);
+    kvfi_json_u64(json, "dest_bytes", plan->dest_bytes);
+    kvfi_json_u64(json, "page_bytes", f->page_bytes);
+    kvfi_json_u64(json, "merged_pieces", f->pieces / args->reps);
+    kvfi_json_u64(json, "calls", f->calls / args->reps);
+    kvfi_json_open(json, "cpus", '[');
+    kvfi_json_text(json, NULL, report->cpus[0]);
+    if (ends->locality != KVF_LOCALITY_SELF) {
+        kvfi_json_text(json, NULL, report->cpus[1]);
+    }
+    kvfi_json_close(json, ']');
+    kvfi_json_text(json, "tcp_congestion_control", control);
+    kvfi_json_text(json, "kvferry", kvf_version());
+    kvfi_json_text(json, "ucx", kvf_ucx_version());
+}
+
+static void write_runs(struct kvfi_json *json, const struct bench_args *args,
+                       const struct bench_plan *plan, const struct bench_figures *f,
+                       const struct summary *s)
+{
+    size_t reps = args->reps;
+
+    kvfi_json_real(json, "min_gbps", rate(plan, extreme(f->runs, reps, true)));
+    kvfi_json_real(json, "max_gbps", rate(plan, extreme(f->runs, reps, false)));
+    kvfi_json_real(json, "floor_min_gbps", rate(plan, extreme(f->floors, 2 * reps, true)));
+    kvfi_json_real(json, "floor_max_gbps", rate(plan, extreme(f->floors, 2 * reps, false)));
+    kvfi_json_real(json, "floor_spread", s->spread);
+    kvfi_json_real(json, "floor_cpu_s_per_gib", s->floor_cpu_s_per_gib);
+    kvfi_json_real(json, "ratio_min", s->ratio_min);
+    kvfi_json_real(json, "ratio_max", s->ratio_max);
+    rates(json, "runs_gbps", plan, f->runs, reps);
+    rates(json, "floor_runs_gbps", plan, f->floors, 2 * reps);
+    if (f->floor_call != NULL) {
+        kvfi_json_text(json, "floor_call", f->floor_call);
+    }
+    if (f->raws != NULL) {
+        kvfi_json_real(json, "raw_cma_gbps", s->raw_gbps);
+        kvfi_json_real(json, "raw_cma_ratio", s->raw_ratio);
+        rates(json, "raw_cma_runs_gbps", plan, f->raws, reps);
+    }
+}
+
+static void write_row(struct bench_report *report, const struct bench_args *args,
+                      const struct bench_plan *plan, const struct bench_ends *ends,
+                      const struct bench_figures *f, const struct summary *s)
+{
+    char piece[32], pieces[32];
+
+    if (!report->headed) {
+        report->headed = true;
+        fprintf(report->table, "%-5s %-5s %-4s %9s %10s %8s %8s %6s  %-13s %6s %10s %10s %8s\n",
+                "shape", "op", "path", "piece", "pieces", "GB/s", "floor", "ratio", "(min-max)",
+                "spread", "p50 us", "p99 us", "cpu s/GiB");
+    }
+    snprintf(pieces, sizeof(pieces), "%llu", (unsigned long long)plan->shape.pieces);
+    kvfi_cli_bytes(plan->shape.piece, piece, sizeof(piece));
+    if (strchr(piece, '.') != NULL) {
+        snprintf(piece, sizeof(piece), "%llu B", (unsigned long long)plan->shape.piece);
+    }
+    fprintf(
+        report->table,
+        "%-5s %-5s %-4s %9s %10s %8.2f %8.2f %6.2f  (%4.2f-%4.2f)   %5.1f%% %10.1f %10.1f %8.2f",
+        plan->shape.name, args->dir == KVF_READ ? "read" : "write", kvf_path_name(ends->path),
+        piece, pieces, s->gbps, s->floor_gbps, s->ratio, s->ratio_min, s->ratio_max,
+        s->spread * 100, s->p50_us, s->p99_us, s->cpu_s_per_gib);
+    if (f->mismatched != 0) {
+        fprintf(report->table, "  %llu BYTES WRONG", (unsigned long long)f->mismatched);
+    }
+    fputc('\n', report->table);
+    fflush(report->table);
+}
+
+void kvfi_bench_report_case(struct bench_report *report, const struct bench_args *args,
+                            const struct bench_plan *plan, const struct bench_ends *ends,
+                            const struct bench_figures *figures)
+{
+    double *scratch = calloc(args->reps, sizeof(*scratch));
+    struct summary s;
+    struct kvfi_json json;
+
+    if (scratch == NULL) {
+        return;
+    }
+    summarise(args, plan, figures, &s, scratch);
+    free(scratch);
+    if (report->json != NULL) {
+        kvfi_json_init(&json, report->json, 0);
+        kvfi_json_open(&json, NULL, '{');
+        write_case(&json, args, plan, ends, figures, &s);
+        write_conditions(&json, report, args, plan, ends, figures);
+        write_runs(&json, args, plan, figures, &s);
+        kvfi_json_close(&json, '}');
+        fflush(report->json);
+    }
+    if (report->table != NULL) {
+        write_row(report, args, plan, ends, figures, &s);
+    }
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * kvf_bench: how fast blocks go over one path, beside a floor measured in the same run, with every byte
+ * compared. This file runs the cases one after the other and decides on the exit code; tools/bench/
+ * has the rest. Rank 0 speaks, errors of the other rank too.
+ */
+#include "config.h"
+
+#include "bench/bench.h"
+
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+static void complain(const struct bench_shape *shape)
+{
+    char piece[32];
+
+    if (shape == NULL) {
+        fprintf(stderr, "kvf_bench: %s\n", kvfi_cli_error());
+        return;
+    }
+    fprintf(stderr, "kvf_bench: %s, pieces of %s: %s\n", shape->name,
+            kvfi_cli_bytes(shape->piece, piece, sizeof(piece)), kvfi_cli_error());
+}
+
+/* What the figures say of the work itself. Rank 0's only. */
+static int judge(const struct bench_args *args, const struct bench_plan *plan,
+                 const struct bench_ends *ends, const struct bench_figures *f)
+{
+    uint64_t want = plan->run_bytes * args->reps;
+
+    if (f->mismatched != 0) {
+        return kvfi_cli_fail("%llu bytes are wrong", (unsigned long long)f->mismatched);
+    }
+    if (f->floor_mismatched != 0) {
+        return kvfi_cli_fail("the floor itself left %llu bytes wrong",
+                             (unsigned long long)f->floor_mismatched);
+    }
+    if (f->elsewhere != 0 || f->bytes != want) {
+        return kvfi_cli_fail(
+            "%llu bytes went over %s and %llu over other paths, and %llu were meant to",
+            (unsigned long long)f->bytes, kvf_path_name(ends->path),
+            (unsigned long long)f->elsewhere, (unsigned long long)want);
+    }
+    return 0;
+}
+
+static int run_case(const struct bench_job *job, const struct bench_args *args,
+                    const struct bench_shape *shape, struct bench_report *report, bool *wrong_p)
+{
+    struct bench_plan plan = {0};
+    struct bench_ends ends = {0};
+    struct bench_figures figures = {0};
+    int rc = kvfi_bench_plan_make(args, shape, &plan);
+
+    rc = rc == 0 ? kvfi_bench_room(job, args, &plan) : rc;
+    rc = rc == 0 ? kvfi_bench_meet(job, kvfi_bench_plan_ids(&plan)) : rc;
+    if (rc == 0) {
+        rc = kvfi_bench_ends_open(job, args, &plan, &ends);
+        if (rc == 0) {
+            rc = kvfi_bench_measure(job, args, &plan, &ends, &figures);
+            if (rc == 0 && job->rank == 0) {
+                kvfi_bench_report_case(report, args, &plan, &ends, &figures);
+                if (judge(args, &plan, &ends, &figures) != 0) {
+                    complain(shape);
+                    *wrong_p = true;
+                }
+            }
+            kvfi_bench_figures_free(&figures);
+            kvfi_bench_ends_close(job, &ends);
+        }
+    }
+    kvfi_bench_plan_free(&plan);
+    return rc;
+}
+
+static int run_cases(const struct bench_job *job, const struct bench_args *args,
+                     struct bench_report *report)
+{
+    bool wrong = false, bar = job->rank == 0 && isatty(STDERR_FILENO) && report->table == NULL;
+
+    for (size_t i = 0; i < args->shape_count; i++) {
+        if (bar) {
+            fprintf(stderr, "\rcase %zu of %zu ", i + 1, args->shape_count);
+        }
+        if (run_case(job, args, &args->shapes[i], report, &wrong) != 0) {
+            if (job->rank == 0) {
+                complain(&args->shapes[i]);
+            }
+            return KVFI_EXIT_WRONG;
+        }
+    }
+    if (bar) {
+        fputs("\r                    \r", stderr);
+    }
+    return wrong ? KVFI_EXIT_WRONG : KVFI_EXIT_OK;
+}
+
+static int open_report(const struct bench_args *args, struct bench_report *report)
+{
+    report->table = stdout;
+    if (args->json == NULL) {
+        return 0;
+    }
+    if (strcmp(args->json, "-") == 0) {
+        report->table = NULL;
+    }
+    return kvfi_cli_open_out("--json", args->json, &report->json);
+}
+
+static int run_job(struct bench_job *job, const struct bench_args *args)
+{
+    struct bench_report report = {0};
+    int code, rc = job->rank == 0 ? open_report(args, &report) : 0;
+
+    if (kvfi_bench_meet(job, rc) != 0) {
+        if (job->rank == 0) {
+            complain(NULL);
+        }
+        return KVFI_EXIT_USAGE;
+    }
+    kvfi_bench_report_cpus(job, &report);
+    code = run_cases(job, args, &report);
+    if (report.json != NULL && kvfi_cli_close_out("--json", args->json, report.json) != 0) {
+        complain(NULL);
+        code = KVFI_EXIT_WRONG;
+    }
+    return code;
+}
+
+static int run_mpi(const struct bench_args *args)
+{
+    struct bench_job job;
+    int code, rank;
+
+    MPI_Init(NULL, NULL);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    code = kvfi_bench_job_open(args, &job);
+    if (code == KVFI_EXIT_OK) {
+        code = run_job(&job, args);
+        kvfi_bench_tell(&job, 0, &code, sizeof(code));
+        kvfi_bench_job_close(&job);
+    } else if (rank == 0) {
+        complain(NULL);
+    }
+    MPI_Finalize();
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct bench_args args;
+    int code = KVFI_EXIT_OK;
+
+    if (kvfi_bench_parse(argc, argv, &args) != 0) {
+        if (kvfi_cli_speaks()) {
+            complain(NULL);
+            fputs("kvf_bench --help says more\n", stderr);
+        }
+        return KVFI_EXIT_USAGE;
+    }
+    if (args.help || args.version) {
+        if (kvfi_cli_speaks() && args.help) {
+            kvfi_bench_usage(stdout);
+        } else if (kvfi_cli_speaks()) {
+            printf("kvf_bench %s, UCX %s\n", kvf_version(), kvf_ucx_version());
+        }
+    } else {
+        code = run_mpi(&args);
+    }
+    kvfi_bench_args_free(&args);
+    return code;
+}
