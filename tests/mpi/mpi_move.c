@@ -172,7 +172,8 @@ static double cpu_seconds(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-/* A rank that waits takes less than half of a core, also with progress by the caller. */
+/* A rank that waits takes little of a core, also with progress by the caller. A busy machine lets a
+ * spinning rank pass; no machine makes a sleeping one fail. */
 static void waiting_ranks_sleep(void)
 {
     open_job();
@@ -185,7 +186,7 @@ static void waiting_ranks_sleep(void)
     MUST(kvf_mpi_agree(job, KVF_OK));
     cpu = cpu_seconds() - cpu;
     wall = MPI_Wtime() - wall;
-    if (cpu > wall / 2) {
+    if (cpu > wall / 5) {
         fprintf(stderr, "rank %d: %.3f s of processor in %.3f s\n", world_rank(), cpu, wall);
         give_up();
     }
