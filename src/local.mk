@@ -35,6 +35,7 @@ ucx_sources = \
 	src/ucx/internal.h \
 	src/ucx/link.c \
 	src/ucx/memory.c \
+	src/ucx/quiet.c \
 	src/ucx/signals.c \
 	src/ucx/text.c \
 	src/ucx/ucx.h

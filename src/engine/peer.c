@@ -89,6 +89,7 @@ static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p)
     int          proved = 0;
 
     kvfi_link_lock(near);
+    kvfi_ucx_quiet(1);
     if (kvfi_ep_open(near, card->near, near_failed, peer, &peer->ep) == KVF_OK &&
         kvfi_map_open(peer->ep, card->page_rkey, card->page_addr, &peer->page_map, page_p) == KVF_OK)
         proved = !kvfi_memory_peek(*page_p, &head, offsetof(kvfi_page_t, epoch)) &&
@@ -100,6 +101,7 @@ static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p)
         peer->page_map = NULL;
         peer->ep = NULL;
     }
+    kvfi_ucx_quiet(0);
     kvfi_link_unlock(near);
     return proved;
 }

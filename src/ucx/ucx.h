@@ -70,6 +70,8 @@ void kvfi_ep_send(kvfi_ep_t *ep, const void *head, size_t head_len, const void *
 /* ---- what UCX can tell */
 uint32_t     kvfi_ucx_release(void); /* major << 16 | minor << 8 | patch, at run time */
 kvf_status_t kvfi_ucx_check_release(void);
+/* 1, then 0: errors that this thread makes UCX log in between are no errors to us. */
+void         kvfi_ucx_quiet(int on);
 /* Is there a transport whose name begins so ("rc_") on a device of this machine? */
 int          kvfi_ucx_has(const char *prefix);
 /* Text for people into a malloced string; NULL without memory. */
