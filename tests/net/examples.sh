@@ -1,0 +1,22 @@
+#!/bin/bash
+# The examples across two nodes: right, and silent but for their one line. To find that a peer is far is
+# no error, so neither kvferry nor UCX may print one.
+# shellcheck source=tests/lib.sh
+. "${top_srcdir:?run it by make check}/tests/lib.sh"
+# shellcheck source=tests/net/lib.sh
+. "$top_srcdir/tests/net/lib.sh"
+need_mpi
+net_sandbox 60
+"$nodes" up 2 || fail "two nodes"
+
+for program in ring prefill_decode; do
+    before=$("$nodes" bytes node1)
+    out=$(expect $program "$nodes" mpirun -H node1:2,node2:2 -np 4 --map-by node \
+        "${top_builddir:?}/mpi_examples/$program")
+    rc=$?
+    link=$(($("$nodes" bytes node1) - before))
+    printf '%s\n' "$out"
+    [ $rc -eq 0 ] || exit $rc
+    [ "$(grep -vc "^$program: .* 0 .*wrong" <<< "$out")" = 0 ] || fail "$program printed more than its line"
+    [ $link -gt $((1 << 20)) ] || fail "$program moved only $link bytes between the nodes"
+done
