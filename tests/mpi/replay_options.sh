@@ -25,7 +25,8 @@ wrong "--layout: " --layout XYZ
 wrong "--block-tokens: 24 does not divide the 512 tokens" --block-tokens 24
 wrong "--block-tokens: 1024 does not divide the 512 tokens" --block-tokens 1024
 wrong "--depth: 0 is not within" --depth 0
-wrong "--blocks 8000000: a pool of that many trace blocks is 976.56 GiB" --blocks 8000000
+wrong "--blocks 8000000: a pool of so many trace blocks takes 976.56 GiB" --blocks 8000000
+grep -q "available on this machine\|under the cgroup" "$TMP/out" || fail "nobody says what is free"
 wrong "--blocks: 4294967295 trace blocks are 4294967295 KV blocks" --blocks 4294967295
 wrong "--paths: \"ether\" is no path" --paths shm,ether
 wrong "--net: \"pigeon\" is none of" --net pigeon
@@ -40,6 +41,19 @@ wrong "--requests needs a value" --requests
 mpi_run 2 "$tool" >"$TMP/out" 2>&1
 code=$?
 refused 2 "no trace" "--trace FILE is needed"
+
+# the limit of a cgroup counts, where one can be made (version 1 or 2)
+group=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup)/kvft.$$ max=memory.limit_in_bytes
+[ -d "${group%/*}" ] || group=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)/kvft.$$ max=memory.max
+if mkdir "$group" 2>/dev/null && echo 600M 2>/dev/null >"$group/$max"; then
+    (
+        echo "$BASHPID" >"$group/cgroup.procs"
+        wrong "are left under the cgroup's limit: --blocks" --blocks 8000
+    ) || { rmdir "$group" 2>/dev/null; exit 1; }
+else
+    echo "no cgroup can be made here: its limit was not tried"
+fi
+for _ in 1 2 3 4 5; do [ -d "$group" ] && ! rmdir "$group" 2>/dev/null || break; sleep 0.2; done
 
 # MPMD: one job, two command lines
 

@@ -38,9 +38,8 @@ bool kvfi_replay_bar_wanted(void)
 
 void kvfi_replay_bar_draw(struct replay_bar *bar, uint64_t requests, uint64_t bytes, uint64_t now_ns)
 {
-    char cells[WIDTH + 1], moved[32];
-    uint64_t elapsed_s = (now_ns - bar->begin_ns) / 1000000000;
-    uint64_t left_s = requests > 0 ? elapsed_s * (bar->total - requests) / requests : 0;
+    char cells[WIDTH + 1], moved[32], left[32] = "";
+    double elapsed_s = (double)(now_ns - bar->begin_ns) / 1e9;
     uint64_t filled = bar->total > 0 ? requests * WIDTH / bar->total : 0;
 
     if (now_ns - bar->drawn_ns < 100000000 || bar->total == 0) {
@@ -50,10 +49,13 @@ void kvfi_replay_bar_draw(struct replay_bar *bar, uint64_t requests, uint64_t by
     memset(cells, '.', WIDTH);
     memset(cells, '#', filled < WIDTH ? filled : WIDTH);
     cells[WIDTH] = '\0';
-    fprintf(stderr,
-            "\r[%s] %3" PRIu64 "%%  %" PRIu64 " of %" PRIu64 " requests, %s, %" PRIu64 " s to go   ",
-            cells, requests * 100 / bar->total, requests, bar->total,
-            kvfi_cli_bytes(bytes, moved, sizeof(moved)), left_s);
+    if (elapsed_s > 1 && requests > 0) { /* before that it is a guess from nothing */
+        snprintf(left, sizeof(left), ", %.0f s to go",
+                 elapsed_s * (double)(bar->total - requests) / (double)requests);
+    }
+    fprintf(stderr, "\r[%s] %3" PRIu64 "%%  %" PRIu64 " of %" PRIu64 " requests, %s%s   ", cells,
+            requests * 100 / bar->total, requests, bar->total,
+            kvfi_cli_bytes(bytes, moved, sizeof(moved)), left);
     fflush(stderr);
 }
 

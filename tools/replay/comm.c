@@ -186,19 +186,16 @@ int kvfi_replay_gatherv(struct replay_comm *comm, const void *send, size_t len, 
     return 0;
 }
 
-uint64_t kvfi_replay_node_sum(struct replay_comm *comm, uint64_t value, bool *first_p)
+uint64_t kvfi_replay_node_sum(struct replay_comm *comm, uint64_t value)
 {
     MPI_Comm node;
     MPI_Request request;
     uint64_t sum = 0;
-    int rank;
 
     MPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, comm->rank, MPI_INFO_NULL, &node);
-    MPI_Comm_rank(node, &rank);
     MPI_Iallreduce(&value, &sum, 1, MPI_UINT64_T, MPI_SUM, node, &request);
     calm(comm, &request);
     MPI_Comm_free(&node);
-    *first_p = rank == 0;
     return sum;
 }
 

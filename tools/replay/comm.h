@@ -73,8 +73,8 @@ void kvfi_replay_gather(struct replay_comm *comm, const void *send, void *recv_p
 int kvfi_replay_gatherv(struct replay_comm *comm, const void *send, size_t len, void **all_p,
                         uint64_t *lens_p);
 
-/* For ranks of one node: the sum of their values, and whether this rank is the node's first. */
-uint64_t kvfi_replay_node_sum(struct replay_comm *comm, uint64_t value, bool *first_p);
+/* The sum of the values of the ranks of this node. */
+uint64_t kvfi_replay_node_sum(struct replay_comm *comm, uint64_t value);
 
 /* Sends a copy of data. Returns -1 without memory. */
 int kvfi_replay_mail_send(struct replay_comm *comm, int to, enum replay_mail kind, const void *data,

@@ -221,6 +221,8 @@ static void judge(const struct replay_job *job, const char *failure, struct repl
                 sum->requests, wanted);
     } else if (sum->requests != wanted) {
         problem(report, "%" PRIu64 " of %" PRIu64 " requests were served", sum->requests, wanted);
+    } else if (wanted == 0) {
+        problem(report, "no request was served: all are larger than a pool (--blocks)");
     }
     if (sum->mismatched_bytes > 0) {
         problem(report, "%" PRIu64 " wrong byte%s%s; the first in %s", sum->mismatched_bytes,

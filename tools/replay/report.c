@@ -107,12 +107,13 @@ static void say_ranks(const struct replay_job *job, FILE *file)
 static void say_served(const struct replay_job *job, const struct replay_report *report, FILE *file)
 {
     const struct replay_stats *sum = &report->sum;
-    char a[48], b[48], c[48];
+    char a[48], b[48], c[48], d[48];
 
-    fprintf(file, "  served    %s: %s, %s of %s", counted(sum->requests, "request", a, sizeof(a)),
-            counted(sum->trace_blocks, "trace block", b, sizeof(b)), "KV blocks",
-            kvfi_cli_bytes(job->shape->block_bytes, c, sizeof(c)));
-    fprintf(file, ": %s", grouped(sum->blocks, a, sizeof(a)));
+    fprintf(file, "  served    %s: %s, that is %s of %s",
+            counted(sum->requests, "request", a, sizeof(a)),
+            counted(sum->trace_blocks, "trace block", b, sizeof(b)),
+            counted(sum->blocks, "KV block", c, sizeof(c)),
+            kvfi_cli_bytes(job->shape->block_bytes, d, sizeof(d)));
     if (job->shape->refused > 0) {
         fprintf(file, "; refused as larger than a pool: %s",
                 grouped(job->shape->refused, a, sizeof(a)));
@@ -127,16 +128,18 @@ static void say_moved(const struct replay_report *report, FILE *file)
     double pulling = sum->pull_ns > 0 ? (double)sum->bytes / (double)sum->pull_ns : 0;
     char a[48], b[48];
 
-    fprintf(file, "  moved     %s in %s, in %.2f s: %.2f GB/s with producing and checking, %.2f GB/s a "
-            "pulling rank\n", kvfi_cli_bytes(sum->bytes, a, sizeof(a)),
+    fprintf(file, "  moved     %s in %s and %.2f s: %.2f GB/s with producing and checking, %.2f GB/s a "
+            "rank that pulls\n", kvfi_cli_bytes(sum->bytes, a, sizeof(a)),
             counted(sum->pieces, "piece", b, sizeof(b)), report->seconds, rate(report), pulling);
     fprintf(file, "  a pull    p50 %.0f us, p99 %.0f us\n", report->p50_us, report->p99_us);
+    const char *comma = "";
     fprintf(file, "  by path  ");
     for (int path = 0; path < KVF_PATH_COUNT; path++) {
         if (report->counters.path[path].ops > 0) {
-            fprintf(file, " %s %s (%s)", kvf_path_name((kvf_path_t)path),
+            fprintf(file, "%s %s %s (%s)", comma, kvf_path_name((kvf_path_t)path),
                     kvfi_cli_bytes(report->counters.path[path].bytes, a, sizeof(a)),
                     counted(report->counters.path[path].ops, "op", b, sizeof(b)));
+            comma = ",";
         }
     }
     fprintf(file, "\n  by place  same process %s, ",
@@ -216,10 +219,11 @@ void kvfi_replay_report_people(const struct replay_job *job, const struct replay
         fprintf(file, "%s%s\n", i == 0 ? "WRONG: " : "       ", report->problems[i]);
     }
     if (report->problem_count == 0) {
-        fprintf(file, "%s\n", job->opts->verify == REPLAY_VERIFY_NONE
-                                  ? "done: every request was served"
-                                  : "right: every request was served, every byte looked at is the "
-                                    "one it should be");
+        fprintf(file, "right: every request%s was served%s\n",
+                job->shape->refused > 0 ? " that fits a pool" : "",
+                job->opts->verify == REPLAY_VERIFY_ALL      ? ", every byte is the one it should be"
+                : job->opts->verify == REPLAY_VERIFY_SAMPLE ? ", every byte looked at is right"
+                                                            : "; no byte was looked at");
     }
     fflush(file);
 }

@@ -222,28 +222,36 @@ uint64_t kvfi_replay_decode_need(const struct replay_opts *opts, const struct re
     return blocks * shape->per_block;
 }
 
+/* a * b, or so much that it fits nowhere */
+static uint64_t product(uint64_t a, uint64_t b)
+{
+    unsigned __int128 all = (unsigned __int128)a * b;
+
+    return all > UINT64_MAX >> 16 ? UINT64_MAX >> 16 : (uint64_t)all; /* room to add up ranks */
+}
+
 int kvfi_replay_shape_memory(struct replay_comm *comm, const struct replay_opts *opts,
                              const struct replay_shape *shape, uint64_t decode_blocks)
 {
-    bool prefill = shape->both || (uint32_t)comm->rank < shape->prefill, first;
-    unsigned __int128 pool = prefill ? (unsigned __int128)shape->pool_blocks * shape->block_bytes : 0;
-    unsigned __int128 pulled = (unsigned __int128)kvfi_replay_spaced(decode_blocks) *
-                               shape->block_bytes;
-    uint64_t need = pool + (decode_blocks > 0 ? pulled : 0) > UINT64_MAX / 65536
-                        ? UINT64_MAX / 65536
-                        : (uint64_t)(pool + (decode_blocks > 0 ? pulled : 0));
+    bool prefill = shape->both || (uint32_t)comm->rank < shape->prefill;
+    uint64_t pool = product(shape->pool_blocks, shape->block_bytes);
+    uint64_t pools = kvfi_replay_node_sum(comm, prefill ? pool : 0);
+    uint64_t pulled = kvfi_replay_node_sum(
+        comm, decode_blocks > 0 ? product(kvfi_replay_spaced(decode_blocks), shape->block_bytes) : 0);
     const char *limit;
     uint64_t free_bytes = kvfi_cli_free_memory(&limit);
-    uint64_t all = kvfi_replay_node_sum(comm, need, &first);
-    char a[32], b[32], c[32];
+    char a[32], b[32], c[32], fit[64] = "";
 
-    if (all <= free_bytes) {
+    if (pools <= free_bytes && pulled <= free_bytes - pools) {
         return 0;
     }
-    kvfi_cli_fail("--blocks %" PRIu64 ": a pool of that many trace blocks is %s, all ranks of this "
-                  "node together need %s, and %s are %s; smaller --blocks or --scale would fit",
-                  opts->blocks,
-                  kvfi_cli_bytes((uint64_t)shape->pool_blocks * shape->block_bytes, a, sizeof(a)),
-                  kvfi_cli_bytes(all, b, sizeof(b)), kvfi_cli_bytes(free_bytes, c, sizeof(c)), limit);
+    if (pulled < free_bytes && part_of(opts->blocks, free_bytes - pulled, pools) > 0) {
+        snprintf(fit, sizeof(fit), "--blocks %" PRIu64 " or ",
+                 part_of(opts->blocks, free_bytes - pulled, pools));
+    }
+    kvfi_cli_fail("--blocks %" PRIu64 ": a pool of so many trace blocks takes %s, all ranks of this "
+                  "node together take %s, and %s are %s: %sa smaller --scale would fit", opts->blocks,
+                  kvfi_cli_bytes(pool, a, sizeof(a)), kvfi_cli_bytes(pools + pulled, b, sizeof(b)),
+                  kvfi_cli_bytes(free_bytes, c, sizeof(c)), limit, fit);
     return KVFI_EXIT_USAGE;
 }
