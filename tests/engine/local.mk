@@ -20,3 +20,53 @@ tests_engine_test_exchange_SOURCES = tests/engine/test_exchange.c
 tests_engine_test_exchange_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_engine_test_exchange_LDADD = libkvferry.la $(CHECK_LIBS)
 endif
+if HAVE_CHECK
+check_LTLIBRARIES += tests/engine/libharness.la
+tests_engine_libharness_la_SOURCES = tests/engine/procs.c tests/engine/procs.h tests/engine/rig.c \
+	tests/engine/rig.h
+tests_engine_libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+
+engine_test_libs = tests/engine/libharness.la libkvferry.la $(CHECK_LIBS)
+
+engine_tests = \
+	tests/engine/test_transfer \
+	tests/engine/test_batch \
+	tests/engine/test_threads \
+	tests/engine/test_notify \
+	tests/engine/test_eventfd \
+	tests/engine/test_gens \
+	tests/engine/test_revoke \
+	tests/engine/test_lifetime \
+	tests/engine/test_paths \
+	tests/engine/test_nothing \
+	tests/engine/test_align \
+	tests/engine/test_big \
+	tests/engine/test_kill \
+	tests/engine/test_stop \
+	tests/engine/test_blobs
+
+check_PROGRAMS += $(engine_tests)
+TESTS += $(engine_tests)
+
+tests_engine_test_transfer_LDADD = $(engine_test_libs)
+tests_engine_test_batch_LDADD = $(engine_test_libs)
+tests_engine_test_threads_LDADD = $(engine_test_libs)
+tests_engine_test_notify_LDADD = $(engine_test_libs)
+tests_engine_test_eventfd_LDADD = $(engine_test_libs)
+tests_engine_test_gens_LDADD = $(engine_test_libs)
+tests_engine_test_revoke_LDADD = $(engine_test_libs)
+tests_engine_test_lifetime_LDADD = $(engine_test_libs)
+tests_engine_test_paths_LDADD = $(engine_test_libs)
+tests_engine_test_nothing_LDADD = $(engine_test_libs)
+tests_engine_test_align_LDADD = $(engine_test_libs)
+tests_engine_test_big_LDADD = $(engine_test_libs)
+tests_engine_test_kill_LDADD = $(engine_test_libs)
+tests_engine_test_stop_LDADD = $(engine_test_libs)
+tests_engine_test_blobs_LDADD = $(engine_test_libs)
+tests_engine_test_blobs_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
+endif
+
+# Not linked with the library: it loads it.
+check_PROGRAMS += tests/engine/test_signals
+TESTS += tests/engine/test_signals
+tests_engine_test_signals_LDADD = -ldl
