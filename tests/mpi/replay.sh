@@ -64,3 +64,21 @@ right "sample"
 report "sample" 'verified_bytes>0' mismatched_bytes=0
 python3 -c 'import json, sys; r = json.load(open(sys.argv[1]))
 sys.exit(not r["bytes"] / 32 < r["verified_bytes"] < r["bytes"] / 2)' "$TMP/json" || fail "no sample"
+
+echo "a progress bar on a terminal, none in a file"
+cat >"$TMP/watch" <<'P'
+import os, pty, sys
+with open(sys.argv[1], "wb") as out:
+    def read(fd):
+        data = os.read(fd, 65536)
+        out.write(data)
+        return b"."
+    sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[2:], read)))
+P
+more=()
+if "$MPIRUN" --version | grep -q 'Open MPI'; then more=(--oversubscribe --bind-to none); fi
+python3 "$TMP/watch" "$TMP/seen" "$MPIRUN" -n 2 "${more[@]}" "$tool" --trace "$sample" --requests 60 \
+    "${small[@]}" </dev/null >/dev/null || { cat "$TMP/seen"; fail "a job on a terminal"; }
+grep -q 'of 60 requests' "$TMP/seen" || { cat "$TMP/seen"; fail "no progress bar on a terminal"; }
+grep -q '^right: ' "$TMP/seen" || fail "no report on a terminal"
+! grep -q 'of 40 requests' "$TMP/out" || fail "a progress bar in a file"

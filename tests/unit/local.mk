@@ -56,8 +56,16 @@ tests_unit_test_bench_plan_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_bench_plan_LDADD = libkvfcli.la $(CHECK_LIBS) -lm
 endif
 
-# The block store of kvf_replay.
+# The block store and the checker of kvf_replay.
 if HAVE_CHECK
+if HAVE_MPI
+check_PROGRAMS += tests/unit/test_replay_check
+TESTS += tests/unit/test_replay_check
+tests_unit_test_replay_check_SOURCES = tests/unit/test_replay_check.c tools/replay/verify.c \
+	tools/replay/verify.h
+tests_unit_test_replay_check_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(MPI_CFLAGS)
+tests_unit_test_replay_check_LDADD = libkvfall.la libkvfcli.la $(CHECK_LIBS)
+endif
 check_PROGRAMS += tests/unit/test_replay_store
 TESTS += tests/unit/test_replay_store
 tests_unit_test_replay_store_SOURCES = tests/unit/test_replay_store.c tools/replay/store.c \
