@@ -496,8 +496,8 @@ kvf_status_t kvf_exchange_grants(kvf_engine_t *engine, const kvf_oob_t *oob, kvf
                                  kvf_grant_t *grant, uint32_t max_ranges, kvf_remote_t **remotes_p,
                                  uint32_t *counts_p);
 
-/** Collective: the worst status of all members, the same on each; the sentence names the first
- *  rank with an error. Errors: SYSTEM, or what a member brought. */
+/** Collective: KVF_OK if no member brought an error, else the error of the first rank that did, the
+ *  same on each; the sentence names it. Errors: SYSTEM, or what a member brought. */
 kvf_status_t kvf_exchange_agree(const kvf_oob_t *oob, kvf_status_t status);
 
 /* ----------------------------------------------------------------- monitor */

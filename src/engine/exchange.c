@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "engine/internal.h"
+
+#define GREETING_NS UINT64_C(5000000000)
 
 /* What each member says of itself in every round. */
 typedef struct kvfi_say {
@@ -121,6 +124,18 @@ static kvf_status_t export_engine(kvf_engine_t *engine, uint32_t flags, void **b
     return status;
 }
 
+/* UCX 1.13 ends the process if a peer closes while our connection to it is being made. So nobody
+ * leaves the exchange before its connections stand, or a while has passed. */
+static void await_greetings(kvf_engine_t *engine)
+{
+    uint64_t   end_ns = kvfi_now_ns() + GREETING_NS;
+    kvfi_am_t *am = atomic_load(&engine->am);
+
+    while (am && !kvfi_am_greeted(am) && kvfi_now_ns() < end_ns)
+        if (!kvfi_progress_drive(engine, 0))
+            kvfi_progress_nap(engine, kvfi_now_ns() + 1000000);
+}
+
 /* Export, swap, import who is still missing. */
 static kvf_status_t peers_round(kvf_engine_t *engine, const kvf_oob_t *oob, uint32_t flags,
                                 kvfi_round_t *round, kvf_peer_t **peers, int *need_far_p)
@@ -129,7 +144,8 @@ static kvf_status_t peers_round(kvf_engine_t *engine, const kvf_oob_t *oob, uint
     void        *blob = NULL;
     kvf_status_t status;
 
-    mine.status = export_engine(engine, flags, &blob, &mine.len);
+    mine.status = peers ? export_engine(engine, flags, &blob, &mine.len)
+                        : kvfi_fail(KVF_ERR_INVALID, "peers_p is NULL");
     status = swap_blobs(oob, &mine, blob, round);
     free(blob);
     if (status != KVF_OK)
@@ -145,6 +161,8 @@ static kvf_status_t peers_round(kvf_engine_t *engine, const kvf_oob_t *oob, uint
             mine.wants_far = 1;
         }
     }
+    if (flags & KVF_BLOB_FAR)
+        await_greetings(engine);
     status = talk(oob, &mine, round->said);
     *need_far_p = 0;
     for (uint32_t r = 0; status == KVF_OK && r < oob->size; r++)
@@ -160,16 +178,15 @@ kvf_status_t kvf_exchange_peers(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_
 
     if (status != KVF_OK)
         return status;
-    if (!peers_p)
-        return kvfi_fail(KVF_ERR_INVALID, "peers_p is NULL");
     round.said = calloc(oob->size, sizeof *round.said);
     if (!round.said)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory to hear %u members", oob->size);
-    memset(peers_p, 0, oob->size * sizeof *peers_p);
+    if (peers_p)
+        memset(peers_p, 0, oob->size * sizeof *peers_p);
     status = peers_round(engine, oob, 0, &round, peers_p, &need_far);
     if (status == KVF_OK && need_far)
         status = peers_round(engine, oob, KVF_BLOB_FAR, &round, peers_p, &need_far);
-    for (uint32_t r = 0; status != KVF_OK && r < oob->size; r++)
+    for (uint32_t r = 0; status != KVF_OK && peers_p && r < oob->size; r++)
         if (peers_p[r]) {
             char sentence[256];
 

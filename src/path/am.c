@@ -458,6 +458,17 @@ void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer)
     kvfi_link_unlock(am->link);
 }
 
+int kvfi_am_greeted(kvfi_am_t *am)
+{
+    int greeted = 1;
+
+    kvfi_link_lock(am->link);
+    for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+        greeted &= !peer->ep || peer->failed || peer->notes_room;
+    kvfi_link_unlock(am->link);
+    return greeted;
+}
+
 int kvfi_am_alive(const kvfi_am_peer_t *peer)
 {
     return !atomic_load(&peer->dead);

@@ -57,6 +57,8 @@ void         kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p);
 /* Connect to a peer by its far address; counted. */
 kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address, size_t len,
                              kvfi_am_peer_t **peer_p);
+/* Has every connected peer said hello? */
+int          kvfi_am_greeted(kvfi_am_t *am);
 void         kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer);
 int          kvfi_am_alive(const kvfi_am_peer_t *peer);
 void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len);
