@@ -17,6 +17,8 @@ for program in ring prefill_decode; do
     link=$(($("$nodes" bytes node1) - before))
     printf '%s\n' "$out"
     [ $rc -eq 0 ] || exit $rc
-    [ "$(grep -vc "^$program: .* 0 .*wrong" <<< "$out")" = 0 ] || fail "$program printed more than its line"
+    # the launcher's remark is about a race of its own, with a process that it started and that is gone
+    ! grep -v -e "^$program: .* 0 .*wrong" -e 'plm:rsh: Warning: setpgid' <<< "$out" ||
+        fail "$program printed more than its line"
     [ $link -gt $((1 << 20)) ] || fail "$program moved only $link bytes between the nodes"
 done

@@ -16,14 +16,14 @@ if [ -z "${KVF_SANDBOX:-}" ]; then
         # shellcheck disable=SC2016     # for the inner shell
         "$nodes" sandbox -t 30 "$BASH" -c '"$0" up 2 && exec "$0" exec node2 sleep "$1"' \
             "$nodes" "$mark" &
-        job=$!
+        pid=$!
         for ((i = 0; i < 100; i++)); do
             ! pgrep -fx "sleep $mark" >/dev/null || break
             sleep 0.05
         done
         pgrep -fx "sleep $mark" >/dev/null || fail "node2 runs no process"
-        kill -s $signal $job
-        wait $job 2>/dev/null
+        kill -s $signal $pid
+        wait $pid 2>/dev/null
         for ((i = 0; i < 100; i++)); do
             pgrep -fx "sleep $mark" >/dev/null || break
             sleep 0.05
