@@ -333,7 +333,7 @@ void kvfi_am_pump(kvfi_am_t *am)
 static int has_outbox(const kvfi_am_t *am)
 {
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        if (peer->outbox || peer->failed)
+        if ((peer->ep && peer->outbox) || peer->failed)
             return 1;
     return 0;
 }
@@ -387,6 +387,7 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
         return;
     kvfi_link_lock(am->link);
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        atomic_store(&peer->dead, 1); /* what still comes in is dropped */
         drop_all_of(peer, KVF_ERR_CLOSED);
         kvfi_ep_close(peer->ep, 0);
         peer->ep = NULL;

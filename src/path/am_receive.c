@@ -14,19 +14,25 @@
 static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *head,
                      const void *data)
 {
-    if (!peer)
+    void *address;
+
+    if (peer && (peer->ep || peer->address)) {
+        peer->rank = head->off;
+        peer->notes_room = head->token;
+        return;
+    }
+    address = head->len && head->len <= ADDRESS_MAX ? malloc(head->len) : NULL;
+    if (address && !peer)
         peer = kvfi_am_peer_new(am, head->sender);
-    if (!peer || !head->len || head->len > ADDRESS_MAX) {
+    if (!address || !peer) {
+        free(address);
         am->stats.dropped++;
         return;
     }
+    memcpy(address, data, head->len);
+    peer->address = address;
     peer->rank = head->off;
     peer->notes_room = head->token;
-    if (peer->ep || peer->address)
-        return;
-    peer->address = malloc(head->len);
-    if (peer->address)
-        memcpy(peer->address, data, head->len);
 }
 
 static void on_read_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data)
@@ -80,14 +86,14 @@ static void on_done(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const char
     }
     if (xfer->target->am != peer || head->len % sizeof bad ||
         (status > KVF_OK || status < KVF_ERR_FORKED) ||
-        (xfer->dir == KVF_READ && (status == KVF_OK || status == KVF_ERR_STALE) &&
-         xfer->moved.bytes != xfer->stream)) {
+        ((status == KVF_OK || status == KVF_ERR_STALE) &&
+         (xfer->dir == KVF_READ ? xfer->moved.bytes : xfer->sent) != xfer->stream)) {
         kvfi_am_peer_fail(peer, "its answer does not fit the request");
         return;
     }
     for (size_t at = 0; at < head->len; at += sizeof bad) {
         memcpy(&bad, data + at, sizeof bad);
-        if (bad.pair >= xfer->box.blocks) {
+        if (bad.pair >= xfer->box.blocks || bad.status != KVF_ERR_STALE) {
             kvfi_am_peer_fail(peer, "it reports a pair that was not asked for");
             return;
         }

@@ -135,12 +135,17 @@ static kvf_status_t accept(kvfi_am_serve_t *serve, const void *data, size_t len)
 
 void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *data, size_t len)
 {
-    kvfi_am_serve_t *serve = kvfi_table_get(&peer->serves, token) ? NULL : calloc(1, sizeof *serve);
+    kvfi_am_serve_t *serve;
     kvf_status_t     status;
 
+    if (!token || kvfi_table_get(&peer->serves, token)) {
+        kvfi_am_peer_fail(peer, "its request has no token, or one in use");
+        return;
+    }
+    serve = calloc(1, sizeof *serve);
     if (!serve || kvfi_table_put(&peer->serves, token, serve)) {
         free(serve);
-        kvfi_am_peer_fail(peer, "no memory for its request, or it uses a token twice");
+        kvfi_am_peer_fail(peer, "no memory for its request");
         return;
     }
     serve->peer = peer;
