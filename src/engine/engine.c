@@ -207,6 +207,7 @@ static kvf_status_t wait_for_calls(kvf_engine_t *engine, uint64_t end_ns)
                              atomic_load(&engine->users));
         nanosleep(&(struct timespec){0, 50000}, NULL);
     }
+    abort_batches(engine); /* of a post that came to its end meanwhile */
     return KVF_OK;
 }
 
