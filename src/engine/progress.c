@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -17,7 +18,7 @@
 #include "base/clock.h"
 #include "engine/internal.h"
 
-#define SWEEP_MAX    256u
+#define SWEEP_FEW    64u
 #define RETRY_NS     UINT64_C(5000000) /* of a notification that waits for room in a near ring */
 #define NAP_NS       UINT64_C(50000)
 
@@ -26,14 +27,18 @@
 /* Advance the running batches; 1 if one ended or copied. */
 static int sweep(kvf_engine_t *engine, int copy)
 {
-    kvf_batch_t *batches[SWEEP_MAX];
-    unsigned     count = 0;
+    kvf_batch_t *few[SWEEP_FEW], **batches = few;
+    unsigned     count = 0, room = atomic_load(&engine->running_count);
     int          worked = 0;
 
-    if (!atomic_load(&engine->running_count))
+    if (!room)
         return 0;
+    if (room <= SWEEP_FEW || !(batches = malloc(room * sizeof *batches))) {
+        batches = few;
+        room = SWEEP_FEW;
+    }
     pthread_mutex_lock(&engine->lock);
-    for (kvf_batch_t *batch = engine->running; batch && count < SWEEP_MAX; batch = batch->run_next) {
+    for (kvf_batch_t *batch = engine->running; batch && count < room; batch = batch->run_next) {
         atomic_fetch_add(&batch->refs, 1);
         batches[count++] = batch;
     }
@@ -43,6 +48,8 @@ static int sweep(kvf_engine_t *engine, int copy)
         worked |= kvfi_batch_advance(batches[i], copy);
         kvfi_batch_put(batches[i]);
     }
+    if (batches != few)
+        free(batches);
     return worked;
 }
 
