@@ -36,6 +36,7 @@ static void free_if_vacant(kvfi_seat_t *seat, uint64_t holder)
     if (!atomic_compare_exchange_strong(&seat->holder, &holder, KVFI_SEAT_CLEARING))
         return;
     atomic_store(&seat->ready, 0);
+    atomic_store(&seat->left, 0);
     atomic_store(&seat->holder, 0);
 }
 
@@ -61,7 +62,6 @@ int kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint64_t incarnation, u
             if (!atomic_compare_exchange_strong(&seat->holder, &holder, incarnation))
                 continue;
             raise_high(page, i + 1);
-            atomic_store(&seat->left, 0);
             for (unsigned w = 0; w < KVFI_SEAT_WORDS; w++) {
                 /* a holder that died in a slice left its word odd */
                 atomic_store(&seat->busy[w].word,
