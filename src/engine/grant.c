@@ -211,12 +211,10 @@ static void sleep_briefly(void)
 kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns)
 {
     kvfi_page_t       *page = engine->home->page;
-    uint32_t          *seen = calloc(KVFI_PAGE_SEATS * KVFI_SEAT_WORDS, sizeof *seen);
+    uint32_t           seen[KVFI_PAGE_SEATS * KVFI_SEAT_WORDS];
     const kvfi_seat_t *seat = NULL;
     kvfi_am_t         *am = atomic_load(&engine->am);
 
-    if (!seen)
-        return kvfi_fail(KVF_ERR_NOMEM, "no memory to watch running copies");
     if (am) {
         /* what the far side serves looks at the epoch under this lock */
         kvfi_link_lock(kvfi_am_link(am));
@@ -224,16 +222,13 @@ kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns)
     }
     kvfi_page_snapshot(page, seen);
     while (kvfi_page_still_busy(page, seen, &seat)) {
-        if (kvfi_now_ns() >= end_ns) {
-            free(seen);
+        if (kvfi_now_ns() >= end_ns)
             return kvfi_fail(KVF_ERR_TIMEOUT, "revoked, but the memory is not yet reusable: rank %llu "
                              "(pid %d) is still copying", (unsigned long long)seat->rank,
                              seat->proc.pid);
-        }
         kvfi_progress_drive(engine, 0);
         sleep_briefly();
     }
-    free(seen);
     return KVF_OK;
 }
 

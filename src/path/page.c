@@ -160,7 +160,7 @@ unsigned kvfi_page_snapshot(kvfi_page_t *page, uint32_t *seen)
 {
     unsigned odd = 0;
 
-    memset(seen, 0, KVFI_PAGE_SEATS * KVFI_SEAT_WORDS * sizeof *seen);
+    memset(seen, 0, (size_t)KVFI_PAGE_SEATS * KVFI_SEAT_WORDS * sizeof *seen);
     for (unsigned i = 0; i < atomic_load(&page->high); i++)
         for (unsigned w = 0; w < KVFI_SEAT_WORDS; w++) {
             uint32_t *entry = &seen[i * KVFI_SEAT_WORDS + w];
