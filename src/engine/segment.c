@@ -117,9 +117,10 @@ kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len
     status = map_region(segment);
     /* who cannot have the pages learns it here, not by a signal at the first touch */
     if (status == KVF_OK && kvfi_memory_populate(segment->region, segment->region_len, 1)) {
+        status = kvfi_fail(KVF_ERR_NOMEM, "the kernel gives no pages for %llu bytes: %m",
+                           (unsigned long long)len);
         kvfi_segment_free(segment, 0);
-        return kvfi_fail(KVF_ERR_NOMEM, "the kernel gives no pages for %llu bytes: %m",
-                         (unsigned long long)len);
+        return status;
     }
     if (status != KVF_OK) {
         kvfi_object_close(segment);
@@ -150,7 +151,9 @@ void kvfi_segment_free(kvf_segment_t *segment, int keep_memory)
 {
     kvfi_link_t *near = segment->object.engine->home->near;
 
-    if (segment->mem && !keep_memory) {
+    if (keep_memory) {
+        /* somebody still copies from or to it */
+    } else if (segment->mem) {
         kvfi_link_lock(near);
         kvfi_mem_free(segment->mem);
         kvfi_link_unlock(near);
