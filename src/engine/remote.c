@@ -300,8 +300,10 @@ kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
         if (remotes_p[i])
             continue;
         status = KVF_ERR_NOMEM;
-        while (i--)
+        while (i--) {
             forget_one(remotes_p[i]);
+            remotes_p[i] = NULL;
+        }
         break;
     }
     free(card.regions);
