@@ -72,8 +72,7 @@ static void finish_op(kvf_batch_t *batch, size_t i)
         batch->result.bad_op = i;
         batch->result.status = status;
     }
-    atomic_fetch_sub(&op->segment->inflight, 1);
-    atomic_fetch_sub(&op->remote->inflight, 1);
+    kvfi_let_go(op->segment, op->remote);
 }
 
 /* --------------------------------------------------------- end of the batch */
@@ -116,6 +115,8 @@ static void end_batch(kvf_batch_t *batch)
     atomic_fetch_add_explicit(&engine->stale_blocks, batch->result.stale_blocks,
                               memory_order_relaxed);
     delist(batch);
+    if (batch->has_note)
+        atomic_fetch_sub(&batch->note.peer->notes, 1);
     atomic_store(&batch->running, 0);
     if (!listed)
         return;
@@ -326,8 +327,10 @@ kvf_status_t kvf_batch_free(kvf_batch_t *batch)
     pthread_mutex_unlock(&batch->lock);
     if (running)
         status = kvfi_fail(KVF_ERR_BUSY, "the batch is running");
-    else
+    else if (kvfi_claim(batch, KVFI_BATCH))
         kvfi_batch_put(batch);
+    else
+        status = kvfi_fail(KVF_ERR_INVALID, "batch handle is closed");
     kvfi_leave(engine);
     return status;
 }

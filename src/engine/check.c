@@ -25,6 +25,16 @@ static kvf_status_t check_handles(kvf_engine_t *engine, const kvf_op_t *op, size
     return KVF_OK;
 }
 
+static kvf_status_t hold_handles(const kvf_op_t *op, size_t i)
+{
+    atomic_fetch_add(&op->segment->inflight, 1);
+    atomic_fetch_add(&op->remote->inflight, 1);
+    if (kvfi_is(op->segment, KVFI_SEGMENT) && kvfi_is(op->remote, KVFI_REMOTE))
+        return KVF_OK;
+    kvfi_let_go(op->segment, op->remote);
+    return kvfi_fail(KVF_ERR_INVALID, "op %zu: segment or remote is closed", i);
+}
+
 static kvf_status_t check_fields(const kvf_op_t *op, size_t i)
 {
     if (op->dir > KVF_WRITE)
@@ -114,6 +124,18 @@ static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_
     return status;
 }
 
+static kvf_status_t choose_path(const kvf_op_t *op, size_t i, uint32_t mask, kvf_path_t *path_p)
+{
+    char why[700];
+
+    *path_p = kvfi_path_choose(&op->remote->target, mask, why, sizeof why);
+    if (*path_p == KVF_PATH_NONE)
+        return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s", i, why);
+    if (op->remote_gens && *path_p != KVF_PATH_AM && !op->remote->target.gens)
+        return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: remote_gens needs the pool mapped here", i);
+    return KVF_OK;
+}
+
 static void make_xfer(const kvf_op_t *op, kvf_path_t path, uint64_t bytes, kvfi_xfer_t *xfer)
 {
     kvfi_bad_pair_t *bad = xfer->bad;
@@ -147,26 +169,26 @@ static void make_xfer(const kvf_op_t *op, kvf_path_t path, uint64_t bytes, kvfi_
 kvf_status_t kvfi_check_op(kvf_engine_t *engine, const kvf_op_t *op, size_t i, uint32_t mask,
                            kvfi_xfer_t *xfer)
 {
-    char         why[700];
     kvf_path_t   path;
     uint64_t     bytes;
     kvf_status_t status = check_handles(engine, op, i);
 
     if (status == KVF_OK)
-        status = check_fields(op, i);
+        status = hold_handles(op, i);
+    if (status != KVF_OK)
+        return status;
+    status = check_fields(op, i);
     if (status == KVF_OK)
         status = check_remote(op, i);
     if (status == KVF_OK)
         status = check_extents(op, i, &bytes);
-    if (status != KVF_OK)
-        return status;
-    path = kvfi_path_choose(&op->remote->target, mask, why, sizeof why);
-    if (path == KVF_PATH_NONE)
-        return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s", i, why);
-    if (op->remote_gens && path != KVF_PATH_AM && !op->remote->target.gens)
-        return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: remote_gens needs the pool mapped here", i);
-    make_xfer(op, path, bytes, xfer);
-    return KVF_OK;
+    if (status == KVF_OK)
+        status = choose_path(op, i, mask, &path);
+    if (status == KVF_OK)
+        make_xfer(op, path, bytes, xfer);
+    else
+        kvfi_let_go(op->segment, op->remote);
+    return status;
 }
 
 /* ----------------------------------------------------------------- overlap */

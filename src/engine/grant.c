@@ -64,6 +64,24 @@ static kvf_status_t take_slot(kvf_engine_t *engine, kvf_grant_t *grant)
     return kvfi_fail(KVF_ERR_NOMEM, "all %u grants of the engine are live", KVFI_PAGE_GRANTS);
 }
 
+static void let_go_segments(const kvf_range_t *ranges, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        atomic_fetch_sub(&ranges[i].segment->grants, 1);
+}
+
+static kvf_status_t hold_segments(const kvf_range_t *ranges, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        atomic_fetch_add(&ranges[i].segment->grants, 1);
+        if (kvfi_is(ranges[i].segment, KVFI_SEGMENT))
+            continue;
+        let_go_segments(ranges, i + 1);
+        return kvfi_fail(KVF_ERR_INVALID, "range %u: segment is closed", i);
+    }
+    return KVF_OK;
+}
+
 static kvf_status_t create(kvf_engine_t *engine, const kvf_range_t *ranges, uint32_t count,
                            kvf_peer_t *peer, kvf_grant_t **grant_p)
 {
@@ -80,14 +98,17 @@ static kvf_status_t create(kvf_engine_t *engine, const kvf_range_t *ranges, uint
     memcpy(grant->ranges, ranges, count * sizeof *ranges);
     grant->count = count;
     grant->only = peer ? peer->incarnation : 0;
-    status = take_slot(engine, grant);
+    status = hold_segments(ranges, count);
     if (status != KVF_OK)
         goto free_ranges;
-    for (uint32_t i = 0; i < count; i++)
-        atomic_fetch_add(&ranges[i].segment->grants, 1);
+    status = take_slot(engine, grant);
+    if (status != KVF_OK)
+        goto let_go;
     *grant_p = grant;
     return KVF_OK;
 
+let_go:
+    let_go_segments(ranges, count);
 free_ranges:
     free(grant->ranges);
 close_grant:
@@ -122,7 +143,7 @@ static uint32_t region_of(const kvf_grant_t *grant, uint32_t range)
 {
     for (uint32_t i = 0; i < range; i++)
         if (grant->ranges[i].segment == grant->ranges[range].segment)
-            return region_of(grant, i);
+            return i;
     return range;
 }
 
@@ -239,8 +260,7 @@ void kvfi_grant_free(kvf_grant_t *grant)
     pthread_mutex_lock(&engine->grants_lock);
     engine->grants[grant->slot] = NULL;
     pthread_mutex_unlock(&engine->grants_lock);
-    for (uint32_t i = 0; i < grant->count; i++)
-        atomic_fetch_sub(&grant->ranges[i].segment->grants, 1);
+    let_go_segments(grant->ranges, grant->count);
     free(grant->ranges);
     kvfi_object_close(grant);
 }
@@ -262,7 +282,7 @@ kvf_status_t kvf_grant_revoke(kvf_grant_t *grant, uint64_t timeout_ns)
     grant->revoked = 1;
     pthread_mutex_unlock(&engine->grants_lock);
     status = kvfi_grant_quiesce(engine, kvfi_deadline(kvfi_now_ns(), timeout_ns));
-    if (status == KVF_OK)
+    if (status == KVF_OK && kvfi_claim(grant, KVFI_GRANT))
         kvfi_grant_free(grant);
     kvfi_leave(engine);
     return status;

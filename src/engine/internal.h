@@ -46,6 +46,10 @@ void  kvfi_object_close(void *object);
 kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind);
 void         kvfi_leave(kvf_engine_t *engine);
 int          kvfi_is(const void *object, kvfi_kind_t kind);
+/* Who closes a handle claims it first, so that one of two threads does, and then looks whether it is
+ * in use; who uses a handle raises its count first, and then looks whether it was claimed. */
+int  kvfi_claim(void *object, kvfi_kind_t kind);
+void kvfi_unclaim(void *object, kvfi_kind_t kind);
 
 /* ---- home.c: what of an engine others may touch, counted */
 typedef struct kvfi_home {
@@ -173,6 +177,7 @@ struct kvf_peer {
     char             host[64];
     kvf_locality_t   locality;
     unsigned         imports, remotes;
+    _Atomic unsigned notes; /* of running batches */
     /* near, or of this process */
     kvfi_home_t     *home;
     kvfi_ep_t       *ep;
@@ -240,6 +245,8 @@ kvf_status_t kvfi_check_struct(const char *name, uint32_t size, size_t least);
 kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len,
                                kvf_segment_t **segment_p);
 void         kvfi_segment_free(kvf_segment_t *segment, int keep_memory);
+/* OK, or BUSY with a sentence: granted, or used by a running batch. */
+kvf_status_t kvfi_segment_unused(const kvf_segment_t *segment);
 void         kvfi_pool_free(kvf_pool_t *pool);
 kvf_status_t kvfi_grant_view(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
                              uint32_t range, kvfi_am_view_t *view_p);
@@ -251,9 +258,14 @@ void         kvfi_remote_free(kvf_remote_t *remote);
 int          kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns);
 
 /* ---- check.c */
-/* Check op index and make an xfer of it. */
+/* Check op index and make an xfer of it; its segment and remote stay until they are let go. */
 kvf_status_t kvfi_check_op(kvf_engine_t *engine, const kvf_op_t *op, size_t index, uint32_t mask,
                            kvfi_xfer_t *xfer);
+static inline void kvfi_let_go(kvf_segment_t *segment, kvf_remote_t *remote)
+{
+    atomic_fetch_sub(&segment->inflight, 1);
+    atomic_fetch_sub(&remote->inflight, 1);
+}
 /* KVFERRY_CHECK: refuse destinations that overlap, and sources with destinations on self. */
 kvf_status_t kvfi_check_overlap(const kvfi_xfer_t *xfers, size_t count);
 

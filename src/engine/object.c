@@ -49,7 +49,7 @@ void kvfi_object_close(void *handle)
     kvfi_object_t *object = handle;
     void          *oldest;
 
-    if (atomic_load(&object->kind) != KVFI_ENGINE) {
+    if (object->link) { /* an engine is in no list */
         pthread_mutex_lock(&object->engine->lock);
         *object->link = object->next;
         if (object->next)
@@ -67,8 +67,19 @@ void kvfi_object_close(void *handle)
 
 int kvfi_is(const void *object, kvfi_kind_t kind)
 {
-    return object && atomic_load_explicit(&((const kvfi_object_t *)object)->kind,
-                                          memory_order_relaxed) == (uint32_t)kind;
+    return object && atomic_load(&((const kvfi_object_t *)object)->kind) == (uint32_t)kind;
+}
+
+int kvfi_claim(void *object, kvfi_kind_t kind)
+{
+    uint32_t open = kind;
+
+    return atomic_compare_exchange_strong(&((kvfi_object_t *)object)->kind, &open, KVFI_CLOSED);
+}
+
+void kvfi_unclaim(void *object, kvfi_kind_t kind)
+{
+    atomic_store(&((kvfi_object_t *)object)->kind, kind);
 }
 
 kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind)

@@ -270,6 +270,11 @@ void kvfi_peer_free(kvf_peer_t *peer)
     kvfi_object_close(peer);
 }
 
+static kvf_status_t note_under_way(void)
+{
+    return kvfi_fail(KVF_ERR_BUSY, "a notification to the peer is under way");
+}
+
 kvf_status_t kvf_peer_forget(kvf_peer_t *peer)
 {
     kvf_engine_t *engine;
@@ -283,14 +288,21 @@ kvf_status_t kvf_peer_forget(kvf_peer_t *peer)
         return status;
     engine = peer->object.engine;
     pthread_mutex_lock(&engine->lock);
-    if (peer->imports > 1)
+    if (peer->imports > 1) {
         peer->imports--;
-    else if (peer->remotes)
+    } else if (peer->remotes) {
         status = kvfi_fail(KVF_ERR_BUSY, "%u remotes of the peer are imported", peer->remotes);
-    else if (peer->out)
-        status = kvfi_fail(KVF_ERR_BUSY, "a notification to the peer is under way");
-    else
+    } else if (atomic_load(&peer->notes)) {
+        status = note_under_way();
+    } else if (!kvfi_claim(peer, KVFI_PEER)) {
+        status = kvfi_fail(KVF_ERR_INVALID, "peer handle is closed");
+    } else if (atomic_load(&peer->notes)) {
+        kvfi_unclaim(peer, KVFI_PEER);
+        status = note_under_way();
+    } else {
+        kvfi_table_take(&engine->peers, peer->incarnation); /* nobody finds it any more */
         last = 1;
+    }
     pthread_mutex_unlock(&engine->lock);
     if (last)
         kvfi_peer_free(peer);

@@ -94,6 +94,7 @@ void kvfi_pool_free(kvf_pool_t *pool)
 kvf_status_t kvf_pool_destroy(kvf_pool_t *pool)
 {
     kvf_segment_t *segment;
+    kvf_engine_t  *engine;
     kvf_status_t   status;
 
     if (!pool)
@@ -101,16 +102,24 @@ kvf_status_t kvf_pool_destroy(kvf_pool_t *pool)
     status = kvfi_enter(pool, KVFI_POOL);
     if (status != KVF_OK)
         return status;
+    engine = pool->object.engine;
     segment = pool->segment;
-    if (atomic_load(&segment->grants)) {
-        status = kvfi_fail(KVF_ERR_BUSY, "%u ranges of the pool are granted", segment->grants);
-    } else if (atomic_load(&segment->inflight)) {
-        status = kvfi_fail(KVF_ERR_BUSY, "%u ops of running batches use the pool", segment->inflight);
-    } else {
+    status = kvfi_segment_unused(segment);
+    if (status == KVF_OK && !kvfi_claim(pool, KVFI_POOL))
+        status = kvfi_fail(KVF_ERR_INVALID, "pool handle is closed");
+    if (status != KVF_OK)
+        goto leave;
+    kvfi_claim(segment, KVFI_SEGMENT);
+    status = kvfi_segment_unused(segment);
+    if (status == KVF_OK) {
         kvfi_pool_free(pool);
         kvfi_segment_free(segment, 0);
+    } else {
+        kvfi_unclaim(segment, KVFI_SEGMENT);
+        kvfi_unclaim(pool, KVFI_POOL);
     }
-    kvfi_leave(pool->object.engine);
+leave:
+    kvfi_leave(engine);
     return status;
 }
 

@@ -70,10 +70,36 @@ static kvf_status_t check_opts(kvf_engine_t *engine, const kvf_batch_opts_t *opt
                          KVF_NOTIFY_MAX);
     if (opts->notify_len && !opts->notify)
         return kvfi_fail(KVF_ERR_INVALID, "opts.notify is NULL");
-    if (!kvfi_peer_alive(opts->notify_peer, UINT64_C(1000000000)))
-        return kvfi_fail(KVF_ERR_PEER, "opts.notify_peer (pid %d) has died",
-                         opts->notify_peer->proc.pid);
     return KVF_OK;
+}
+
+static void let_go_peer(kvf_peer_t *peer)
+{
+    if (peer)
+        atomic_fetch_sub(&peer->notes, 1);
+}
+
+/* The peer that is to be told stays until its note has ended. */
+static kvf_status_t hold_peer(kvf_peer_t *peer)
+{
+    kvf_status_t status = KVF_OK;
+
+    if (!peer)
+        return KVF_OK;
+    atomic_fetch_add(&peer->notes, 1);
+    if (!kvfi_is(peer, KVFI_PEER))
+        status = kvfi_fail(KVF_ERR_INVALID, "opts.notify_peer is closed");
+    else if (!kvfi_peer_alive(peer, UINT64_C(1000000000)))
+        status = kvfi_fail(KVF_ERR_PEER, "opts.notify_peer (pid %d) has died", peer->proc.pid);
+    if (status != KVF_OK)
+        let_go_peer(peer);
+    return status;
+}
+
+static void let_go_ops(const kvf_batch_t *batch, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        kvfi_let_go(batch->ops[i].segment, batch->ops[i].remote);
 }
 
 static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count, size_t op_size,
@@ -81,9 +107,10 @@ static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count,
 {
     kvf_engine_t *engine = batch->object.engine;
     kvf_status_t  status = KVF_OK;
+    size_t        i;
     kvf_op_t      op;
 
-    for (size_t i = 0; i < count && status == KVF_OK; i++) {
+    for (i = 0; i < count; i++) {
         status = read_op((const char *)ops + i * op_size, op_size, i, &op);
         if (status == KVF_OK)
             status = kvfi_check_op(engine, &op, i, mask, &batch->xfers[i]);
@@ -94,6 +121,8 @@ static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count,
     }
     if (status == KVF_OK && engine->check)
         status = kvfi_check_overlap(batch->xfers, count);
+    if (status != KVF_OK)
+        let_go_ops(batch, i);
     return status;
 }
 
@@ -127,8 +156,6 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     for (size_t i = 0; i < count; i++) {
         const kvfi_xfer_t *xfer = &batch->xfers[i];
 
-        atomic_fetch_add(&batch->ops[i].segment->inflight, 1);
-        atomic_fetch_add(&batch->ops[i].remote->inflight, 1);
         if (batch->ops[i].block_status)
             memset(batch->ops[i].block_status, KVF_INPROGRESS, xfer->box.blocks);
         if (kvfi_xfer_is_local(xfer))
@@ -163,6 +190,7 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
                             const kvf_batch_opts_t *opts)
 {
     kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_peer_t   *peer = opts ? opts->notify_peer : NULL;
     kvf_engine_t *engine;
     uint64_t      bytes;
 
@@ -181,11 +209,17 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
     if (status == KVF_OK)
         status = grow(batch, count);
     if (status == KVF_OK)
-        status = check_all(batch, ops, count, op_size, opts ? opts->paths : 0);
-    if (status == KVF_OK) {
+        status = hold_peer(peer);
+    if (status != KVF_OK)
+        goto unlock;
+    status = check_all(batch, ops, count, op_size, opts ? opts->paths : 0);
+    if (status != KVF_OK) {
+        let_go_peer(peer);
+    } else {
         bytes = begin(batch, count, opts);
         run(batch, bytes, opts && opts->flags & KVF_BATCH_INLINE);
     }
+unlock:
     pthread_mutex_unlock(&batch->lock);
     kvfi_leave(engine);
     return status;

@@ -212,15 +212,16 @@ static kvf_remote_t *remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
     remote->imports = 1;
     pthread_mutex_lock(&engine->lock);
     remote->region = region_get(peer, &card->regions[range->region]);
-    if (remote->region)
+    if (remote->region) {
         peer->remotes++;
+        set_target(remote, card, range, index);
+    }
     pthread_mutex_unlock(&engine->lock);
     if (!remote->region) {
         kvfi_object_close(remote);
         kvfi_fail(KVF_ERR_NOMEM, "no memory for a mapping");
         return NULL;
     }
-    set_target(remote, card, range, index);
     return remote;
 }
 
@@ -262,16 +263,57 @@ static kvf_status_t check_import(kvf_peer_t *peer, const kvfi_grant_card_t *card
     return KVF_OK;
 }
 
-static void forget_one(kvf_remote_t *remote)
+static kvf_status_t remote_busy(const kvf_remote_t *remote)
+{
+    return kvfi_fail(KVF_ERR_BUSY, "%u ops of running batches use the remote",
+                     atomic_load(&remote->inflight));
+}
+
+static kvf_status_t forget(kvf_remote_t *remote)
 {
     kvf_engine_t *engine = remote->object.engine;
-    int           last;
+    kvf_status_t  status = KVF_OK;
+    int           last = 0;
 
     pthread_mutex_lock(&engine->lock);
-    last = --remote->imports == 0;
+    if (remote->imports > 1) {
+        remote->imports--;
+    } else if (atomic_load(&remote->inflight)) {
+        status = remote_busy(remote);
+    } else if (!kvfi_claim(remote, KVFI_REMOTE)) {
+        status = kvfi_fail(KVF_ERR_INVALID, "remote handle is closed");
+    } else if (atomic_load(&remote->inflight)) {
+        kvfi_unclaim(remote, KVFI_REMOTE);
+        status = remote_busy(remote);
+    } else {
+        last = 1;
+    }
     pthread_mutex_unlock(&engine->lock);
     if (last)
         kvfi_remote_free(remote);
+    return status;
+}
+
+/* The peer stays while one of its blobs is looked at. */
+static kvf_status_t hold_peer(kvf_peer_t *peer)
+{
+    kvf_engine_t *engine = peer->object.engine;
+    int           open;
+
+    pthread_mutex_lock(&engine->lock);
+    open = kvfi_is(peer, KVFI_PEER);
+    peer->remotes += (unsigned)open;
+    pthread_mutex_unlock(&engine->lock);
+    return open ? KVF_OK : kvfi_fail(KVF_ERR_INVALID, "peer handle is closed");
+}
+
+static void let_go_peer(kvf_peer_t *peer)
+{
+    kvf_engine_t *engine = peer->object.engine;
+
+    pthread_mutex_lock(&engine->lock);
+    peer->remotes--;
+    pthread_mutex_unlock(&engine->lock);
 }
 
 kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
@@ -279,9 +321,14 @@ kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
 {
     kvf_status_t      status = kvfi_enter(peer, KVFI_PEER);
     kvfi_grant_card_t card = {0};
+    kvf_engine_t     *engine;
 
     if (status != KVF_OK)
         return status;
+    engine = peer->object.engine;
+    status = hold_peer(peer);
+    if (status != KVF_OK)
+        goto leave;
     if (!count_p || (!remotes_p && *count_p))
         status = kvfi_fail(KVF_ERR_INVALID, "%s is NULL", count_p ? "remotes_p" : "count_p");
     else
@@ -301,13 +348,15 @@ kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
             continue;
         status = KVF_ERR_NOMEM;
         while (i--) {
-            forget_one(remotes_p[i]);
+            forget(remotes_p[i]);
             remotes_p[i] = NULL;
         }
         break;
     }
     free(card.regions);
-    kvfi_leave(peer->object.engine);
+    let_go_peer(peer);
+leave:
+    kvfi_leave(engine);
     return status;
 }
 
@@ -334,11 +383,7 @@ kvf_status_t kvf_remote_forget(kvf_remote_t *remote)
     if (status != KVF_OK)
         return status;
     engine = remote->object.engine;
-    if (atomic_load(&remote->inflight) && remote->imports == 1)
-        status = kvfi_fail(KVF_ERR_BUSY, "%u ops of running batches use the remote",
-                           remote->inflight);
-    else
-        forget_one(remote);
+    status = forget(remote);
     kvfi_leave(engine);
     return status;
 }

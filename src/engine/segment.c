@@ -163,6 +163,17 @@ void kvfi_segment_free(kvf_segment_t *segment, int keep_memory)
     kvfi_object_close(segment);
 }
 
+kvf_status_t kvfi_segment_unused(const kvf_segment_t *segment)
+{
+    unsigned grants = atomic_load(&segment->grants), ops = atomic_load(&segment->inflight);
+
+    if (grants)
+        return kvfi_fail(KVF_ERR_BUSY, "%u ranges of the segment are granted", grants);
+    if (ops)
+        return kvfi_fail(KVF_ERR_BUSY, "%u ops of running batches use the segment", ops);
+    return KVF_OK;
+}
+
 kvf_status_t kvf_segment_release(kvf_segment_t *segment)
 {
     kvf_engine_t *engine;
@@ -174,15 +185,18 @@ kvf_status_t kvf_segment_release(kvf_segment_t *segment)
     if (status != KVF_OK)
         return status;
     engine = segment->object.engine;
-    if (segment->pool)
-        status = kvfi_fail(KVF_ERR_BUSY, "the segment is a pool's; destroy the pool");
-    else if (atomic_load(&segment->grants))
-        status = kvfi_fail(KVF_ERR_BUSY, "%u ranges of the segment are granted", segment->grants);
-    else if (atomic_load(&segment->inflight))
-        status = kvfi_fail(KVF_ERR_BUSY, "%u ops of running batches use the segment",
-                           segment->inflight);
-    else
+    status = segment->pool ? kvfi_fail(KVF_ERR_BUSY, "the segment is a pool's; destroy the pool")
+                           : kvfi_segment_unused(segment);
+    if (status == KVF_OK && !kvfi_claim(segment, KVFI_SEGMENT))
+        status = kvfi_fail(KVF_ERR_INVALID, "segment handle is closed");
+    if (status != KVF_OK)
+        goto leave;
+    status = kvfi_segment_unused(segment);
+    if (status == KVF_OK)
         kvfi_segment_free(segment, 0);
+    else
+        kvfi_unclaim(segment, KVFI_SEGMENT);
+leave:
     kvfi_leave(engine);
     return status;
 }
