@@ -68,6 +68,8 @@ static void finish_op(kvf_batch_t *batch, size_t i)
         batch->result.stale_blocks += xfer->bad[n].status == KVF_ERR_STALE;
     batch->result.bytes += xfer->moved.bytes;
     batch->result.pieces += xfer->moved.pieces;
+    if (status != KVF_OK && batch->has_note && op->remote->peer == batch->note.peer)
+        batch->note_due = 0;
     if (status < KVF_OK && i < batch->result.bad_op) {
         batch->result.bad_op = i;
         batch->result.status = status;
@@ -133,16 +135,6 @@ static void settle_note(kvf_batch_t *batch, kvf_status_t status)
         atomic_fetch_add_explicit(&batch->object.engine->notify_sent, 1, memory_order_relaxed);
 }
 
-/* The ops to the peer that is to be told: did they all end well? */
-static int note_is_due(const kvf_batch_t *batch)
-{
-    for (size_t i = 0; i < batch->count; i++)
-        if (batch->ops[i].remote->peer == batch->note.peer &&
-            atomic_load(&batch->xfers[i].status) != KVF_OK)
-            return 0;
-    return 1;
-}
-
 /* 1 when the batch has ended. */
 static int drive_note(kvf_batch_t *batch)
 {
@@ -150,7 +142,7 @@ static int drive_note(kvf_batch_t *batch)
 
     if (batch->has_note && !batch->noting) {
         batch->noting = 1;
-        if (!note_is_due(batch)) {
+        if (!batch->note_due) {
             kvfi_note_drop(&batch->note, KVF_SKIPPED);
         } else {
             pthread_mutex_lock(&batch->note.peer->out_lock);

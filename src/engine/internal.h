@@ -228,7 +228,7 @@ struct kvf_batch {
     _Atomic uint32_t  am_pending;
     uint64_t          tag, end_ns;
     int               noting; /* the ops have ended, the notification has not */
-    int               has_note;
+    int               has_note, note_due; /* due: all ops to its peer ended well */
     kvfi_out_note_t   note;
     kvf_batch_result_t result;
 };

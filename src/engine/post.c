@@ -130,7 +130,7 @@ static void take_note(kvf_batch_t *batch, const kvf_batch_opts_t *opts)
 {
     kvfi_out_note_t *note = &batch->note;
 
-    batch->has_note = opts && opts->notify_peer;
+    batch->has_note = batch->note_due = opts && opts->notify_peer;
     if (!batch->has_note)
         return;
     note->peer = opts->notify_peer;
