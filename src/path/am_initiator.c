@@ -109,6 +109,8 @@ void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
         /* what was sent is not known to have arrived */
         xfer->moved.bytes = status == KVF_OK ? xfer->stream : 0;
         xfer->cursor.pair = status == KVF_OK ? xfer->box.blocks : 0;
+    } else if (xfer->gens && status != KVF_OK && status != KVF_ERR_STALE) {
+        xfer->cursor.pair = 0; /* which of them are stale, the owner says at the end */
     }
     am->changed = 1;
     atomic_store(&xfer->status, status);

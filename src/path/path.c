@@ -123,8 +123,10 @@ kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget)
     kvfi_hold_leave(target->hold, word);
     if (status != KVF_OK || !ended)
         return status == KVF_OK ? KVF_INPROGRESS : status;
-    /* a one-sided write into a dead owner's memory reached nobody */
-    if (target->life && !kvfi_life_check(target->life, LIVENESS_AGE_NS))
+    if (target->life && !kvfi_life_check(target->life, LIVENESS_AGE_NS)) {
+        if (xfer->dir == KVF_WRITE)
+            xfer->cursor.pair = 0; /* what was written into a dead owner's memory reached nobody */
         return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", target->life->id.pid);
+    }
     return xfer->bad_count ? KVF_ERR_STALE : KVF_OK;
 }
