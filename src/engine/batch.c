@@ -38,6 +38,19 @@ static void write_blocks(const kvfi_batch_op_t *op, const kvfi_xfer_t *xfer, kvf
                                                                        : status);
 }
 
+/* Bytes of the pairs that ended well; what a failed op moved of others is no use to anyone. */
+static uint64_t bytes_of_ended(const kvfi_xfer_t *xfer, kvf_status_t status)
+{
+    const kvfi_box_t *box = &xfer->box;
+    uint64_t          pairs = 0;
+
+    if (status == KVF_OK || status == KVF_ERR_STALE)
+        return xfer->moved.bytes;
+    for (uint32_t i = 0; i < xfer->cursor.pair; i++)
+        pairs += !kvfi_box_skips(box, i);
+    return pairs * box->len * box->count[0] * box->count[1];
+}
+
 static void count_op(kvf_engine_t *engine, const kvfi_batch_op_t *op, const kvfi_xfer_t *xfer)
 {
     kvfi_count_t *count = &engine->path[xfer->path];
@@ -66,7 +79,7 @@ static void finish_op(kvf_batch_t *batch, size_t i)
     count_op(batch->object.engine, op, xfer);
     for (uint32_t n = 0; n < xfer->bad_count; n++)
         batch->result.stale_blocks += xfer->bad[n].status == KVF_ERR_STALE;
-    batch->result.bytes += xfer->moved.bytes;
+    batch->result.bytes += bytes_of_ended(xfer, status);
     batch->result.pieces += xfer->moved.pieces;
     if (status != KVF_OK && batch->has_note && op->remote->peer == batch->note.peer)
         batch->note_due = 0;
