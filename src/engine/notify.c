@@ -49,6 +49,7 @@ void kvfi_note_drop(kvfi_out_note_t *note, kvf_status_t status)
         atomic_store(&note->status, status);
     }
     pthread_mutex_unlock(&peer->out_lock);
+    kvfi_note_pump(peer); /* those behind it need wait no longer */
 }
 
 static void doorbell_sent(void *arg, int failed)
@@ -75,8 +76,8 @@ static void send_far(kvf_peer_t *peer, kvfi_out_note_t *note)
     leave_line(peer, note);
     note->am.len = note->len;
     memcpy(note->am.data, note->data, note->len);
+    atomic_store(&note->sent, 1); /* first: who is woken by its end looks here */
     kvfi_am_note_send(atomic_load(&peer->object.engine->am), peer->am, &note->am);
-    atomic_store(&note->sent, 1); /* its batch may end from here on */
 }
 
 void kvfi_note_pump(kvf_peer_t *peer)
