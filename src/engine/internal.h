@@ -298,6 +298,8 @@ void         kvfi_progress_close(kvf_engine_t *engine);
 int          kvfi_progress_drive(kvf_engine_t *engine, int copy);
 /* Something ended or came: the event fd, if armed. */
 void         kvfi_progress_wake(void *engine);
+/* A batch runs: who sleeps has messages to send, or one more deadline to keep. */
+void         kvfi_progress_posted(kvf_engine_t *engine);
 kvf_status_t kvfi_progress_far(kvf_engine_t *engine); /* the far side was opened */
 /* Sleep a little, until something may have changed; at most until end_ns. */
 void         kvfi_progress_nap(kvf_engine_t *engine, uint64_t end_ns);

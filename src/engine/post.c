@@ -180,10 +180,12 @@ static void run(kvf_batch_t *batch, uint64_t local_bytes, int all_inline)
         ended = kvfi_batch_advance_locked(batch, all_inline || local_bytes <= INLINE_BYTES);
     } while (!ended && batch->next_local < batch->count &&
              (all_inline || local_bytes <= INLINE_BYTES));
-    if (ended)
-        return;
-    kvfi_batch_enlist(batch);
-    kvfi_batch_advance_locked(batch, 0); /* a far op may have ended before anybody could see it here */
+    if (!ended) {
+        kvfi_batch_enlist(batch);
+        kvfi_batch_advance_locked(batch, 0); /* a far op may have ended before anybody saw it here */
+    }
+    if (!ended || batch->am_count)
+        kvfi_progress_posted(batch->object.engine);
 }
 
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,

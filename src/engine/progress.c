@@ -231,6 +231,14 @@ void kvfi_progress_wake(void *arg)
         kvfi_log(KVFI_LOG_WARN, "the event fd cannot be written: %m");
 }
 
+void kvfi_progress_posted(kvf_engine_t *engine)
+{
+    if (atomic_load(&engine->armed))
+        kvfi_progress_wake(engine);
+    if (atomic_load(&engine->thread_on))
+        kvfi_link_wake(kvfi_am_link(atomic_load(&engine->am)));
+}
+
 kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p)
 {
     kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);

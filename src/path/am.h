@@ -63,7 +63,7 @@ void         kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer);
 int          kvfi_am_alive(const kvfi_am_peer_t *peer);
 void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len);
 
-/* Start count xfers of one batch whose path is am. */
+/* Start count xfers of one batch whose path is am. Who sleeps on the link is to be woken after. */
 void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count);
 /* End an xfer now, if it has not ended: nothing reads or writes the caller's memory after. */
 void kvfi_am_cancel(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);

@@ -81,7 +81,6 @@ void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count)
         start_one(am, xfers[i]);
     kvfi_am_pump(am);
     kvfi_link_unlock(am->link);
-    kvfi_link_wake(am->link);
 }
 
 static void unlink_write(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer)
