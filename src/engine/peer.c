@@ -312,11 +312,10 @@ kvf_status_t kvf_peer_forget(kvf_peer_t *peer)
 
 int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
 {
-    switch (peer->locality) {
-    case KVF_LOCALITY_SELF: return atomic_load(&peer->home->engine) != NULL;
-    case KVF_LOCALITY_NODE: return kvfi_life_check(&peer->life, max_age_ns);
-    default: return kvfi_am_alive(peer->am);
-    }
+    if (peer->locality == KVF_LOCALITY_CROSS)
+        return kvfi_am_alive(peer->am);
+    return !atomic_load(&peer->hold.page->closed) &&
+           (peer->locality == KVF_LOCALITY_SELF || kvfi_life_check(&peer->life, max_age_ns));
 }
 
 kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)

@@ -55,6 +55,7 @@ typedef struct kvfi_page {
     uint32_t         depth; /* notes in a ring */
     _Atomic uint32_t armed; /* a note put is worth a doorbell */
     _Atomic uint32_t high;  /* seats ever taken: nobody need look past it */
+    _Atomic uint32_t closed; /* the engine has gone, its process may live */
     _Alignas(64) _Atomic uint32_t epoch[KVFI_PAGE_GRANTS];
     kvfi_seat_t      seats[KVFI_PAGE_SEATS];
     kvfi_note_t      notes[]; /* depth a seat */
