@@ -245,7 +245,12 @@ kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len,
             goto leave;
         }
     }
-    *peer_p = peer;
+    if (kvfi_peer_alive(peer, 0)) {
+        *peer_p = peer;
+    } else {
+        kvf_peer_forget(peer);
+        status = kvfi_fail(KVF_ERR_PEER, "peer %s (pid %d) has died", card.host, card.proc.pid);
+    }
 leave:
     kvfi_leave(engine);
     return status;
