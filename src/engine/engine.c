@@ -80,6 +80,7 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
 
 close_progress:
     kvfi_progress_close(engine);
+    kvfi_am_close(atomic_load(&engine->am), 0);
 release_home:
     kvfi_home_retire(engine->home);
     kvfi_home_release(engine->home);
@@ -110,10 +111,12 @@ kvf_status_t kvfi_engine_far(kvf_engine_t *engine, kvfi_am_t **am_p)
     am = atomic_load(&engine->am);
     if (!am) {
         status = kvfi_am_open(engine->net, &host, &am);
-        if (status == KVF_OK) {
+        if (status == KVF_OK)
             atomic_store(&engine->am, am);
-            status = kvfi_progress_far(engine);
-        }
+    }
+    if (status == KVF_OK && !engine->far_driven) {
+        status = kvfi_progress_far(engine);
+        engine->far_driven = status == KVF_OK;
     }
     pthread_mutex_unlock(&engine->far_lock);
     if (status == KVF_OK)

@@ -99,6 +99,7 @@ struct kvf_engine {
 
     pthread_mutex_t   far_lock; /* of opening the far side */
     kvfi_am_t *_Atomic am;
+    int               far_driven; /* by the thread, or by who polls the event fd */
 
     pthread_mutex_t   grants_lock;
     kvf_grant_t      *grants[KVFI_PAGE_GRANTS];
