@@ -166,6 +166,9 @@ static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
     }
     peer->notes_end = &peer->notes;
     peer->notes_sent = peer->notes_came = peer->notes_taken = peer->notes_room = 0;
+    for (kvfi_am_message_t *note = peer->inbox; note; note = note->next)
+        note->head.off = 0; /* of this connection, the next one counts afresh */
+    peer->inbox_came = peer->inbox_taken = peer->acked_came = peer->acked_taken = 0;
     while (peer->outbox) {
         kvfi_am_message_t *message = peer->outbox;
 

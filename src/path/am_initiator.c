@@ -201,7 +201,7 @@ int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_
         memcpy(note_p->data, message->data, note_p->len);
         *incarnation_p = peer->incarnation;
         *rank_p = peer->rank;
-        peer->inbox_taken++;
+        peer->inbox_taken += message->head.off != 0;
         free(message);
         kvfi_am_pump(am);
     }
