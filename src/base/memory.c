@@ -70,6 +70,22 @@ static uint64_t number_in(const char *path, const char *field)
     return value;
 }
 
+/* What memory.stat calls a file's pages: the kernel gives them back before it refuses any. */
+static uint64_t cgroup_cache(const char *path)
+{
+    static const char *const fields[] = {"active_file ", "inactive_file "};
+    uint64_t                 bytes = 0;
+    char                     file[4200];
+
+    snprintf(file, sizeof file, "/sys/fs/cgroup%s/memory.stat", path);
+    for (int i = 0; i < 2; i++) {
+        uint64_t value = number_in(file, fields[i]);
+
+        bytes += value == UINT64_MAX ? 0 : value;
+    }
+    return bytes;
+}
+
 /* The tightest limit less use on the way from this process's cgroup (v2) to the root. */
 static uint64_t cgroup_left(void)
 {
@@ -90,8 +106,12 @@ static uint64_t cgroup_left(void)
         max = number_in(file, "");
         snprintf(file, sizeof file, "/sys/fs/cgroup%s/memory.current", path);
         now = number_in(file, "");
-        if (max != UINT64_MAX && now != UINT64_MAX && (max > now ? max - now : 0) < least)
-            least = max > now ? max - now : 0;
+        if (max != UINT64_MAX && now != UINT64_MAX) {
+            uint64_t cache = cgroup_cache(path), used = now > cache ? now - cache : 0;
+
+            if ((max > used ? max - used : 0) < least)
+                least = max > used ? max - used : 0;
+        }
         slash = strrchr(path, '/');
         if (!slash)
             return least;
