@@ -56,6 +56,15 @@ static void set_far(ucp_config_t *config, const char *net)
     set(config, name, "264K");
 }
 
+/* Ours alone: what a site's UCX_ variables say of shared memory is meant for its MPI. */
+static void set_near(ucp_config_t *config)
+{
+    set(config, "TLS", "self,sysv,posix");
+    set(config, "SHM_DEVICES", "all");
+    set(config, "SELF_DEVICES", "all");
+    set(config, "MM_ERROR_HANDLING", "y");
+}
+
 static ucs_status_t open_context(kvfi_link_t *link, const char *net)
 {
     ucp_params_t  params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
@@ -69,8 +78,7 @@ static ucs_status_t open_context(kvfi_link_t *link, const char *net)
     if (net) {
         set_far(config, net);
     } else {
-        set(config, "TLS", "self,sysv,posix");
-        set(config, "MM_ERROR_HANDLING", "y");
+        set_near(config);
     }
     status = ucp_init(&params, config, &link->context);
     ucp_config_release(config);
