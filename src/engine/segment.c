@@ -82,11 +82,12 @@ static kvf_status_t map_region(kvf_segment_t *segment)
         kvfi_link_lock(near);
         status = kvfi_mem_alloc(near, segment->region_len, &segment->mem);
         kvfi_link_unlock(near);
-        if (status != KVF_OK)
-            return status;
-        segment->region = kvfi_mem_addr(segment->mem);
-        segment->shared = 1;
-        return KVF_OK;
+        if (status == KVF_OK) {
+            segment->region = kvfi_mem_addr(segment->mem);
+            segment->shared = 1;
+            return KVF_OK;
+        }
+        kvfi_log(KVFI_LOG_WARN, "a segment is private: %s", kvf_last_error());
     }
     segment->region = mmap(NULL, segment->region_len, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

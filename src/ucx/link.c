@@ -62,6 +62,7 @@ static void set_near(ucp_config_t *config)
     set(config, "TLS", "self,sysv,posix");
     set(config, "SHM_DEVICES", "all");
     set(config, "SELF_DEVICES", "all");
+    set(config, "ALLOC_PRIO", "md:sysv,md:posix"); /* else it gives private memory, and does not say so */
     set(config, "MM_ERROR_HANDLING", "y");
 }
 
