@@ -102,6 +102,7 @@ void kvfi_batch_enlist(kvf_batch_t *batch)
     if (batch->run_next)
         batch->run_next->run_link = &batch->run_next;
     engine->running = batch;
+    batch->listed = 1;
     atomic_fetch_add(&engine->running_count, 1);
     pthread_mutex_unlock(&engine->lock);
 }
@@ -110,13 +111,11 @@ static void delist(kvf_batch_t *batch)
 {
     kvf_engine_t *engine = batch->object.engine;
 
-    if (!batch->run_link)
-        return;
     pthread_mutex_lock(&engine->lock);
     *batch->run_link = batch->run_next;
     if (batch->run_next)
         batch->run_next->run_link = batch->run_link;
-    batch->run_link = NULL;
+    batch->listed = 0;
     atomic_fetch_sub(&engine->running_count, 1);
     pthread_mutex_unlock(&engine->lock);
 }
@@ -124,12 +123,13 @@ static void delist(kvf_batch_t *batch)
 static void end_batch(kvf_batch_t *batch)
 {
     kvf_engine_t *engine = batch->object.engine;
-    int           listed = batch->run_link != NULL;
+    int           listed = batch->listed;
 
     atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->stale_blocks, batch->result.stale_blocks,
                               memory_order_relaxed);
-    delist(batch);
+    if (listed)
+        delist(batch);
     if (batch->has_note)
         atomic_fetch_sub(&batch->note.peer->notes, 1);
     atomic_store(&batch->running, 0);

@@ -220,6 +220,7 @@ struct kvf_batch {
     _Atomic int       running;
     _Atomic unsigned  refs; /* sweeps that look at it */
     struct kvf_batch *run_next, **run_link;
+    int               listed; /* under the batch's lock; the links are under the engine's */
 
     kvfi_batch_op_t  *ops;
     kvfi_xfer_t      *xfers;

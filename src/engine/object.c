@@ -49,7 +49,7 @@ void kvfi_object_close(void *handle)
     kvfi_object_t *object = handle;
     void          *oldest;
 
-    if (object->link) { /* an engine is in no list */
+    if ((void *)object->engine != handle) { /* an engine is in no list */
         pthread_mutex_lock(&object->engine->lock);
         *object->link = object->next;
         if (object->next)
