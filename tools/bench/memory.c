@@ -167,11 +167,16 @@ static int open_all(const struct bench_job *job, const struct bench_args *args,
     } owner = {0};
     int rc = 0;
 
+    /* one after the other: two ranks that take pages at the same time get them scattered, and the
+     * floor's memory, taken by one alone, would be better */
+    if (job->owner) {
+        rc = take(job, own, "the remote memory", remote_bytes(args, plan), &ends->remote);
+    }
+    if (kvfi_bench_meet(job, rc) != 0) {
+        return -1;
+    }
     if (job->initiator) {
         rc = take(job, own, "the local memory", local_bytes(args, plan), &ends->local);
-    }
-    if (rc == 0 && job->owner) {
-        rc = take(job, own, "the remote memory", remote_bytes(args, plan), &ends->remote);
     }
     if (kvfi_bench_meet(job, rc) != 0 || kvfi_bench_meet(job, exchange(job, ends)) != 0 ||
         learn_path(job, args, ends) != 0) {
