@@ -168,7 +168,7 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
     kvfi_put_u64(&writer, engine->rank);
     kvfi_put(&writer, &engine->home->proc, sizeof engine->home->proc);
     kvfi_put(&writer, host, sizeof host);
-    kvfi_put(&writer, engine->home->page->nonce, sizeof engine->home->page->nonce);
+    kvfi_put(&writer, engine->home->page->head.nonce, sizeof engine->home->page->head.nonce);
     kvfi_put(&writer, engine->proof, sizeof engine->proof);
     kvfi_put_u64(&writer, (uintptr_t)engine->proof);
     kvfi_put_u64(&writer, (uintptr_t)engine->home->page);

@@ -59,11 +59,11 @@ kvf_status_t kvfi_home_open(kvf_engine_t *engine)
         free(home);
         return status;
     }
-    home->page->magic = KVFI_PAGE_MAGIC;
-    home->page->incarnation = engine->incarnation;
-    home->page->depth = engine->depth;
-    if (getrandom(home->page->nonce, sizeof home->page->nonce, 0) < 0)
-        home->page->nonce[0] = ~engine->incarnation;
+    home->page->head.magic = KVFI_PAGE_MAGIC;
+    home->page->head.incarnation = engine->incarnation;
+    home->page->head.depth = engine->depth;
+    if (getrandom(home->page->head.nonce, sizeof home->page->head.nonce, 0) < 0)
+        home->page->head.nonce[0] = ~engine->incarnation;
     engine->home = home;
     pthread_mutex_lock(&homes_lock);
     home->next = homes;

@@ -84,15 +84,15 @@ static void near_failed(void *arg, const char *why)
  * a page: it is peeked at, not loaded from. */
 static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p)
 {
-    kvfi_link_t *near = peer->object.engine->home->near;
-    kvfi_page_t  head;
-    int          proved = 0;
+    kvfi_link_t     *near = peer->object.engine->home->near;
+    kvfi_page_head_t head;
+    int              proved = 0;
 
     kvfi_link_lock(near);
     kvfi_ucx_quiet(1);
     if (kvfi_ep_open(near, card->near, near_failed, peer, &peer->ep) == KVF_OK &&
         kvfi_map_open(peer->ep, card->page_rkey, card->page_addr, &peer->page_map, page_p) == KVF_OK)
-        proved = !kvfi_memory_peek(*page_p, &head, offsetof(kvfi_page_t, epoch)) &&
+        proved = !kvfi_memory_peek(*page_p, &head, sizeof head) &&
                  head.magic == KVFI_PAGE_MAGIC && head.incarnation == card->incarnation &&
                  !memcmp(head.nonce, card->nonce, sizeof head.nonce) && head.depth == card->depth;
     if (!proved) {

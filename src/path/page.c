@@ -123,7 +123,7 @@ void kvfi_hold_leave(kvfi_hold_t *hold, unsigned word)
 
 static kvfi_note_t *note_at(kvfi_page_t *page, const kvfi_seat_t *seat, uint32_t at)
 {
-    return &page->notes[(size_t)(seat - page->seats) * page->depth + at % page->depth];
+    return &page->notes[(size_t)(seat - page->seats) * page->head.depth + at % page->head.depth];
 }
 
 int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len)
@@ -136,7 +136,7 @@ int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len)
 
     pthread_mutex_lock(&hold->put_lock);
     tail = atomic_load_explicit(&seat->tail, memory_order_relaxed);
-    full = tail - atomic_load(&seat->head) >= page->depth;
+    full = tail - atomic_load(&seat->head) >= page->head.depth;
     if (!full) {
         note = note_at(page, seat, tail);
         note->len = len;

@@ -48,11 +48,16 @@ typedef struct kvfi_seat {
     _Alignas(64) _Atomic uint32_t tail; /* next note to put: the holder writes */
 } kvfi_seat_t;
 
+/* What proves whose page it is. */
+typedef struct kvfi_page_head {
+    uint64_t magic;
+    uint64_t nonce[2];
+    uint64_t incarnation;
+    uint32_t depth; /* notes in a ring */
+} kvfi_page_head_t;
+
 typedef struct kvfi_page {
-    uint64_t         magic;
-    uint64_t         nonce[2];
-    uint64_t         incarnation;
-    uint32_t         depth; /* notes in a ring */
+    kvfi_page_head_t head;
     _Atomic uint32_t armed; /* a note put is worth a doorbell */
     _Atomic uint32_t high;  /* seats ever taken: nobody need look past it */
     _Atomic uint32_t closed; /* the engine has gone, its process may live */
