@@ -144,19 +144,19 @@ static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
 {
     kvfi_am_t *am = peer->am;
 
-    /* taking an entry out may move others: begin again each time */
+    /* taking an entry out may move a later one to its place: look there again */
     for (size_t i = 0; i < am->xfers.capacity; i++) {
         kvfi_xfer_t *xfer = am->xfers.entries[i].value;
 
         if (!xfer || xfer->target->am != peer)
             continue;
         kvfi_am_xfer_end(am, xfer, status);
-        i = SIZE_MAX;
+        i--;
     }
     for (size_t i = 0; i < peer->serves.capacity; i++)
         if (peer->serves.entries[i].value) {
             kvfi_am_serve_drop(peer->serves.entries[i].value);
-            i = SIZE_MAX;
+            i--;
         }
     while (peer->notes) {
         kvfi_am_note_t *note = peer->notes;
