@@ -55,7 +55,7 @@ static kvf_status_t check_range(const kvfi_grant_card_t *card, const kvfi_range_
 {
     const kvfi_region_card_t *region = &card->regions[range->region];
 
-    if (range->region >= card->region_count || !range->len || !range->rights ||
+    if (!range->len || !range->rights ||
         range->rights & ~(KVF_RIGHT_READ | KVF_RIGHT_WRITE) ||
         range->flags & ~(KVFI_RANGE_SHARED | KVFI_RANGE_GUARDED) ||
         !within(range->addr, range->len, region) ||
@@ -138,8 +138,6 @@ static kvfi_region_t *region_get(kvf_peer_t *peer, const kvfi_region_card_t *car
         else
             kvfi_log(KVFI_LOG_WARN, "memory of pid %d: %s", peer->proc.pid, kvf_last_error());
         kvfi_link_unlock(near);
-        if (region->addr)
-            kvfi_memory_populate(region->addr, card->len, 0);
     }
     region->next = peer->regions;
     peer->regions = region;
@@ -201,8 +199,10 @@ static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card,
 static kvf_remote_t *remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
                                 const kvfi_range_card_t *range, uint32_t index)
 {
-    kvf_engine_t *engine = peer->object.engine;
-    kvf_remote_t *remote = kvfi_object_new(engine, KVFI_REMOTE, sizeof *remote);
+    const kvfi_region_card_t *region = &card->regions[range->region];
+    kvf_engine_t             *engine = peer->object.engine;
+    kvf_remote_t             *remote = kvfi_object_new(engine, KVFI_REMOTE, sizeof *remote);
+    int                       fresh = 0;
 
     if (!remote)
         return NULL;
@@ -211,8 +211,9 @@ static kvf_remote_t *remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
     remote->shared = (range->flags & KVFI_RANGE_SHARED) != 0;
     remote->imports = 1;
     pthread_mutex_lock(&engine->lock);
-    remote->region = region_get(peer, &card->regions[range->region]);
+    remote->region = region_get(peer, region);
     if (remote->region) {
+        fresh = remote->region->map && remote->region->refs == 1;
         peer->remotes++;
         set_target(remote, card, range, index);
     }
@@ -222,6 +223,8 @@ static kvf_remote_t *remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
         kvfi_fail(KVF_ERR_NOMEM, "no memory for a mapping");
         return NULL;
     }
+    if (fresh)
+        kvfi_memory_populate(remote->region->addr, region->len, 0);
     return remote;
 }
 
