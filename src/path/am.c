@@ -333,6 +333,18 @@ void kvfi_am_pump(kvfi_am_t *am)
     }
 }
 
+/* A peer that the pump buried is to be told of: by who drives, for the host is not to be called here. */
+void kvfi_am_pump_and_unlock(kvfi_am_t *am)
+{
+    int changed;
+
+    kvfi_am_pump(am);
+    changed = am->changed;
+    kvfi_link_unlock(am->link);
+    if (changed)
+        kvfi_link_wake(am->link);
+}
+
 static int has_outbox(const kvfi_am_t *am)
 {
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
@@ -458,8 +470,7 @@ void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer)
 {
     kvfi_link_lock(am->link);
     peer->imports--;
-    kvfi_am_pump(am);
-    kvfi_link_unlock(am->link);
+    kvfi_am_pump_and_unlock(am);
 }
 
 int kvfi_am_greeted(kvfi_am_t *am)

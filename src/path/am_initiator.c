@@ -186,25 +186,26 @@ void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *no
 int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_p,
                       uint64_t *rank_p)
 {
-    kvfi_am_peer_t *peer;
+    kvfi_am_message_t *message;
+    kvfi_am_peer_t    *peer;
 
     kvfi_link_lock(am->link);
     for (peer = am->list; peer && !peer->inbox; peer = peer->next)
         ;
-    if (peer) {
-        kvfi_am_message_t *message = peer->inbox;
-
-        peer->inbox = message->next;
-        if (!peer->inbox)
-            peer->inbox_end = &peer->inbox;
-        note_p->len = message->head.len;
-        memcpy(note_p->data, message->data, note_p->len);
-        *incarnation_p = peer->incarnation;
-        *rank_p = peer->rank;
-        peer->inbox_taken += message->head.off != 0;
-        free(message);
-        kvfi_am_pump(am);
+    if (!peer) {
+        kvfi_link_unlock(am->link);
+        return 0;
     }
-    kvfi_link_unlock(am->link);
-    return peer != NULL;
+    message = peer->inbox;
+    peer->inbox = message->next;
+    if (!peer->inbox)
+        peer->inbox_end = &peer->inbox;
+    note_p->len = message->head.len;
+    memcpy(note_p->data, message->data, note_p->len);
+    *incarnation_p = peer->incarnation;
+    *rank_p = peer->rank;
+    peer->inbox_taken += message->head.off != 0;
+    free(message);
+    kvfi_am_pump_and_unlock(am);
+    return 1;
 }

@@ -121,6 +121,7 @@ kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t
 void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
 void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
 void kvfi_am_pump(kvfi_am_t *am);
+void kvfi_am_pump_and_unlock(kvfi_am_t *am);
 void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why);
 
 /* am_initiator.c */
