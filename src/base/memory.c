@@ -28,7 +28,7 @@ int kvfi_memory_prot(const void *addr, uint64_t len)
     FILE    *maps = fopen("/proc/self/maps", "re");
 
     if (!maps)
-        return -1;
+        return -2;
     while (at < end && fgets(line, sizeof line, maps)) {
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &from, &to, bits) != 3 || to <= at)
             continue;

@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* PROT_ bits common to all of [addr, addr + len); -1 if part of it is not mapped. */
+/* PROT_ bits common to all of [addr, addr + len); -1 if part of it is not mapped, -2 if the kernel does
+ * not tell. */
 int kvfi_memory_prot(const void *addr, uint64_t len);
 
 /* Copy len (at most 4096) bytes from addr; -1 if they cannot be read. Raises no signal. */

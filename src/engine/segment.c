@@ -54,6 +54,11 @@ kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len
     if (status != KVF_OK)
         goto leave;
     prot = kvfi_memory_prot(addr, len);
+    if (prot == -2) {
+        status = kvfi_fail(KVF_ERR_SYSTEM, "what is mapped at %p cannot be known: /proc/self/maps: %m",
+                           addr);
+        goto leave;
+    }
     if (prot < 0 || !(prot & PROT_READ)) {
         status = kvfi_fail(KVF_ERR_INVALID, "addr %p: the %llu bytes from there are not all %s", addr,
                            (unsigned long long)len, prot < 0 ? "mapped" : "readable");
