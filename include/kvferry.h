@@ -194,12 +194,11 @@ kvf_status_t kvf_progress(kvf_engine_t *engine);
 
 /** The engine's event fd, level-triggered; owned by the engine, never read it. To sleep: arm,
  *  look once more at what you wait for, poll. Readable when a batch ended, a deadline passed, a
- *  peer died, a notification came, or (progress = caller) a message waits for kvf_progress().
- *  Errors: SYSTEM. */
+ *  peer died, a notification came, or (progress = caller) a message waits for kvf_progress(). */
 kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p);
 
 /** Arm the event fd and reset it. Errors: BUSY (work waits for kvf_progress(): call it, then arm
- *  again), SYSTEM. */
+ *  again). */
 kvf_status_t kvf_engine_arm(kvf_engine_t *engine);
 
 /* ----------------------------------------------------------------- segment */
@@ -295,7 +294,8 @@ typedef struct kvf_range {
 kvf_status_t kvf_grant_create(kvf_engine_t *engine, const kvf_range_t *ranges, uint32_t count,
                               kvf_peer_t *peer, kvf_grant_t **grant_p);
 
-/** Write the grant's blob into buf; lengths as in kvf_engine_export(). Errors: SPACE, SYSTEM. */
+/** Write the grant's blob into buf; lengths as in kvf_engine_export(). Errors: REVOKED,
+ *  SPACE, NOMEM. */
 kvf_status_t kvf_grant_export(kvf_grant_t *grant, void *buf, size_t *len_p);
 
 /** Revoke: raises the epoch (every later post, near or far, is refused with REVOKED), then waits
@@ -322,11 +322,13 @@ typedef struct kvf_peer_attr {
 
 /** Import an engine's blob. Importing the same engine again returns the same peer, counted. One's
  *  own blob is allowed. Proves locality. Errors: BLOB, VERSION (names both), NEED_FAR (export with
- *  KVF_BLOB_FAR), NOMEM, PEER (it is dead), SYSTEM. */
+ *  KVF_BLOB_FAR), NOMEM (or all 256 seats of a near peer are taken), PEER (it is dead),
+ *  UNSUPPORTED (no such wire), SYSTEM. */
 kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len, kvf_peer_t **peer_p);
 
-/** Undo one import; the last one closes the connection. Errors: BUSY (it has remotes, or a
- *  notification to it is under way). */
+/** Undo one import; the last one forgets the peer. A far connection stays, for the other side may
+ *  use it, until one of the engines closes. Errors: BUSY (it has remotes, or a notification to it
+ *  is under way). */
 kvf_status_t kvf_peer_forget(kvf_peer_t *peer);
 
 /** What a peer is. attr_p->struct_size is set by the caller. Errors: INVALID. */
@@ -345,7 +347,7 @@ typedef struct kvf_remote_attr {
 /** Import a grant's blob: one remote for each range, in order. *count_p: in, length of the array;
  *  out, number of ranges. Importing the same blob again returns the same remotes, counted.
  *  Errors: BLOB, VERSION, STALE (the blob is of another incarnation than peer), PERM (granted to
- *  another engine), REVOKED, SPACE (*count_p is set), PEER, NOMEM, SYSTEM. */
+ *  another engine), REVOKED, SPACE (*count_p is set), PEER, NOMEM. */
 kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
                                kvf_remote_t **remotes_p, uint32_t *count_p);
 
@@ -428,8 +430,8 @@ kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
  *  caller's and must stay valid until the batch has ended. An ended batch may be posted again.
  *  Local batches of at most 1 MiB have ended when post returns OK; what a peer or revoke made of
  *  the ops is in the statuses, not in post's. count = 0 is done at once but for its notification.
- *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, STALE,
- *  PEER (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0), BUSY
+ *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER
+ *  (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0), BUSY
  *  (the batch is running), NOMEM. */
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts);
