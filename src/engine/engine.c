@@ -277,7 +277,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     for (uint32_t i = 0; i < KVFI_PAGE_GRANTS; i++)
         if (engine->grants[i] && !engine->grants[i]->revoked)
             kvfi_page_revoke(home->page, i);
-    status = kvfi_grant_quiesce(engine, end_ns);
+    status = kvfi_grant_quiesce(engine, end_ns, 1);
     kvfi_progress_close(engine);
     free_objects(engine, status != KVF_OK);
     kvfi_am_close(atomic_load(&engine->am), end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);

@@ -229,7 +229,7 @@ static void sleep_briefly(void)
     nanosleep(&(struct timespec){0, 20000}, NULL);
 }
 
-kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns)
+kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns, int closing)
 {
     kvfi_page_t       *page = engine->home->page;
     uint32_t           seen[KVFI_PAGE_SEATS * KVFI_SEAT_WORDS];
@@ -243,6 +243,9 @@ kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns)
     }
     kvfi_page_snapshot(page, seen);
     while (kvfi_page_still_busy(page, seen, &seat)) {
+        if (!closing && atomic_load(&engine->closing))
+            return kvfi_fail(KVF_ERR_CLOSED, "revoked, but the engine closes, and waits in turn for rank "
+                             "%llu (pid %d)", (unsigned long long)seat->rank, seat->proc.pid);
         if (kvfi_now_ns() >= end_ns)
             return kvfi_fail(KVF_ERR_TIMEOUT, "revoked, but the memory is not yet reusable: rank %llu "
                              "(pid %d) is still copying", (unsigned long long)seat->rank,
@@ -281,7 +284,7 @@ kvf_status_t kvf_grant_revoke(kvf_grant_t *grant, uint64_t timeout_ns)
         kvfi_page_revoke(engine->home->page, grant->slot);
     grant->revoked = 1;
     pthread_mutex_unlock(&engine->grants_lock);
-    status = kvfi_grant_quiesce(engine, kvfi_deadline(kvfi_now_ns(), timeout_ns));
+    status = kvfi_grant_quiesce(engine, kvfi_deadline(kvfi_now_ns(), timeout_ns), 0);
     if (status == KVF_OK && kvfi_claim(grant, KVFI_GRANT))
         kvfi_grant_free(grant);
     kvfi_leave(engine);

@@ -253,8 +253,9 @@ void         kvfi_pool_free(kvf_pool_t *pool);
 kvf_status_t kvfi_grant_view(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
                              uint32_t range, kvfi_am_view_t *view_p);
 void         kvfi_grant_free(kvf_grant_t *grant);
-/* Wait until no slice runs under an epoch raised before: OK, or TIMEOUT with a sentence. */
-kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns);
+/* Wait until no slice runs under an epoch raised before: OK, or TIMEOUT with a sentence; CLOSED if the
+ * engine begins to close and it is not close that waits. */
+kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns, int closing);
 void         kvfi_peer_free(kvf_peer_t *peer);
 void         kvfi_remote_free(kvf_remote_t *remote);
 int          kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns);
