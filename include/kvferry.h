@@ -175,7 +175,8 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
 /** Close an engine: cancels its batches (they end with CLOSED), revokes its grants, waits for
  *  copies that others run under them, frees every object of the engine. NULL is fine.
  *  At timeout_ns it closes all the same, keeps mapped what a peer still reads, and returns
- *  TIMEOUT. Errors: TIMEOUT, BUSY (another thread is closing it). */
+ *  TIMEOUT; while calls of other threads are under way it cannot, refuses new ones, and is to be
+ *  called again. Errors: TIMEOUT, BUSY (another thread is closing it). */
 kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns);
 
 /** Flag of kvf_engine_export(): put a far address in (opens the far context). */

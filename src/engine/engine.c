@@ -14,6 +14,8 @@
 #include "base/version.h"
 #include "engine/internal.h"
 
+#define CLOSE_AGAIN 2 /* as closing: a close timed out before the calls of others were over */
+
 const char *kvf_version(void)
 {
     return kvfi_base_version();
@@ -265,15 +267,20 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
         return kvfi_fail(KVF_ERR_INVALID, "engine handle is closed, or no such handle");
     if (engine->forks != kvfi_fork_count())
         return kvfi_fail(KVF_ERR_FORKED, "this engine belongs to the parent of a forked process");
-    if (!atomic_compare_exchange_strong(&engine->closing, &open, 1))
-        return kvfi_fail(KVF_ERR_BUSY, "another thread is closing this engine");
+    if (!atomic_compare_exchange_strong(&engine->closing, &open, 1)) {
+        open = CLOSE_AGAIN;
+        if (!atomic_compare_exchange_strong(&engine->closing, &open, 1))
+            return kvfi_fail(KVF_ERR_BUSY, "another thread is closing this engine");
+    }
     home = engine->home;
     kvfi_home_retire(home);
     atomic_store(&home->page->closed, 1);
     abort_batches(engine);
     kvfi_progress_wake(engine);
-    if (wait_for_calls(engine, end_ns) != KVF_OK)
-        return KVF_ERR_TIMEOUT; /* those threads stand in the engine: it can only be left alone */
+    if (wait_for_calls(engine, end_ns) != KVF_OK) {
+        atomic_store(&engine->closing, CLOSE_AGAIN); /* those threads stand in it: it is left alone */
+        return KVF_ERR_TIMEOUT;
+    }
     for (uint32_t i = 0; i < KVFI_PAGE_GRANTS; i++)
         if (engine->grants[i] && !engine->grants[i]->revoked)
             kvfi_page_revoke(home->page, i);
