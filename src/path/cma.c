@@ -58,10 +58,13 @@ static int alive(const kvfi_xfer_t *xfer)
 
 static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
 {
-    const char *call = xfer->dir == KVF_READ ? "process_vm_readv" : "process_vm_writev";
-    int         pid = xfer->target->life->id.pid;
+    const char  *call = xfer->dir == KVF_READ ? "process_vm_readv" : "process_vm_writev";
+    kvfi_life_t *life = xfer->target->life;
+    int          pid = life->id.pid;
 
-    if (error == ESRCH || !kvfi_life_check(xfer->target->life, 0))
+    if (error == ESRCH)
+        atomic_store(&life->dead, 1); /* its memory has gone; a pidfd tells a moment later */
+    if (!kvfi_life_check(life, 0))
         return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", pid);
     if (error == EFAULT)
         return kvfi_fail(KVF_ERR_FAULT, "%s: memory of pid %d behind the grant is not mapped, or not "
