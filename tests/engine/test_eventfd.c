@@ -90,9 +90,12 @@ START_TEST(a_quiet_engine_does_not_wake)
 {
     rig_t rig;
     rig_opts_t opts = { .progress = progress_of(_i) };
+    kvf_op_t op;
     int fd;
 
     rig_open(&rig, (where_t)(_i / 2), &opts);
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
+    move(&rig, &op, 1); /* so that the connection stands, however busy the machine */
     fd = fd_of(rig.me.engine);
     for (int round = 0; round < 3; round++) { /* what came with the start may wake it */
         arm(rig.me.engine);
