@@ -47,6 +47,6 @@ tools_kvf_bench_CPPFLAGS = -I$(top_srcdir)/include $(MPI_CFLAGS)
 tools_kvf_bench_LDADD = libkvferry_mpi.la libkvferry.la libkvfcli.la $(MPI_LIBS) -lm
 endif
 
-dist_doc_DATA += docs/measuring.md
+dist_doc_DATA += docs/measuring.md docs/performance.md
 
 include tools/replay/local.mk
