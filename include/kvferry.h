@@ -13,8 +13,9 @@
  * NULL or closed handle answer KVF_ERR_INVALID, calls in a forked child KVF_ERR_FORKED, calls on
  * a closing engine KVF_ERR_CLOSED; this is not repeated below.
  *
- * Threads. Any thread may call anything on any object, at the same time. A local copy runs on the
- * calling thread without the engine's lock. Engines are independent of each other.
+ * Threads. Any thread may call anything on any object, at the same time; only who frees, forgets or
+ * releases an object sees to it that no other thread is inside a call on it. A local copy runs on
+ * the calling thread without the engine's lock. Engines are independent of each other.
  *
  * Memory. Option structs start with struct_size = sizeof(struct); NULL means all defaults, a zero
  * field means its default, reserved fields must be 0. Handles belong to the engine that made them
@@ -432,7 +433,8 @@ kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
  *  Local batches of at most 1 MiB have ended when post returns OK; what a peer or revoke made of
  *  the ops is in the statuses, not in post's. count = 0 is done at once but for its notification.
  *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER
- *  (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0), BUSY
+ *  (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0; more
+ *  than 2^28 pairs in an op to a far peer), BUSY
  *  (the batch is running), NOMEM. */
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts);

@@ -9,6 +9,7 @@
 #include "engine/internal.h"
 
 #define ALIVE_AGE_NS UINT64_C(1000000000)
+#define PAIRS_MAX    (UINT32_C(1) << 28) /* on am: ids and generations in a message of less than 4 GiB */
 
 typedef unsigned long long ull_t;
 
@@ -131,6 +132,9 @@ static kvf_status_t choose_path(const kvf_op_t *op, size_t i, uint32_t mask, kvf
     *path_p = kvfi_path_choose(&op->remote->target, mask, why, sizeof why);
     if (*path_p == KVF_PATH_NONE)
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s", i, why);
+    if (*path_p == KVF_PATH_AM && op->blocks > PAIRS_MAX)
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: blocks is %u, a request to a far peer holds %u "
+                         "pairs", i, op->blocks, PAIRS_MAX);
     if (op->remote_gens && *path_p != KVF_PATH_AM && !op->remote->target.gens)
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: remote_gens needs the pool mapped here", i);
     return KVF_OK;

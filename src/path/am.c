@@ -291,6 +291,7 @@ static void pump_peer(kvfi_am_peer_t *peer)
     if (peer->address && !peer->ep) {
         if (peer_connect(peer, peer->address) != KVF_OK)
             kvfi_am_peer_fail(peer, kvf_last_error());
+        peer->notes_room = peer->hello_room;
         free(peer->address);
         peer->address = NULL;
     }
@@ -348,7 +349,7 @@ void kvfi_am_pump_and_unlock(kvfi_am_t *am)
 static int has_outbox(const kvfi_am_t *am)
 {
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        if ((peer->ep && peer->outbox) || peer->failed)
+        if (peer->failed || (peer->ep ? (void *)peer->outbox : peer->address))
             return 1;
     return 0;
 }

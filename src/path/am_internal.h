@@ -85,7 +85,7 @@ struct kvfi_am_peer {
     uint64_t           incarnation, rank;
     kvfi_ep_t         *ep;
     void              *address; /* of a HELLO whose endpoint is to be made */
-    size_t             address_len;
+    uint64_t           hello_room; /* notes_room once that endpoint is made */
     unsigned           imports;
     unsigned           outgoing; /* messages not left yet */
     unsigned           chunks;   /* of them chunks */

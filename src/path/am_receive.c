@@ -16,11 +16,16 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
 {
     void *address;
 
-    if (peer && (peer->ep || peer->address)) {
+    if (peer && peer->ep && !peer->notes_room) {
         peer->rank = head->off;
         peer->notes_room = head->token;
         return;
     }
+    if (peer && peer->address)
+        return;
+    /* a second hello: it lost the connection, and made a new one before we noticed */
+    if (peer && peer->ep)
+        kvfi_am_peer_fail(peer, "it has connected again");
     address = head->len && head->len <= ADDRESS_MAX ? malloc(head->len) : NULL;
     if (address && !peer)
         peer = kvfi_am_peer_new(am, head->sender);
@@ -32,7 +37,7 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
     memcpy(address, data, head->len);
     peer->address = address;
     peer->rank = head->off;
-    peer->notes_room = head->token;
+    peer->hello_room = head->token;
 }
 
 static void on_read_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data)
