@@ -25,6 +25,7 @@ typedef struct frame {
 } frame_t;
 
 int proc_idle_ms = -1;
+void (*proc_order)(void *state);
 
 static int child_fd = -1; /* set in a child */
 
@@ -172,7 +173,13 @@ static void child_serve_one(int fd, void *state)
     if (in == NULL || read_all(fd, in, frame.len) != 0) {
         _exit(2);
     }
+    if (proc_order != NULL) {
+        proc_order(state);
+    }
     ((proc_fn_t)(uintptr_t)frame.what)(state, in, frame.len, &out);
+    if (proc_order != NULL) {
+        proc_order(state);
+    }
     free(in);
     frame.what = 0;
     frame.len = out.len;

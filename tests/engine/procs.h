@@ -65,6 +65,9 @@ typedef struct proc {
 /* In a child: milliseconds between two calls of its idle function, -1 for never (the default). */
 extern int proc_idle_ms;
 
+/* In a child: called before and after each call. */
+extern void (*proc_order)(void *state);
+
 /* Starts a child that waits for calls; idle runs in it between calls as proc_idle_ms says. */
 void proc_start(proc_t *proc, size_t state_len, int watchdog_s, void (*idle)(void *state));
 

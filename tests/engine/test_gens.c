@@ -384,6 +384,11 @@ int main(void)
         tcase_add_loop_test(tc, generations_follow_the_ids, paths[i], paths[i] + 1);
         tcase_add_loop_test(tc, first_block_says_which_generation_guards_id_0, paths[i],
                             paths[i] + 1);
+#ifdef __SANITIZE_THREAD__
+        if (paths[i] != WHERE_SHM) {
+            continue; /* it races on purpose; between processes the sanitizer does not see it */
+        }
+#endif
         tcase_add_loop_test(tc, what_ends_ok_is_of_one_generation, paths[i], paths[i] + 1);
     }
     tcase_add_test(tc, a_pool_hands_out_the_lowest_ids_all_or_none);

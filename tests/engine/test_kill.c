@@ -125,6 +125,7 @@ static void *runs(void *arg)
 
     op.blocks = (uint32_t)(BIG / 8192);
     op.local_block = op.remote_block = 8192;
+    op.remote_off = r->dir == KVF_WRITE ? r->off / BIG % 2 * 4096 : 0; /* each writes its own */
     ok(kvf_batch_create(s->engine, &batch));
     do {
         if (r->dir == KVF_READ && r->rounds % 4 == 0) { /* mostly it copies, not looks */

@@ -191,6 +191,76 @@ START_TEST(threads_make_and_close_objects_beside_each_other)
 }
 END_TEST
 
+/* Blobs that all threads import and forget at the same time. */
+static uint8_t peer_blob[BLOB_MAX];
+static uint8_t remote_blob[BLOB_MAX];
+static size_t peer_blob_len;
+static size_t remote_blob_len;
+
+static void *imports(void *arg)
+{
+    worker_t *w = arg;
+    kvf_engine_t *engine = w->rig->me.engine;
+    kvf_segment_t *segment = NULL;
+    kvf_batch_t *batch = NULL;
+
+    ok(kvf_segment_alloc(engine, 4096, &segment));
+    ok(kvf_batch_create(engine, &batch));
+    for (uint32_t round = 0; round < w->rounds; round++) {
+        kvf_peer_t *peer = NULL;
+        kvf_remote_t *first = NULL;
+        kvf_remote_t *second = NULL;
+        uint32_t count = 1;
+        kvf_op_t op;
+
+        ok(kvf_peer_import(engine, peer_blob, peer_blob_len, &peer));
+        ok(kvf_remote_import(peer, remote_blob, remote_blob_len, &first, &count));
+        ok(kvf_remote_import(peer, remote_blob, remote_blob_len, &second, &count));
+        must(first == second, "two remotes of one blob at the same time");
+        op = op_plain(segment, 0, first, 0, 4096, KVF_READ);
+        must(run_ops(batch, &op, 1, NULL) == KVF_OK, "%s", kvf_last_error());
+        ok(kvf_remote_forget(first));
+        ok(kvf_remote_forget(second));
+        ok(kvf_peer_forget(peer));
+    }
+    ok(kvf_batch_free(batch));
+    ok(kvf_segment_release(segment));
+    return NULL;
+}
+
+/* At the end each import was counted and forgotten: the peer is gone. */
+START_TEST(threads_that_import_one_blob_share_one_object)
+{
+    rig_t rig;
+    worker_t workers[THREADS];
+    uint32_t flags = _i == WHERE_AM ? KVF_BLOB_FAR : 0;
+    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_peer_t *old;
+
+    rig_open(&rig, (where_t)_i, NULL);
+    peer_blob_len = rig_call(&rig, side_blob, &flags, sizeof(flags), peer_blob, sizeof(peer_blob));
+    remote_blob_len = rig_call(&rig, side_grant_blob, NULL, 0, remote_blob, sizeof(remote_blob));
+    ok(kvf_remote_forget(rig.remote)); /* the threads make and end it */
+    if (rig.where != WHERE_AM) {       /* far, a connection each time would take long */
+        ok(kvf_peer_forget(rig.peer));
+    }
+    all(workers, THREADS, &rig, imports, rig.where == WHERE_AM ? 30 : 150);
+    old = rig.peer;
+    if (rig.where == WHERE_AM) {
+        ok(kvf_peer_forget(old));
+    }
+    if (rig.where != WHERE_SELF) { /* there the owner's side holds it too */
+        refused(kvf_peer_query(old, &attr), KVF_ERR_INVALID, NULL);
+    }
+    ok(kvf_batch_free(rig.batch));
+    side_close(&rig.me, NULL, 0, NULL);
+    if (rig.where != WHERE_SELF) {
+        rig_call(&rig, side_close, NULL, 0, NULL, 0);
+    }
+    proc_end(&rig.owner);
+}
+END_TEST
+
 static void *fails(void *arg)
 {
     worker_t *w = arg;
@@ -227,6 +297,7 @@ int main(void)
     tcase_add_loop_test(tc, a_cancel_beside_waiters_gives_all_the_same_end, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, threads_that_post_on_one_engine_do_not_mix, 0, 2 * WHERE_COUNT);
     tcase_add_test(tc, threads_make_and_close_objects_beside_each_other);
+    tcase_add_loop_test(tc, threads_that_import_one_blob_share_one_object, 0, WHERE_COUNT);
     tcase_add_test(tc, the_last_error_is_the_threads_own);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
