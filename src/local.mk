@@ -28,7 +28,12 @@ copy_sources = \
 	src/copy/copy.c \
 	src/copy/copy.h \
 	src/copy/extent.c \
-	src/copy/extent.h
+	src/copy/extent.h \
+	src/copy/kernel.c \
+	src/copy/kernel.h \
+	src/copy/kernel_avx2.c \
+	src/copy/kernel_avx512.c \
+	src/copy/streaming.h
 
 ucx_sources = \
 	src/ucx/endpoint.c \
