@@ -56,6 +56,7 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
     engine->object.engine = engine;
     engine->forks = kvfi_fork_count();
     pthread_mutex_init(&engine->lock, NULL);
+    pthread_mutex_init(&engine->import_lock, NULL);
     pthread_mutex_init(&engine->far_lock, NULL);
     pthread_mutex_init(&engine->grants_lock, NULL);
     status = kvfi_settings_load(engine, opts);
@@ -294,6 +295,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     kvfi_table_free(&engine->peers);
     free(engine->setting_text);
     pthread_mutex_destroy(&engine->lock);
+    pthread_mutex_destroy(&engine->import_lock);
     pthread_mutex_destroy(&engine->far_lock);
     pthread_mutex_destroy(&engine->grants_lock);
     kvfi_object_close(engine);

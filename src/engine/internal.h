@@ -3,7 +3,7 @@
  * The engine's nouns. Every handle begins with a kvfi_object_t, so that NULL, closed and foreign
  * handles are told apart; closed ones stay in a grave for a while.
  *
- * Locks, outer to inner: batch->lock, peer->out_lock, engine->lock, a link's lock, engine->grants_lock.
+ * Locks, outer to inner: engine->import_lock, batch->lock, peer->out_lock, engine->lock, a link's lock, engine->grants_lock.
  * No lock is held while bytes are copied, but a batch's own.
  */
 #ifndef KVFI_ENGINE_INTERNAL_H
@@ -97,7 +97,8 @@ struct kvf_engine {
     kvfi_home_t      *home;
     kvfi_table_t      peers; /* by incarnation */
 
-    pthread_mutex_t   far_lock; /* of opening the far side */
+    pthread_mutex_t   import_lock; /* of importing remotes */
+    pthread_mutex_t   far_lock;    /* of opening the far side */
     kvfi_am_t *_Atomic am;
     int               far_driven; /* by the thread, or by who polls the event fd */
 

@@ -319,6 +319,32 @@ static void let_go_peer(kvf_peer_t *peer)
     pthread_mutex_unlock(&engine->lock);
 }
 
+/* Found or made, under a lock of its own: of two threads that import one blob, one makes them. */
+static kvf_status_t import_ranges(kvf_peer_t *peer, kvfi_grant_card_t *card, kvf_remote_t **remotes_p)
+{
+    kvf_engine_t *engine = peer->object.engine;
+    uint32_t      i;
+
+    pthread_mutex_lock(&engine->import_lock);
+    for (i = 0; i < card->count; i++) {
+        kvfi_range_card_t range = read_range(&card->ranges);
+
+        remotes_p[i] = find(peer, card, i);
+        if (!remotes_p[i])
+            remotes_p[i] = remote_new(peer, card, &range, i);
+        if (!remotes_p[i])
+            break;
+    }
+    pthread_mutex_unlock(&engine->import_lock);
+    if (i == card->count)
+        return KVF_OK;
+    while (i--) {
+        forget(remotes_p[i]);
+        remotes_p[i] = NULL;
+    }
+    return KVF_ERR_NOMEM;
+}
+
 kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
                                kvf_remote_t **remotes_p, uint32_t *count_p)
 {
@@ -341,21 +367,8 @@ kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
         if (status == KVF_OK || status == KVF_ERR_SPACE)
             *count_p = card.count;
     }
-    for (uint32_t i = 0; status == KVF_OK && i < card.count; i++) {
-        kvfi_range_card_t range = read_range(&card.ranges);
-
-        remotes_p[i] = find(peer, &card, i);
-        if (!remotes_p[i])
-            remotes_p[i] = remote_new(peer, &card, &range, i);
-        if (remotes_p[i])
-            continue;
-        status = KVF_ERR_NOMEM;
-        while (i--) {
-            forget(remotes_p[i]);
-            remotes_p[i] = NULL;
-        }
-        break;
-    }
+    if (status == KVF_OK)
+        status = import_ranges(peer, &card, remotes_p);
     free(card.regions);
     let_go_peer(peer);
 leave:
