@@ -140,6 +140,108 @@ START_TEST(odd_pieces_in_a_batch_of_64_mib)
 }
 END_TEST
 
+/* One op: 64 rows of 64 pieces, so that each pair of alignments comes once, in rows. Its local piece
+ * (x, y) lies at y modulo 64, the remote one at x. */
+static kvf_op_t rows_op(rig_t *rig, uint64_t piece, uint32_t blocks, uint32_t dir)
+{
+    int64_t step = (int64_t)(piece + 2 * CANARY + 63) & ~63;
+    kvf_op_t op = op_plain(rig->me.segment, CANARY, rig->remote, CANARY, piece, dir);
+
+    op.count[0] = op.count[1] = 64;
+    op.local_stride[0] = step;
+    op.local_stride[1] = 64 * step + 1;
+    op.remote_stride[0] = step + 1;
+    op.remote_stride[1] = 64 * (step + 1);
+    op.blocks = blocks;
+    op.local_block = op.remote_block = (uint64_t)(64 * (64 * step + 64) + 4096) & ~UINT64_C(63);
+    return op;
+}
+
+/* dst as it must be: canaries, and the pieces where the definition puts them. */
+static void rows_model(const kvf_op_t *op, uint8_t *local, uint8_t *remote)
+{
+    for (uint32_t b = 0; b < op->blocks; b++) {
+        for (int64_t y = 0; y < 64; y++) {
+            for (int64_t x = 0; x < 64; x++) {
+                uint8_t *l = local + op->local_off + b * op->local_block +
+                             (uint64_t)(y * op->local_stride[1] + x * op->local_stride[0]);
+                uint8_t *r = remote + op->remote_off + b * op->remote_block +
+                             (uint64_t)(y * op->remote_stride[1] + x * op->remote_stride[0]);
+
+                memcpy(op->dir == KVF_READ ? l : r, op->dir == KVF_READ ? r : l, op->len);
+            }
+        }
+    }
+}
+
+static void one_batch_of_rows(rig_t *rig, const kvf_op_t *op, uint8_t *want, uint8_t *owner,
+                              uint64_t used)
+{
+    if (op->dir == KVF_READ) {
+        pattern_fill(owner, used, op->len);
+        owner_put(rig, 0, owner, used);
+        memset(rig->me.mem, CANARY_BYTE, used);
+        memset(want, CANARY_BYTE, used);
+        rows_model(op, want, owner);
+        move(rig, op, 1);
+        must(memcmp(rig->me.mem, want, used) == 0, "rows of %zu bytes read: wrong bytes, or a canary",
+             (size_t)op->len);
+    } else {
+        pattern_fill(rig->me.mem, used, op->len);
+        memset(owner, CANARY_BYTE, used);
+        owner_put(rig, 0, owner, used);
+        memset(want, CANARY_BYTE, used);
+        rows_model(op, rig->me.mem, want);
+        move(rig, op, 1);
+        owner_get(rig, 0, owner, used);
+        must(memcmp(owner, want, used) == 0, "rows of %zu bytes written: wrong bytes, or a canary",
+             (size_t)op->len);
+    }
+}
+
+START_TEST(odd_pieces_in_rows_at_every_pair_of_offsets)
+{
+    uint64_t piece = pieces[(unsigned)_i % PIECES];
+    rig_opts_t opts = { 0 };
+    kvf_op_t op = rows_op(&(rig_t){ 0 }, piece, 1, KVF_READ);
+    uint64_t used = op.local_block + 4096;
+    uint8_t *want = malloc(used);
+    uint8_t *owner = malloc(used);
+    rig_t rig;
+
+    opts.owner_len = opts.local_len = used;
+    rig_open(&rig, (where_t)((unsigned)_i / PIECES), &opts);
+    for (uint32_t dir = KVF_READ; dir <= KVF_WRITE; dir++) {
+        op = rows_op(&rig, piece, 1, dir);
+        one_batch_of_rows(&rig, &op, want, owner, used);
+    }
+    free(want);
+    free(owner);
+    rig_close(&rig);
+}
+END_TEST
+
+/* More than the caches hold, where stores go past them. */
+START_TEST(odd_pieces_in_rows_in_a_batch_of_64_mib)
+{
+    uint64_t piece = pieces[PIECES - 1 - (unsigned)_i % 4];
+    uint32_t blocks = (uint32_t)((UINT64_C(64) << 20) / (PAIRS * piece)) + 1;
+    kvf_op_t op = rows_op(&(rig_t){ 0 }, piece, blocks, KVF_READ);
+    uint64_t used = blocks * op.local_block + 4096;
+    rig_opts_t opts = { .owner_len = used, .local_len = used };
+    uint8_t *want = malloc(used);
+    uint8_t *owner = malloc(used);
+    rig_t rig;
+
+    rig_open(&rig, _i < 2 ? WHERE_SHM : WHERE_SELF, &opts);
+    op = rows_op(&rig, piece, blocks, (uint32_t)_i & 1);
+    one_batch_of_rows(&rig, &op, want, owner, used);
+    free(want);
+    free(owner);
+    rig_close(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("align");
@@ -148,6 +250,8 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, odd_pieces_at_every_pair_of_offsets, 0, (int)PIECES * WHERE_COUNT);
     tcase_add_loop_test(tc, odd_pieces_in_a_batch_of_64_mib, 0, 5);
+    tcase_add_loop_test(tc, odd_pieces_in_rows_at_every_pair_of_offsets, 0, (int)PIECES * WHERE_COUNT);
+    tcase_add_loop_test(tc, odd_pieces_in_rows_in_a_batch_of_64_mib, 0, 4);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -190,6 +190,37 @@ START_TEST(a_notification_comes_after_the_data_of_its_batch)
 }
 END_TEST
 
+/* A later batch that is ready does not push out what stands before it in the line. */
+START_TEST(a_later_batch_waits_for_an_earlier_ones_data)
+{
+    rig_t rig;
+    rig_opts_t opts = { .owner_len = 8 << 20, .local_len = 8 << 20 };
+    kvf_batch_t *later = NULL;
+    uint64_t numbers[2] = { 1, 2 };
+    kvf_batch_opts_t note_opts[2];
+    kvf_op_t op;
+
+    rig_open(&rig, (where_t)_i, &opts);
+    ok(kvf_batch_create(rig.me.engine, &later));
+    for (int i = 0; i < 2; i++) {
+        note_opts[i] = with_note(rig.peer, &numbers[i], sizeof(numbers[i]), 0);
+    }
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_WRITE);
+    op.blocks = 1024; /* in slices: nobody drives it yet */
+    op.local_block = op.remote_block = 8192;
+    ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), &note_opts[0]));
+    ok(kvf_batch_post(later, NULL, 0, sizeof(op), &note_opts[1]));
+    answers(kvf_batch_wait(later, 50 * MS), KVF_INPROGRESS);
+    must(owner_take(&rig, 20 * MS).struct_size == 0, "a notification before its data");
+    ok(kvf_batch_wait(rig.batch, 10 * SEC));
+    ok(kvf_batch_wait(later, 10 * SEC));
+    is_note(owner_take(&rig, 5 * SEC), &rig, 1);
+    is_note(owner_take(&rig, 5 * SEC), &rig, 2);
+    ok(kvf_batch_free(later));
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(a_batch_that_failed_does_not_notify)
 {
     rig_t rig;
@@ -401,6 +432,7 @@ int main(void)
     tcase_add_loop_test(tc, notifications_come_in_order_and_once, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, every_length_arrives_whole, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_notification_comes_after_the_data_of_its_batch, 0, WHERE_COUNT);
+    tcase_add_loop_test(tc, a_later_batch_waits_for_an_earlier_ones_data, 0, WHERE_AM);
     tcase_add_loop_test(tc, a_batch_that_failed_does_not_notify, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_full_queue_holds_the_batch_until_its_deadline, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_held_batch_goes_on_when_the_queue_has_room, 0, WHERE_COUNT);
