@@ -8,6 +8,7 @@
 #include "copy/kernel.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -42,7 +43,8 @@ static char *aligned(uint64_t len)
     return mem;
 }
 
-/* Piece k of lens[k] bytes goes from alignment k % 64 to k / 64 % 64, in slots of `slot` bytes. */
+/* Piece k of lens[k] bytes goes from alignment k % 64 to k / 64 % 64, in slots of `slot` bytes, the first
+ * slot to the last one, so that a mix-up shows. */
 static void one_group(kvfi_kernel_t kernel, const uint64_t *lens, unsigned count, uint64_t slot)
 {
     uint64_t all = count * slot;
@@ -55,7 +57,7 @@ static void one_group(kvfi_kernel_t kernel, const uint64_t *lens, unsigned count
     memset(dst, 0xc7, all);
     memset(want, 0xc7, all);
     for (unsigned k = 0; k < count; k++) {
-        uint64_t to = k * slot + CANARY + k / 64 % 64;
+        uint64_t to = (count - 1 - k) * slot + CANARY + k / 64 % 64;
         uint64_t from = k * slot + CANARY + k % 64;
 
         pieces[k] = (kvfi_piece_t){ dst + to, src + from, lens[k] };
@@ -72,7 +74,11 @@ static void one_group(kvfi_kernel_t kernel, const uint64_t *lens, unsigned count
 
 static kvfi_kernel_t kernel_of(int i)
 {
-    return kvfi_kernel_force(names[i]) == 0 ? kvfi_kernel_streaming() : NULL;
+    if (kvfi_kernel_force(names[i]) != 0) {
+        printf("this processor has no %s: that kernel is not tried\n", names[i]);
+        return NULL;
+    }
+    return kvfi_kernel_streaming();
 }
 
 START_TEST(odd_pieces_at_every_pair_of_alignments)
@@ -86,6 +92,20 @@ START_TEST(odd_pieces_at_every_pair_of_alignments)
             lens[k] = sizes[s];
         }
         one_group(kernel, lens, PAIRS, (sizes[s] + 2 * CANARY + 127) & ~UINT64_C(63));
+    }
+}
+END_TEST
+
+START_TEST(every_length)
+{
+    kvfi_kernel_t kernel = kernel_of(_i);
+    uint64_t lens[72];
+
+    for (uint64_t len = 1; kernel != NULL && len < 1400; len++) {
+        for (unsigned k = 0; k < 72; k++) {
+            lens[k] = len + k * (len % 4);
+        }
+        one_group(kernel, lens, 72, 1856);
     }
 }
 END_TEST
@@ -175,6 +195,7 @@ int main(void)
 
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, odd_pieces_at_every_pair_of_alignments, 0, 3);
+    tcase_add_loop_test(tc, every_length, 0, 3);
     tcase_add_loop_test(tc, groups_of_mixed_sizes, 0, 3);
     tcase_add_loop_test(tc, pieces_around_the_limits_of_streaming, 0, 3);
     tcase_add_loop_test(tc, no_pieces_and_pieces_of_nothing, 0, 3);
