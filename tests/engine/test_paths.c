@@ -4,12 +4,14 @@
  * that gives a reason for each path, and a kernel that forbids cross-memory attach (by a seccomp
  * filter, as container profiles do; the answer is EPERM or ENOSYS).
  */
+#define _GNU_SOURCE
 #include "rig.h"
 
 #include <check.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -55,6 +57,26 @@ START_TEST(near_peers_go_near_whatever_the_wire_is)
     must((counters.path[where_path(where)].calls > 0) == (where == WHERE_CMA), "calls");
     ok(kvf_peer_query(rig.peer, &attr));
     must(attr.bytes_read == 1 << 20 && attr.bytes_written == 4096, "the peer's bytes");
+    rig_close(&rig);
+}
+END_TEST
+
+/* A network namespace of its own: no interface but lo, and that is down. */
+START_TEST(near_peers_need_no_network_at_all)
+{
+    static const char *const nets[] = { "tcp", "auto" };
+    rig_opts_t opts = { .net = nets[_i & 1] };
+    rig_t rig;
+    kvf_op_t op;
+
+    if (unshare(CLONE_NEWNET) != 0) {
+        return; /* not ours to make */
+    }
+    rig_open(&rig, (where_t)(_i / 2), &opts);
+    owner_fill(&rig, 1);
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 1 << 20, KVF_READ);
+    move(&rig, &op, 1);
+    must(pattern_compare(rig.me.mem, 1 << 20, 1) == UINT64_MAX, "wrong bytes");
     rig_close(&rig);
 }
 END_TEST
@@ -273,6 +295,7 @@ int main(void)
 
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, near_peers_go_near_whatever_the_wire_is, 0, 3 * WHERE_AM);
+    tcase_add_loop_test(tc, near_peers_need_no_network_at_all, 0, 2 * WHERE_AM);
     tcase_add_test(tc, a_far_peer_goes_over_am);
     tcase_add_loop_test(tc, a_mask_that_leaves_no_path_is_refused_with_every_reason, 0, WHERE_COUNT);
     tcase_add_test(tc, an_unknown_bit_in_a_mask_is_refused);

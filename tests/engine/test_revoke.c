@@ -276,6 +276,8 @@ START_TEST(a_reader_stopped_inside_a_slice_is_named)
             must(strstr(kvf_last_error(), pid) != NULL, "\"%s\" does not name process %s",
                  kvf_last_error(), pid);
             caught = 1;
+            len = BLOB_MAX;
+            refused(kvf_grant_export(grant, buf + sizeof(slot), &len), KVF_ERR_REVOKED, NULL);
             answers(kvf_grant_revoke(grant, 50 * MS), KVF_ERR_TIMEOUT);
         } else {
             must(status == KVF_OK, "%s (%s)", kvf_status_name(status), kvf_last_error());

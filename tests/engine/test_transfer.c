@@ -210,7 +210,8 @@ static void one_shape(rig_t *rig, const shape_t *s, uint32_t dir, uint64_t seed)
 START_TEST(every_shape_moves_its_bytes_and_no_other)
 {
     rig_t rig;
-    rig_opts_t opts = { .local_alloc = (uint32_t)_i & 1 };
+    rig_opts_t opts = { .local_alloc = (uint32_t)_i & 1,
+                        .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
     kvf_path_t path = KVF_PATH_NONE;
 
     rig_open(&rig, (where_t)(_i / 2), &opts);

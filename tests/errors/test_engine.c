@@ -360,6 +360,46 @@ START_TEST(close_says_timeout_and_a_second_closer_busy)
 }
 END_TEST
 
+static void *copies_long(void *arg)
+{
+    rig_t *rig = arg;
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE };
+    kvf_op_t op = op_plain(rig->me.segment, 0, rig->remote, 0, 1 << 20, KVF_READ);
+
+    op.blocks = 20000; /* the same megabyte again and again */
+    while (kvf_batch_post(rig->batch, &op, 1, sizeof(op), &opts) == KVF_OK) {
+    }
+    return NULL;
+}
+
+/* A call of another thread is under way: close may give up in time, refuses new calls, and is called
+ * again. */
+START_TEST(close_beside_a_long_call_is_called_again)
+{
+    rig_t rig;
+    pthread_t thread;
+    kvf_status_t status;
+    kvf_batch_t *batch = NULL;
+
+    rig_open(&rig, WHERE_SELF, NULL);
+    must(pthread_create(&thread, NULL, copies_long, &rig) == 0, "no thread");
+    sleep_ms(50);
+    status = kvf_engine_close(rig.me.engine, 1);
+    while (status == KVF_ERR_TIMEOUT) {
+        kvf_status_t other = kvf_batch_create(rig.me.engine, &batch);
+
+        must(other == KVF_ERR_CLOSED || other == KVF_ERR_INVALID, "a call on a closing engine: %s",
+             kvf_status_name(other));
+        status = kvf_engine_close(rig.me.engine, 10 * SEC);
+    }
+    must(status == KVF_OK || status == KVF_ERR_INVALID, "%s (%s)", kvf_status_name(status),
+         kvf_last_error());
+    pthread_join(thread, NULL);
+    free(rig.here.heap);
+    free(rig.me.heap);
+}
+END_TEST
+
 /* ------------------------------------------------------------- plain strings */
 
 START_TEST(names_are_never_null)
@@ -378,6 +418,8 @@ START_TEST(names_are_never_null)
     ck_assert_str_eq(kvf_path_name((kvf_path_t)99), "none");
     ck_assert_str_eq(kvf_path_name((kvf_path_t)-1), "none");
     ck_assert_str_eq(kvf_last_error(), "");
+    ck_assert_int_eq(kvf_fail(KVF_ERR_STALE, "of a %s: %d", "caller", 3), KVF_ERR_STALE);
+    ck_assert_str_eq(kvf_last_error(), "of a caller: 3");
     ck_assert_str_eq(kvf_version(), "0.1.0");
     must(kvf_ucx_version()[0] >= '1', "UCX \"%s\"", kvf_ucx_version());
 }
@@ -402,6 +444,7 @@ int main(void)
     tcase_add_test(tc, outputs_that_are_null_or_have_no_size);
     tcase_add_test(tc, a_null_or_closed_engine);
     tcase_add_test(tc, close_says_timeout_and_a_second_closer_busy);
+    tcase_add_test(tc, close_beside_a_long_call_is_called_again);
     tcase_add_test(tc, names_are_never_null);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 START_TEST(a_far_peer_without_an_address_needs_one)
 {
@@ -29,6 +30,46 @@ START_TEST(a_far_peer_without_an_address_needs_one)
     ok(kvf_peer_import(rig.me.engine, buf, len, &peer));
     proc_signal(&rig.owner, SIGKILL);
     ok(kvf_engine_close(rig.me.engine, 5 * SEC));
+}
+END_TEST
+
+/* Each engine that knows a near one has a seat in its page. */
+START_TEST(no_seat_is_left_at_a_near_peer)
+{
+    enum { SEATS = 256 };
+    static kvf_engine_t *engines[SEATS + 1];
+    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .notify_depth = 1 };
+    kvf_engine_t *owner = NULL;
+    kvf_peer_t *peer = NULL;
+    kvf_peer_t *first = NULL;
+    uint8_t buf[BLOB_MAX];
+    size_t len;
+    struct rlimit limit;
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < 16384) {
+        return; /* each engine has about 20 descriptors */
+    }
+    ok(kvf_engine_open(&opts, &owner));
+    engine_blob(owner, 0, buf, &len);
+    for (int i = 0; i <= SEATS; i++) {
+        ok(kvf_engine_open(&opts, &engines[i]));
+    }
+    for (int i = 0; i < SEATS; i++) {
+        ok(kvf_peer_import(engines[i], buf, len, &peer));
+        first = i == 0 ? peer : first;
+    }
+    peer = NULL;
+    refused_naming(kvf_peer_import(engines[SEATS], buf, len, &peer), KVF_ERR_NOMEM, "256");
+    must(peer == NULL, "an output of a failure");
+    ok(kvf_peer_forget(first)); /* makes room */
+    ok(kvf_peer_import(engines[SEATS], buf, len, &peer));
+    for (int i = 0; i <= SEATS; i++) {
+        ok(kvf_engine_close(engines[i], SEC));
+    }
+    ok(kvf_engine_close(owner, SEC));
 }
 END_TEST
 
@@ -234,6 +275,7 @@ int main(void)
 
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, a_far_peer_without_an_address_needs_one);
+    tcase_add_test(tc, no_seat_is_left_at_a_near_peer);
     tcase_add_test(tc, import_arguments);
     tcase_add_test(tc, an_array_too_small_for_the_remotes);
     tcase_add_loop_test(tc, a_grant_to_another_engine_is_refused, WHERE_TWIN, WHERE_COUNT);

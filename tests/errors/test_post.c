@@ -384,6 +384,22 @@ START_TEST(a_write_cannot_be_guarded)
 }
 END_TEST
 
+/* A request to a far peer has an end; near there is none. The pairs lie on each other: nothing is said
+ * against that without check = ON. */
+START_TEST(more_pairs_than_a_request_holds)
+{
+    rig_t rig;
+    kvf_op_t op;
+
+    rig_open(&rig, WHERE_AM, NULL);
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 1, KVF_READ);
+    op.blocks = (UINT32_C(1) << 28) + 1;
+    refused_naming(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL), KVF_ERR_UNSUPPORTED,
+                   "op 0|blocks|268435457");
+    rig_close(&rig);
+}
+END_TEST
+
 typedef struct bad_opts {
     const char *words;
     kvf_batch_opts_t opts;
@@ -566,6 +582,7 @@ int main(void)
     tcase_add_test(tc, closed_and_foreign_handles);
     tcase_add_loop_test(tc, rights_are_checked, 0, 2 * WHERE_COUNT);
     tcase_add_test(tc, a_write_cannot_be_guarded);
+    tcase_add_test(tc, more_pairs_than_a_request_holds);
     tcase_add_test(tc, a_bad_option_is_named_and_nothing_moves);
     tcase_add_loop_test(tc, check_on_refuses_overlap_of_pairs_exactly, 0, 2);
     suite_add_tcase(suite, tc);
