@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *where_name(where_t where)
 {
@@ -21,6 +22,20 @@ kvf_path_t where_path(where_t where)
                                         KVF_PATH_AM };
 
     return paths[where];
+}
+
+int cma_from_children(void)
+{
+    FILE *f = fopen("/proc/sys/kernel/yama/ptrace_scope", "r");
+    int scope = 0;
+
+    if (f != NULL) {
+        if (fscanf(f, "%d", &scope) != 1) {
+            scope = 0;
+        }
+        fclose(f);
+    }
+    return scope == 0 || geteuid() == 0;
 }
 
 void where_opts(where_t where, kvf_engine_opts_t *opts)

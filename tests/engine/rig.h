@@ -58,6 +58,10 @@ typedef struct rig {
 const char *where_name(where_t where);
 kvf_path_t where_path(where_t where);
 
+/* 1 if a child may copy from and to its parent's memory: under Yama's restriction only the parent may
+ * reach its descendants, unless it is root that asks. */
+int cma_from_children(void);
+
 /* Engine options that put a peer at `where`. */
 void where_opts(where_t where, kvf_engine_opts_t *opts);
 
