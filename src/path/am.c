@@ -10,6 +10,8 @@
 #include "base/status.h"
 #include "path/am_internal.h"
 
+#define CONNECT_NS UINT64_C(100000000) /* that a close waits for connections under way, at most */
+
 const char *kvfi_am_reach(const kvfi_target_t *target)
 {
     if (target->near || target->in_process)
@@ -395,6 +397,24 @@ kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t
     return KVF_OK;
 }
 
+static int all_said_hello(const kvfi_am_t *am)
+{
+    int greeted = 1;
+
+    for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+        greeted &= !peer->ep || peer->failed || peer->notes_room;
+    return greeted;
+}
+
+/* UCX 1.13 ends the process if an endpoint is closed while its connection is being made. */
+static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
+{
+    while (!all_said_hello(am) && kvfi_now_ns() < end_ns) {
+        kvfi_link_progress(am->link);
+        kvfi_am_pump(am);
+    }
+}
+
 void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
 {
     uint64_t end = kvfi_deadline(kvfi_now_ns(), timeout_ns);
@@ -402,6 +422,7 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     if (!am)
         return;
     kvfi_link_lock(am->link);
+    await_hellos(am, kvfi_now_ns() + CONNECT_NS);
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
         atomic_store(&peer->dead, 1); /* what still comes in is dropped */
         drop_all_of(peer, KVF_ERR_CLOSED);
@@ -476,11 +497,10 @@ void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer)
 
 int kvfi_am_greeted(kvfi_am_t *am)
 {
-    int greeted = 1;
+    int greeted;
 
     kvfi_link_lock(am->link);
-    for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        greeted &= !peer->ep || peer->failed || peer->notes_room;
+    greeted = all_said_hello(am);
     kvfi_link_unlock(am->link);
     return greeted;
 }
