@@ -446,6 +446,60 @@ END_TEST
 
 /* ---------------------------------------------------- kinds of registration */
 
+#define AT_ONCE_ROUNDS 12
+
+static void open_far(side_t *side, proc_out_t *out)
+{
+    kvf_engine_opts_t opts = { .struct_size = sizeof(opts) };
+    uint8_t blob[16384];
+    size_t len = sizeof(blob);
+
+    where_opts(WHERE_AM, &opts);
+    ok(kvf_engine_open(&opts, &side->engine));
+    ok(kvf_engine_export(side->engine, KVF_BLOB_FAR, blob, &len));
+    out_put(out, blob, len);
+}
+
+static void child_open_far(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    (void)in;
+    (void)in_len;
+    open_far(state, out);
+}
+
+/* The other side may have closed already: then it is a dead peer. */
+static void import_and_close(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    side_t *side = state;
+    kvf_status_t status = kvf_peer_import(side->engine, in, in_len, &side->peer[0]);
+
+    (void)out;
+    must(status == KVF_OK || status == KVF_ERR_PEER, "%s", kvf_last_error());
+    ok(kvf_engine_close(side->engine, 0));
+}
+
+/* Without the wait for connections under way UCX aborts here, on a busy machine in most runs. */
+START_TEST(a_close_while_connecting_ends_no_process)
+{
+    side_t me = { 0 };
+    proc_t other;
+
+    proc_start(&other, sizeof(side_t), 60, NULL);
+    for (int round = 0; round < AT_ONCE_ROUNDS; round++) {
+        proc_out_t mine = { 0 };
+        uint8_t blob[16384];
+        size_t len = proc_call(&other, child_open_far, NULL, 0, blob, sizeof(blob));
+
+        open_far(&me, &mine);
+        proc_ask(&other, import_and_close, mine.data, mine.len);
+        import_and_close(&me, blob, len, NULL);
+        proc_reply(&other, NULL, 0);
+        free(mine.data);
+    }
+    proc_end(&other);
+}
+END_TEST
+
 START_TEST(overlapping_registrations_are_each_their_own)
 {
     rig_t rig;
@@ -527,6 +581,7 @@ int main(void)
     tcase_add_test(tc, an_engine_opens_and_closes_many_times);
     tcase_add_loop_test(tc, a_forked_child_reads_memory_and_makes_no_calls, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_living_child_does_not_hold_the_parents_close, WHERE_SHM, WHERE_COUNT);
+    tcase_add_test(tc, a_close_while_connecting_ends_no_process);
     tcase_add_loop_test(tc, overlapping_registrations_are_each_their_own, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_read_only_mapping_is_served_and_never_written, 0, WHERE_COUNT);
     suite_add_tcase(suite, tc);
