@@ -433,9 +433,8 @@ kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
  *  Local batches of at most 1 MiB have ended when post returns OK; what a peer or revoke made of
  *  the ops is in the statuses, not in post's. count = 0 is done at once but for its notification.
  *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER
- *  (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0; more
- *  than 2^28 pairs in an op to a far peer), BUSY
- *  (the batch is running), NOMEM. */
+ *  (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0; more than 2^28
+ *  pairs in an op to a far peer), BUSY (the batch is running), NOMEM. */
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts);
 

@@ -158,7 +158,7 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
                          "address", card->host, (unsigned long long)card->rank);
     status = kvfi_engine_far(peer->object.engine, &am);
     if (status == KVF_OK)
-        status = kvfi_am_connect(am, card->incarnation, card->far, card->far_len, &peer->am);
+        status = kvfi_am_connect(am, card->incarnation, card->far, &peer->am);
     return status;
 }
 

@@ -461,13 +461,12 @@ void kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p)
     kvfi_link_unlock(am->link);
 }
 
-kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address, size_t len,
+kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address,
                              kvfi_am_peer_t **peer_p)
 {
     kvf_status_t    status = KVF_OK;
     kvfi_am_peer_t *peer;
 
-    (void)len;
     kvfi_link_lock(am->link);
     peer = kvfi_table_get(&am->peers, incarnation);
     if (!peer)

@@ -55,7 +55,7 @@ int          kvfi_am_progress(kvfi_am_t *am, int wait);
 void         kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p);
 
 /* Connect to a peer by its far address; counted. */
-kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address, size_t len,
+kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address,
                              kvfi_am_peer_t **peer_p);
 /* Has every connected peer said hello? */
 int          kvfi_am_greeted(kvfi_am_t *am);
