@@ -35,8 +35,8 @@ EXTRA_DIST += tests/mpi/test_info.sh
 TESTS += tests/mpi/test_info.sh
 
 # kvf_bench.
-EXTRA_DIST += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh
-TESTS += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh
+EXTRA_DIST += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh tests/mpi/test_no_socket_calls.sh
+TESTS += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh tests/mpi/test_no_socket_calls.sh
 
 # The main job.
 EXTRA_DIST += tests/mpi/replay_check.py tests/mpi/replay_faults.py tests/mpi/replay_lib.sh
