@@ -164,7 +164,10 @@ typedef struct kvf_engine_opts {
     uint32_t    notify_depth; /**< notifications that may wait here per sender; 1..65536, default 256 */
     uint32_t    check;        /**< kvf_switch_t; ON refuses overlap between pairs exactly; default OFF */
     uint64_t    rank;         /**< the caller's own number, shown to peers in notifications */
-    uint64_t    reserved[4];
+    uint32_t    copy_threads; /**< 0..64, default 0: copies run on the calling threads. Else so many
+                                   threads copy local batches of more than 1 MiB, asleep when idle */
+    uint32_t    reserved32;
+    uint64_t    reserved[3];
 } kvf_engine_opts_t;
 
 /** Open an engine. Opens the near UCX context only; the far one at the first need.

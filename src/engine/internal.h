@@ -90,6 +90,7 @@ struct kvf_engine {
     kvf_progress_mode_t progress;
     uint64_t          deadline_ns, rank;
     uint32_t          depth;
+    uint32_t          copy_threads;
     char             *setting_text; /* values for kvf_engine_setting() */
 
     uint64_t          incarnation;

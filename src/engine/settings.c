@@ -13,6 +13,8 @@
 
 #include "engine/internal.h"
 
+#define COPY_THREADS_MAX 64u
+
 extern char **environ;
 
 typedef struct kvfi_setting {
@@ -115,6 +117,17 @@ static kvf_status_t parse_depth(const char *name, const char *value, kvf_engine_
     return KVF_OK;
 }
 
+static kvf_status_t parse_copy_threads(const char *name, const char *value, kvf_engine_opts_t *opts)
+{
+    uint64_t threads = 0;
+
+    if (strcmp(value, "0") && !number(value, COPY_THREADS_MAX, &threads))
+        return malformed(name, value, "0 to 64");
+    if (!opts->copy_threads)
+        opts->copy_threads = (uint32_t)threads;
+    return KVF_OK;
+}
+
 static kvf_status_t parse_log(const char *name, const char *value, kvf_engine_opts_t *opts)
 {
     int level = kvfi_log_level_of(value);
@@ -154,6 +167,11 @@ static void print_depth(const kvf_engine_t *engine, char *buf, size_t len)
     snprintf(buf, len, "%u", engine->depth);
 }
 
+static void print_copy_threads(const kvf_engine_t *engine, char *buf, size_t len)
+{
+    snprintf(buf, len, "%u", engine->copy_threads);
+}
+
 static void print_check(const kvf_engine_t *engine, char *buf, size_t len)
 {
     snprintf(buf, len, "%s", engine->check ? "on" : "off");
@@ -178,6 +196,8 @@ static const kvfi_setting_t settings[] = {
      print_deadline},
     {"KVFERRY_NOTIFY_DEPTH", "notifications that may wait here per sender: 1 to 65536", parse_depth,
      print_depth},
+    {"KVFERRY_COPY_THREADS", "threads that copy large local batches: 0 to 64", parse_copy_threads,
+     print_copy_threads},
     {"KVFERRY_CHECK", "refuse pairs that overlap, exactly and at a price: on or off", parse_check,
      print_check},
     {"KVFERRY_LOG", "what goes to stderr: error, warn, info, debug or trace", parse_log, print_log},
@@ -219,7 +239,12 @@ static kvf_status_t check_options(const kvf_engine_opts_t *opts)
         return kvfi_fail(KVF_ERR_INVALID, "opts.check is %u: no such switch", opts->check);
     if (opts->notify_depth > 65536)
         return kvfi_fail(KVF_ERR_INVALID, "opts.notify_depth is %u, at most 65536", opts->notify_depth);
-    for (int i = 0; i < 4; i++)
+    if (opts->copy_threads > COPY_THREADS_MAX)
+        return kvfi_fail(KVF_ERR_INVALID, "opts.copy_threads is %u, at most %u", opts->copy_threads,
+                         COPY_THREADS_MAX);
+    if (opts->reserved32)
+        return kvfi_fail(KVF_ERR_INVALID, "opts.reserved32 is not 0");
+    for (int i = 0; i < 3; i++)
         if (opts->reserved[i])
             return kvfi_fail(KVF_ERR_INVALID, "opts.reserved[%d] is not 0", i);
     return KVF_OK;
@@ -248,6 +273,7 @@ kvf_status_t kvfi_settings_load(kvf_engine_t *engine, const kvf_engine_opts_t *c
     engine->deadline_ns = opts.deadline_ns ? opts.deadline_ns : UINT64_C(60000000000);
     engine->depth = opts.notify_depth ? opts.notify_depth : 256;
     engine->rank = opts.rank;
+    engine->copy_threads = opts.copy_threads;
     engine->setting_text = calloc(SETTINGS, VALUE_MAX);
     if (!engine->setting_text)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for the settings");

@@ -31,7 +31,9 @@ static const bad_option_t bad_options[] = {
     { "progress", { SIZED, .progress = 3 } },
     { "notify_depth", { SIZED, .notify_depth = 65537 } },
     { "check", { SIZED, .check = 3 } },
-    { "reserved", { SIZED, .reserved = { 0, 0, 0, 1 } } },
+    { "copy_threads", { SIZED, .copy_threads = 65 } },
+    { "reserved32", { SIZED, .reserved32 = 1 } },
+    { "reserved", { SIZED, .reserved = { 0, 0, 1 } } },
 };
 
 START_TEST(open_names_a_bad_option)
@@ -66,6 +68,9 @@ static const bad_variable_t bad_variables[] = {
     { "KVFERRY_NOTIFY_DEPTH", "0" },
     { "KVFERRY_NOTIFY_DEPTH", "65537" },
     { "KVFERRY_NOTIFY_DEPTH", "four" },
+    { "KVFERRY_COPY_THREADS", "65" },
+    { "KVFERRY_COPY_THREADS", "-1" },
+    { "KVFERRY_COPY_THREADS", "" },
     { "KVFERRY_CHECK", "2" },
     { "KVFERRY_LOG", "shout" },
     { "KVFERRY_NOSUCH", "1" },
