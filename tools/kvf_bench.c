@@ -36,9 +36,9 @@ static int judge(const struct bench_args *args, const struct bench_plan *plan,
     if (f->mismatched != 0) {
         return kvfi_cli_fail("%llu bytes are wrong", (unsigned long long)f->mismatched);
     }
-    if (f->floor_mismatched != 0) {
-        return kvfi_cli_fail("the floor itself left %llu bytes wrong",
-                             (unsigned long long)f->floor_mismatched);
+    if (f->peers_mismatched != 0) {
+        return kvfi_cli_fail("the floor or a peer left %llu bytes wrong",
+                             (unsigned long long)f->peers_mismatched);
     }
     if (f->elsewhere != 0 || f->bytes != want) {
         return kvfi_cli_fail(
@@ -55,6 +55,7 @@ static int run_case(const struct bench_job *job, const struct bench_args *args,
     struct bench_plan plan = {0};
     struct bench_ends ends = {0};
     struct bench_figures figures = {0};
+    const struct bench_case c = {job, args, &plan, &ends};
     int rc = kvfi_bench_plan_make(args, shape, &plan);
 
     rc = rc == 0 ? kvfi_bench_room(job, args, &plan) : rc;
@@ -62,9 +63,9 @@ static int run_case(const struct bench_job *job, const struct bench_args *args,
     if (rc == 0) {
         rc = kvfi_bench_ends_open(job, args, &plan, &ends);
         if (rc == 0) {
-            rc = kvfi_bench_measure(job, args, &plan, &ends, &figures);
+            rc = kvfi_bench_measure(&c, &figures);
             if (rc == 0 && job->rank == 0) {
-                kvfi_bench_report_case(report, args, &plan, &ends, &figures);
+                kvfi_bench_report_case(report, &c, &figures);
                 if (judge(args, &plan, &ends, &figures) != 0) {
                     complain(shape);
                     *wrong_p = true;

@@ -39,12 +39,16 @@ tools_kvf_bench_SOURCES = \
 	tools/bench/job.c \
 	tools/bench/measure.c \
 	tools/bench/memory.c \
+	tools/bench/peer.c \
 	tools/bench/plan.c \
 	tools/bench/report.c \
+	tools/bench/rma.c \
 	tools/bench/shape.c \
-	tools/bench/socket.c
-tools_kvf_bench_CPPFLAGS = -I$(top_srcdir)/include $(MPI_CFLAGS)
-tools_kvf_bench_LDADD = libkvferry_mpi.la libkvferry.la libkvfcli.la $(MPI_LIBS) -lm
+	tools/bench/socket.c \
+	tools/bench/stream.c \
+	tools/bench/bare/ucx.c
+tools_kvf_bench_CPPFLAGS = -I$(top_srcdir)/include $(MPI_CFLAGS) $(UCX_CFLAGS)
+tools_kvf_bench_LDADD = libkvferry_mpi.la libkvferry.la libkvfcli.la $(MPI_LIBS) $(UCX_LIBS) -lm
 endif
 
 dist_doc_DATA += docs/measuring.md docs/performance.md

@@ -68,6 +68,25 @@ small='--piece 4K --pieces 240 --rows 3 --hot'
 [ "$(field verified_bytes)" -eq $((2 * 103 * 80 * 16384)) ] ||
     fail "a cold case of 1 block of 80 x 16 KiB compares $(field verified_bytes) bytes"
 
+# Each peer beside a case, both ways: a column and keys of its own, and its bytes compared too.
+peers=memcpy,stream,cma,mpi-shm,mpi-rma,ucx,socket
+for op in read write; do
+    # shellcheck disable=SC2086  # words
+    expect shm node memcpy 2 $small --op $op --peer $peers
+    for peer in stream cma mpi_shm mpi_rma ucx socket; do
+        for key in gbps ratio cpu_s_per_gib runs_gbps; do
+            grep -q "\"peer_${peer}_$key\": " "$TMP/json" || fail "no key peer_${peer}_$key"
+        done
+        [ "$(grep -c "$(echo $peer | tr _ -)" "$TMP/out")" -eq 1 ] || fail "no column of $peer"
+    done
+    ! grep -q peer_memcpy_ "$TMP/json" || fail "the floor is a peer too"
+done
+# shellcheck disable=SC2086  # words
+expect am cross socket 2 $small --net tcp --peer memcpy,socket
+grep -q '"peer_memcpy_gbps": ' "$TMP/json" || fail "no memcpy beside am"
+# shellcheck disable=SC2086  # words
+expect self self memcpy 1 $small --peer stream
+
 mpi_run 2 "$bench" --path shm --shape W9 --hot --reps 1 --json - >"$TMP/out" 2>"$TMP/err" ||
     { cat "$TMP/err"; fail "W9"; }
 [ "$(grep -c '"shape": "W9"' "$TMP/out")" -eq 7 ] || fail "W9 is not 7 sizes"
@@ -94,4 +113,6 @@ refuse 2 '--scale: 0 is not above 0' 1 --scale 0
 refuse 2 '--json: cannot write /nowhere/x: ' 1 --path self --json /nowhere/x
 refuse 2 '--path shm takes 2 ranks' 1 --path shm
 refuse 2 '--path self takes 1 rank' 2 --path self
+refuse 2 '--peer: "nfs" is none of' 1 --path self --peer stream,nfs
+refuse 1 'W2, pieces of 16 KiB: --peer ucx takes 2 ranks' 1 --path self --hot --peer ucx
 refuse 1 'own, pieces of 1 GiB: the case takes ' 1 --path self --piece 1G --pieces 60000

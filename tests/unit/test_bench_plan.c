@@ -22,7 +22,18 @@ static struct bench_args args_of(bool hot, uint64_t depth, uint64_t num, uint64_
 struct pair {
     struct bench_plan plan;
     unsigned char *source, *dest;
+    char **source_rows, **dest_rows;
 };
+
+static char **rows_of(const struct bench_plan *plan, unsigned char *start, uint64_t cell)
+{
+    char **rows = malloc(plan->shape.rows * sizeof(*rows));
+
+    for (uint64_t row = 0; row < plan->shape.rows; row++) {
+        rows[row] = (char *)start + row * plan->slots * cell;
+    }
+    return rows;
+}
 
 static void make_pair(uint64_t piece, uint64_t pieces, uint64_t rows, uint64_t cell, struct pair *p)
 {
@@ -33,8 +44,10 @@ static void make_pair(uint64_t piece, uint64_t pieces, uint64_t rows, uint64_t c
     ck_assert_int_eq(kvfi_bench_plan_ids(&p->plan), 0);
     p->source = malloc(p->plan.source_bytes);
     p->dest = malloc(p->plan.dest_bytes);
-    kvfi_bench_fill(&p->plan, p->source);
-    kvfi_bench_poison(&p->plan, p->dest, 1);
+    p->source_rows = rows_of(&p->plan, p->source, p->plan.source_cell);
+    p->dest_rows = rows_of(&p->plan, p->dest, p->plan.dest_cell);
+    kvfi_bench_fill(&p->plan, p->source_rows);
+    kvfi_bench_poison(&p->plan, p->dest_rows, 1);
 }
 
 static void free_pair(struct pair *p)
@@ -42,6 +55,8 @@ static void free_pair(struct pair *p)
     kvfi_bench_plan_free(&p->plan);
     free(p->source);
     free(p->dest);
+    free(p->source_rows);
+    free(p->dest_rows);
 }
 
 static const uint64_t sizes[] = {1, 7, 8, 9, 64, 1001, 4096};
@@ -51,15 +66,15 @@ START_TEST(a_right_copy_is_right_and_a_wrong_byte_is_counted)
     struct pair p;
 
     make_pair(sizes[_i], 60, 3, sizes[_i] * 2, &p);
-    kvfi_bench_memcpy_run(&p.plan, p.dest, p.source);
-    ck_assert_uint_eq(kvfi_bench_verify(&p.plan, p.dest), 0);
+    kvfi_bench_memcpy_run(&p.plan, p.dest_rows, p.source_rows);
+    ck_assert_uint_eq(kvfi_bench_verify(&p.plan, p.dest_rows), 0);
     for (uint64_t i = 0; i < p.plan.dest_bytes; i += 1 + p.plan.dest_bytes / 50) {
         p.dest[i] ^= 0x40;
-        ck_assert_uint_eq(kvfi_bench_verify(&p.plan, p.dest), 1);
+        ck_assert_uint_eq(kvfi_bench_verify(&p.plan, p.dest_rows), 1);
         p.dest[i] ^= 0x40;
     }
     p.dest[p.plan.dest_bytes - 1] ^= 1;
-    ck_assert_uint_eq(kvfi_bench_verify(&p.plan, p.dest), 1);
+    ck_assert_uint_eq(kvfi_bench_verify(&p.plan, p.dest_rows), 1);
     free_pair(&p);
 }
 END_TEST
@@ -69,11 +84,11 @@ START_TEST(a_piece_that_never_came_is_wrong)
     struct pair p;
 
     make_pair(4096, 60, 3, 4096, &p);
-    uint64_t all = kvfi_bench_verify(&p.plan, p.dest);
+    uint64_t all = kvfi_bench_verify(&p.plan, p.dest_rows);
     ck_assert_uint_gt(all, p.plan.dest_bytes / 100 * 98);
-    kvfi_bench_memcpy_run(&p.plan, p.dest, p.source);
+    kvfi_bench_memcpy_run(&p.plan, p.dest_rows, p.source_rows);
     memset(p.dest + 4096, 0x5a, 4096);
-    uint64_t one = kvfi_bench_verify(&p.plan, p.dest);
+    uint64_t one = kvfi_bench_verify(&p.plan, p.dest_rows);
     ck_assert(one > 4096 * 98 / 100 && one <= 4096);
     free_pair(&p);
 }
@@ -85,11 +100,11 @@ START_TEST(two_pieces_in_each_others_place_are_wrong)
     unsigned char kept[64];
 
     make_pair(64, 60, 3, 64, &p);
-    kvfi_bench_memcpy_run(&p.plan, p.dest, p.source);
+    kvfi_bench_memcpy_run(&p.plan, p.dest_rows, p.source_rows);
     memcpy(kept, p.dest, 64);
     memcpy(p.dest, p.dest + 64, 64);
     memcpy(p.dest + 64, kept, 64);
-    ck_assert_uint_gt(kvfi_bench_verify(&p.plan, p.dest), 100);
+    ck_assert_uint_gt(kvfi_bench_verify(&p.plan, p.dest_rows), 100);
     free_pair(&p);
 }
 END_TEST

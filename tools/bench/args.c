@@ -19,6 +19,7 @@ enum {
     OPT_PATH,
     OPT_OP,
     OPT_NET,
+    OPT_PEER,
     OPT_DEPTH,
     OPT_REPS,
     OPT_HOT,
@@ -36,7 +37,8 @@ static const struct option longs[] = {
     {"net", required_argument, NULL, OPT_NET},       {"depth", required_argument, NULL, OPT_DEPTH},
     {"reps", required_argument, NULL, OPT_REPS},     {"hot", no_argument, NULL, OPT_HOT},
     {"seed", required_argument, NULL, OPT_SEED},     {"scale", required_argument, NULL, OPT_SCALE},
-    {"json", required_argument, NULL, OPT_JSON},     {"help", no_argument, NULL, OPT_HELP},
+    {"json", required_argument, NULL, OPT_JSON},     {"peer", required_argument, NULL, OPT_PEER},
+    {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},     {NULL, 0, NULL, 0}};
 
 void kvfi_bench_usage(FILE *file)
@@ -47,7 +49,7 @@ void kvfi_bench_usage(FILE *file)
         "\n"
         "Moves scattered blocks between two memories over one path, compares every byte, and says\n"
         "how fast it was beside a floor measured in the same run: a memcpy loop over the same\n"
-        "pieces, or a plain TCP connection for am.\n"
+        "pieces, or a plain TCP connection for am. Other ways to do the same may run beside it.\n"
         "\n"
         "What is moved\n"
         "  --shape NAME[,NAME..]  one or more of these (default W2)\n"
@@ -71,7 +73,16 @@ void kvfi_bench_usage(FILE *file)
         "  --op read|write        rank 0 pulls from, or pushes to, rank 1; default read\n"
         "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
         "  --depth N              batches under way, 1 to 64; default 1\n"
-        "  --reps N               repetitions of floor, case, floor, 1 to 1000; default 5\n"
+        "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
+        "Beside it\n"
+        "  --peer NAME[,NAME..]   besides the floor, in each repetition:\n"
+        "      memcpy   a memcpy loop in one address space, the floor of the paths of one node\n"
+        "      stream   as many bytes in the order that is best here: the ceiling of one core\n"
+        "      cma      process_vm_readv or writev, 1024 pieces a call; always beside --path cma\n"
+        "      mpi-shm  MPI_Get or MPI_Put in a window that MPI allocated, shared on one node\n"
+        "      mpi-rma  the same in a window over memory that was there (mpirun --mca osc NAME)\n"
+        "      ucx      ucp_get_nbx or ucp_put_nbx on whatever UCX chooses\n"
+        "      socket   one plain TCP connection, the floor of am\n"
         "Out\n"
         "  --json FILE            one JSON line a case; - is standard output, without the table\n"
         "  --help, --version\n"
@@ -149,6 +160,8 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
         return parse_op(optarg, &args->dir);
     case OPT_NET:
         return parse_name("--net", optarg, nets, 4, &args->net);
+    case OPT_PEER:
+        return kvfi_bench_peers_by_name(optarg, args);
     case OPT_DEPTH:
         return kvfi_cli_count("--depth", optarg, 1, 64, &args->depth);
     case OPT_REPS:

@@ -3,7 +3,7 @@
  * kvf_bench: what its files share. The nouns, from the command line to the report:
  *
  *   args --> shapes --> plan (which bytes, in which order) --> memory on each rank
- *        --> repetitions of { floor, case, floor } --> figures --> one JSON line, one table row
+ *        --> repetitions of { floor, case, peers, floor } --> figures --> one JSON line, one table row
  *
  * Rank 0 is the initiator: it posts and measures. The last rank is the owner: the remote memory is
  * its own. With one rank both are the same. Both compute the same plan from the same arguments, and
@@ -31,6 +31,10 @@ struct bench_shape {
     bool        tiny;       /* one piece a batch: latency */
 };
 
+#define BENCH_PEERS 8 /* beside a case, its floor included */
+
+struct bench_peer_kind; /* one way to do the same without kvferry */
+
 struct bench_args {
     struct bench_shape *shapes; /* cases in order; owned */
     size_t              shape_count;
@@ -42,6 +46,8 @@ struct bench_args {
     uint64_t            seed;
     uint64_t            scale_num, scale_den;
     bool                hot;
+    const struct bench_peer_kind *peers[BENCH_PEERS - 1]; /* asked for, besides the floor */
+    size_t              peer_count;
     bool                help, version;
     const char         *json;   /* file, "-", or NULL */
 };
@@ -57,8 +63,8 @@ int kvfi_bench_shape_add(const struct bench_shape *shape, struct bench_args *arg
 
 /* ---------------------------------------------------------------- plan */
 
-/* Which bytes a run moves. Piece (row, slot id) lies at row * slots * cell + id * cell on either
- * side. A run is `batches` batches; batch b moves the pairs [b * per .., at most per of them) of the
+/* Which bytes a run moves. Piece (row, slot id) lies id * cell after the start of its row on either
+ * side; where rows start is not the plan's, functions get an array of shape.rows addresses. A run is `batches` batches; batch b moves the pairs [b * per .., at most per of them) of the
  * two permutations, which start again after `slots`. */
 struct bench_plan {
     struct bench_shape shape; /* as it is run: after --scale and --hot */
@@ -92,10 +98,10 @@ static inline uint64_t kvfi_bench_batch_blocks(const struct bench_plan *plan, ui
 }
 
 /* Contents. Each word of the source says where it is; a poisoned destination holds none of them. */
-void kvfi_bench_fill(const struct bench_plan *plan, void *source);
-void kvfi_bench_poison(const struct bench_plan *plan, void *dest, uint64_t run);
+void kvfi_bench_fill(const struct bench_plan *plan, char *const *source);
+void kvfi_bench_poison(const struct bench_plan *plan, char *const *dest, uint64_t run);
 /* Bytes of the destination that are not what the run should have brought. */
-uint64_t kvfi_bench_verify(const struct bench_plan *plan, const void *dest);
+uint64_t kvfi_bench_verify(const struct bench_plan *plan, char *const *dest);
 
 /* ---------------------------------------------------------------- job and memory */
 
@@ -126,9 +132,10 @@ void kvfi_bench_sum(const struct bench_job *job, double *value);
 void kvfi_bench_sum_u64(const struct bench_job *job, uint64_t *values, int count);
 
 struct bench_memory {
-    void          *addr;
+    char          *addr;
     uint64_t       len;
-    kvf_segment_t *segment;
+    char         **rows;   /* where each row of the shape starts; NULL: no memory here */
+    kvf_segment_t *segment; /* NULL: a peer's, no segment */
     bool           mapped; /* ours, of mmap; else the library's */
 };
 
@@ -141,9 +148,21 @@ struct bench_ends {
     struct bench_memory stand_in; /* at the initiator: memory like the owner's, for the floor */
     kvf_grant_t        *grant;    /* owner's */
     kvf_remote_t       *handle;   /* initiator's */
-    uint64_t            remote_addr; /* in the owner */
+    uint64_t           *remote_rows; /* addresses in the owner */
     int64_t             remote_pid;
 };
+
+/* A case as it runs: what every step of it is told. */
+struct bench_case {
+    const struct bench_job  *job;
+    const struct bench_args *args;
+    const struct bench_plan *plan;
+    struct bench_ends       *ends;
+};
+
+/* Bytes of the initiator's memory, and of the owner's. */
+uint64_t kvfi_bench_local_bytes(const struct bench_args *args, const struct bench_plan *plan);
+uint64_t kvfi_bench_remote_bytes(const struct bench_args *args, const struct bench_plan *plan);
 
 /* Memory that a case takes on the fullest node; refused with the figure when it is not there. */
 int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
@@ -151,53 +170,95 @@ int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
 int kvfi_bench_ends_open(const struct bench_job *job, const struct bench_args *args,
                          const struct bench_plan *plan, struct bench_ends *ends_p);
 void kvfi_bench_ends_close(const struct bench_job *job, struct bench_ends *ends);
+/* Rows of `cell` bytes a slot, one after the other from memory->addr. */
+int kvfi_bench_rows(const struct bench_plan *plan, uint64_t cell, struct bench_memory *memory);
 
-/* ---------------------------------------------------------------- floors */
+/* ---------------------------------------------------------------- peers */
 
-/* Seconds of one run of plain memcpy over the plan's pieces. */
-double kvfi_bench_memcpy_run(const struct bench_plan *plan, void *dest, const void *source);
-
-/* Seconds of one run of bare process_vm_readv or writev, 1024 pieces a call; below 0 if refused. */
-double kvfi_bench_raw_cma_run(const struct bench_plan *plan, uint32_t dir, void *local,
-                              const struct bench_ends *ends);
-
-/* One TCP connection between initiator and owner, and the call size that is best on it. */
-struct bench_socket {
-    int         fd;
-    size_t      way; /* index of the call size */
-    const char *way_name;
-    uint64_t    depth; /* batches under way */
+/* A peer as it stands beside a case. The first one of a case is its floor. */
+struct bench_peer {
+    const struct bench_peer_kind *kind;
+    const char         *way;    /* which of its own variants it took; NULL: it has none */
+    struct bench_memory memory; /* at the owner, if the kind brings its own */
+    void               *state;  /* the kind's */
 };
 
-int kvfi_bench_socket_open(const struct bench_job *job, const struct bench_args *args,
-                           const struct bench_plan *plan, const struct bench_ends *ends,
-                           struct bench_socket *socket_p);
-void kvfi_bench_socket_close(struct bench_socket *sock);
-/* Both ranks; the initiator's answer is the time in seconds, below 0 if the connection broke. */
-double kvfi_bench_socket_run(const struct bench_job *job, const struct bench_plan *plan, uint32_t dir,
-                             const struct bench_ends *ends, const struct bench_socket *sock);
+/* Who does a peer's work, and between what. */
+enum bench_between {
+    BENCH_IN_INITIATOR, /* within its address space, with the stand-in for the owner's memory */
+    BENCH_FROM_INITIATOR, /* on the owner's memory, which does nothing */
+    BENCH_BOTH          /* both ranks take part */
+};
+
+/* A kind of peer. open and run are called on all ranks, and fail with a sentence, on any of them; who
+ * has nothing to do there returns at once. run tells the initiator its time in seconds. */
+struct bench_peer_kind {
+    const char *name; /* "mpi-rma" */
+    const char *key;  /* "mpi_rma", as a part of JSON keys */
+    enum bench_between between;
+    bool one_node;    /* it needs both ranks on one */
+    bool own_memory;  /* at the owner, which the kind takes and gives back */
+    bool places;      /* it leaves each byte where the case would */
+    int (*open)(const struct bench_case *c, struct bench_peer *peer);
+    int (*run)(const struct bench_case *c, struct bench_peer *peer, double *took_p);
+    void (*close)(const struct bench_case *c, struct bench_peer *peer);
+};
+
+extern const struct bench_peer_kind kvfi_bench_peer_memcpy, kvfi_bench_peer_stream,
+    kvfi_bench_peer_cma, kvfi_bench_peer_socket, kvfi_bench_peer_mpi_shm, kvfi_bench_peer_mpi_rma,
+    kvfi_bench_peer_ucx;
+
+/* "memcpy,ucx", appended to args->peers. */
+int kvfi_bench_peers_by_name(const char *list, struct bench_args *args);
+/* What stands beside a case on path: the floor, what belongs to the path, what was asked for. Returns
+ * their number, at most BENCH_PEERS. */
+size_t kvfi_bench_peers_of(const struct bench_args *args, kvf_path_t path,
+                           const struct bench_peer_kind **kinds_p);
+/* Of all that may stand beside a case of these arguments: whether one works in the stand-in, and how
+ * many take memory of their own. */
+bool kvfi_bench_peers_stand_in(const struct bench_args *args, kvf_path_t path);
+uint64_t kvfi_bench_peers_memories(const struct bench_args *args);
+
+/* Where a peer's bytes end, if that is in this rank; NULL: elsewhere, or nowhere in particular. */
+char *const *kvfi_bench_peer_dest(const struct bench_case *c, const struct bench_peer *peer);
+
+/* What stands for the owner's memory in the initiator's address space. */
+static inline char *const *kvfi_bench_other_side(const struct bench_case *c)
+{
+    return c->job->owner ? c->ends->remote.rows : c->ends->stand_in.rows;
+}
+
+/* For kinds with both ranks: the owner drives `step` (NULL: nothing but MPI) until the initiator says
+ * that it is done. */
+int kvfi_bench_serve_until_done(void (*step)(void *arg), void *arg);
+int kvfi_bench_say_done(const struct bench_job *job);
+
+/* Seconds of one run of plain memcpy over the plan's pieces. */
+double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, char *const *source);
 
 /* ---------------------------------------------------------------- measuring and figures */
 
+struct bench_peer_figures {
+    const struct bench_peer_kind *kind;
+    const char *way;   /* NULL: it has no variants */
+    double     *runs;  /* seconds, reps of them; of the floor two for each */
+    double      cpu_s; /* of all ranks in these runs */
+};
+
 struct bench_figures {
-    const char *floor;       /* "memcpy", "socket" */
-    const char *floor_call;  /* of the socket floor: its call size */
     double     *runs;        /* seconds, reps of them, of the case */
-    double     *floors;      /* seconds, two for each */
-    double     *raws;        /* seconds, of the bare system call; NULL: none */
+    struct bench_peer_figures peers[BENCH_PEERS]; /* the first is the floor */
+    size_t      peer_count;
     double     *latency;     /* seconds, of each batch of each run; sorted at the end */
     uint64_t    latencies;
     double      cpu_s;       /* of all ranks in the case's runs */
-    double      floor_cpu_s; /* in the floor's, two for each */
-    uint64_t    verified, mismatched, floor_mismatched;
+    uint64_t    verified, mismatched, peers_mismatched;
     uint64_t    bytes, pieces, calls; /* that the engine counted on the path, in all runs */
     uint64_t    elsewhere;   /* bytes that it counted on any other path */
     uint64_t    page_bytes;
 };
 
-int kvfi_bench_measure(const struct bench_job *job, const struct bench_args *args,
-                       const struct bench_plan *plan, struct bench_ends *ends,
-                       struct bench_figures *figures_p);
+int kvfi_bench_measure(const struct bench_case *c, struct bench_figures *figures_p);
 void kvfi_bench_figures_free(struct bench_figures *figures);
 
 double kvfi_bench_now(void);
@@ -215,8 +276,7 @@ struct bench_report {
 };
 
 void kvfi_bench_report_cpus(const struct bench_job *job, struct bench_report *report);
-void kvfi_bench_report_case(struct bench_report *report, const struct bench_args *args,
-                            const struct bench_plan *plan, const struct bench_ends *ends,
+void kvfi_bench_report_case(struct bench_report *report, const struct bench_case *c,
                             const struct bench_figures *figures);
 
 #endif

@@ -70,8 +70,9 @@ double kvfi_bench_median(const double *values, size_t count)
 void kvfi_bench_figures_free(struct bench_figures *figures)
 {
     free(figures->runs);
-    free(figures->floors);
-    free(figures->raws);
+    for (size_t i = 0; i < BENCH_PEERS; i++) {
+        free(figures->peers[i].runs);
+    }
     free(figures->latency);
     *figures = (struct bench_figures){0};
 }

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The repetitions of a case: floor, case, floor (and the bare system call beside cma), one after the
- * other, so that whatever else this machine does falls on all of them alike. Before each of them the
- * destination is poisoned, after each it is compared. A first repetition warms up and is not counted.
- * Both ranks walk through the same steps; the one without work sleeps.
+ * The repetitions of a case: floor, case, the other peers, floor, one after the other, so that
+ * whatever else this machine does falls on all of them alike. Before each of them the destination is
+ * poisoned, after each it is compared. A first repetition warms up and is not counted. Both ranks
+ * walk through the same steps; the one without work sleeps.
  */
 #include "config.h"
 
 #include "bench.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,15 +17,16 @@
 #define DEADLINE_NS UINT64_C(300000000000)
 #define MOST_DEPTH  64
 
-enum step { STEP_FLOOR, STEP_CASE, STEP_RAW };
-
 struct bench {
     const struct bench_job *job;
     const struct bench_args *args;
     const struct bench_plan *plan;
     struct bench_ends *ends;
+    const struct bench_case *c; /* all four */
     struct bench_figures *figures;
-    struct bench_socket sock;
+    struct bench_peer peers[BENCH_PEERS]; /* the first is the floor */
+    size_t peer_count;
+    size_t opened; /* peers whose open was called, at all ranks */
     kvf_batch_t *batches[MOST_DEPTH];
     double posted[MOST_DEPTH];
     uint64_t run; /* number of steps so far: each poisons otherwise */
@@ -112,97 +112,55 @@ static int run_case(struct bench *b, double *took_p)
     return 0;
 }
 
-/* ------------------------------------------------------------------ floors */
-
-/* What stands for the owner's memory in the initiator's address space. */
-static void *other_side(const struct bench *b)
-{
-    return b->job->owner ? b->ends->remote.addr : b->ends->stand_in.addr;
-}
-
-static int run_floor(struct bench *b, double *took_p)
-{
-    bool reads = b->args->dir == KVF_READ;
-
-    if (b->ends->path == KVF_PATH_AM) {
-        double took = kvfi_bench_socket_run(b->job, b->plan, b->args->dir, b->ends, &b->sock);
-        if (took < 0) {
-            return kvfi_cli_fail("the socket floor: the connection broke: %s", strerror(errno));
-        }
-        *took_p = took;
-    } else if (b->job->initiator) {
-        *took_p = kvfi_bench_memcpy_run(b->plan, reads ? b->ends->local.addr : other_side(b),
-                                        reads ? other_side(b) : b->ends->local.addr);
-    }
-    return 0;
-}
-
-static int run_raw(struct bench *b, double *took_p)
-{
-    if (b->job->initiator) {
-        *took_p = kvfi_bench_raw_cma_run(b->plan, b->args->dir, b->ends->local.addr, b->ends);
-        if (*took_p < 0) {
-            return kvfi_cli_fail("the bare system call beside cma: %s", strerror(errno));
-        }
-    }
-    return 0;
-}
-
 /* ------------------------------------------------------------------ steps */
 
-/* The destination of a step if it lies in this rank. */
-static void *dest_here(const struct bench *b, enum step step)
+static int run_peer(struct bench *b, struct bench_peer *peer, double *took_p)
 {
-    bool reads = b->args->dir == KVF_READ;
-
-    if (reads) {
-        return b->job->initiator ? b->ends->local.addr : NULL;
+    if (!b->job->initiator && peer->kind->between != BENCH_BOTH) {
+        return 0;
     }
-    if (step == STEP_FLOOR && b->ends->path != KVF_PATH_AM) {
-        return b->job->initiator ? other_side(b) : NULL;
-    }
-    return b->job->owner ? b->ends->remote.addr : NULL;
+    return peer->kind->run(b->c, peer, took_p);
 }
 
-static void compare(struct bench *b, enum step step, const void *dest)
+/* The destination of a step if it lies in this rank. No peer: the case. */
+static char *const *dest_here(const struct bench *b, const struct bench_peer *peer)
+{
+    if (peer != NULL) {
+        return kvfi_bench_peer_dest(b->c, peer);
+    }
+    if (b->args->dir == KVF_READ) {
+        return b->job->initiator ? b->ends->local.rows : NULL;
+    }
+    return b->job->owner ? b->ends->remote.rows : NULL;
+}
+
+static void compare(struct bench *b, const struct bench_peer *peer, char *const *dest)
 {
     uint64_t wrong = kvfi_bench_verify(b->plan, dest);
 
-    if (step == STEP_CASE) {
-        b->figures->mismatched += wrong;
-        if (b->counted) {
-            b->figures->verified += b->plan->covered * b->plan->shape.rows * b->plan->shape.piece;
-        }
-    } else {
-        b->figures->floor_mismatched += wrong;
+    if (peer != NULL) {
+        b->figures->peers_mismatched += wrong;
+        return;
+    }
+    b->figures->mismatched += wrong;
+    if (b->counted) {
+        b->figures->verified += b->plan->covered * b->plan->shape.rows * b->plan->shape.piece;
     }
 }
 
-static int run_step(struct bench *b, enum step step, double *took_p)
+static void note_cpu(struct bench *b, const struct bench_peer *peer, double cpu_s)
 {
-    switch (step) {
-    case STEP_CASE:
-        return run_case(b, took_p);
-    case STEP_RAW:
-        return run_raw(b, took_p);
-    default:
-        return run_floor(b, took_p);
-    }
-}
-
-static void note_cpu(struct bench *b, enum step step, double cpu_s)
-{
-    if (b->counted && step == STEP_CASE) {
+    if (b->counted && peer == NULL) {
         b->figures->cpu_s += cpu_s;
-    } else if (b->counted && step == STEP_FLOOR) {
-        b->figures->floor_cpu_s += cpu_s;
+    } else if (b->counted) {
+        b->figures->peers[peer - b->peers].cpu_s += cpu_s;
     }
 }
 
 /* One step on both ranks: poison, meet, run, meet, compare. */
-static int do_step(struct bench *b, enum step step, double *took_p)
+static int do_step(struct bench *b, struct bench_peer *peer, double *took_p)
 {
-    void *dest = dest_here(b, step);
+    char *const *dest = dest_here(b, peer);
     double cpu;
     int rc;
 
@@ -214,18 +172,18 @@ static int do_step(struct bench *b, enum step step, double *took_p)
         return -1;
     }
     cpu = kvfi_bench_cpu();
-    rc = run_step(b, step, took_p);
+    rc = peer == NULL ? run_case(b, took_p) : run_peer(b, peer, took_p);
     if (b->job->initiator) {
-        note_cpu(b, step, kvfi_bench_cpu() - cpu);
+        note_cpu(b, peer, kvfi_bench_cpu() - cpu);
     }
     if (kvfi_bench_meet(b->job, rc) != 0) {
         return -1;
     }
     if (!b->job->initiator) {
-        note_cpu(b, step, kvfi_bench_cpu() - cpu); /* what it took to serve and to wait, too */
+        note_cpu(b, peer, kvfi_bench_cpu() - cpu); /* what it took to serve and to wait, too */
     }
     if (dest != NULL) {
-        compare(b, step, dest);
+        compare(b, peer, dest);
     }
     return 0;
 }
@@ -235,12 +193,16 @@ static int repeat(struct bench *b, uint64_t rep)
     struct bench_figures *f = b->figures;
     uint64_t at = b->counted ? rep : 0;
 
-    if (do_step(b, STEP_FLOOR, &f->floors[2 * at]) != 0 ||
-        do_step(b, STEP_CASE, &f->runs[at]) != 0 ||
-        (f->raws != NULL && do_step(b, STEP_RAW, &f->raws[at]) != 0)) {
+    if (do_step(b, &b->peers[0], &f->peers[0].runs[2 * at]) != 0 ||
+        do_step(b, NULL, &f->runs[at]) != 0) {
         return -1;
     }
-    return do_step(b, STEP_FLOOR, &f->floors[2 * at + 1]);
+    for (size_t i = 1; i < b->peer_count; i++) {
+        if (do_step(b, &b->peers[i], &f->peers[i].runs[at]) != 0) {
+            return -1;
+        }
+    }
+    return do_step(b, &b->peers[0], &f->peers[0].runs[2 * at + 1]);
 }
 
 /* ------------------------------------------------------------------ all of it */
@@ -300,12 +262,15 @@ static int make_room(struct bench *b)
     uint64_t reps = b->args->reps;
 
     f->runs = calloc(reps, sizeof(*f->runs));
-    f->floors = calloc(2 * reps, sizeof(*f->floors));
     f->latency = calloc(reps * b->plan->batches, sizeof(*f->latency));
-    f->raws = b->ends->path == KVF_PATH_CMA ? calloc(reps, sizeof(*f->raws)) : NULL;
-    if (f->runs == NULL || f->floors == NULL || f->latency == NULL ||
-        (f->raws == NULL && b->ends->path == KVF_PATH_CMA)) {
+    if (f->runs == NULL || f->latency == NULL) {
         return kvfi_cli_fail("no memory for the figures");
+    }
+    for (size_t i = 0; i < b->peer_count; i++) {
+        f->peers[i].runs = calloc(2 * reps, sizeof(*f->peers[i].runs));
+        if (f->peers[i].runs == NULL) {
+            return kvfi_cli_fail("no memory for the figures");
+        }
     }
     for (uint64_t i = 0; i < b->args->depth && b->job->initiator; i++) {
         kvf_status_t status = kvf_batch_create(b->job->engine, &b->batches[i]);
@@ -316,20 +281,53 @@ static int make_room(struct bench *b)
     return 0;
 }
 
+/* Open the peers; each sees the memory of the case as it is. */
+static int open_peers(struct bench *b)
+{
+    const struct bench_peer_kind *kinds[BENCH_PEERS];
+    size_t count = b->peer_count = kvfi_bench_peers_of(b->args, b->ends->path, kinds);
+
+    b->figures->peer_count = count;
+    for (size_t i = 0; i < count; i++) {
+        b->peers[i].kind = b->figures->peers[i].kind = kinds[i];
+        int rc = 0;
+        if (kinds[i]->between != BENCH_IN_INITIATOR && b->job->size == 1) {
+            rc = kvfi_cli_fail("--peer %s takes 2 ranks: mpirun -n 2 --bind-to none",
+                               kinds[i]->name);
+        } else if (kinds[i]->one_node && !b->job->one_node) {
+            rc = kvfi_cli_fail("--peer %s takes ranks on one node", kinds[i]->name);
+        } else if (kinds[i]->open != NULL) {
+            b->opened = i + 1;
+            rc = kinds[i]->open(b->c, &b->peers[i]);
+        }
+        if (kvfi_bench_meet(b->job, rc) != 0) {
+            return -1;
+        }
+        b->figures->peers[i].way = b->peers[i].way;
+        if (b->peers[i].memory.rows != NULL && b->args->dir == KVF_READ) {
+            kvfi_bench_fill(b->plan, b->peers[i].memory.rows);
+        }
+    }
+    return 0;
+}
+
+static void close_peers(struct bench *b)
+{
+    while (b->opened > 0) {
+        struct bench_peer *peer = &b->peers[--b->opened];
+        if (peer->kind->close != NULL) {
+            peer->kind->close(b->c, peer);
+        }
+    }
+}
+
 static int run_all(struct bench *b)
 {
     kvf_counters_t before, after;
 
-    if (kvfi_bench_meet(b->job, make_room(b)) != 0) {
+    if (kvfi_bench_meet(b->job, 0) != 0 || open_peers(b) != 0 ||
+        kvfi_bench_meet(b->job, make_room(b)) != 0) {
         return -1;
-    }
-    b->figures->floor = "memcpy";
-    if (b->ends->path == KVF_PATH_AM) {
-        if (kvfi_bench_socket_open(b->job, b->args, b->plan, b->ends, &b->sock) != 0) {
-            return -1;
-        }
-        b->figures->floor = "socket";
-        b->figures->floor_call = b->sock.way_name;
     }
     if (repeat(b, 0) != 0 || kvfi_bench_meet(b->job, count_paths(b, &before)) != 0) {
         return -1;
@@ -347,17 +345,19 @@ static int run_all(struct bench *b)
     return 0;
 }
 
-int kvfi_bench_measure(const struct bench_job *job, const struct bench_args *args,
-                       const struct bench_plan *plan, struct bench_ends *ends,
-                       struct bench_figures *figures_p)
+int kvfi_bench_measure(const struct bench_case *c, struct bench_figures *figures_p)
 {
-    struct bench b = {.job = job, .args = args, .plan = plan, .ends = ends, .figures = figures_p};
+    struct bench b = {.job = c->job,
+                      .args = c->args,
+                      .plan = c->plan,
+                      .ends = c->ends,
+                      .c = c,
+                      .figures = figures_p};
 
     *figures_p = (struct bench_figures){0};
-    b.sock.fd = -1;
     int rc = run_all(&b);
-    kvfi_bench_socket_close(&b.sock);
-    for (uint64_t i = 0; i < args->depth && b.batches[i] != NULL; i++) {
+    close_peers(&b);
+    for (uint64_t i = 0; i < c->args->depth && b.batches[i] != NULL; i++) {
         if (rc != 0) {
             kvf_batch_cancel(b.batches[i]);
         }
@@ -367,16 +367,18 @@ int kvfi_bench_measure(const struct bench_job *job, const struct bench_args *arg
         kvfi_bench_figures_free(figures_p);
         return -1;
     }
-    uint64_t sums[3] = {figures_p->verified, figures_p->mismatched, figures_p->floor_mismatched};
-    kvfi_bench_sum_u64(job, sums, 3);
+    uint64_t sums[3] = {figures_p->verified, figures_p->mismatched, figures_p->peers_mismatched};
+    kvfi_bench_sum_u64(c->job, sums, 3);
     figures_p->verified = sums[0];
     figures_p->mismatched = sums[1];
-    figures_p->floor_mismatched = sums[2];
-    kvfi_bench_sum(job, &figures_p->cpu_s);
-    kvfi_bench_sum(job, &figures_p->floor_cpu_s);
+    figures_p->peers_mismatched = sums[2];
+    kvfi_bench_sum(c->job, &figures_p->cpu_s);
+    for (size_t i = 0; i < figures_p->peer_count; i++) {
+        kvfi_bench_sum(c->job, &figures_p->peers[i].cpu_s);
+    }
     kvfi_bench_sort(figures_p->latency, figures_p->latencies);
-    if (job->initiator) {
-        figures_p->page_bytes = pages_behind(ends->local.addr);
+    if (c->job->initiator) {
+        figures_p->page_bytes = pages_behind(c->ends->local.addr);
     }
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -17,12 +18,12 @@
 
 #include "../cli.h"
 
-static uint64_t local_bytes(const struct bench_args *args, const struct bench_plan *plan)
+uint64_t kvfi_bench_local_bytes(const struct bench_args *args, const struct bench_plan *plan)
 {
     return args->dir == KVF_READ ? plan->dest_bytes : plan->source_bytes;
 }
 
-static uint64_t remote_bytes(const struct bench_args *args, const struct bench_plan *plan)
+uint64_t kvfi_bench_remote_bytes(const struct bench_args *args, const struct bench_plan *plan)
 {
     return args->dir == KVF_READ ? plan->source_bytes : plan->dest_bytes;
 }
@@ -30,11 +31,13 @@ static uint64_t remote_bytes(const struct bench_args *args, const struct bench_p
 int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
                     const struct bench_plan *plan)
 {
-    bool stand_in = job->size > 1 && args->path != KVF_PATH_AM;
+    bool stand_in = job->size > 1 && kvfi_bench_peers_stand_in(args, args->path);
     uint64_t ids = 2 * sizeof(uint32_t) * plan->slots;
     uint64_t at_initiator =
-        local_bytes(args, plan) + (stand_in ? remote_bytes(args, plan) : 0) + ids;
-    uint64_t at_owner = remote_bytes(args, plan) + (job->size > 1 ? ids : 0);
+        kvfi_bench_local_bytes(args, plan) + (stand_in ? kvfi_bench_remote_bytes(args, plan) : 0) + ids;
+    uint64_t at_owner =
+        kvfi_bench_remote_bytes(args, plan) * (1 + kvfi_bench_peers_memories(args)) +
+        (job->size > 1 ? ids : 0);
     uint64_t need = job->one_node    ? at_initiator + at_owner
                     : job->initiator ? at_initiator
                                      : at_owner;
@@ -53,6 +56,18 @@ int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
     return kvfi_bench_meet(job, rc);
 }
 
+int kvfi_bench_rows(const struct bench_plan *plan, uint64_t cell, struct bench_memory *memory)
+{
+    memory->rows = malloc(plan->shape.rows * sizeof(*memory->rows));
+    if (memory->rows == NULL) {
+        return kvfi_cli_fail("no memory for %llu rows", (unsigned long long)plan->shape.rows);
+    }
+    for (uint64_t row = 0; row < plan->shape.rows; row++) {
+        memory->rows[row] = memory->addr + row * plan->slots * cell;
+    }
+    return 0;
+}
+
 static int take_own(const struct bench_job *job, const char *what, struct bench_memory *memory)
 {
     void *addr =
@@ -68,16 +83,17 @@ static int take_own(const struct bench_job *job, const char *what, struct bench_
     return status == KVF_OK ? 0 : kvfi_bench_fail_status(what, status);
 }
 
-static int take(const struct bench_job *job, bool own, const char *what, uint64_t len,
-                struct bench_memory *memory)
+static int take(const struct bench_job *job, const struct bench_plan *plan, bool own, bool source,
+                const char *what, struct bench_memory *memory)
 {
     kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
+    uint64_t cell = source ? plan->source_cell : plan->dest_cell;
 
-    memory->len = len;
+    memory->len = source ? plan->source_bytes : plan->dest_bytes;
     if (own) {
-        return take_own(job, what, memory);
+        return take_own(job, what, memory) != 0 ? -1 : kvfi_bench_rows(plan, cell, memory);
     }
-    kvf_status_t status = kvf_segment_alloc(job->engine, len, &memory->segment);
+    kvf_status_t status = kvf_segment_alloc(job->engine, memory->len, &memory->segment);
     if (status == KVF_OK) {
         status = kvf_segment_query(memory->segment, &attr);
     }
@@ -85,7 +101,7 @@ static int take(const struct bench_job *job, bool own, const char *what, uint64_
         return kvfi_bench_fail_status(what, status);
     }
     memory->addr = attr.addr;
-    return 0;
+    return kvfi_bench_rows(plan, cell, memory);
 }
 
 static void give_back(struct bench_memory *memory)
@@ -94,6 +110,7 @@ static void give_back(struct bench_memory *memory)
     if (memory->mapped) {
         munmap(memory->addr, memory->len);
     }
+    free(memory->rows);
     *memory = (struct bench_memory){0};
 }
 
@@ -157,52 +174,63 @@ static int learn_path(const struct bench_job *job, const struct bench_args *args
     return 0;
 }
 
+/* Where the owner's rows are, and who it is. */
+static int tell_rows(const struct bench_job *job, const struct bench_plan *plan,
+                     struct bench_ends *ends)
+{
+    uint64_t rows = plan->shape.rows;
+
+    ends->remote_rows = calloc(rows, sizeof(*ends->remote_rows));
+    int rc = ends->remote_rows == NULL ? kvfi_cli_fail("no memory for %llu rows",
+                                                       (unsigned long long)rows)
+                                       : 0;
+    if (kvfi_bench_meet(job, rc) != 0) {
+        return -1;
+    }
+    for (uint64_t row = 0; row < rows && job->owner; row++) {
+        ends->remote_rows[row] = (uint64_t)(uintptr_t)ends->remote.rows[row];
+    }
+    ends->remote_pid = getpid();
+    kvfi_bench_tell(job, job->size - 1, ends->remote_rows, rows * sizeof(*ends->remote_rows));
+    kvfi_bench_tell(job, job->size - 1, &ends->remote_pid, sizeof(ends->remote_pid));
+    return 0;
+}
+
 static int open_all(const struct bench_job *job, const struct bench_args *args,
                     const struct bench_plan *plan, struct bench_ends *ends)
 {
     bool own = args->path == KVF_PATH_CMA, reads = args->dir == KVF_READ;
-    struct {
-        uint64_t addr;
-        int64_t pid;
-    } owner = {0};
     int rc = 0;
 
     /* one after the other: two ranks that take pages at the same time get them scattered, and the
      * floor's memory, taken by one alone, would be better */
     if (job->owner) {
-        rc = take(job, own, "the remote memory", remote_bytes(args, plan), &ends->remote);
+        rc = take(job, plan, own, reads, "the remote memory", &ends->remote);
     }
     if (kvfi_bench_meet(job, rc) != 0) {
         return -1;
     }
     if (job->initiator) {
-        rc = take(job, own, "the local memory", local_bytes(args, plan), &ends->local);
+        rc = take(job, plan, own, !reads, "the local memory", &ends->local);
     }
     if (kvfi_bench_meet(job, rc) != 0 || kvfi_bench_meet(job, exchange(job, ends)) != 0 ||
         learn_path(job, args, ends) != 0) {
         return -1;
     }
-    if (job->initiator && !job->owner && ends->path != KVF_PATH_AM) {
-        rc = take(job, own, "the memory of the floor", remote_bytes(args, plan), &ends->stand_in);
+    if (job->initiator && !job->owner && kvfi_bench_peers_stand_in(args, ends->path)) {
+        rc = take(job, plan, own, reads, "the memory of the floor", &ends->stand_in);
     }
-    if (kvfi_bench_meet(job, rc) != 0) {
+    if (kvfi_bench_meet(job, rc) != 0 || tell_rows(job, plan, ends) != 0) {
         return -1;
     }
-    if (job->owner) {
-        owner.addr = (uint64_t)(uintptr_t)ends->remote.addr;
-        owner.pid = getpid();
-    }
-    kvfi_bench_tell(job, job->size - 1, &owner, sizeof(owner));
-    ends->remote_addr = owner.addr;
-    ends->remote_pid = owner.pid;
     if (job->owner && reads) {
-        kvfi_bench_fill(plan, ends->remote.addr);
+        kvfi_bench_fill(plan, ends->remote.rows);
     }
     if (job->initiator && !reads) {
-        kvfi_bench_fill(plan, ends->local.addr);
+        kvfi_bench_fill(plan, ends->local.rows);
     }
     if (ends->stand_in.addr != NULL && reads) {
-        kvfi_bench_fill(plan, ends->stand_in.addr);
+        kvfi_bench_fill(plan, ends->stand_in.rows);
     }
     return kvfi_bench_meet(job, 0);
 }
@@ -232,5 +260,6 @@ void kvfi_bench_ends_close(const struct bench_job *job, struct bench_ends *ends)
     give_back(&ends->local);
     give_back(&ends->remote);
     give_back(&ends->stand_in);
+    free(ends->remote_rows);
     *ends = (struct bench_ends){0};
 }

@@ -148,13 +148,13 @@ static uint64_t first_word(const struct bench_plan *plan, uint64_t id, uint64_t 
     return mix(plan->seed ^ mix(id * plan->shape.rows + row));
 }
 
-void kvfi_bench_fill(const struct bench_plan *plan, void *source)
+void kvfi_bench_fill(const struct bench_plan *plan, char *const *source)
 {
     uint64_t words = plan->source_cell / 8, rest = plan->source_cell % 8;
 
     for (uint64_t row = 0; row < plan->shape.rows; row++) {
         for (uint64_t id = 0; id < plan->slots; id++) {
-            char *cell = (char *)source + (row * plan->slots + id) * plan->source_cell;
+            char *cell = source[row] + id * plan->source_cell;
             word_t *at = (word_t *)cell;
             uint64_t word = first_word(plan, id, row);
             for (uint64_t i = 0; i < words; i++) {
@@ -166,9 +166,11 @@ void kvfi_bench_fill(const struct bench_plan *plan, void *source)
     }
 }
 
-void kvfi_bench_poison(const struct bench_plan *plan, void *dest, uint64_t run)
+void kvfi_bench_poison(const struct bench_plan *plan, char *const *dest, uint64_t run)
 {
-    memset(dest, (int)(0x5a + 37 * run) & 0xff, plan->dest_bytes);
+    for (uint64_t row = 0; row < plan->shape.rows; row++) {
+        memset(dest[row], (int)(0x5a + 37 * run) & 0xff, plan->slots * plan->dest_cell);
+    }
 }
 
 static uint64_t count_wrong(const struct bench_plan *plan, const unsigned char *piece,
@@ -204,14 +206,14 @@ static uint64_t verify_piece(const struct bench_plan *plan, const unsigned char 
     return differs == 0 ? 0 : count_wrong(plan, piece, first);
 }
 
-uint64_t kvfi_bench_verify(const struct bench_plan *plan, const void *dest)
+uint64_t kvfi_bench_verify(const struct bench_plan *plan, char *const *dest)
 {
     uint64_t wrong = 0;
 
     for (uint64_t i = 0; i < plan->covered; i++) {
         for (uint64_t row = 0; row < plan->shape.rows; row++) {
-            const unsigned char *piece = (const unsigned char *)dest +
-                                         (row * plan->slots + plan->dest_ids[i]) * plan->dest_cell;
+            const unsigned char *piece =
+                (const unsigned char *)dest[row] + plan->dest_ids[i] * plan->dest_cell;
             wrong += verify_piece(plan, piece, first_word(plan, plan->source_ids[i], row));
         }
     }

@@ -41,8 +41,9 @@ void kvfi_bench_report_cpus(const struct bench_job *job, struct bench_report *re
 }
 
 struct summary {
-    double gbps, floor_gbps, ratio, ratio_min, ratio_max, spread, raw_gbps, raw_ratio, ops_s;
+    double gbps, floor_gbps, ratio, ratio_min, ratio_max, spread, ops_s;
     double p50_us, p99_us, cpu_s_per_gib, floor_cpu_s_per_gib;
+    double peer_gbps[BENCH_PEERS], peer_ratio[BENCH_PEERS]; /* from 1 on: the floor is above */
 };
 
 static double rate(const struct bench_plan *plan, double seconds)
@@ -55,33 +56,34 @@ static void summarise(const struct bench_args *args, const struct bench_plan *pl
 {
     size_t reps = args->reps;
     double moved = (double)plan->run_bytes * (double)reps;
+    const double *floors = f->peers[0].runs;
 
-    *s = (struct summary){.ratio_min = INFINITY, .raw_gbps = NAN, .raw_ratio = NAN};
+    *s = (struct summary){.ratio_min = INFINITY};
     s->gbps = rate(plan, kvfi_bench_median(f->runs, reps));
-    s->floor_gbps = rate(plan, kvfi_bench_median(f->floors, 2 * reps));
+    s->floor_gbps = rate(plan, kvfi_bench_median(floors, 2 * reps));
     s->ops_s = (double)plan->batches / kvfi_bench_median(f->runs, reps);
     for (size_t i = 0; i < reps; i++) {
-        scratch[i] = (f->floors[2 * i] + f->floors[2 * i + 1]) / 2 / f->runs[i];
+        scratch[i] = (floors[2 * i] + floors[2 * i + 1]) / 2 / f->runs[i];
         s->ratio_min = fmin(s->ratio_min, scratch[i]);
         s->ratio_max = fmax(s->ratio_max, scratch[i]);
     }
     s->ratio = kvfi_bench_median(scratch, reps);
     for (size_t i = 0; i < reps; i++) {
-        double a = f->floors[2 * i], b = f->floors[2 * i + 1];
+        double a = floors[2 * i], b = floors[2 * i + 1];
         scratch[i] = fmax(a, b) / fmin(a, b) - 1;
     }
     s->spread = kvfi_bench_median(scratch, reps);
-    if (f->raws != NULL) {
+    for (size_t peer = 1; peer < f->peer_count; peer++) {
         for (size_t i = 0; i < reps; i++) {
-            scratch[i] = f->raws[i] / f->runs[i];
+            scratch[i] = f->peers[peer].runs[i] / f->runs[i];
         }
-        s->raw_ratio = kvfi_bench_median(scratch, reps);
-        s->raw_gbps = rate(plan, kvfi_bench_median(f->raws, reps));
+        s->peer_ratio[peer] = kvfi_bench_median(scratch, reps);
+        s->peer_gbps[peer] = rate(plan, kvfi_bench_median(f->peers[peer].runs, reps));
     }
     s->p50_us = kvfi_bench_sorted_quantile(f->latency, f->latencies, 0.50) * 1e6;
     s->p99_us = kvfi_bench_sorted_quantile(f->latency, f->latencies, 0.99) * 1e6;
     s->cpu_s_per_gib = f->cpu_s / (moved / 1073741824.0);
-    s->floor_cpu_s_per_gib = f->floor_cpu_s / (2 * moved / 1073741824.0);
+    s->floor_cpu_s_per_gib = f->peers[0].cpu_s / (2 * moved / 1073741824.0);
 }
 
 static void rates(struct kvfi_json *json, const char *key, const struct bench_plan *plan,
@@ -142,7 +144,7 @@ static void write_case(struct kvfi_json *json, const struct bench_args *args,
     kvfi_json_real(json, "ops_s", s->ops_s);
     kvfi_json_real(json, "p50_us", s->p50_us);
     kvfi_json_real(json, "p99_us", s->p99_us);
-    kvfi_json_text(json, "floor", f->floor);
+    kvfi_json_text(json, "floor", f->peers[0].kind->name);
     kvfi_json_real(json, "floor_gbps", s->floor_gbps);
     kvfi_json_real(json, "ratio", s->ratio);
     kvfi_json_real(json, "cpu_s_per_gib", s->cpu_s_per_gib);
@@ -184,30 +186,64 @@ static void write_conditions(struct kvfi_json *json, const struct bench_report *
     kvfi_json_text(json, "ucx", kvf_ucx_version());
 }
 
+/* Keys of a peer: its own name, then what of it. */
+static void write_peer(struct kvfi_json *json, const struct bench_args *args,
+                       const struct bench_plan *plan, const struct bench_figures *f,
+                       const struct summary *s, size_t peer)
+{
+    const struct bench_peer_figures *p = &f->peers[peer];
+    double moved_gib = (double)plan->run_bytes * (double)args->reps / 1073741824.0;
+    char key[64];
+
+    snprintf(key, sizeof(key), "peer_%s_gbps", p->kind->key);
+    kvfi_json_real(json, key, s->peer_gbps[peer]);
+    snprintf(key, sizeof(key), "peer_%s_ratio", p->kind->key);
+    kvfi_json_real(json, key, s->peer_ratio[peer]);
+    snprintf(key, sizeof(key), "peer_%s_cpu_s_per_gib", p->kind->key);
+    kvfi_json_real(json, key, p->cpu_s / moved_gib);
+    snprintf(key, sizeof(key), "peer_%s_runs_gbps", p->kind->key);
+    rates(json, key, plan, p->runs, args->reps);
+    if (p->way != NULL) {
+        snprintf(key, sizeof(key), "peer_%s_way", p->kind->key);
+        kvfi_json_text(json, key, p->way);
+    }
+}
+
 static void write_runs(struct kvfi_json *json, const struct bench_args *args,
                        const struct bench_plan *plan, const struct bench_figures *f,
                        const struct summary *s)
 {
     size_t reps = args->reps;
+    const double *floors = f->peers[0].runs;
 
     kvfi_json_real(json, "min_gbps", rate(plan, extreme(f->runs, reps, true)));
     kvfi_json_real(json, "max_gbps", rate(plan, extreme(f->runs, reps, false)));
-    kvfi_json_real(json, "floor_min_gbps", rate(plan, extreme(f->floors, 2 * reps, true)));
-    kvfi_json_real(json, "floor_max_gbps", rate(plan, extreme(f->floors, 2 * reps, false)));
+    kvfi_json_real(json, "floor_min_gbps", rate(plan, extreme(floors, 2 * reps, true)));
+    kvfi_json_real(json, "floor_max_gbps", rate(plan, extreme(floors, 2 * reps, false)));
     kvfi_json_real(json, "floor_spread", s->spread);
     kvfi_json_real(json, "floor_cpu_s_per_gib", s->floor_cpu_s_per_gib);
     kvfi_json_real(json, "ratio_min", s->ratio_min);
     kvfi_json_real(json, "ratio_max", s->ratio_max);
     rates(json, "runs_gbps", plan, f->runs, reps);
-    rates(json, "floor_runs_gbps", plan, f->floors, 2 * reps);
-    if (f->floor_call != NULL) {
-        kvfi_json_text(json, "floor_call", f->floor_call);
+    rates(json, "floor_runs_gbps", plan, floors, 2 * reps);
+    if (f->peers[0].way != NULL) {
+        kvfi_json_text(json, "floor_way", f->peers[0].way);
     }
-    if (f->raws != NULL) {
-        kvfi_json_real(json, "raw_cma_gbps", s->raw_gbps);
-        kvfi_json_real(json, "raw_cma_ratio", s->raw_ratio);
-        rates(json, "raw_cma_runs_gbps", plan, f->raws, reps);
+    for (size_t peer = 1; peer < f->peer_count; peer++) {
+        write_peer(json, args, plan, f, s, peer);
     }
+}
+
+/* Of each peer its rate, and in brackets how many times that the case is. */
+static void write_head(struct bench_report *report, const struct bench_figures *f)
+{
+    fprintf(report->table, "%-5s %-5s %-4s %9s %10s %8s %8s %6s  %-13s %6s %10s %10s %8s", "shape",
+            "op", "path", "piece", "pieces", "GB/s", "floor", "ratio", "(min-max)", "spread",
+            "p50 us", "p99 us", "cpu s/GiB");
+    for (size_t peer = 1; peer < f->peer_count; peer++) {
+        fprintf(report->table, "%s %14s", peer == 1 ? " " : "", f->peers[peer].kind->name);
+    }
+    fputc('\n', report->table);
 }
 
 static void write_row(struct bench_report *report, const struct bench_args *args,
@@ -218,9 +254,7 @@ static void write_row(struct bench_report *report, const struct bench_args *args
 
     if (!report->headed) {
         report->headed = true;
-        fprintf(report->table, "%-5s %-5s %-4s %9s %10s %8s %8s %6s  %-13s %6s %10s %10s %8s\n",
-                "shape", "op", "path", "piece", "pieces", "GB/s", "floor", "ratio", "(min-max)",
-                "spread", "p50 us", "p99 us", "cpu s/GiB");
+        write_head(report, f);
     }
     snprintf(pieces, sizeof(pieces), "%llu", (unsigned long long)plan->shape.pieces);
     kvfi_cli_bytes(plan->shape.piece, piece, sizeof(piece));
@@ -233,6 +267,10 @@ static void write_row(struct bench_report *report, const struct bench_args *args
         plan->shape.name, args->dir == KVF_READ ? "read" : "write", kvf_path_name(ends->path),
         piece, pieces, s->gbps, s->floor_gbps, s->ratio, s->ratio_min, s->ratio_max,
         s->spread * 100, s->p50_us, s->p99_us, s->cpu_s_per_gib);
+    for (size_t peer = 1; peer < f->peer_count; peer++) {
+        fprintf(report->table, "%s %6.2f (%5.2f)", peer == 1 ? " " : "", s->peer_gbps[peer],
+                s->peer_ratio[peer]);
+    }
     if (f->mismatched != 0) {
         fprintf(report->table, "  %llu BYTES WRONG", (unsigned long long)f->mismatched);
     }
@@ -240,29 +278,28 @@ static void write_row(struct bench_report *report, const struct bench_args *args
     fflush(report->table);
 }
 
-void kvfi_bench_report_case(struct bench_report *report, const struct bench_args *args,
-                            const struct bench_plan *plan, const struct bench_ends *ends,
+void kvfi_bench_report_case(struct bench_report *report, const struct bench_case *c,
                             const struct bench_figures *figures)
 {
-    double *scratch = calloc(args->reps, sizeof(*scratch));
+    double *scratch = calloc(c->args->reps, sizeof(*scratch));
     struct summary s;
     struct kvfi_json json;
 
     if (scratch == NULL) {
         return;
     }
-    summarise(args, plan, figures, &s, scratch);
+    summarise(c->args, c->plan, figures, &s, scratch);
     free(scratch);
     if (report->json != NULL) {
         kvfi_json_init(&json, report->json, 0);
         kvfi_json_open(&json, NULL, '{');
-        write_case(&json, args, plan, ends, figures, &s);
-        write_conditions(&json, report, args, plan, ends, figures);
-        write_runs(&json, args, plan, figures, &s);
+        write_case(&json, c->args, c->plan, c->ends, figures, &s);
+        write_conditions(&json, report, c->args, c->plan, c->ends, figures);
+        write_runs(&json, c->args, c->plan, figures, &s);
         kvfi_json_close(&json, '}');
         fflush(report->json);
     }
     if (report->table != NULL) {
-        write_row(report, args, plan, ends, figures, &s);
+        write_row(report, c->args, c->plan, c->ends, figures, &s);
     }
 }

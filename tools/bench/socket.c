@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The floor of the network path: what a careful program does with one plain TCP connection. The side
+ * The socket peer: what a careful program does with one plain TCP connection. The side
  * that has the data gathers pieces with sendmsg, the other scatters them with readv; nothing is packed
  * or copied in between. How many pieces go in a call decides the speed, so a few sizes are tried once
- * and the best is the floor. On one node the connection goes over loopback. Calls block, at most
+ * and the best is taken. On one node the connection goes over loopback. Calls block, at most
  * TIMEOUT_S each.
  */
 #include "config.h"
@@ -17,6 +17,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -43,24 +44,30 @@ static const struct way {
 
 #define WAYS (sizeof(ways) / sizeof(ways[0]))
 
+struct bench_socket {
+    int fd;
+    size_t way;     /* index of the call size */
+    uint64_t depth; /* batches under way */
+};
+
 /* ------------------------------------------------------------------ moving */
 
 /* Where one side is in a batch. */
 struct cursor {
     const struct bench_plan *plan;
     const uint32_t *ids;
-    char *base;
+    char *const *rows;
     uint64_t cell, i, end, row, off;
 };
 
 static struct cursor cursor_at(const struct bench_plan *plan, uint64_t batch, bool source,
-                               void *base)
+                               char *const *rows)
 {
     uint64_t first = kvfi_bench_batch_first(plan, batch);
 
     return (struct cursor){.plan = plan,
                            .ids = source ? plan->source_ids : plan->dest_ids,
-                           .base = base,
+                           .rows = rows,
                            .cell = source ? plan->source_cell : plan->dest_cell,
                            .i = first,
                            .end = first + kvfi_bench_batch_blocks(plan, batch)};
@@ -73,7 +80,7 @@ static size_t next_call(struct cursor *c, const struct way *way, struct iovec *v
     size_t count = 0, room = way->bytes;
 
     while (c->i < c->end && count < way->pieces && room > 0) {
-        char *piece = c->base + (c->row * c->plan->slots + c->ids[c->i]) * c->cell;
+        char *piece = c->rows[c->row] + c->ids[c->i] * c->cell;
         uint64_t part = len - c->off < room ? len - c->off : room;
         v[count++] = (struct iovec){piece + c->off, part};
         room -= part;
@@ -116,9 +123,9 @@ static bool move_call(int fd, bool send, struct iovec *v, size_t count)
 }
 
 static bool move_batch(const struct bench_plan *plan, uint64_t batch,
-                       const struct bench_socket *sock, bool source, void *base)
+                       const struct bench_socket *sock, bool source, char *const *rows)
 {
-    struct cursor cursor = cursor_at(plan, batch, source, base);
+    struct cursor cursor = cursor_at(plan, batch, source, rows);
     struct iovec v[MOST_VECTORS];
     size_t count;
 
@@ -144,7 +151,8 @@ static bool recv_byte(int fd)
 }
 
 /* Read: a byte asks for a batch, depth of them ahead. */
-static bool pull(const struct bench_plan *plan, const struct bench_socket *sock, void *dest)
+static bool pull(const struct bench_plan *plan, const struct bench_socket *sock,
+                 char *const *dest)
 {
     uint64_t asked = 0;
 
@@ -161,7 +169,8 @@ static bool pull(const struct bench_plan *plan, const struct bench_socket *sock,
     return true;
 }
 
-static bool serve_pull(const struct bench_plan *plan, const struct bench_socket *sock, void *source)
+static bool serve_pull(const struct bench_plan *plan, const struct bench_socket *sock,
+                 char *const *source)
 {
     for (uint64_t batch = 0; batch < plan->batches; batch++) {
         if (!recv_byte(sock->fd) || !move_batch(plan, batch, sock, true, source)) {
@@ -172,7 +181,8 @@ static bool serve_pull(const struct bench_plan *plan, const struct bench_socket 
 }
 
 /* Write: a byte says that a batch is there, at most depth of them are due. */
-static bool push(const struct bench_plan *plan, const struct bench_socket *sock, void *source)
+static bool push(const struct bench_plan *plan, const struct bench_socket *sock,
+                 char *const *source)
 {
     uint64_t there = 0;
 
@@ -194,7 +204,8 @@ static bool push(const struct bench_plan *plan, const struct bench_socket *sock,
     return true;
 }
 
-static bool serve_push(const struct bench_plan *plan, const struct bench_socket *sock, void *dest)
+static bool serve_push(const struct bench_plan *plan, const struct bench_socket *sock,
+                 char *const *dest)
 {
     for (uint64_t batch = 0; batch < plan->batches; batch++) {
         if (!move_batch(plan, batch, sock, false, dest) || !send_byte(sock->fd)) {
@@ -204,23 +215,31 @@ static bool serve_push(const struct bench_plan *plan, const struct bench_socket 
     return true;
 }
 
-double kvfi_bench_socket_run(const struct bench_job *job, const struct bench_plan *plan,
-                             uint32_t dir, const struct bench_ends *ends,
-                             const struct bench_socket *sock)
+static int run_plan(const struct bench_case *c, const struct bench_plan *plan,
+                    const struct bench_socket *sock, double *took_p)
 {
-    bool reads = dir == KVF_READ, fine;
+    bool reads = c->args->dir == KVF_READ, fine;
+    double start = 0;
 
-    if (!job->initiator) {
-        fine = send_byte(sock->fd) && (reads ? serve_pull(plan, sock, ends->remote.addr)
-                                             : serve_push(plan, sock, ends->remote.addr));
-        return fine ? 0 : -1;
+    if (c->job->owner) {
+        fine = send_byte(sock->fd) && (reads ? serve_pull(plan, sock, c->ends->remote.rows)
+                                             : serve_push(plan, sock, c->ends->remote.rows));
+    } else {
+        fine = recv_byte(sock->fd); /* the owner is awake */
+        start = kvfi_bench_now();
+        fine = fine && (reads ? pull(plan, sock, c->ends->local.rows)
+                              : push(plan, sock, c->ends->local.rows));
     }
-    if (!recv_byte(sock->fd)) { /* the owner is awake */
-        return -1;
+    if (!fine) {
+        return kvfi_cli_fail("peer socket: the connection broke: %s", strerror(errno));
     }
-    double start = kvfi_bench_now();
-    fine = reads ? pull(plan, sock, ends->local.addr) : push(plan, sock, ends->local.addr);
-    return fine ? kvfi_bench_now() - start : -1;
+    *took_p = kvfi_bench_now() - start;
+    return 0;
+}
+
+static int run(const struct bench_case *c, struct bench_peer *peer, double *took_p)
+{
+    return run_plan(c, c->plan, peer->state, took_p);
 }
 
 /* ------------------------------------------------------------------ connecting */
@@ -283,7 +302,7 @@ static int listen_anywhere(in_port_t *port_p)
         if (fd >= 0) {
             close(fd);
         }
-        return kvfi_cli_fail("the socket floor cannot listen: %s", strerror(errno));
+        return kvfi_cli_fail("peer socket: cannot listen: %s", strerror(errno));
     }
     getsockname(fd, (struct sockaddr *)&got, &len);
     *port_p = ((struct sockaddr_in *)&got)->sin_port;
@@ -339,7 +358,7 @@ static int accept_ours(int listener, uint64_t nonce)
         }
         close(fd);
     }
-    return kvfi_cli_fail("the socket floor: the other rank did not connect");
+    return kvfi_cli_fail("peer socket: the other rank did not connect");
 }
 
 static int connect_ranks(const struct bench_job *job, int *fd_p)
@@ -361,7 +380,7 @@ static int connect_ranks(const struct bench_job *job, int *fd_p)
                 fd = connect_one(&list.at[i], list.nonce);
             }
             rc = fd < 0 ? kvfi_cli_fail(
-                              "the socket floor: none of the other node's %u addresses answers",
+                              "peer socket: none of the other node's %u addresses answers",
                               list.count)
                         : 0;
         }
@@ -394,23 +413,18 @@ static struct bench_plan trial_of(const struct bench_plan *plan)
     return trial;
 }
 
-static int find_best(const struct bench_job *job, const struct bench_args *args,
-                     const struct bench_plan *plan, const struct bench_ends *ends,
-                     struct bench_socket *sock)
+static int find_best(const struct bench_case *c, struct bench_socket *sock)
 {
-    struct bench_plan trial = trial_of(plan);
+    struct bench_plan trial = trial_of(c->plan);
     double least = -1;
     size_t best = 0;
 
     for (int round = 0; round < TRIALS; round++) {
         for (size_t way = 0; way < WAYS; way++) {
+            double took = 0;
             sock->way = way;
-            if (kvfi_bench_meet(job, 0) != 0) {
+            if (kvfi_bench_meet(c->job, 0) != 0 || run_plan(c, &trial, sock, &took) != 0) {
                 return -1;
-            }
-            double took = kvfi_bench_socket_run(job, &trial, args->dir, ends, sock);
-            if (took < 0) {
-                return kvfi_cli_fail("the socket floor: the connection broke: %s", strerror(errno));
             }
             if (least < 0 || took < least) {
                 least = took;
@@ -422,32 +436,46 @@ static int find_best(const struct bench_job *job, const struct bench_args *args,
     return 0;
 }
 
-int kvfi_bench_socket_open(const struct bench_job *job, const struct bench_args *args,
-                           const struct bench_plan *plan, const struct bench_ends *ends,
-                           struct bench_socket *socket_p)
+static void close_it(const struct bench_case *c, struct bench_peer *peer)
 {
-    struct bench_socket sock = {.fd = -1, .depth = args->depth};
-    int rc = connect_ranks(job, &sock.fd);
+    struct bench_socket *sock = peer->state;
 
-    if (kvfi_bench_meet(job, rc) != 0) {
-        kvfi_bench_socket_close(&sock);
+    (void)c;
+    if (sock != NULL && sock->fd >= 0) {
+        close(sock->fd);
+    }
+    free(sock);
+    peer->state = NULL;
+}
+
+static int open_it(const struct bench_case *c, struct bench_peer *peer)
+{
+    struct bench_socket *sock = malloc(sizeof(*sock));
+    int rc = sock == NULL ? kvfi_cli_fail("no memory") : 0;
+
+    if (kvfi_bench_meet(c->job, rc) != 0) {
+        free(sock);
         return -1;
     }
-    rc = find_best(job, args, plan, ends, &sock);
-    if (kvfi_bench_meet(job, rc) != 0) {
-        kvfi_bench_socket_close(&sock);
+    *sock = (struct bench_socket){.fd = -1, .depth = c->args->depth};
+    peer->state = sock;
+    rc = connect_ranks(c->job, &sock->fd);
+    if (kvfi_bench_meet(c->job, rc) != 0) {
         return -1;
     }
-    kvfi_bench_tell(job, 0, &sock.way, sizeof(sock.way));
-    sock.way_name = ways[sock.way].name;
-    *socket_p = sock;
+    rc = find_best(c, sock);
+    if (kvfi_bench_meet(c->job, rc) != 0) {
+        return -1;
+    }
+    kvfi_bench_tell(c->job, 0, &sock->way, sizeof(sock->way));
+    peer->way = ways[sock->way].name;
     return 0;
 }
 
-void kvfi_bench_socket_close(struct bench_socket *sock)
-{
-    if (sock->fd >= 0) {
-        close(sock->fd);
-        sock->fd = -1;
-    }
-}
+const struct bench_peer_kind kvfi_bench_peer_socket = {.name = "socket",
+                                                       .key = "socket",
+                                                       .between = BENCH_BOTH,
+                                                       .places = true,
+                                                       .open = open_it,
+                                                       .run = run,
+                                                       .close = close_it};
