@@ -68,6 +68,22 @@ small='--piece 4K --pieces 240 --rows 3 --hot'
 [ "$(field verified_bytes)" -eq $((2 * 103 * 80 * 16384)) ] ||
     fail "a cold case of 1 block of 80 x 16 KiB compares $(field verified_bytes) bytes"
 
+# A segment and an op for each row, each kind of memory where another one is usual.
+for op in read write; do
+    # shellcheck disable=SC2086  # words
+    {
+        expect shm node memcpy 2 $small --op $op --segments per-layer --peer stream,cma,ucx,mpi-rma
+        expect cma node memcpy 2 $small --op $op --segments per-layer --depth 3
+        expect am cross socket 2 $small --op $op --segments per-layer --memory own --net tcp
+    }
+done
+grep -q '"segments": "per-layer", "memory": "own"' "$TMP/json" || fail "segments and memory are not said"
+# shellcheck disable=SC2086  # words
+{
+    expect cma node memcpy 2 $small --memory pool
+    expect self self memcpy 1 $small --memory own --segments per-layer
+}
+
 # Each peer beside a case, both ways: a column and keys of its own, and its bytes compared too.
 peers=memcpy,stream,cma,mpi-shm,mpi-rma,ucx,socket
 for op in read write; do
@@ -113,6 +129,9 @@ refuse 2 '--scale: 0 is not above 0' 1 --scale 0
 refuse 2 '--json: cannot write /nowhere/x: ' 1 --path self --json /nowhere/x
 refuse 2 '--path shm takes 2 ranks' 1 --path shm
 refuse 2 '--path self takes 1 rank' 2 --path self
+refuse 2 '--segments: "two" is none of' 1 --segments two
+refuse 2 '--memory: "gpu" is none of' 1 --memory gpu
+refuse 1 'W2, pieces of 16 KiB: --path: KVF_ERR_NO_PATH' 2 --path shm --memory own --hot
 refuse 2 '--peer: "nfs" is none of' 1 --path self --peer stream,nfs
 refuse 1 'W2, pieces of 16 KiB: --peer ucx takes 2 ranks' 1 --path self --hot --peer ucx
 refuse 1 'own, pieces of 1 GiB: the case takes ' 1 --path self --piece 1G --pieces 60000

@@ -20,6 +20,8 @@ enum {
     OPT_OP,
     OPT_NET,
     OPT_PEER,
+    OPT_SEGMENTS,
+    OPT_MEMORY,
     OPT_DEPTH,
     OPT_REPS,
     OPT_HOT,
@@ -38,6 +40,8 @@ static const struct option longs[] = {
     {"reps", required_argument, NULL, OPT_REPS},     {"hot", no_argument, NULL, OPT_HOT},
     {"seed", required_argument, NULL, OPT_SEED},     {"scale", required_argument, NULL, OPT_SCALE},
     {"json", required_argument, NULL, OPT_JSON},     {"peer", required_argument, NULL, OPT_PEER},
+    {"segments", required_argument, NULL, OPT_SEGMENTS},
+    {"memory", required_argument, NULL, OPT_MEMORY},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},     {NULL, 0, NULL, 0}};
 
@@ -72,6 +76,10 @@ void kvfi_bench_usage(FILE *file)
         "                         am makes the other rank far, on one node too\n"
         "  --op read|write        rank 0 pulls from, or pushes to, rank 1; default read\n"
         "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
+        "  --segments one|per-layer  all rows in one segment (default), or each in its own: a grant\n"
+        "                         of as many ranges, a batch of as many ops\n"
+        "  --memory pool|own      the library's, or the program's own, registered; default own for\n"
+        "                         cma, else pool\n"
         "  --depth N              batches under way, 1 to 64; default 1\n"
         "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
         "Beside it\n"
@@ -141,6 +149,31 @@ static int parse_op(const char *text, uint32_t *dir_p)
     return 0;
 }
 
+static int parse_segments(const char *text, struct bench_args *args)
+{
+    static const char *const names[] = {"one", "per-layer"};
+    size_t index;
+
+    if (kvfi_cli_choice("--segments", text, names, 2, &index) != 0) {
+        return -1;
+    }
+    args->per_layer = index == 1;
+    return 0;
+}
+
+static int parse_memory(const char *text, struct bench_args *args)
+{
+    static const char *const names[] = {"pool", "own"};
+    static const enum bench_kind_of_memory kinds[] = {BENCH_MEMORY_POOL, BENCH_MEMORY_OWN};
+    size_t index;
+
+    if (kvfi_cli_choice("--memory", text, names, 2, &index) != 0) {
+        return -1;
+    }
+    args->memory = kinds[index];
+    return 0;
+}
+
 static int parse_one(int option, struct bench_args *args, struct bench_shape *own)
 {
     static const char *const nets[] = {"auto", "tcp", "rc", "ud"};
@@ -160,6 +193,10 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
         return parse_op(optarg, &args->dir);
     case OPT_NET:
         return parse_name("--net", optarg, nets, 4, &args->net);
+    case OPT_SEGMENTS:
+        return parse_segments(optarg, args);
+    case OPT_MEMORY:
+        return parse_memory(optarg, args);
     case OPT_PEER:
         return kvfi_bench_peers_by_name(optarg, args);
     case OPT_DEPTH:

@@ -46,6 +46,12 @@ struct bench_args {
     uint64_t            seed;
     uint64_t            scale_num, scale_den;
     bool                hot;
+    bool                per_layer; /* each row is a segment of its own, and an op of its own */
+    enum bench_kind_of_memory {
+        BENCH_MEMORY_OF_PATH, /* OWN for cma, else POOL */
+        BENCH_MEMORY_POOL,    /* the library's */
+        BENCH_MEMORY_OWN,     /* the program's, registered */
+    } memory;
     const struct bench_peer_kind *peers[BENCH_PEERS - 1]; /* asked for, besides the floor */
     size_t              peer_count;
     bool                help, version;
@@ -73,6 +79,7 @@ struct bench_plan {
     uint64_t  batches;        /* a run */
     uint64_t  moved;          /* blocks a run */
     uint64_t  covered;        /* different ones among them */
+    uint64_t  row_span;       /* rows that go together: all of a block, or one at a time */
     uint64_t  source_cell, dest_cell;
     uint64_t  source_bytes, dest_bytes; /* memory of each side */
     uint64_t  run_bytes;
@@ -135,7 +142,8 @@ struct bench_memory {
     char          *addr;
     uint64_t       len;
     char         **rows;   /* where each row of the shape starts; NULL: no memory here */
-    kvf_segment_t *segment; /* NULL: a peer's, no segment */
+    kvf_segment_t **segments; /* one, or one a row */
+    uint32_t       segment_count; /* 0: a peer's memory */
     bool           mapped; /* ours, of mmap; else the library's */
 };
 
@@ -147,7 +155,8 @@ struct bench_ends {
     struct bench_memory remote;   /* owner's */
     struct bench_memory stand_in; /* at the initiator: memory like the owner's, for the floor */
     kvf_grant_t        *grant;    /* owner's */
-    kvf_remote_t       *handle;   /* initiator's */
+    kvf_remote_t      **handles;  /* of the owner's segments; initiator's */
+    uint32_t            handle_count;
     uint64_t           *remote_rows; /* addresses in the owner */
     int64_t             remote_pid;
 };
@@ -160,6 +169,8 @@ struct bench_case {
     struct bench_ends       *ends;
 };
 
+/* Whether memory is the program's own, registered, rather than the library's. */
+bool kvfi_bench_own_memory(const struct bench_args *args);
 /* Bytes of the initiator's memory, and of the owner's. */
 uint64_t kvfi_bench_local_bytes(const struct bench_args *args, const struct bench_plan *plan);
 uint64_t kvfi_bench_remote_bytes(const struct bench_args *args, const struct bench_plan *plan);

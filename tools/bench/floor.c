@@ -21,17 +21,19 @@
 /* The compiler must not know the length: this is a call of the C library's memcpy for each piece. */
 double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, char *const *source)
 {
-    uint64_t len = plan->shape.piece, rows = plan->shape.rows;
+    uint64_t len = plan->shape.piece, rows = plan->shape.rows, span = plan->row_span;
     double start = kvfi_bench_now();
 
     for (uint64_t batch = 0; batch < plan->batches; batch++) {
         uint64_t first = kvfi_bench_batch_first(plan, batch);
         uint64_t end = first + kvfi_bench_batch_blocks(plan, batch);
-        for (uint64_t i = first; i < end; i++) {
-            uint64_t to = plan->dest_ids[i] * plan->dest_cell;
-            uint64_t from = plan->source_ids[i] * plan->source_cell;
-            for (uint64_t row = 0; row < rows; row++) {
-                memcpy(dest[row] + to, source[row] + from, len);
+        for (uint64_t top = 0; top < rows; top += span) {
+            for (uint64_t i = first; i < end; i++) {
+                uint64_t to = plan->dest_ids[i] * plan->dest_cell;
+                uint64_t from = plan->source_ids[i] * plan->source_cell;
+                for (uint64_t row = top; row < top + span; row++) {
+                    memcpy(dest[row] + to, source[row] + from, len);
+                }
             }
         }
     }
@@ -65,9 +67,9 @@ static bool flush(struct vectors *v, pid_t pid, uint32_t dir, uint64_t len)
     return moved == want;
 }
 
-static bool raw_batch(const struct bench_case *c, uint64_t batch)
+/* The rows from top on that go together, of all blocks of a batch; the last call is left open. */
+static bool raw_rows(const struct bench_case *c, struct vectors *v, uint64_t batch, uint64_t top)
 {
-    static struct vectors v;
     const struct bench_plan *p = c->plan;
     bool reads = c->args->dir == KVF_READ;
     const uint32_t *local_ids = reads ? p->dest_ids : p->source_ids;
@@ -77,24 +79,33 @@ static bool raw_batch(const struct bench_case *c, uint64_t batch)
     uint64_t len = p->shape.piece, first = kvfi_bench_batch_first(p, batch);
     uint64_t end = first + kvfi_bench_batch_blocks(p, batch);
     uint64_t most = CALL_MOST / len < VECTORS ? CALL_MOST / len : VECTORS;
-    pid_t pid = (pid_t)c->ends->remote_pid;
 
-    if (most == 0) {
-        errno = EINVAL;
-        return false;
-    }
-    v.count = 0;
     for (uint64_t i = first; i < end; i++) {
-        for (uint64_t row = 0; row < p->shape.rows; row++) {
-            uint64_t from = c->ends->remote_rows[row] + remote_ids[i] * remote_cell;
-            v.local[v.count] = (struct iovec){c->ends->local.rows[row] + local_ids[i] * local_cell, len};
-            v.remote[v.count] = (struct iovec){(void *)(uintptr_t)from, len};
-            if (++v.count == most && !flush(&v, pid, c->args->dir, len)) {
+        for (uint64_t row = top; row < top + p->row_span; row++) {
+            char *here = c->ends->local.rows[row] + local_ids[i] * local_cell;
+            uint64_t there = c->ends->remote_rows[row] + remote_ids[i] * remote_cell;
+            v->local[v->count] = (struct iovec){here, len};
+            v->remote[v->count] = (struct iovec){(void *)(uintptr_t)there, len};
+            if (++v->count >= most && !flush(v, (pid_t)c->ends->remote_pid, c->args->dir, len)) {
                 return false;
             }
         }
     }
-    return v.count == 0 || flush(&v, pid, c->args->dir, len);
+    return true;
+}
+
+static bool raw_batch(const struct bench_case *c, uint64_t batch)
+{
+    static struct vectors v;
+    const struct bench_plan *p = c->plan;
+
+    v.count = 0;
+    for (uint64_t top = 0; top < p->shape.rows; top += p->row_span) {
+        if (!raw_rows(c, &v, batch, top)) {
+            return false;
+        }
+    }
+    return v.count == 0 || flush(&v, (pid_t)c->ends->remote_pid, c->args->dir, p->shape.piece);
 }
 
 static int run_cma(const struct bench_case *c, struct bench_peer *peer, double *took_p)

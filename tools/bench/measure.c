@@ -28,6 +28,7 @@ struct bench {
     size_t peer_count;
     size_t opened; /* peers whose open was called, at all ranks */
     kvf_batch_t *batches[MOST_DEPTH];
+    kvf_op_t *ops; /* of the batch to be posted */
     double posted[MOST_DEPTH];
     uint64_t run; /* number of steps so far: each poisons otherwise */
     bool counted; /* this repetition counts */
@@ -35,7 +36,8 @@ struct bench {
 
 /* ------------------------------------------------------------------ the case */
 
-static void make_op(const struct bench *b, uint64_t batch, kvf_op_t *op)
+/* The op for the rows from top on that go together. */
+static void make_op(const struct bench *b, uint64_t batch, uint64_t top, kvf_op_t *op)
 {
     const struct bench_plan *plan = b->plan;
     bool reads = b->args->dir == KVF_READ;
@@ -43,10 +45,10 @@ static void make_op(const struct bench *b, uint64_t batch, kvf_op_t *op)
     uint64_t local_cell = reads ? plan->dest_cell : plan->source_cell;
     uint64_t remote_cell = reads ? plan->source_cell : plan->dest_cell;
 
-    *op = (kvf_op_t){.segment = b->ends->local.segment,
-                     .remote = b->ends->handle,
+    *op = (kvf_op_t){.segment = b->ends->local.segments[top],
+                     .remote = b->ends->handles[top],
                      .len = plan->shape.piece,
-                     .count = {1, (uint32_t)plan->shape.rows},
+                     .count = {1, (uint32_t)plan->row_span},
                      .local_stride = {0, (int64_t)(plan->slots * local_cell)},
                      .remote_stride = {0, (int64_t)(plan->slots * remote_cell)},
                      .blocks = (uint32_t)kvfi_bench_batch_blocks(plan, batch),
@@ -55,6 +57,16 @@ static void make_op(const struct bench *b, uint64_t batch, kvf_op_t *op)
                      .remote_ids = (reads ? plan->source_ids : plan->dest_ids) + first,
                      .local_block = local_cell,
                      .remote_block = remote_cell};
+}
+
+static uint64_t make_ops(struct bench *b, uint64_t batch)
+{
+    uint64_t count = 0;
+
+    for (uint64_t top = 0; top < b->plan->shape.rows; top += b->plan->row_span) {
+        make_op(b, batch, top, &b->ops[count++]);
+    }
+    return count;
 }
 
 static int end_batch(struct bench *b, uint64_t batch)
@@ -77,15 +89,15 @@ static int run_batches(struct bench *b)
                              .deadline_ns = DEADLINE_NS,
                              .paths = KVF_PATH_BIT(b->ends->path)};
     uint64_t depth = b->args->depth, count = b->plan->batches;
-    kvf_op_t op;
 
     for (uint64_t batch = 0; batch < count; batch++) {
         if (batch >= depth && end_batch(b, batch - depth) != 0) {
             return -1;
         }
-        make_op(b, batch, &op);
+        uint64_t ops = make_ops(b, batch);
         b->posted[batch % depth] = kvfi_bench_now();
-        kvf_status_t status = kvf_batch_post(b->batches[batch % depth], &op, 1, sizeof(op), &opts);
+        kvf_status_t status = kvf_batch_post(b->batches[batch % depth], b->ops, (uint32_t)ops,
+                                             sizeof(*b->ops), &opts);
         if (status != KVF_OK) {
             return kvfi_bench_fail_status("posting", status);
         }
@@ -263,7 +275,8 @@ static int make_room(struct bench *b)
 
     f->runs = calloc(reps, sizeof(*f->runs));
     f->latency = calloc(reps * b->plan->batches, sizeof(*f->latency));
-    if (f->runs == NULL || f->latency == NULL) {
+    b->ops = calloc(b->plan->shape.rows / b->plan->row_span, sizeof(*b->ops));
+    if (f->runs == NULL || f->latency == NULL || b->ops == NULL) {
         return kvfi_cli_fail("no memory for the figures");
     }
     for (size_t i = 0; i < b->peer_count; i++) {
@@ -363,6 +376,7 @@ int kvfi_bench_measure(const struct bench_case *c, struct bench_figures *figures
         }
         kvf_batch_free(b.batches[i]);
     }
+    free(b.ops);
     if (rc != 0) {
         kvfi_bench_figures_free(figures_p);
         return -1;

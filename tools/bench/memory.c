@@ -18,6 +18,12 @@
 
 #include "../cli.h"
 
+bool kvfi_bench_own_memory(const struct bench_args *args)
+{
+    return args->memory == BENCH_MEMORY_OWN ||
+           (args->memory == BENCH_MEMORY_OF_PATH && args->path == KVF_PATH_CMA);
+}
+
 uint64_t kvfi_bench_local_bytes(const struct bench_args *args, const struct bench_plan *plan)
 {
     return args->dir == KVF_READ ? plan->dest_bytes : plan->source_bytes;
@@ -33,8 +39,8 @@ int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
 {
     bool stand_in = job->size > 1 && kvfi_bench_peers_stand_in(args, args->path);
     uint64_t ids = 2 * sizeof(uint32_t) * plan->slots;
-    uint64_t at_initiator =
-        kvfi_bench_local_bytes(args, plan) + (stand_in ? kvfi_bench_remote_bytes(args, plan) : 0) + ids;
+    uint64_t at_initiator = kvfi_bench_local_bytes(args, plan) +
+                            (stand_in ? kvfi_bench_remote_bytes(args, plan) : 0) + ids;
     uint64_t at_owner =
         kvfi_bench_remote_bytes(args, plan) * (1 + kvfi_bench_peers_memories(args)) +
         (job->size > 1 ? ids : 0);
@@ -68,74 +74,128 @@ int kvfi_bench_rows(const struct bench_plan *plan, uint64_t cell, struct bench_m
     return 0;
 }
 
-static int take_own(const struct bench_job *job, const char *what, struct bench_memory *memory)
+static int map_own(const char *what, uint64_t len, struct bench_memory *memory)
 {
-    void *addr =
-        mmap(NULL, memory->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (addr == MAP_FAILED) {
-        return kvfi_cli_fail("%s: cannot map %llu bytes: %s", what, (unsigned long long)memory->len,
+        return kvfi_cli_fail("%s: cannot map %llu bytes: %s", what, (unsigned long long)len,
                              strerror(errno));
     }
     memory->addr = addr;
     memory->mapped = true;
-    kvf_status_t status = kvf_segment_register(job->engine, addr, memory->len, &memory->segment);
-    return status == KVF_OK ? 0 : kvfi_bench_fail_status(what, status);
+    return 0;
 }
 
-static int take(const struct bench_job *job, const struct bench_plan *plan, bool own, bool source,
-                const char *what, struct bench_memory *memory)
+/* A segment of part bytes: the next one of what was mapped, or the library's. */
+static kvf_status_t take_segment(const struct bench_job *job, uint64_t part,
+                                 struct bench_memory *memory, char **addr_p)
 {
     kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
-    uint64_t cell = source ? plan->source_cell : plan->dest_cell;
+    kvf_segment_t **segment_p = &memory->segments[memory->segment_count];
+    kvf_status_t status;
+
+    if (memory->mapped) {
+        *addr_p = memory->addr + memory->segment_count * part;
+        status = kvf_segment_register(job->engine, *addr_p, part, segment_p);
+        memory->segment_count += status == KVF_OK;
+        return status;
+    }
+    status = kvf_segment_alloc(job->engine, part, segment_p);
+    memory->segment_count += status == KVF_OK;
+    status = status == KVF_OK ? kvf_segment_query(*segment_p, &attr) : status;
+    *addr_p = attr.addr;
+    return status;
+}
+
+static int take(const struct bench_case *c, const char *what, bool source,
+                struct bench_memory *memory)
+{
+    const struct bench_plan *plan = c->plan;
+    uint64_t cell = source ? plan->source_cell : plan->dest_cell, rows = plan->shape.rows;
+    uint64_t count = c->args->per_layer ? rows : 1;
 
     memory->len = source ? plan->source_bytes : plan->dest_bytes;
-    if (own) {
-        return take_own(job, what, memory) != 0 ? -1 : kvfi_bench_rows(plan, cell, memory);
+    memory->segments = calloc(count, sizeof(*memory->segments));
+    if (memory->segments == NULL) {
+        return kvfi_cli_fail("no memory for %llu segments", (unsigned long long)count);
     }
-    kvf_status_t status = kvf_segment_alloc(job->engine, memory->len, &memory->segment);
-    if (status == KVF_OK) {
-        status = kvf_segment_query(memory->segment, &attr);
+    if (kvfi_bench_own_memory(c->args) && map_own(what, memory->len, memory) != 0) {
+        return -1;
     }
-    if (status != KVF_OK) {
-        return kvfi_bench_fail_status(what, status);
+    if (kvfi_bench_rows(plan, cell, memory) != 0) {
+        return -1;
     }
-    memory->addr = attr.addr;
-    return kvfi_bench_rows(plan, cell, memory);
+    for (uint64_t i = 0; i < count; i++) {
+        kvf_status_t status = take_segment(c->job, memory->len / count, memory, &memory->rows[i]);
+        if (status != KVF_OK) {
+            return kvfi_bench_fail_status(what, status);
+        }
+    }
+    memory->addr = memory->rows[0];
+    for (uint64_t row = count; row < rows; row++) {
+        memory->rows[row] = memory->addr + row * plan->slots * cell;
+    }
+    return 0;
 }
 
 static void give_back(struct bench_memory *memory)
 {
-    kvf_segment_release(memory->segment);
+    for (uint32_t i = 0; i < memory->segment_count; i++) {
+        kvf_segment_release(memory->segments[i]);
+    }
     if (memory->mapped) {
         munmap(memory->addr, memory->len);
     }
+    free(memory->segments);
     free(memory->rows);
     *memory = (struct bench_memory){0};
 }
 
-static int exchange(const struct bench_job *job, struct bench_ends *ends)
+static int grant(const struct bench_job *job, struct bench_ends *ends)
 {
-    kvf_remote_t *remotes[2] = {NULL, NULL};
-    uint32_t counts[2];
-    kvf_status_t status = KVF_OK;
+    uint32_t count = ends->remote.segment_count;
+    kvf_range_t *ranges = calloc(count, sizeof(*ranges));
 
-    if (job->owner) {
-        kvf_range_t range = {.segment = ends->remote.segment,
-                             .len = ends->remote.len,
-                             .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
-        status = kvf_grant_create(job->engine, &range, 1, NULL, &ends->grant);
+    if (ranges == NULL) {
+        return kvfi_cli_fail("no memory for %u ranges", count);
     }
-    int rc = status == KVF_OK ? 0 : kvfi_bench_fail_status("granting the memory", status);
-    if (kvfi_bench_meet(job, rc) != 0) {
-        return -1;
+    for (uint32_t i = 0; i < count; i++) {
+        ranges[i] = (kvf_range_t){.segment = ends->remote.segments[i],
+                                  .len = ends->remote.len / count,
+                                  .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
     }
-    status = kvf_mpi_exchange_grants(job->mpi, ends->grant, 1, remotes, counts);
-    if (status != KVF_OK) {
-        return kvfi_bench_fail_status("exchanging the grant", status);
+    kvf_status_t status = kvf_grant_create(job->engine, ranges, count, NULL, &ends->grant);
+    free(ranges);
+    return status == KVF_OK ? 0 : kvfi_bench_fail_status("granting the memory", status);
+}
+
+/* All ranks get the owner's remotes; the others grant nothing. */
+static int exchange(const struct bench_job *job, const struct bench_args *args,
+                    const struct bench_plan *plan, struct bench_ends *ends)
+{
+    uint32_t count = args->per_layer ? (uint32_t)plan->shape.rows : 1, counts[2];
+    kvf_remote_t **remotes = calloc(2 * (size_t)count, sizeof(*remotes));
+    int rc = job->owner ? grant(job, ends) : 0;
+
+    if (rc == 0) {
+        ends->handles = calloc(count, sizeof(*ends->handles));
+        rc = remotes == NULL || ends->handles == NULL ? kvfi_cli_fail("no memory") : 0;
     }
-    ends->handle = remotes[job->size - 1];
-    return 0;
+    rc = kvfi_bench_meet(job, rc);
+    if (rc == 0) {
+        kvf_status_t status =
+            kvf_mpi_exchange_grants(job->mpi, ends->grant, count, remotes, counts);
+        if (status == KVF_OK) {
+            ends->handle_count = count;
+            memcpy(ends->handles, remotes + (size_t)(job->size - 1) * count,
+                   count * sizeof(*remotes));
+        } else {
+            rc = kvfi_bench_fail_status("exchanging the grant", status);
+        }
+    }
+    free(remotes);
+    return rc;
 }
 
 static int learn_path(const struct bench_job *job, const struct bench_args *args,
@@ -151,9 +211,9 @@ static int learn_path(const struct bench_job *job, const struct bench_args *args
         kvf_path_t path;
         kvf_remote_attr_t remote = {.struct_size = sizeof(remote)};
         kvf_peer_attr_t peer = {.struct_size = sizeof(peer)};
-        kvf_status_t status = kvf_path_of(ends->local.segment, ends->handle, mask, &path);
+        kvf_status_t status = kvf_path_of(ends->local.segments[0], ends->handles[0], mask, &path);
         if (status == KVF_OK) {
-            status = kvf_remote_query(ends->handle, &remote);
+            status = kvf_remote_query(ends->handles[0], &remote);
         }
         if (status == KVF_OK) {
             status = kvf_peer_query(remote.peer, &peer);
@@ -181,9 +241,9 @@ static int tell_rows(const struct bench_job *job, const struct bench_plan *plan,
     uint64_t rows = plan->shape.rows;
 
     ends->remote_rows = calloc(rows, sizeof(*ends->remote_rows));
-    int rc = ends->remote_rows == NULL ? kvfi_cli_fail("no memory for %llu rows",
-                                                       (unsigned long long)rows)
-                                       : 0;
+    int rc = ends->remote_rows == NULL
+                 ? kvfi_cli_fail("no memory for %llu rows", (unsigned long long)rows)
+                 : 0;
     if (kvfi_bench_meet(job, rc) != 0) {
         return -1;
     }
@@ -196,29 +256,32 @@ static int tell_rows(const struct bench_job *job, const struct bench_plan *plan,
     return 0;
 }
 
-static int open_all(const struct bench_job *job, const struct bench_args *args,
-                    const struct bench_plan *plan, struct bench_ends *ends)
+static int open_all(const struct bench_case *c)
 {
-    bool own = args->path == KVF_PATH_CMA, reads = args->dir == KVF_READ;
+    const struct bench_job *job = c->job;
+    const struct bench_plan *plan = c->plan;
+    struct bench_ends *ends = c->ends;
+    bool reads = c->args->dir == KVF_READ;
     int rc = 0;
 
     /* one after the other: two ranks that take pages at the same time get them scattered, and the
      * floor's memory, taken by one alone, would be better */
     if (job->owner) {
-        rc = take(job, plan, own, reads, "the remote memory", &ends->remote);
+        rc = take(c, "the remote memory", reads, &ends->remote);
     }
     if (kvfi_bench_meet(job, rc) != 0) {
         return -1;
     }
     if (job->initiator) {
-        rc = take(job, plan, own, !reads, "the local memory", &ends->local);
+        rc = take(c, "the local memory", !reads, &ends->local);
     }
-    if (kvfi_bench_meet(job, rc) != 0 || kvfi_bench_meet(job, exchange(job, ends)) != 0 ||
-        learn_path(job, args, ends) != 0) {
+    if (kvfi_bench_meet(job, rc) != 0 ||
+        kvfi_bench_meet(job, exchange(job, c->args, plan, ends)) != 0 ||
+        learn_path(job, c->args, ends) != 0) {
         return -1;
     }
-    if (job->initiator && !job->owner && kvfi_bench_peers_stand_in(args, ends->path)) {
-        rc = take(job, plan, own, reads, "the memory of the floor", &ends->stand_in);
+    if (job->initiator && !job->owner && kvfi_bench_peers_stand_in(c->args, ends->path)) {
+        rc = take(c, "the memory of the floor", reads, &ends->stand_in);
     }
     if (kvfi_bench_meet(job, rc) != 0 || tell_rows(job, plan, ends) != 0) {
         return -1;
@@ -238,8 +301,10 @@ static int open_all(const struct bench_job *job, const struct bench_args *args,
 int kvfi_bench_ends_open(const struct bench_job *job, const struct bench_args *args,
                          const struct bench_plan *plan, struct bench_ends *ends_p)
 {
+    const struct bench_case c = {job, args, plan, ends_p};
+
     *ends_p = (struct bench_ends){0};
-    if (open_all(job, args, plan, ends_p) != 0) {
+    if (open_all(&c) != 0) {
         kvfi_bench_ends_close(job, ends_p);
         return -1;
     }
@@ -249,8 +314,8 @@ int kvfi_bench_ends_open(const struct bench_job *job, const struct bench_args *a
 /* The initiator lets go of the remote before its owner takes the memory back. */
 void kvfi_bench_ends_close(const struct bench_job *job, struct bench_ends *ends)
 {
-    if (ends->handle != NULL) {
-        kvf_remote_forget(ends->handle);
+    for (uint32_t i = 0; i < ends->handle_count; i++) {
+        kvf_remote_forget(ends->handles[i]);
     }
     kvfi_bench_meet(job, 0);
     if (ends->grant != NULL) {
@@ -260,6 +325,7 @@ void kvfi_bench_ends_close(const struct bench_job *job, struct bench_ends *ends)
     give_back(&ends->local);
     give_back(&ends->remote);
     give_back(&ends->stand_in);
+    free(ends->handles);
     free(ends->remote_rows);
     *ends = (struct bench_ends){0};
 }

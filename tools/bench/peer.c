@@ -15,8 +15,8 @@
 
 #include "../cli.h"
 
-#define DONE_TAG       4711
-#define STEPS_A_LOOK   64 /* of the peer's own progress, between two looks at MPI */
+#define DONE_TAG     4711
+#define STEPS_A_LOOK 64 /* of the peer's own progress, between two looks at MPI */
 
 static const struct bench_peer_kind *const kinds[] = {
     &kvfi_bench_peer_memcpy,  &kvfi_bench_peer_stream,  &kvfi_bench_peer_cma,

@@ -92,6 +92,7 @@ int kvfi_bench_plan_make(const struct bench_args *args, const struct bench_shape
     if (cut_in_batches(args, blocks, &plan) != 0) {
         return -1;
     }
+    plan.row_span = args->per_layer ? 1 : run->rows;
     plan.source_cell = run->source_cell;
     plan.dest_cell = run->piece;
     plan.source_bytes = plan.slots * run->rows * plan.source_cell;

@@ -168,6 +168,8 @@ static void write_conditions(struct kvfi_json *json, const struct bench_report *
     kvfi_json_u64(json, "depth", args->depth);
     kvfi_json_u64(json, "reps", args->reps);
     kvfi_json_bool(json, "hot", args->hot);
+    kvfi_json_text(json, "segments", args->per_layer ? "per-layer" : "one");
+    kvfi_json_text(json, "memory", kvfi_bench_own_memory(args) ? "own" : "pool");
     kvfi_json_text(json, "scale", scale);
     kvfi_json_u64(json, "seed", args->seed);
     kvfi_json_u64(json, "source_bytes", plan->source_bytes);

@@ -50,9 +50,10 @@ static int take(struct bench_peer *peer, bool by_mpi, struct window *w)
     } else {
         int rc;
         if (len > 0) {
-            addr = mmap(NULL, memory->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-                        0);
-            if (addr == MAP_FAILED) { /* the other rank waits in MPI_Win_create: come, with nothing */
+            addr =
+                mmap(NULL, memory->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (addr ==
+                MAP_FAILED) { /* the other rank waits in MPI_Win_create: come, with nothing */
                 len = 0;
                 addr = NULL;
             }
@@ -135,7 +136,9 @@ static void close_window(const struct bench_case *c, struct bench_peer *peer)
     peer->state = NULL;
 }
 
-static int move_batch(const struct bench_case *c, const struct window *w, uint64_t batch)
+/* The rows from top on that go together, of all blocks of a batch. */
+static int move_rows(const struct bench_case *c, const struct window *w, uint64_t batch,
+                     uint64_t top)
 {
     const struct bench_plan *p = c->plan;
     bool reads = c->args->dir == KVF_READ;
@@ -148,14 +151,25 @@ static int move_batch(const struct bench_case *c, const struct window *w, uint64
     int len = (int)p->shape.piece, target = c->job->size - 1, rc = MPI_SUCCESS;
 
     for (uint64_t i = first; i < end && rc == MPI_SUCCESS; i++) {
-        for (uint64_t row = 0; row < p->shape.rows && rc == MPI_SUCCESS; row++) {
+        for (uint64_t row = top; row < top + p->row_span && rc == MPI_SUCCESS; row++) {
             char *here = c->ends->local.rows[row] + local_ids[i] * local_cell;
             MPI_Aint there = (MPI_Aint)((row * p->slots + remote_ids[i]) * remote_cell);
             rc = reads ? MPI_Get(here, len, MPI_BYTE, target, there, len, MPI_BYTE, w->win)
                        : MPI_Put(here, len, MPI_BYTE, target, there, len, MPI_BYTE, w->win);
         }
     }
-    return rc == MPI_SUCCESS ? MPI_Win_flush(target, w->win) : rc;
+    return rc;
+}
+
+static int move_batch(const struct bench_case *c, const struct window *w, uint64_t batch)
+{
+    int rc = MPI_SUCCESS;
+
+    for (uint64_t top = 0; top < c->plan->shape.rows && rc == MPI_SUCCESS;
+         top += c->plan->row_span) {
+        rc = move_rows(c, w, batch, top);
+    }
+    return rc == MPI_SUCCESS ? MPI_Win_flush(c->job->size - 1, w->win) : rc;
 }
 
 static int run(const struct bench_case *c, struct bench_peer *peer, double *took_p)

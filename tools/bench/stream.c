@@ -20,6 +20,7 @@
 #define LANES       8    /* places at which a way works at the same time */
 #define STEP        256  /* bytes that it moves at one of them before it goes to the next */
 #define AHEAD       1024 /* bytes from a load to the prefetch */
+#define LINE        64
 #define CHUNK       (UINT64_C(1) << 20)
 #define TRIAL_BYTES (UINT64_C(64) << 20)
 #define TRIALS      3
@@ -101,33 +102,44 @@ static bool can(const struct way *way)
 #endif
 }
 
-/* Chunks of the smaller side, one after the other, over and over. */
+/* As much of at most `bytes` as one way moves from a start; at least a byte. */
+static uint64_t move_part(const struct way *way, char *dest, const char *source, uint64_t bytes)
+{
+    uint64_t lane = bytes / way->lanes / STEP * STEP;
+
+    if (lane == 0) {
+        memcpy(dest, source, bytes);
+        return bytes;
+    }
+    way->move(dest, source, lane, way->lanes);
+    return lane * way->lanes;
+}
+
+/* Chunks of the smaller side, one after the other, segment by segment, over and over. */
 static double move(const struct bench_case *c, const struct way *way, uint64_t bytes)
 {
+    const struct bench_plan *plan = c->plan;
     bool reads = c->args->dir == KVF_READ;
-    char *other = kvfi_bench_other_side(c)[0], *local = c->ends->local.rows[0];
-    char *dest = reads ? local : other, *source = reads ? other : local;
-    uint64_t room = c->plan->source_bytes < c->plan->dest_bytes ? c->plan->source_bytes
-                                                                : c->plan->dest_bytes;
-    uint64_t pad = -(uintptr_t)dest & 63; /* stores that stream want whole lines */
+    char *const *other = kvfi_bench_other_side(c), *const *local = c->ends->local.rows;
+    char *const *dest = reads ? local : other, *const *source = reads ? other : local;
+    uint64_t segments = c->ends->local.segment_count, segment = 0, at = 0, done = 0;
+    uint64_t cell = plan->source_cell < plan->dest_cell ? plan->source_cell : plan->dest_cell;
+    uint64_t room = plan->slots * cell * (segments > 1 ? 1 : plan->shape.rows);
     double start = kvfi_bench_now();
 
-    if (room > pad + STEP) {
-        dest += pad;
-        room -= pad;
-    }
-    for (uint64_t done = 0, at = 0, len; done < bytes; done += len, at += len) {
-        at = at < room ? at : 0;
-        len = room - at < CHUNK ? room - at : CHUNK;
-        len = bytes - done < len ? bytes - done : len;
-        uint64_t lane = len / way->lanes / STEP * STEP;
-        if (lane == 0) {
-            memcpy(dest + at, source + at, len);
-            at = room; /* what follows starts on a whole line again */
-        } else {
-            way->move(dest + at, source + at, lane, way->lanes);
-            len = lane * way->lanes;
+    while (done < bytes) {
+        if (at >= room) {
+            segment = (segment + 1) % segments;
+            at = 0;
         }
+        if (at == 0 && room > 2 * LINE) { /* stores that stream want whole lines */
+            at = -(uintptr_t)dest[segment] % LINE;
+        }
+        uint64_t len = room - at < CHUNK ? room - at : CHUNK;
+        len = bytes - done < len ? bytes - done : len;
+        uint64_t moved = move_part(way, dest[segment] + at, source[segment] + at, len);
+        done += moved;
+        at = moved % LINE == 0 ? at + moved : room; /* after a tail: the next whole line */
     }
     return kvfi_bench_now() - start;
 }

@@ -26,7 +26,7 @@ struct bare {
     uint64_t locals;
     ucp_ep_h ep;
     ucp_rkey_h rkey;
-    uint64_t base; /* of the owner's memory */
+    uint64_t base;    /* of the owner's memory */
     ucs_status_t bad; /* first request that ended badly */
 };
 
@@ -145,15 +145,23 @@ static int connect_to(struct bare *bare, const struct card *card)
     return 0;
 }
 
+/* One key for all rows, or one for each where they are segments of their own. */
 static int map_local(const struct bench_case *c, struct bare *bare)
 {
-    bare->local = calloc(1, sizeof(*bare->local));
+    const struct bench_memory *local = &c->ends->local;
+    uint64_t count = local->segment_count;
+
+    bare->local = calloc(count, sizeof(*bare->local));
     if (bare->local == NULL) {
         return kvfi_cli_fail("no memory");
     }
-    bare->locals = 1;
-    return map(bare, c->ends->local.rows[0], kvfi_bench_local_bytes(c->args, c->plan),
-               &bare->local[0]);
+    for (bare->locals = 0; bare->locals < count; bare->locals++) {
+        if (map(bare, local->rows[bare->locals], local->len / count, &bare->local[bare->locals]) !=
+            0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 static int open_it(const struct bench_case *c, struct bench_peer *peer)
@@ -223,7 +231,9 @@ static ucs_status_t finish(struct bare *bare)
     return status == UCS_OK ? bare->bad : status;
 }
 
-static ucs_status_t move_batch(const struct bench_case *c, struct bare *bare, uint64_t batch)
+/* The rows from top on that go together, of all blocks of a batch. */
+static ucs_status_t move_rows(const struct bench_case *c, struct bare *bare, uint64_t batch,
+                              uint64_t top)
 {
     const struct bench_plan *p = c->plan;
     bool reads = c->args->dir == KVF_READ;
@@ -233,14 +243,14 @@ static ucs_status_t move_batch(const struct bench_case *c, struct bare *bare, ui
     uint64_t remote_cell = reads ? p->source_cell : p->dest_cell;
     uint64_t first = kvfi_bench_batch_first(p, batch);
     uint64_t end = first + kvfi_bench_batch_blocks(p, batch);
-    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
-                                                 UCP_OP_ATTR_FIELD_USER_DATA |
-                                                 UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_MULTI_SEND,
+    ucp_request_param_t param = {.op_attr_mask =
+                                     UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
+                                     UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_MULTI_SEND,
                                  .cb.send = ended,
                                  .user_data = bare};
 
     for (uint64_t i = first; i < end; i++) {
-        for (uint64_t row = 0; row < p->shape.rows; row++) {
+        for (uint64_t row = top; row < top + p->row_span; row++) {
             char *here = c->ends->local.rows[row] + local_ids[i] * local_cell;
             uint64_t there = bare->base + (row * p->slots + remote_ids[i]) * remote_cell;
             param.memh = bare->local[bare->locals > 1 ? row : 0];
@@ -250,7 +260,18 @@ static ucs_status_t move_batch(const struct bench_case *c, struct bare *bare, ui
             }
         }
     }
-    return finish(bare);
+    return UCS_OK;
+}
+
+static ucs_status_t move_batch(const struct bench_case *c, struct bare *bare, uint64_t batch)
+{
+    ucs_status_t status = UCS_OK;
+
+    for (uint64_t top = 0; top < c->plan->shape.rows && status == UCS_OK;
+         top += c->plan->row_span) {
+        status = move_rows(c, bare, batch, top);
+    }
+    return status == UCS_OK ? finish(bare) : status;
 }
 
 static int run(const struct bench_case *c, struct bench_peer *peer, double *took_p)
@@ -305,9 +326,7 @@ static void close_it(const struct bench_case *c, struct bench_peer *peer)
         ucp_rkey_destroy(bare->rkey);
     }
     for (uint64_t i = 0; i < bare->locals; i++) {
-        if (bare->local[i] != NULL) {
-            ucp_mem_unmap(bare->context, bare->local[i]);
-        }
+        ucp_mem_unmap(bare->context, bare->local[i]);
     }
     free(bare->local);
     close_ep(c, bare);
