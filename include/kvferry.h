@@ -220,6 +220,11 @@ typedef struct kvf_segment_attr {
     uint64_t len;       /**< bytes */
     uint32_t shared;    /**< 1: library-allocated, near peers map it */
     uint32_t writable;  /**< 0: a read-only mapping */
+    uint32_t adopted;   /**< 1: the caller's own pages, made shared at their address */
+    int32_t  numa_node; /**< that all its pages are on; -1: several, unknown, or none touched yet */
+    uint64_t page_bytes;   /**< of the mapping (the smallest, if several); 0: unknown */
+    uint64_t huge_bytes;   /**< of the region, in huge pages: set aside or transparent */
+    uint64_t region_bytes; /**< what it takes: len, rounded to whole pages, and a pool's generations */
     uint64_t reserved[4];
 } kvf_segment_attr_t;
 
@@ -230,15 +235,20 @@ typedef struct kvf_segment_attr {
 kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len,
                                   kvf_segment_t **segment_p);
 
-/** Allocate len bytes, zeroed, shared with near peers where the machine allows it, else private.
- *  Errors: INVALID (zero), NOMEM (the sentence says which limit), SYSTEM. */
+/** Allocate len bytes, zeroed, shared with near peers; private only where the engine found no shared
+ *  memory at all and said so at open. The pages go to the NUMA node that the calling thread runs on,
+ *  unless the thread has a memory policy of its own; they are huge where the machine has enough set
+ *  aside and at most 1 % is wasted, or where its transparent ones are allowed for shared memory; all are
+ *  touched here, so that no later access meets a limit. kvf_segment_query() says what was had.
+ *  Errors: INVALID (zero), NOMEM (the sentence says which limit, and its size), SYSTEM. */
 kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t **segment_p);
 
 /** Release a segment; frees it if the library allocated it. Errors: BUSY (a live grant, or a
  *  running batch uses it; or it is a pool's). */
 kvf_status_t kvf_segment_release(kvf_segment_t *segment);
 
-/** What a segment is. attr_p->struct_size is set by the caller. Errors: INVALID. */
+/** What a segment is, pages included as they are now: walks page tables, milliseconds a GiB.
+ *  attr_p->struct_size is set by the caller. Errors: INVALID. */
 kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t *attr_p);
 
 /* -------------------------------------------------------------------- pool */

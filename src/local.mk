@@ -12,8 +12,12 @@ base_sources = \
 	src/base/clock.h \
 	src/base/memory.c \
 	src/base/memory.h \
+	src/base/pages.c \
+	src/base/pages.h \
 	src/base/proc.c \
 	src/base/proc.h \
+	src/base/shm.c \
+	src/base/shm.h \
 	src/base/status.c \
 	src/base/status.h \
 	src/base/table.c \

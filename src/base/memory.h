@@ -19,7 +19,22 @@ int kvfi_memory_peek(const void *addr, void *to, size_t len);
 /* Bytes that may still be allocated, and the limit that says so (static string). */
 uint64_t kvfi_memory_available(const char **limit_p);
 
-/* Fill the page tables of a range; 0, or -1 where pages are refused. Old kernels: 0, untouched. */
-int kvfi_memory_populate(void *addr, uint64_t len, int writable);
+/* Fill the page tables of a mapping of pages that exist, as far as the kernel can. */
+void kvfi_memory_populate(void *addr, uint64_t len);
+
+/* Touch every page of fresh, zeroed memory, so that who cannot have them learns it here and not by a
+ * signal later; 0, or -1 with a sentence in buf. In steps, so that processes that do so at the same
+ * time see each other's; huge 1: the pages are set aside already, and are not counted as memory. */
+int kvfi_memory_prove(void *addr, uint64_t len, int huge, char *buf, size_t buf_len);
+
+typedef struct kvfi_huge_pages {
+    uint64_t page_bytes; /* of the default size; 0: none */
+    uint64_t left;       /* pages that are free and promised to nobody, or that may be made */
+} kvfi_huge_pages_t;
+
+kvfi_huge_pages_t kvfi_memory_huge_pages(void);
+
+/* Bytes of a transparent huge page; 0: this kernel has none. */
+uint64_t kvfi_memory_thp_bytes(void);
 
 #endif

@@ -3,6 +3,7 @@
  * Homes: the near link and the control page of an engine, which other engines of the process may
  * hold on to after it has closed; and the process's list of them, which proves `self`.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -18,24 +19,53 @@ static void no_message(void *arg, const void *head, size_t head_len, const void 
     (void)arg, (void)head, (void)head_len, (void)data, (void)len; /* a doorbell: it only wakes */
 }
 
-/* Shared if UCX has shared memory here, else private: then only this process can be near. */
+/* A page that near peers map: the first touch of it has to be safe, for them too. */
+static kvf_status_t open_shared(kvfi_home_t *home, kvfi_shm_kind_t kind, uint64_t len)
+{
+    kvfi_mem_want_t want = {.len = len};
+    kvf_status_t    status = kvfi_link_open_near(kind, no_message, NULL, &home->near);
+    char            why[256];
+
+    if (status != KVF_OK)
+        return status;
+    status = kvfi_mem_alloc(home->near, &want, &home->mem);
+    if (status != KVF_OK)
+        goto close_link;
+    home->page = kvfi_mem_addr(home->mem);
+    if (kvfi_memory_prove(home->page, sizeof *home->page, 0, why, sizeof why)) {
+        status = kvfi_fail(KVF_ERR_NOMEM, "no %zu bytes for the control page: %s", sizeof *home->page,
+                           why);
+        goto free_page;
+    }
+    home->proc.lifeline = kvfi_proc_lifeline();
+    return KVF_OK;
+
+free_page:
+    kvfi_mem_free(home->mem);
+    home->mem = NULL;
+    home->page = NULL;
+close_link:
+    kvfi_link_close(home->near);
+    home->near = NULL;
+    return status;
+}
+
+/* Shared if there is shared memory of some kind here, else private: then only this process is near. */
 static kvf_status_t open_page(kvfi_home_t *home, uint64_t len)
 {
-    kvf_status_t status = kvfi_link_open(NULL, no_message, NULL, &home->near);
+    kvfi_shm_kind_t kinds[KVFI_SHM_KINDS];
+    kvf_status_t    status;
+    char            first[400];
 
-    if (status == KVF_OK) {
-        status = kvfi_mem_alloc(home->near, len, &home->mem);
-        if (status == KVF_OK) {
-            home->page = kvfi_mem_addr(home->mem);
-            home->proc.lifeline = kvfi_proc_lifeline();
-            return KVF_OK;
-        }
-        kvfi_link_close(home->near);
-        home->near = NULL;
-    } else if (status != KVF_ERR_UNSUPPORTED) {
-        return status;
+    kvfi_shm_order(kinds);
+    for (int i = 0; i < KVFI_SHM_KINDS; i++) {
+        status = open_shared(home, kinds[i], len);
+        if (status == KVF_OK || (status != KVF_ERR_UNSUPPORTED && status != KVF_ERR_NOMEM))
+            return status;
+        if (!i)
+            snprintf(first, sizeof first, "%s", kvf_last_error());
     }
-    kvfi_log(KVFI_LOG_WARN, "no shared memory between processes: %s", kvf_last_error());
+    kvfi_log(KVFI_LOG_WARN, "no shared memory between processes: %s; nor: %s", first, kvf_last_error());
     home->page = aligned_alloc(4096, (len + 4095) & ~UINT64_C(4095));
     if (!home->page)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for the control page");

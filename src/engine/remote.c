@@ -224,7 +224,7 @@ static kvf_remote_t *remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
         return NULL;
     }
     if (fresh)
-        kvfi_memory_populate(remote->region->addr, region->len, 0);
+        kvfi_memory_populate(remote->region->addr, region->len);
     return remote;
 }
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Segments: the caller's memory, or memory that the library allocates and near peers map.
+ * Segments: the caller's memory, or memory that the library allocates and near peers map. What is
+ * allocated goes to the node of the calling thread, in huge pages where the machine grants them and
+ * nothing is wasted, and every page has been touched before anybody else may. May wait for the kernel
+ * to make pages.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -8,6 +11,8 @@
 #include <sys/mman.h>
 
 #include "base/memory.h"
+#include "base/pages.h"
+#include "base/shm.h"
 #include "engine/internal.h"
 
 #define PAGE 4096u
@@ -78,22 +83,26 @@ leave:
     return status;
 }
 
-static kvf_status_t map_region(kvf_segment_t *segment)
+static kvf_status_t map_shared(kvf_segment_t *segment, int huge)
 {
-    kvfi_link_t *near = segment->object.engine->home->near;
-    kvf_status_t status;
+    kvfi_link_t    *near = segment->object.engine->home->near;
+    kvfi_mem_want_t want = {.len = segment->region_len, .huge = huge};
+    kvf_status_t    status;
 
-    if (near) {
-        kvfi_link_lock(near);
-        status = kvfi_mem_alloc(near, segment->region_len, &segment->mem);
-        kvfi_link_unlock(near);
-        if (status == KVF_OK) {
-            segment->region = kvfi_mem_addr(segment->mem);
-            segment->shared = 1;
-            return KVF_OK;
-        }
-        kvfi_log(KVFI_LOG_WARN, "a segment is private: %s", kvf_last_error());
+    kvfi_link_lock(near);
+    status = kvfi_mem_alloc(near, &want, &segment->mem);
+    kvfi_link_unlock(near);
+    if (status == KVF_OK) {
+        segment->region = kvfi_mem_addr(segment->mem);
+        segment->region_len = kvfi_mem_len(segment->mem);
+        segment->shared = 1;
     }
+    return status;
+}
+
+/* Only where the engine has no shared memory at all, which it said when it was opened. */
+static kvf_status_t map_private(kvf_segment_t *segment)
+{
     segment->region = mmap(NULL, segment->region_len, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (segment->region == MAP_FAILED)
@@ -103,31 +112,87 @@ static kvf_status_t map_region(kvf_segment_t *segment)
     return KVF_OK;
 }
 
+static void unmap_region(kvf_segment_t *segment)
+{
+    kvfi_link_t *near = segment->object.engine->home->near;
+
+    if (segment->mem) {
+        kvfi_link_lock(near);
+        kvfi_mem_free(segment->mem);
+        kvfi_link_unlock(near);
+    } else if (segment->ours) {
+        munmap(segment->region, segment->region_len);
+    }
+    segment->mem = NULL;
+    segment->ours = segment->shared = 0;
+}
+
+/* Who cannot have the pages learns it here, not by a signal at the first touch. */
+static kvf_status_t prove_region(kvf_segment_t *segment, int huge)
+{
+    char why[256];
+
+    if (!huge)
+        kvfi_pages_huge(segment->region, segment->region_len, segment->shared);
+    if (!kvfi_memory_prove(segment->region, segment->region_len, huge, why, sizeof why))
+        return KVF_OK;
+    unmap_region(segment);
+    return kvfi_fail(KVF_ERR_NOMEM, "no memory for %llu bytes: %s",
+                     (unsigned long long)segment->region_len, why);
+}
+
+static kvf_status_t make_plain(kvf_segment_t *segment)
+{
+    const char  *limit;
+    uint64_t     available = kvfi_memory_available(&limit);
+    kvf_status_t status;
+
+    if (segment->region_len > available)
+        return kvfi_fail(KVF_ERR_NOMEM, "%llu bytes are asked for, %s leaves %llu",
+                         (unsigned long long)segment->region_len, limit,
+                         (unsigned long long)available);
+    status = segment->object.engine->home->near ? map_shared(segment, 0) : map_private(segment);
+    return status == KVF_OK ? prove_region(segment, 0) : status;
+}
+
+/* In huge pages that the administrator set aside, if they are enough, else in others. */
+static kvf_status_t make_region(kvf_segment_t *segment)
+{
+    uint64_t     len = segment->region_len;
+    kvf_status_t status;
+
+    if (segment->object.engine->home->near && kvfi_shm_huge_fits(len)) {
+        status = map_shared(segment, 1);
+        if (status == KVF_OK)
+            status = prove_region(segment, 1);
+        if (status == KVF_OK)
+            return status;
+        kvfi_log(KVFI_LOG_INFO, "%llu bytes are not in huge pages: %s", (unsigned long long)len,
+                 kvf_last_error());
+        segment->region_len = len;
+    }
+    return make_plain(segment);
+}
+
 kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len,
                                kvf_segment_t **segment_p)
 {
-    const char    *limit;
-    uint64_t       available = kvfi_memory_available(&limit);
     kvf_segment_t *segment;
     kvf_status_t   status;
+    int            begun;
 
-    if (len > available || head > available - len)
-        return kvfi_fail(KVF_ERR_NOMEM, "%llu bytes are asked for, %s leaves %llu",
-                         (unsigned long long)len, limit, (unsigned long long)available);
+    if (head > UINT64_MAX - PAGE || len > UINT64_MAX - PAGE - head)
+        return kvfi_fail(KVF_ERR_NOMEM, "%llu bytes are more than an address can reach",
+                         (unsigned long long)len);
     segment = segment_new(engine);
     if (!segment)
         return KVF_ERR_NOMEM;
     segment->region_len = (head + len + PAGE - 1) & ~(uint64_t)(PAGE - 1);
     segment->len = len;
     segment->writable = 1;
-    status = map_region(segment);
-    /* who cannot have the pages learns it here, not by a signal at the first touch */
-    if (status == KVF_OK && kvfi_memory_populate(segment->region, segment->region_len, 1)) {
-        status = kvfi_fail(KVF_ERR_NOMEM, "the kernel gives no pages for %llu bytes: %m",
-                           (unsigned long long)len);
-        kvfi_segment_free(segment, 0);
-        return status;
-    }
+    begun = kvfi_pages_near_begin();
+    status = make_region(segment);
+    kvfi_pages_near_end(begun);
     if (status != KVF_OK) {
         kvfi_object_close(segment);
         return status;
@@ -155,17 +220,9 @@ kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t
 
 void kvfi_segment_free(kvf_segment_t *segment, int keep_memory)
 {
-    kvfi_link_t *near = segment->object.engine->home->near;
-
-    if (keep_memory) {
-        /* somebody still copies from or to it */
-    } else if (segment->mem) {
-        kvfi_link_lock(near);
-        kvfi_mem_free(segment->mem);
-        kvfi_link_unlock(near);
-    } else if (segment->ours) {
-        munmap(segment->region, segment->region_len);
-    }
+    /* keep: somebody still copies from or to it */
+    if (!keep_memory)
+        unmap_region(segment);
     kvfi_object_close(segment);
 }
 
@@ -210,6 +267,7 @@ leave:
 kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t *attr_p)
 {
     kvf_status_t status = kvfi_enter(segment, KVFI_SEGMENT);
+    kvfi_pages_t pages;
 
     if (status != KVF_OK)
         return status;
@@ -217,13 +275,19 @@ kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t 
         status = kvfi_fail(KVF_ERR_INVALID, "attr_p is NULL");
     else
         status = kvfi_check_struct("attr_p", attr_p->struct_size, sizeof *attr_p);
-    if (status == KVF_OK)
+    if (status == KVF_OK) {
+        pages = kvfi_pages_look(segment->region, segment->region_len);
         *attr_p = (kvf_segment_attr_t){.struct_size = sizeof *attr_p,
                                        .kind = KVF_MEM_HOST,
                                        .addr = segment->addr,
                                        .len = segment->len,
                                        .shared = (uint32_t)segment->shared,
-                                       .writable = (uint32_t)segment->writable};
+                                       .writable = (uint32_t)segment->writable,
+                                       .numa_node = pages.numa_node,
+                                       .page_bytes = pages.page_bytes,
+                                       .huge_bytes = pages.huge_bytes,
+                                       .region_bytes = segment->region_len};
+    }
     kvfi_leave(segment->object.engine);
     return status;
 }

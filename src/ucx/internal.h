@@ -15,6 +15,8 @@
 
 struct kvfi_link {
     ucp_context_h    context;
+    ucp_context_h    huge; /* of a near link: what allocates huge pages only; NULL: not opened yet */
+    kvfi_shm_kind_t  kind; /* of a near link */
     ucp_worker_h     worker;
     ucp_address_t   *address;
     size_t           address_len;
@@ -36,6 +38,10 @@ struct kvfi_ep {
     unsigned         refs;            /* of UCX's requests that close it */
     struct kvfi_ep  *next, **link_of;
 };
+
+/* The context of a near link that allocates huge pages only, opened at the first need; NULL with a
+ * sentence. (L) */
+ucp_context_h kvfi_link_huge(kvfi_link_t *link);
 
 /* Close what has been flushed, or all that is to be closed. */
 void kvfi_link_close_flushed(kvfi_link_t *link, int force);

@@ -16,6 +16,7 @@
 #include "ucx/internal.h"
 
 #define DESCRIPTORS 24
+#define POSIX_BUFFERS "72" /* a queue of 64, and one more */
 #define SETTLE_NS   UINT64_C(1000000000) /* for a peer to take what was sent, then for UCX to let go */
 
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
@@ -35,13 +36,18 @@ static void set(ucp_config_t *config, const char *name, const char *value)
         kvfi_log(KVFI_LOG_DEBUG, "UCX does not know the setting %s=%s", name, value);
 }
 
+/* A setting that only one transport has: 1.13 to 1.16 want it without the transport's prefix. */
+static void set_of(ucp_config_t *config, const char *prefix, const char *name, const char *value)
+{
+    char full[32];
+
+    snprintf(full, sizeof full, "%s%s", kvfi_ucx_release() < (1 << 16 | 17 << 8) ? "" : prefix, name);
+    set(config, full, value);
+}
+
 /* The wires of a far link. The site's UCX_TLS decides under auto. */
 static void set_far(ucp_config_t *config, const char *net)
 {
-    /* 1.13 wants these without the prefix of their transport, later releases with it */
-    const char *prefix = kvfi_ucx_release() < (1 << 16 | 14 << 8) ? "" : "TCP_";
-    char        name[32];
-
     if (!strcmp(net, "tcp"))
         set(config, "TLS", "tcp");
     else if (!strcmp(net, "rc") || !strcmp(net, "ud"))
@@ -50,27 +56,39 @@ static void set_far(ucp_config_t *config, const char *net)
         set(config, "TLS", "^sm,self");
     if (!strcmp(net, "rc") || !strcmp(net, "ud"))
         return;
-    snprintf(name, sizeof name, "%sTX_SEG_SIZE", prefix);
-    set(config, name, "264K");
-    snprintf(name, sizeof name, "%sRX_SEG_SIZE", prefix);
-    set(config, name, "264K");
+    set_of(config, "TCP_", "TX_SEG_SIZE", "264K");
+    set_of(config, "TCP_", "RX_SEG_SIZE", "264K");
 }
 
 /* Ours alone: what a site's UCX_ variables say of shared memory is meant for its MPI. */
-static void set_near(ucp_config_t *config)
+static void set_near(ucp_config_t *config, kvfi_shm_kind_t kind, int huge)
 {
-    set(config, "TLS", "self,sysv,posix");
+    int sysv = kind == KVFI_SHM_SYSV;
+
+    set(config, "TLS", sysv ? "self,sysv" : "self,posix");
     set(config, "SHM_DEVICES", "all");
     set(config, "SELF_DEVICES", "all");
-    set(config, "ALLOC_PRIO", "md:sysv,md:posix"); /* else it gives private memory, and does not say so */
+    /* else it gives private memory, and does not say so */
+    set(config, "ALLOC_PRIO", sysv ? "md:sysv" : "md:posix");
+    /* left to itself it takes a huge page for what fills the half of one */
+    set(config, "MM_HUGETLB_MODE", huge ? "y" : "n");
     set(config, "MM_ERROR_HANDLING", "y");
+    if (sysv)
+        return;
+    set_of(config, "POSIX_", "DIR", "/dev/shm");
+    set_of(config, "POSIX_", "USE_PROC_LINK", "y"); /* no file stays behind */
+    if (kvfi_ucx_release() >= (1 << 16 | 16 << 8))
+        set_of(config, "POSIX_", "SHM_MIN_SIZE", "0");
+    /* the files are written when they are made: as many receive buffers as are in use at once */
+    set(config, "MM_RX_BUFS_GROW", POSIX_BUFFERS);
 }
 
-static ucs_status_t open_context(kvfi_link_t *link, const char *net)
+static ucs_status_t open_context(const char *name, const char *net, kvfi_shm_kind_t kind, int huge,
+                                 ucp_context_h *context_p)
 {
     ucp_params_t  params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
                             .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
-                            .name = net ? "kvferry-far" : "kvferry-near"};
+                            .name = name};
     ucp_config_t *config;
     ucs_status_t  status = ucp_config_read(NULL, NULL, &config);
 
@@ -79,9 +97,9 @@ static ucs_status_t open_context(kvfi_link_t *link, const char *net)
     if (net) {
         set_far(config, net);
     } else {
-        set_near(config);
+        set_near(config, kind, huge);
     }
-    status = ucp_init(&params, config, &link->context);
+    status = ucp_init(&params, config, context_p);
     ucp_config_release(config);
     return status;
 }
@@ -137,6 +155,34 @@ static kvf_status_t check_wire(const char *net)
     return kvfi_fail(KVF_ERR_UNSUPPORTED, "net=%s: UCX sees no device with that transport here", net);
 }
 
+static ucs_status_t open_link(const char *net, kvfi_shm_kind_t kind, kvfi_link_t *link)
+{
+    ucs_status_t status = open_context(net ? "kvferry-far" : "kvferry-near", net, kind, 0,
+                                       &link->context);
+
+    if (status != UCS_OK)
+        return status;
+    status = open_worker(link);
+    if (status != UCS_OK)
+        ucp_cleanup(link->context);
+    else
+        pthread_mutex_init(&link->lock, NULL);
+    return status;
+}
+
+static kvfi_link_t *new_link(kvfi_link_recv_t recv, void *arg)
+{
+    kvfi_link_t *link = calloc(1, sizeof *link);
+
+    if (!link) {
+        kvfi_fail(KVF_ERR_NOMEM, "no memory for a UCX context");
+        return NULL;
+    }
+    link->recv = recv;
+    link->arg = arg;
+    return link;
+}
+
 kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p)
 {
     kvf_status_t ready = check_descriptors();
@@ -147,31 +193,58 @@ kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, k
         ready = check_wire(net);
     if (ready != KVF_OK)
         return ready;
-    link = calloc(1, sizeof *link);
+    link = new_link(recv, arg);
     if (!link)
-        return kvfi_fail(KVF_ERR_NOMEM, "no memory for a UCX context");
-    link->recv = recv;
-    link->arg = arg;
-    status = open_context(link, net);
-    if (status != UCS_OK)
-        goto free_link;
-    status = open_worker(link);
-    if (status != UCS_OK)
-        goto cleanup_context;
-    pthread_mutex_init(&link->lock, NULL);
+        return KVF_ERR_NOMEM;
+    status = open_link(net, KVFI_SHM_SYSV, link);
+    if (status != UCS_OK) {
+        free(link);
+        return kvfi_fail(status == UCS_ERR_NO_DEVICE || status == UCS_ERR_UNREACHABLE ||
+                         status == UCS_ERR_UNSUPPORTED ? KVF_ERR_UNSUPPORTED : KVF_ERR_SYSTEM,
+                         "net=%s: UCX opens no such wire here: %s", net, ucs_status_string(status));
+    }
     *link_p = link;
     return KVF_OK;
+}
 
-cleanup_context:
-    ucp_cleanup(link->context);
-free_link:
-    free(link);
-    if (!net)
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX opens no shared memory here: %s",
-                         ucs_status_string(status));
-    return kvfi_fail(status == UCS_ERR_NO_DEVICE || status == UCS_ERR_UNREACHABLE ||
-                     status == UCS_ERR_UNSUPPORTED ? KVF_ERR_UNSUPPORTED : KVF_ERR_SYSTEM,
-                     "net=%s: UCX opens no such wire here: %s", net, ucs_status_string(status));
+kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_recv_t recv, void *arg,
+                                 kvfi_link_t **link_p)
+{
+    kvf_status_t ready = check_descriptors();
+    kvfi_link_t *link;
+    ucs_status_t status;
+    char         limits[256];
+
+    if (ready != KVF_OK)
+        return ready;
+    link = new_link(recv, arg);
+    if (!link)
+        return KVF_ERR_NOMEM;
+    link->kind = kind;
+    kvfi_ucx_quiet(1);
+    status = open_link(NULL, kind, link);
+    kvfi_ucx_quiet(0);
+    if (status != UCS_OK) {
+        free(link);
+        kvfi_shm_limits(kind, limits, sizeof limits);
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX opens no receive queues in shared memory here: %s; "
+                         "%s", ucs_status_string(status), limits);
+    }
+    *link_p = link;
+    return KVF_OK;
+}
+
+ucp_context_h kvfi_link_huge(kvfi_link_t *link)
+{
+    if (link->huge)
+        return link->huge;
+    if (check_descriptors() != KVF_OK)
+        return NULL;
+    if (open_context("kvferry-huge", NULL, link->kind, 1, &link->huge) != UCS_OK) {
+        link->huge = NULL;
+        kvfi_fail(KVF_ERR_NOMEM, "UCX opens no second context for huge pages");
+    }
+    return link->huge;
 }
 
 void kvfi_link_close(kvfi_link_t *link)
@@ -181,6 +254,8 @@ void kvfi_link_close(kvfi_link_t *link)
     ucp_worker_release_address(link->worker, link->address);
     ucp_worker_destroy(link->worker);
     ucp_cleanup(link->context);
+    if (link->huge)
+        ucp_cleanup(link->huge);
     pthread_mutex_destroy(&link->lock);
     free(link);
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/shm.h"
 #include "kvferry.h"
 
 typedef struct kvfi_link kvfi_link_t;
@@ -24,8 +25,12 @@ typedef struct kvfi_map  kvfi_map_t;
 typedef void (*kvfi_link_recv_t)(void *arg, const void *head, size_t head_len, const void *data,
                                  size_t len);
 
-/* net NULL: the near link. Fails with UNSUPPORTED if the wire named by net is not here. */
+/* A far link. Fails with UNSUPPORTED if the wire named by net is not here. */
 kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p);
+/* The near link, on one kind of shared memory: only those of one kind reach each other. Fails with
+ * UNSUPPORTED, and the kind's limits in the sentence, where there is none of it. */
+kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_recv_t recv, void *arg,
+                                 kvfi_link_t **link_p);
 void         kvfi_link_close(kvfi_link_t *link);
 
 void kvfi_link_lock(kvfi_link_t *link);
@@ -39,11 +44,20 @@ int         kvfi_link_fd(const kvfi_link_t *link);
 int         kvfi_link_arm(kvfi_link_t *link);
 void        kvfi_link_wake(kvfi_link_t *link);
 
-/* ---- memory that UCX allocates, and that near peers map */
-kvf_status_t kvfi_mem_alloc(kvfi_link_t *link, uint64_t len, kvfi_mem_t **mem_p);
+/* ---- memory that UCX allocates on a near link, and that near peers map */
+typedef struct kvfi_mem_want {
+    uint64_t len;
+    void    *at;   /* page-aligned: there, in place of what is mapped; NULL: anywhere */
+    int      huge; /* in huge pages, or not at all; len is rounded up to whole ones */
+} kvfi_mem_want_t;
+
+/* (L) Zeroed; the pages are not there yet, and whether they can be had is for the caller to prove. NOMEM
+ * with the limits in the sentence. */
+kvf_status_t kvfi_mem_alloc(kvfi_link_t *link, const kvfi_mem_want_t *want, kvfi_mem_t **mem_p);
 void        *kvfi_mem_addr(const kvfi_mem_t *mem);
+uint64_t     kvfi_mem_len(const kvfi_mem_t *mem); /* as allocated */
 const void  *kvfi_mem_rkey(const kvfi_mem_t *mem, size_t *len_p);
-void         kvfi_mem_free(kvfi_mem_t *mem);
+void         kvfi_mem_free(kvfi_mem_t *mem); /* (L) */
 
 /* ---- endpoints: PEER error handling, our own handler, called once, with the lock held */
 typedef void (*kvfi_ep_failed_t)(void *arg, const char *why);

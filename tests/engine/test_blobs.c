@@ -223,11 +223,34 @@ START_TEST(another_incarnation_is_stale_or_nobody)
 }
 END_TEST
 
+/* An engine's blob ends in three strings, each behind its length. 0: there is none. */
+static size_t three_strings(const sample_t *s)
+{
+    for (size_t from = HEADER; from + 12 <= s->len; from++) {
+        size_t at = from;
+        uint32_t len;
+
+        for (int i = 0; i < 3 && at + 4 <= s->len; i++) {
+            memcpy(&len, s->data + at, sizeof(len));
+            at += 4 + (size_t)len;
+        }
+        if (at == s->len) {
+            return from;
+        }
+    }
+    return 0;
+}
+
 /* Behind a right checksum, each 4 bytes of the body in turn say something monstrous. What UCX packed
- * is left alone: it starts at the first length that points to more than `opaque` bytes. */
+ * is left alone: the strings of an engine's blob; in a grant's, what a length points over. */
 static int is_opaque(const sample_t *s, size_t at)
 {
-    for (size_t from = HEADER; from + 4 < s->len; from++) {
+    size_t strings = three_strings(s);
+
+    if (strings != 0 && at < strings) {
+        return 0;
+    }
+    for (size_t from = strings != 0 ? strings : HEADER; from + 4 < s->len; from++) {
         uint32_t len;
 
         memcpy(&len, s->data + from, sizeof(len));
