@@ -148,7 +148,8 @@ typedef enum kvf_locality {
 
 typedef enum kvf_progress_mode {
     KVF_PROGRESS_DEFAULT = 0,
-    KVF_PROGRESS_THREAD = 1, /**< one thread, from the moment a far address exists; asleep when idle */
+    KVF_PROGRESS_THREAD = 1, /**< one thread, from the moment a far address exists or memory of the
+                              *   caller's own is granted; asleep when idle */
     KVF_PROGRESS_CALLER = 2  /**< kvf_progress() and the waits drive everything */
 } kvf_progress_mode_t;
 
@@ -372,7 +373,8 @@ kvf_status_t kvf_remote_forget(kvf_remote_t *remote);
 /** What a remote is. attr_p->struct_size is set by the caller. Errors: INVALID. */
 kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *attr_p);
 
-/** The path that an op between segment and remote would take under mask (0: all).
+/** The path that an op between segment and remote would take under mask (0: all); where a filter
+ *  forbids cross-memory reads or writes only, that of a read.
  *  Errors: INVALID (handles of different engines), NO_PATH (the sentence says why each is out). */
 kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask,
                          kvf_path_t *path_p);

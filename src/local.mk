@@ -62,7 +62,9 @@ path_sources = \
 	src/path/path.c \
 	src/path/path.h \
 	src/path/self.c \
-	src/path/shm.c
+	src/path/shm.c \
+	src/path/stage.c \
+	src/path/stage.h
 
 engine_sources = \
 	src/engine/batch.c \

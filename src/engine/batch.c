@@ -208,15 +208,13 @@ static void copy_slice(kvf_batch_t *batch)
 
 static void abort_locked(kvf_batch_t *batch, kvf_status_t status)
 {
-    kvfi_am_t *am = atomic_load(&batch->object.engine->am);
-
     for (size_t i = 0; i < batch->count; i++) {
         kvfi_xfer_t *xfer = &batch->xfers[i];
 
         if (kvfi_xfer_is_local(xfer) && atomic_load(&xfer->status) == KVF_INPROGRESS)
             atomic_store(&xfer->status, status);
         else if (!kvfi_xfer_is_local(xfer))
-            kvfi_am_cancel(am, xfer, status);
+            kvfi_am_cancel(xfer, status);
         finish_op(batch, i);
     }
     batch->next_local = batch->count;

@@ -129,13 +129,13 @@ static kvf_status_t choose_path(const kvf_op_t *op, size_t i, uint32_t mask, kvf
 {
     char why[700];
 
-    *path_p = kvfi_path_choose(&op->remote->target, mask, why, sizeof why);
+    *path_p = kvfi_path_choose(&op->remote->target, op->dir, mask, why, sizeof why);
     if (*path_p == KVF_PATH_NONE)
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s", i, why);
-    if (*path_p == KVF_PATH_AM && op->blocks > PAIRS_MAX)
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: blocks is %u, a request to a far peer holds %u "
-                         "pairs", i, op->blocks, PAIRS_MAX);
-    if (op->remote_gens && *path_p != KVF_PATH_AM && !op->remote->target.gens)
+    if (kvfi_path_is_served(*path_p) && op->blocks > PAIRS_MAX)
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: blocks is %u, a request over %s holds %u pairs", i,
+                         op->blocks, kvf_path_name(*path_p), PAIRS_MAX);
+    if (op->remote_gens && !kvfi_path_is_served(*path_p) && !op->remote->target.gens)
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: remote_gens needs the pool mapped here", i);
     return KVF_OK;
 }
@@ -173,9 +173,10 @@ static void make_xfer(const kvf_op_t *op, kvf_path_t path, uint64_t bytes, kvfi_
 kvf_status_t kvfi_check_op(kvf_engine_t *engine, const kvf_op_t *op, size_t i, uint32_t mask,
                            kvfi_xfer_t *xfer)
 {
-    kvf_path_t   path;
-    uint64_t     bytes;
-    kvf_status_t status = check_handles(engine, op, i);
+    kvfi_am_peer_t *peer = NULL;
+    kvf_path_t      path;
+    uint64_t        bytes;
+    kvf_status_t    status = check_handles(engine, op, i);
 
     if (status == KVF_OK)
         status = hold_handles(op, i);
@@ -188,10 +189,16 @@ kvf_status_t kvfi_check_op(kvf_engine_t *engine, const kvf_op_t *op, size_t i, u
         status = check_extents(op, i, &bytes);
     if (status == KVF_OK)
         status = choose_path(op, i, mask, &path);
-    if (status == KVF_OK)
+    if (status == KVF_OK && path == KVF_PATH_AM)
+        peer = op->remote->target.am;
+    if (status == KVF_OK && path == KVF_PATH_STAGE)
+        status = kvfi_peer_stage(op->remote->peer, &peer);
+    if (status == KVF_OK) {
         make_xfer(op, path, bytes, xfer);
-    else
+        xfer->peer = peer;
+    } else {
         kvfi_let_go(op->segment, op->remote);
+    }
     return status;
 }
 

@@ -40,6 +40,25 @@ static kvf_status_t draw_identity(kvf_engine_t *engine)
     return KVF_OK;
 }
 
+static kvfi_am_host_t host_of(kvf_engine_t *engine)
+{
+    return (kvfi_am_host_t){.engine = engine,
+                            .page = engine->home->page,
+                            .incarnation = engine->incarnation,
+                            .rank = engine->rank,
+                            .proc = engine->home->proc,
+                            .depth = engine->depth,
+                            .view = kvfi_grant_view,
+                            .changed = kvfi_progress_wake};
+}
+
+static kvf_status_t open_stage(kvf_engine_t *engine)
+{
+    kvfi_am_host_t host = host_of(engine);
+
+    return engine->home->near ? kvfi_am_open_near(engine->home->near, &host, &engine->stage) : KVF_OK;
+}
+
 kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p)
 {
     kvf_engine_t *engine;
@@ -70,6 +89,9 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
     status = kvfi_progress_open(engine);
     if (status != KVF_OK)
         goto release_home;
+    status = open_stage(engine);
+    if (status != KVF_OK)
+        goto close_progress;
     /* a wire that was asked for by name is looked at now, not at the first far peer */
     if (!strcmp(engine->net, "rc") || !strcmp(engine->net, "ud")) {
         kvfi_am_t *am;
@@ -83,6 +105,7 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
 
 close_progress:
     kvfi_progress_close(engine);
+    kvfi_am_close(engine->stage, 0);
     kvfi_am_close(atomic_load(&engine->am), 0);
 release_home:
     kvfi_home_retire(engine->home);
@@ -100,13 +123,7 @@ uint64_t kvf_engine_incarnation(const kvf_engine_t *engine)
 
 kvf_status_t kvfi_engine_far(kvf_engine_t *engine, kvfi_am_t **am_p)
 {
-    kvfi_am_host_t host = {.engine = engine,
-                           .page = engine->home->page,
-                           .incarnation = engine->incarnation,
-                           .rank = engine->rank,
-                           .depth = engine->depth,
-                           .view = kvfi_grant_view,
-                           .changed = kvfi_progress_wake};
+    kvfi_am_host_t host = host_of(engine);
     kvf_status_t   status = KVF_OK;
     kvfi_am_t     *am;
 
@@ -289,6 +306,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     kvfi_progress_close(engine);
     free_objects(engine, status != KVF_OK);
     kvfi_am_close(atomic_load(&engine->am), end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);
+    kvfi_am_close(engine->stage, end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);
     settle_near(home, end_ns);
     if (status == KVF_OK)
         kvfi_home_release(home);

@@ -131,6 +131,9 @@ kvf_status_t kvf_grant_create(kvf_engine_t *engine, const kvf_range_t *ranges, u
         status = kvfi_fail(KVF_ERR_INVALID, "peer is closed or belongs to another engine");
     for (uint32_t i = 0; status == KVF_OK && i < count; i++)
         status = check_range(engine, &ranges[i], i);
+    for (uint32_t i = 0; status == KVF_OK && i < count; i++)
+        if (!ranges[i].segment->shared)
+            status = kvfi_progress_near(engine); /* a near peer may have to ask for it */
     if (status == KVF_OK)
         status = create(engine, ranges, count, peer, grant_p);
     kvfi_leave(engine);
@@ -234,12 +237,14 @@ kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns, int closi
     kvfi_page_t       *page = engine->home->page;
     uint32_t           seen[KVFI_PAGE_SEATS * KVFI_SEAT_WORDS];
     const kvfi_seat_t *seat = NULL;
-    kvfi_am_t         *am = atomic_load(&engine->am);
+    kvfi_am_t         *served[2] = {atomic_load(&engine->am), engine->stage};
 
-    if (am) {
-        /* what the far side serves looks at the epoch under this lock */
-        kvfi_link_lock(kvfi_am_link(am));
-        kvfi_link_unlock(kvfi_am_link(am));
+    for (int i = 0; i < 2; i++) {
+        if (!served[i])
+            continue;
+        /* what is served looks at the epoch under this lock */
+        kvfi_link_lock(kvfi_am_link(served[i]));
+        kvfi_link_unlock(kvfi_am_link(served[i]));
     }
     kvfi_page_snapshot(page, seen);
     while (kvfi_page_still_busy(page, seen, &seat)) {

@@ -3,7 +3,8 @@
  * The engine's nouns. Every handle begins with a kvfi_object_t, so that NULL, closed and foreign
  * handles are told apart; closed ones stay in a grave for a while.
  *
- * Locks, outer to inner: engine->import_lock, batch->lock, peer->out_lock, engine->lock, a link's lock, engine->grants_lock.
+ * Locks, outer to inner: engine->import_lock, batch->lock, peer->out_lock, engine->lock,
+ * engine->far_lock, a link's lock, engine->grants_lock.
  * No lock is held while bytes are copied, but a batch's own.
  */
 #ifndef KVFI_ENGINE_INTERNAL_H
@@ -99,9 +100,11 @@ struct kvf_engine {
     kvfi_table_t      peers; /* by incarnation */
 
     pthread_mutex_t   import_lock; /* of importing remotes */
-    pthread_mutex_t   far_lock;    /* of opening the far side */
+    pthread_mutex_t   far_lock;    /* of opening the far side, of connections for stage */
     kvfi_am_t *_Atomic am;
+    kvfi_am_t        *stage; /* on the near link; NULL: no near peers */
     int               far_driven; /* by the thread, or by who polls the event fd */
+    _Atomic int       near_driven; /* by the thread */
 
     pthread_mutex_t   grants_lock;
     kvf_grant_t      *grants[KVFI_PAGE_GRANTS];
@@ -189,6 +192,8 @@ struct kvf_peer {
     kvfi_life_t      life;
     const char      *cma_why; /* NULL: cma works */
     kvfi_region_t   *regions;
+    void            *near_address; /* malloced */
+    kvfi_am_peer_t *_Atomic stage; /* NULL: not needed so far */
     /* far */
     kvfi_am_peer_t  *am;
 
@@ -259,6 +264,8 @@ void         kvfi_grant_free(kvf_grant_t *grant);
  * engine begins to close and it is not close that waits. */
 kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns, int closing);
 void         kvfi_peer_free(kvf_peer_t *peer);
+/* The connection for ops over stage, made at the first need. */
+kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p);
 void         kvfi_remote_free(kvf_remote_t *remote);
 int          kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns);
 
@@ -277,7 +284,7 @@ kvf_status_t kvfi_check_overlap(const kvfi_xfer_t *xfers, size_t count);
 /* ---- batch.c, post.c */
 static inline int kvfi_xfer_is_local(const kvfi_xfer_t *xfer)
 {
-    return xfer->path != KVF_PATH_AM;
+    return !kvfi_path_is_served(xfer->path);
 }
 
 /* Drive a batch a little; copy 0: leave local slices alone. 1 if it has ended. */
@@ -306,6 +313,8 @@ void         kvfi_progress_wake(void *engine);
 /* A batch runs: who sleeps has messages to send, or one more deadline to keep. */
 void         kvfi_progress_posted(kvf_engine_t *engine);
 kvf_status_t kvfi_progress_far(kvf_engine_t *engine); /* the far side was opened */
+/* A near peer may need our help: unless the caller drives, a thread does from now on. */
+kvf_status_t kvfi_progress_near(kvf_engine_t *engine);
 /* Sleep a little, until something may have changed; at most until end_ns. */
 void         kvfi_progress_nap(kvf_engine_t *engine, uint64_t end_ns);
 

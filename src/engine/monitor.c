@@ -10,7 +10,7 @@
 kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *c)
 {
     kvf_status_t    status = kvfi_enter(engine, KVFI_ENGINE);
-    kvfi_am_stats_t am = {0};
+    kvfi_am_stats_t am = {0}, stage = {0};
 
     if (status != KVF_OK)
         return status;
@@ -33,8 +33,10 @@ kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *c)
     c->notify_received = atomic_load(&engine->notify_received);
     if (atomic_load(&engine->am))
         kvfi_am_stats(atomic_load(&engine->am), &am);
-    c->served_bytes = am.served_bytes;
-    c->dropped_messages = am.dropped;
+    if (engine->stage)
+        kvfi_am_stats(engine->stage, &stage);
+    c->served_bytes = am.served_bytes + stage.served_bytes;
+    c->dropped_messages = am.dropped + stage.dropped;
 leave:
     kvfi_leave(engine);
     return status;
@@ -65,7 +67,10 @@ static const char *why_not(kvf_engine_t *engine, kvf_path_t path)
         return why;
     case KVF_PATH_AM: return kvfi_engine_far(engine, &am) == KVF_OK ? NULL : kvf_last_error();
     case KVF_PATH_RMA: return "not in this release: far peers are served over am";
-    case KVF_PATH_STAGE: return "not in this release";
+    case KVF_PATH_STAGE:
+        if (engine->local_off)
+            return "local = off";
+        return engine->stage ? NULL : "UCX has no shared memory transport here";
     default: return "this build has no CUDA";
     }
 }

@@ -137,8 +137,13 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
         unmap_page(peer);
         return KVF_OK;
     }
-    status = take_seat(peer, page);
+    peer->near_address = malloc(card->near_len);
+    if (peer->near_address)
+        memcpy(peer->near_address, card->near, card->near_len);
+    status = peer->near_address ? take_seat(peer, page)
+                                : kvfi_fail(KVF_ERR_NOMEM, "no memory for a near peer");
     if (status != KVF_OK) {
+        free(peer->near_address);
         kvfi_life_close(&peer->life);
         unmap_page(peer);
         return status;
@@ -158,7 +163,7 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
                          "address", card->host, (unsigned long long)card->rank);
     status = kvfi_engine_far(peer->object.engine, &am);
     if (status == KVF_OK)
-        status = kvfi_am_connect(am, card->incarnation, card->far, &peer->am);
+        status = kvfi_am_connect(am, card->incarnation, card->far, NULL, &peer->am);
     return status;
 }
 
@@ -264,15 +269,46 @@ void kvfi_peer_free(kvf_peer_t *peer)
     if (kvfi_table_get(&engine->peers, peer->incarnation) == peer)
         kvfi_table_take(&engine->peers, peer->incarnation);
     pthread_mutex_unlock(&engine->lock);
+    if (atomic_load(&peer->stage))
+        kvfi_am_disconnect(engine->stage, atomic_load(&peer->stage));
     kvfi_hold_close(&peer->hold);
     if (peer->home)
         kvfi_home_release(peer->home);
     unmap_page(peer);
+    free(peer->near_address);
     kvfi_life_close(&peer->life);
     if (peer->am)
         kvfi_am_disconnect(atomic_load(&engine->am), peer->am);
     pthread_mutex_destroy(&peer->out_lock);
     kvfi_object_close(peer);
+}
+
+/* Afresh, if the connection was lost and the peer was not. */
+kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
+{
+    kvf_engine_t   *engine = peer->object.engine;
+    kvfi_am_near_t  near = {peer->proc, &peer->hold.page->closed};
+    kvfi_am_peer_t *stage = atomic_load(&peer->stage), *fresh;
+    kvf_status_t    status;
+
+    *stage_p = stage;
+    if (stage && kvfi_am_alive(stage))
+        return KVF_OK;
+    status = kvfi_progress_near(engine);
+    if (status != KVF_OK)
+        return status;
+    pthread_mutex_lock(&engine->far_lock);
+    stage = atomic_load(&peer->stage);
+    if (!stage || !kvfi_am_alive(stage)) {
+        status = kvfi_am_connect(engine->stage, peer->incarnation, peer->near_address, &near, &fresh);
+        if (status == KVF_OK && stage)
+            kvfi_am_disconnect(engine->stage, stage); /* the same one, counted once */
+        if (status == KVF_OK)
+            atomic_store(&peer->stage, fresh);
+    }
+    pthread_mutex_unlock(&engine->far_lock);
+    *stage_p = atomic_load(&peer->stage);
+    return status;
 }
 
 static kvf_status_t note_under_way(void)
@@ -317,8 +353,12 @@ kvf_status_t kvf_peer_forget(kvf_peer_t *peer)
 
 int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
 {
+    kvfi_am_peer_t *stage = atomic_load(&peer->stage);
+
     if (peer->locality == KVF_LOCALITY_CROSS)
         return kvfi_am_alive(peer->am);
+    if (stage && !kvfi_am_alive(stage))
+        max_age_ns = 0; /* it may well have died */
     return !atomic_load(&peer->hold.page->closed) &&
            (peer->locality == KVF_LOCALITY_SELF || kvfi_life_check(&peer->life, max_age_ns));
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Who drives: the caller, the waits, or the one thread that an engine starts once it can be reached
- * from afar. And how a caller sleeps: the event fd is an epoll of what may need it.
+ * Who drives: the caller, the waits, or the one thread that an engine starts once a peer may need
+ * its help: far, or near without the right to reach our own memory. And how a caller sleeps: the
+ * event fd is an epoll of what may need it.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,7 +21,9 @@
 
 #define SWEEP_FEW    64u
 #define RETRY_NS     UINT64_C(5000000) /* of a notification that waits for room in a near ring */
+#define LIVES_NS     UINT64_C(60000000) /* to look at near peers that serve us, or that we serve */
 #define NAP_NS       UINT64_C(50000)
+#define SPIN_NS      UINT64_C(20000) /* that the thread looks for the next bytes before it sleeps */
 
 /* ------------------------------------------------------------------- drive */
 
@@ -55,14 +58,11 @@ static int sweep(kvf_engine_t *engine, int copy)
 
 int kvfi_progress_drive(kvf_engine_t *engine, int copy)
 {
-    kvfi_link_t *near = engine->home->near;
-    kvfi_am_t   *am = atomic_load(&engine->am);
-    int          worked = 0;
+    kvfi_am_t *am = atomic_load(&engine->am);
+    int        worked = 0;
 
-    if (near && kvfi_link_trylock(near)) {
-        worked |= kvfi_link_progress(near) > 0;
-        kvfi_link_unlock(near);
-    }
+    if (engine->stage)
+        worked |= kvfi_am_progress(engine->stage, 0);
     if (am)
         worked |= kvfi_am_progress(am, 0);
     return worked | sweep(engine, copy);
@@ -92,6 +92,10 @@ static uint64_t next_look(kvf_engine_t *engine)
             least = retry;
     }
     pthread_mutex_unlock(&engine->lock);
+    if (engine->stage && kvfi_am_busy(engine->stage)) {
+        retry = kvfi_now_ns() + LIVES_NS;
+        least = retry < least ? retry : least;
+    }
     return least;
 }
 
@@ -106,47 +110,78 @@ static int any_copies(kvf_engine_t *engine)
     return batch != NULL;
 }
 
-static int arm_link(kvfi_link_t *link)
-{
-    int busy;
+/* ------------------------------------------------------------------ thread */
 
-    kvfi_link_lock(link);
-    busy = kvfi_link_arm(link);
-    kvfi_link_unlock(link);
-    return busy;
+/* The links that the thread drives. */
+static unsigned driven(kvf_engine_t *engine, kvfi_am_t *links[2])
+{
+    kvfi_am_t *am = atomic_load(&engine->am);
+    unsigned   count = 0;
+
+    if (atomic_load(&engine->near_driven))
+        links[count++] = engine->stage;
+    if (am)
+        links[count++] = am;
+    return count;
 }
 
-/* ------------------------------------------------------------------ thread */
+/* Until a message, a wake, or the next look that is due; not at all if something waits already. */
+static void thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigned count)
+{
+    struct pollfd fds[3] = {{.fd = engine->wake_fd, .events = POLLIN}};
+    uint64_t      look, now, woken;
+
+    for (unsigned i = 0; i < count; i++) {
+        if (kvfi_am_arm(links[i]))
+            return;
+        fds[i + 1] = (struct pollfd){.fd = kvfi_link_fd(kvfi_am_link(links[i])), .events = POLLIN};
+    }
+    look = next_look(engine);
+    now = kvfi_now_ns();
+    if (look == UINT64_MAX)
+        poll(fds, count + 1, -1);
+    else if (look > now)
+        ppoll(fds, count + 1, &(struct timespec){(time_t)((look - now) / 1000000000u),
+                                                 (long)((look - now) % 1000000000u)}, NULL);
+    if (fds[0].revents && atomic_load(&engine->thread_on) &&
+        read(engine->wake_fd, &woken, sizeof woken) < 0 && errno != EAGAIN)
+        kvfi_log(KVFI_LOG_WARN, "the progress thread's wake cannot be read: %m");
+}
 
 static void *thread_main(void *arg)
 {
     kvf_engine_t *engine = arg;
-    kvfi_am_t    *am = atomic_load(&engine->am);
-    struct pollfd fds[2] = {{.fd = kvfi_link_fd(kvfi_am_link(am)), .events = POLLIN},
-                            {.fd = engine->wake_fd, .events = POLLIN}};
+    kvfi_am_t    *links[2];
+    uint64_t      moved_ns = 0;
 
     while (atomic_load(&engine->thread_on)) {
-        int      worked = kvfi_am_progress(am, 1);
-        uint64_t look, now;
+        unsigned count = driven(engine, links);
+        int      worked = 0;
 
-        if (sweep(engine, 0) || worked || arm_link(kvfi_am_link(am)))
+        for (unsigned i = 0; i < count; i++)
+            worked |= kvfi_am_progress(links[i], 1);
+        if (sweep(engine, 0) || worked) {
+            moved_ns = kvfi_now_ns();
             continue;
-        look = next_look(engine);
-        now = kvfi_now_ns();
-        if (look == UINT64_MAX)
-            poll(fds, 2, -1);
-        else if (look > now)
-            ppoll(fds, 2, &(struct timespec){(time_t)((look - now) / 1000000000u),
-                                             (long)((look - now) % 1000000000u)}, NULL);
+        }
+        if (engine->stage && kvfi_am_busy(engine->stage) && kvfi_now_ns() - moved_ns < SPIN_NS)
+            continue;
+        thread_sleep(engine, links, count);
     }
     return NULL;
 }
 
+/* The one thread: it looks for what there is to drive when it is woken. */
 static kvf_status_t start_thread(kvf_engine_t *engine)
 {
+    uint64_t one = 1;
     sigset_t all, before;
     int      error;
 
+    if (atomic_load(&engine->thread_on))
+        return write(engine->wake_fd, &one, sizeof one) < 0
+                   ? kvfi_fail(KVF_ERR_SYSTEM, "the progress thread cannot be woken: %m")
+                   : KVF_OK;
     /* the host's signals are for the host's threads */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -175,6 +210,27 @@ kvf_status_t kvfi_progress_far(kvf_engine_t *engine)
     if (watch(engine, kvfi_link_fd(kvfi_am_link(atomic_load(&engine->am)))))
         return kvfi_fail(KVF_ERR_SYSTEM, "epoll_ctl of the far link: %m");
     return KVF_OK;
+}
+
+/* From then on only the thread arms the near link: who sleeps on the event fd is woken by it. */
+kvf_status_t kvfi_progress_near(kvf_engine_t *engine)
+{
+    kvf_status_t status = KVF_OK;
+
+    if (!engine->stage || engine->local_off || engine->progress != KVF_PROGRESS_THREAD ||
+        atomic_load(&engine->near_driven))
+        return KVF_OK;
+    pthread_mutex_lock(&engine->far_lock);
+    if (!atomic_load(&engine->near_driven)) {
+        atomic_store(&engine->near_driven, 1);
+        status = start_thread(engine);
+        if (status == KVF_OK)
+            epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, kvfi_link_fd(engine->home->near), NULL);
+        else
+            atomic_store(&engine->near_driven, 0);
+    }
+    pthread_mutex_unlock(&engine->far_lock);
+    return status;
 }
 
 /* ---------------------------------------------------------------- event fd */
@@ -236,7 +292,8 @@ void kvfi_progress_posted(kvf_engine_t *engine)
     if (atomic_load(&engine->armed))
         kvfi_progress_wake(engine);
     if (atomic_load(&engine->thread_on))
-        kvfi_link_wake(kvfi_am_link(atomic_load(&engine->am)));
+        kvfi_link_wake(atomic_load(&engine->near_driven) ? engine->home->near
+                                                         : kvfi_am_link(atomic_load(&engine->am)));
 }
 
 kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p)
@@ -262,7 +319,6 @@ static void disarm(kvf_engine_t *engine)
 kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
 {
     kvf_status_t      status = kvfi_enter(engine, KVFI_ENGINE);
-    kvfi_link_t      *near;
     kvfi_am_t        *am;
     struct itimerspec timer = {0};
     uint64_t          look, count;
@@ -270,15 +326,15 @@ kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
 
     if (status != KVF_OK)
         return status;
-    near = engine->home->near;
     am = atomic_load(&engine->am);
     if (read(engine->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
         kvfi_log(KVFI_LOG_WARN, "the event fd cannot be read: %m");
     atomic_store(&engine->armed, 1);
     atomic_store(&engine->home->page->armed, 1);
-    busy = any_copies(engine) || (near && arm_link(near));
+    busy = any_copies(engine) ||
+           (engine->stage && !atomic_load(&engine->near_driven) && kvfi_am_arm(engine->stage));
     if (!busy && am && engine->progress == KVF_PROGRESS_CALLER)
-        busy = arm_link(kvfi_am_link(am));
+        busy = kvfi_am_arm(am);
     look = busy ? UINT64_MAX : next_look(engine);
     if (look != UINT64_MAX)
         timer.it_value = kvfi_timespec(look);
@@ -293,20 +349,24 @@ kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
 
 void kvfi_progress_nap(kvf_engine_t *engine, uint64_t until_ns)
 {
-    uint64_t      now = kvfi_now_ns(), left = until_ns > now ? until_ns - now : 0;
-    kvfi_am_t    *am = atomic_load(&engine->am);
-    struct pollfd fd = {.events = POLLIN};
+    uint64_t        now = kvfi_now_ns(), left = until_ns > now ? until_ns - now : 0;
+    kvfi_am_t      *links[2] = {atomic_load(&engine->am), engine->stage};
+    struct pollfd   fds[2];
+    struct timespec at;
+    unsigned        count = 0;
 
-    if (am && !arm_link(kvfi_am_link(am))) {
-        struct timespec at = kvfi_timespec(left);
-
-        fd.fd = kvfi_link_fd(kvfi_am_link(am));
-        ppoll(&fd, 1, &at, NULL);
-        return;
+    if (links[1] && !kvfi_am_busy(links[1]))
+        links[1] = NULL;
+    for (int i = 0; i < 2; i++) {
+        if (!links[i])
+            continue;
+        if (kvfi_am_arm(links[i]))
+            return;
+        fds[count++] = (struct pollfd){.fd = kvfi_link_fd(kvfi_am_link(links[i])), .events = POLLIN};
     }
-    if (!am) {
-        struct timespec at = kvfi_timespec(left < NAP_NS ? left : NAP_NS);
-
+    at = kvfi_timespec(count || left < NAP_NS ? left : NAP_NS);
+    if (count)
+        ppoll(fds, count, &at, NULL);
+    else
         nanosleep(&at, NULL);
-    }
 }

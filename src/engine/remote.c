@@ -437,7 +437,7 @@ kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remot
     } else if (!path_p) {
         status = kvfi_fail(KVF_ERR_INVALID, "path_p is NULL");
     } else {
-        path = kvfi_path_choose(&remote->target, mask, why, sizeof why);
+        path = kvfi_path_choose(&remote->target, KVF_READ, mask, why, sizeof why);
         if (path == KVF_PATH_NONE)
             status = kvfi_fail(KVF_ERR_NO_PATH, "no path: %s", why);
         else

@@ -3,6 +3,7 @@
  * The am machine: peers and their endpoints, the queues, the pump that sends. See am_internal.h
  * for the messages.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,9 +12,11 @@
 #include "path/am_internal.h"
 
 #define CONNECT_NS UINT64_C(100000000) /* that a close waits for connections under way, at most */
+#define LIVES_NS   UINT64_C(50000000)  /* from look to look at near peers */
 
-const char *kvfi_am_reach(const kvfi_target_t *target)
+const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir)
 {
+    (void)dir;
     if (target->near || target->in_process)
         return "the peer is near";
     return target->am ? NULL : "no far connection";
@@ -25,19 +28,20 @@ kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t
                                    size_t len)
 {
     kvfi_am_t         *am = peer->am;
-    kvfi_am_message_t *message = kind == KVFI_AM_DATA ? am->free_chunks : NULL;
+    int                chunk = kind == KVFI_AM_DATA && !am->near;
+    kvfi_am_message_t *message = chunk ? am->free_chunks : NULL;
 
     if (message)
         am->free_chunks = message->next;
     else
-        message = malloc(sizeof *message + (kind == KVFI_AM_DATA ? KVFI_LINK_CHUNK : len));
+        message = malloc(sizeof *message + (chunk ? KVFI_LINK_CHUNK : len));
     if (!message) {
         kvfi_am_peer_fail(peer, "no memory for a message");
         return NULL;
     }
     message->next = NULL;
     message->peer = peer;
-    message->chunk = kind == KVFI_AM_DATA;
+    message->chunk = chunk;
     message->head = (kvfi_am_head_t){.version = KVFI_AM_VERSION,
                                      .kind = (uint8_t)kind,
                                      .len = (uint32_t)len,
@@ -71,12 +75,14 @@ static void on_sent(void *arg, int failed)
 
 void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
 {
+    int staged = message->head.kind == KVFI_AM_DATA && !message->chunk;
+
     peer->outgoing++;
     peer->chunks += (unsigned)message->chunk;
     peer->am->stats.messages++;
     peer->am->worked = 1;
-    kvfi_ep_send(peer->ep, &message->head, sizeof message->head, message->data, message->head.len,
-                 on_sent, message);
+    kvfi_ep_send(peer->ep, &message->head, sizeof message->head, message->data,
+                 staged ? 0 : message->head.len, on_sent, message);
 }
 
 void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
@@ -125,18 +131,23 @@ static void on_ep_failed(void *arg, const char *why)
 
 static kvf_status_t peer_connect(kvfi_am_peer_t *peer, const void *address)
 {
-    size_t             len;
-    const void        *mine = kvfi_link_address(peer->am->link, &len);
+    kvfi_am_t         *am = peer->am;
+    size_t             len, proc_len = am->near ? sizeof am->host.proc : 0;
+    const void        *mine = kvfi_link_address(am->link, &len);
     kvfi_am_message_t *hello;
     kvf_status_t       status;
 
-    status = kvfi_ep_open(peer->am->link, address, on_ep_failed, peer, &peer->ep);
+    status = kvfi_ep_open(am->link, address, on_ep_failed, peer, &peer->ep);
     if (status != KVF_OK)
         return status;
+    if (am->near && !peer->watched)
+        peer->watched = !kvfi_life_open(&peer->life, peer->proc);
     atomic_store(&peer->dead, 0);
-    hello = kvfi_am_message(peer, KVFI_AM_HELLO, peer->am->host.depth, peer->am->host.rank, len);
-    if (hello)
-        memcpy(hello->data, mine, len);
+    hello = kvfi_am_message(peer, KVFI_AM_HELLO, am->host.depth, am->host.rank, proc_len + len);
+    if (hello) {
+        memcpy(hello->data, &am->host.proc, proc_len);
+        memcpy(hello->data + proc_len, mine, len);
+    }
     kvfi_am_queue(peer, hello);
     return KVF_OK;
 }
@@ -150,7 +161,7 @@ static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
     for (size_t i = 0; i < am->xfers.capacity; i++) {
         kvfi_xfer_t *xfer = am->xfers.entries[i].value;
 
-        if (!xfer || xfer->target->am != peer)
+        if (!xfer || xfer->peer != peer)
             continue;
         kvfi_am_xfer_end(am, xfer, status);
         i--;
@@ -178,6 +189,7 @@ static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
         message_free(am, message);
     }
     peer->outbox_end = &peer->outbox;
+    kvfi_stage_drop(peer);
     am->changed = 1;
 }
 
@@ -200,6 +212,8 @@ static void peer_free(kvfi_am_peer_t *peer)
 {
     kvfi_table_take(&peer->am->peers, peer->incarnation);
     kvfi_table_free(&peer->serves);
+    if (peer->watched)
+        kvfi_life_close(&peer->life);
     while (peer->inbox) {
         kvfi_am_message_t *message = peer->inbox;
 
@@ -236,23 +250,46 @@ static void rotate_reads(kvfi_am_peer_t *peer)
     peer->reads_end = &serve->next;
 }
 
+/* Where the next bytes go: into a message, or a slot of our ring. NULL: not now. */
+static kvfi_am_message_t *next_chunk(kvfi_am_peer_t *peer, uint64_t token, char **buf_p)
+{
+    kvfi_am_message_t *message;
+    unsigned           slot = 0;
+    char              *buf = NULL;
+
+    if (peer->am->near && !(buf = kvfi_stage_slot(peer, &slot)))
+        return NULL;
+    message = kvfi_am_message(peer, KVFI_AM_DATA, token, 0, 0);
+    if (!message)
+        return NULL;
+    message->head.flags = (uint16_t)(slot << KVFI_AM_SLOT);
+    *buf_p = buf ? buf : message->data;
+    return message;
+}
+
+static uint32_t chunk_bytes(const kvfi_am_peer_t *peer)
+{
+    return peer->am->near ? KVFI_STAGE_SLOT_BYTES : KVFI_LINK_CHUNK;
+}
+
 static int send_read_chunk(kvfi_am_peer_t *peer)
 {
     kvfi_am_serve_t   *serve = peer->reads;
-    kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_DATA, serve->token, 0, 0);
+    kvfi_am_message_t *message;
+    char              *buf;
 
-    if (!message)
-        return 0;
     if (atomic_load(&peer->am->host.page->epoch[serve->grant]) != serve->epoch) {
-        message_free(peer->am, message);
         kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
         return 1;
     }
+    message = next_chunk(peer, serve->token, &buf);
+    if (!message)
+        return 0;
     rotate_reads(peer);
-    if (kvfi_am_serve_chunk(serve, message)) {
+    if (kvfi_am_serve_chunk(serve, message, buf, chunk_bytes(peer))) {
         kvf_status_t status = serve->xfer.bad_count ? KVF_ERR_STALE : KVF_OK;
 
-        message->head.flags = status == KVF_OK ? KVFI_AM_FIN : 0;
+        message->head.flags |= status == KVF_OK ? KVFI_AM_FIN : 0;
         kvfi_am_send(peer, message);
         if (status == KVF_OK)
             kvfi_am_serve_drop(serve);
@@ -267,16 +304,18 @@ static int send_read_chunk(kvfi_am_peer_t *peer)
 static int send_write_chunk(kvfi_am_peer_t *peer)
 {
     kvfi_xfer_t       *xfer = peer->writes;
-    kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_DATA, xfer->token, xfer->sent, 0);
+    char              *buf;
+    kvfi_am_message_t *message = next_chunk(peer, xfer->token, &buf);
 
     if (!message)
         return 0;
     peer->writes = xfer->next;
     if (!peer->writes)
         peer->writes_end = &peer->writes;
-    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, message->data,
-                                                   KVFI_LINK_CHUNK, &xfer->moved.pieces);
-    message->head.flags = KVFI_AM_TO_OWNER;
+    message->head.off = xfer->sent;
+    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf, chunk_bytes(peer),
+                                                   &xfer->moved.pieces);
+    message->head.flags |= KVFI_AM_TO_OWNER;
     xfer->sent += message->head.len;
     xfer->calls++;
     if (xfer->sent < xfer->stream) {
@@ -286,6 +325,31 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
     }
     kvfi_am_send(peer, message);
     return 1;
+}
+
+/* Bytes that wait, as far as chunks are free; no more at a time than a ring holds, so that what comes
+ * in is looked at in between. */
+static void send_chunks(kvfi_am_peer_t *peer)
+{
+    kvfi_stage_t *stage = &peer->stage;
+    unsigned      most = peer->am->near ? 2 * KVFI_STAGE_SLOTS : UINT_MAX;
+
+    while (!peer->failed && peer->chunks < KVFI_AM_CHUNKS && (peer->reads || peer->writes)) {
+        if (!most--) {
+            peer->am->more = 1;
+            break;
+        }
+        if (peer->reads && !send_read_chunk(peer))
+            break;
+        if (peer->writes && peer->chunks < KVFI_AM_CHUNKS && !send_write_chunk(peer))
+            break;
+    }
+    if (stage->refused == KVF_OK)
+        return;
+    while (peer->reads)
+        kvfi_am_serve_end(peer->reads, stage->refused);
+    while (peer->writes)
+        kvfi_am_refuse(peer->writes, stage->refused);
 }
 
 static void pump_peer(kvfi_am_peer_t *peer)
@@ -299,6 +363,8 @@ static void pump_peer(kvfi_am_peer_t *peer)
     }
     if (peer->ep && !peer->failed) {
         acknowledge_notes(peer);
+        if (peer->stage.announced)
+            kvfi_stage_map(peer);
         while (peer->outbox && !peer->failed) {
             kvfi_am_message_t *message = peer->outbox;
 
@@ -308,12 +374,7 @@ static void pump_peer(kvfi_am_peer_t *peer)
             kvfi_am_send(peer, message);
         }
         kvfi_am_send_notes(peer);
-        while (!peer->failed && peer->chunks < KVFI_AM_CHUNKS && (peer->reads || peer->writes)) {
-            if (peer->reads && !send_read_chunk(peer))
-                break;
-            if (peer->writes && peer->chunks < KVFI_AM_CHUNKS && !send_write_chunk(peer))
-                break;
-        }
+        send_chunks(peer);
     }
     if (peer->failed)
         bury(peer);
@@ -323,6 +384,7 @@ void kvfi_am_pump(kvfi_am_t *am)
 {
     kvfi_am_peer_t **at = &am->list;
 
+    am->more = 0;
     while (*at) {
         kvfi_am_peer_t *peer = *at;
 
@@ -356,6 +418,44 @@ static int has_outbox(const kvfi_am_t *am)
     return 0;
 }
 
+/* UCX does not tell of near peers that died or closed. */
+static void look_at_lives(kvfi_am_t *am)
+{
+    uint64_t now = kvfi_now_ns();
+
+    if (now - am->looked_ns < LIVES_NS)
+        return;
+    am->looked_ns = now;
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        if (!peer->ep)
+            continue;
+        if (peer->watched && !kvfi_life_check(&peer->life, LIVES_NS))
+            kvfi_am_peer_fail(peer, "its process has died");
+        else if (peer->closed && atomic_load(peer->closed))
+            kvfi_am_peer_fail(peer, "its engine has closed");
+    }
+}
+
+int kvfi_am_busy(kvfi_am_t *am)
+{
+    int busy;
+
+    kvfi_link_lock(am->link);
+    busy = am->xfers.count || am->serving;
+    kvfi_link_unlock(am->link);
+    return busy;
+}
+
+int kvfi_am_arm(kvfi_am_t *am)
+{
+    int busy;
+
+    kvfi_link_lock(am->link);
+    busy = am->more || kvfi_link_arm(am->link);
+    kvfi_link_unlock(am->link);
+    return busy;
+}
+
 int kvfi_am_progress(kvfi_am_t *am, int wait)
 {
     int worked, changed;
@@ -366,6 +466,8 @@ int kvfi_am_progress(kvfi_am_t *am, int wait)
         return 0;
     am->worked = 0;
     am->worked |= kvfi_link_progress(am->link) > 0;
+    if (am->near && am->list)
+        look_at_lives(am);
     do {
         kvfi_am_pump(am);
     } while (has_outbox(am));
@@ -397,6 +499,22 @@ kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t
     return KVF_OK;
 }
 
+kvf_status_t kvfi_am_open_near(kvfi_link_t *link, const kvfi_am_host_t *host, kvfi_am_t **am_p)
+{
+    kvfi_am_t *am = calloc(1, sizeof *am);
+
+    if (!am)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for the near side");
+    am->host = *host;
+    am->link = link;
+    am->near = 1;
+    kvfi_link_lock(link);
+    kvfi_link_receive_with(link, kvfi_am_receive, am);
+    kvfi_link_unlock(link);
+    *am_p = am;
+    return KVF_OK;
+}
+
 static int all_said_hello(const kvfi_am_t *am)
 {
     int greeted = 1;
@@ -415,6 +533,20 @@ static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
     }
 }
 
+/* No failure of an endpoint tells a near peer. */
+static void say_bye(kvfi_am_peer_t *peer)
+{
+    kvfi_am_message_t *bye = kvfi_am_message(peer, KVFI_AM_BYE, 0, 0, 0);
+
+    if (bye)
+        kvfi_am_send(peer, bye);
+}
+
+static void drop_message(void *arg, const void *head, size_t head_len, const void *data, size_t len)
+{
+    (void)arg, (void)head, (void)head_len, (void)data, (void)len;
+}
+
 void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
 {
     uint64_t end = kvfi_deadline(kvfi_now_ns(), timeout_ns);
@@ -426,12 +558,20 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
         atomic_store(&peer->dead, 1); /* what still comes in is dropped */
         drop_all_of(peer, KVF_ERR_CLOSED);
+        if (am->near && peer->ep)
+            say_bye(peer);
         kvfi_ep_close(peer->ep, 0);
         peer->ep = NULL;
     }
     kvfi_link_settle(am->link, end);
+    if (am->near)
+        kvfi_link_receive_with(am->link, drop_message, NULL);
     kvfi_link_unlock(am->link);
-    kvfi_link_close(am->link); /* UCX ends what is still under way: peers are needed until here */
+    if (!am->near)
+        kvfi_link_close(am->link); /* UCX ends what is still under way: peers are needed until here */
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+        if (peer->outgoing)
+            return; /* UCX may still come back with it: it must find what it holds */
     while (am->list) {
         kvfi_am_peer_t *peer = am->list;
 
@@ -462,7 +602,7 @@ void kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p)
 }
 
 kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address,
-                             kvfi_am_peer_t **peer_p)
+                             const kvfi_am_near_t *near, kvfi_am_peer_t **peer_p)
 {
     kvf_status_t    status = KVF_OK;
     kvfi_am_peer_t *peer;
@@ -471,8 +611,12 @@ kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *ad
     peer = kvfi_table_get(&am->peers, incarnation);
     if (!peer)
         peer = kvfi_am_peer_new(am, incarnation);
+    if (peer && near) {
+        peer->proc = near->proc;
+        peer->closed = near->closed;
+    }
     if (!peer)
-        status = kvfi_fail(KVF_ERR_NOMEM, "no memory for a far peer");
+        status = kvfi_fail(KVF_ERR_NOMEM, "no memory for a peer's connection");
     else if (!peer->ep)
         status = peer_connect(peer, address);
     if (status == KVF_OK) {
@@ -490,7 +634,8 @@ kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *ad
 void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer)
 {
     kvfi_link_lock(am->link);
-    peer->imports--;
+    if (!--peer->imports)
+        peer->closed = NULL;
     kvfi_am_pump_and_unlock(am);
 }
 

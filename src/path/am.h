@@ -3,7 +3,8 @@
  * am: the owner is far, on a wire without native remote memory access. The initiator sends the
  * box and the ids in one message; the owner checks them against the grant, gathers into chunks of
  * the library and streams them; the initiator scatters. A write streams chunks the other way. All
- * of it happens under the far link's lock, in whoever drives the link; nobody waits here.
+ * of it happens under the link's lock, in whoever drives the link; nobody waits here. The same
+ * machine, opened on the near link, is the stage path: see stage.h.
  */
 #ifndef KVFI_PATH_AM_H
 #define KVFI_PATH_AM_H
@@ -27,6 +28,7 @@ typedef struct kvfi_am_host {
     void        *engine;
     kvfi_page_t *page;
     uint64_t     incarnation, rank;
+    kvfi_proc_id_t proc;  /* near: for peers to watch */
     uint32_t     depth; /* notifications that wait here a sender */
     kvf_status_t (*view)(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
                          uint32_t range, kvfi_am_view_t *view_p);
@@ -47,6 +49,8 @@ typedef struct kvfi_am_stats {
 } kvfi_am_stats_t;
 
 kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t **am_p);
+/* The stage machine, on a near link that stays the caller's and outlives it. */
+kvf_status_t kvfi_am_open_near(kvfi_link_t *link, const kvfi_am_host_t *host, kvfi_am_t **am_p);
 /* Ends what runs with CLOSED and closes the connections, waiting at most timeout_ns for them. */
 void         kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns);
 kvfi_link_t *kvfi_am_link(kvfi_am_t *am);
@@ -54,19 +58,30 @@ kvfi_link_t *kvfi_am_link(kvfi_am_t *am);
 int          kvfi_am_progress(kvfi_am_t *am, int wait);
 void         kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p);
 
-/* Connect to a peer by its far address; counted. */
+/* What else is known of a near peer. */
+typedef struct kvfi_am_near {
+    kvfi_proc_id_t          proc;
+    const _Atomic uint32_t *closed; /* not 0: its engine has closed; stays until disconnect */
+} kvfi_am_near_t;
+
+/* Connect to a peer by its address, near (else NULL); counted. */
 kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address,
-                             kvfi_am_peer_t **peer_p);
+                             const kvfi_am_near_t *near, kvfi_am_peer_t **peer_p);
+/* As kvfi_link_arm(), without the lock: 1, progress first. */
+int          kvfi_am_arm(kvfi_am_t *am);
+/* Near: something is under way, so that lives are to be looked at now and then. */
+int          kvfi_am_busy(kvfi_am_t *am);
 /* Has every connected peer said hello? */
 int          kvfi_am_greeted(kvfi_am_t *am);
 void         kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer);
 int          kvfi_am_alive(const kvfi_am_peer_t *peer);
 void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len);
 
-/* Start count xfers of one batch whose path is am. Who sleeps on the link is to be woken after. */
+/* Start those of count xfers that are of this machine (xfer->peer). Who sleeps on the link is to be
+ * woken after. */
 void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count);
 /* End an xfer now, if it has not ended: nothing reads or writes the caller's memory after. */
-void kvfi_am_cancel(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);
+void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status);
 
 void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note);
 void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note,

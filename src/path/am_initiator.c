@@ -48,7 +48,7 @@ static int queue_request(kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 
 static void start_one(kvfi_am_t *am, kvfi_xfer_t *xfer)
 {
-    kvfi_am_peer_t *peer = xfer->target->am;
+    kvfi_am_peer_t *peer = xfer->peer;
 
     if (!xfer->stream) {
         kvfi_am_xfer_end(am, xfer, KVF_OK);
@@ -78,7 +78,8 @@ void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count)
 {
     kvfi_link_lock(am->link);
     for (size_t i = 0; i < count; i++)
-        start_one(am, xfers[i]);
+        if (xfers[i]->peer->am == am)
+            start_one(am, xfers[i]);
     kvfi_am_pump(am);
     kvfi_link_unlock(am->link);
 }
@@ -101,7 +102,7 @@ void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
     if (xfer->token) {
         kvfi_table_take(&am->xfers, xfer->token);
         if (xfer->dir == KVF_WRITE)
-            unlink_write(xfer->target->am, xfer);
+            unlink_write(xfer->peer, xfer);
         xfer->token = 0;
     }
     if (xfer->dir == KVF_WRITE) {
@@ -116,9 +117,19 @@ void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
     atomic_fetch_sub(xfer->pending, 1);
 }
 
-void kvfi_am_cancel(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
+/* A WRITE that cannot be sent: the owner is to forget it. */
+void kvfi_am_refuse(kvfi_xfer_t *xfer, kvf_status_t status)
 {
-    kvfi_am_peer_t *peer = xfer->target->am;
+    kvfi_am_peer_t *peer = xfer->peer;
+
+    kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_CANCEL, xfer->token, 0, 0));
+    kvfi_am_xfer_end(peer->am, xfer, status);
+}
+
+void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status)
+{
+    kvfi_am_peer_t *peer = xfer->peer;
+    kvfi_am_t      *am = peer->am;
 
     kvfi_link_lock(am->link);
     if (atomic_load(&xfer->status) == KVF_INPROGRESS) {

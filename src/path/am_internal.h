@@ -9,6 +9,8 @@
  *      DATA --------------->   WRITE: the same, the other way
  *      <------------- DONE     status and bad pairs: after a WRITE, or instead of FIN
  *      CANCEL ------------->   forget this token
+ *      RING, RETURN            stage only: see stage.h
+ *      BYE                     stage only: the sender closes
  *      NOTE  -------------->   a notification, sent only if the receiver's queue has room
  *      <-------------- ACK     how many of them came, how many were taken
  *
@@ -20,6 +22,7 @@
 
 #include "base/table.h"
 #include "path/am.h"
+#include "path/stage.h"
 
 #define KVFI_AM_CHUNKS 4u /* chunks a peer may have under way */
 
@@ -30,21 +33,25 @@ enum {
     KVFI_AM_DONE,
     KVFI_AM_CANCEL,
     KVFI_AM_NOTE,
-    KVFI_AM_ACK
+    KVFI_AM_ACK,
+    KVFI_AM_RING,
+    KVFI_AM_RETURN,
+    KVFI_AM_BYE
 };
 
 #define KVFI_AM_VERSION  1u
 #define KVFI_AM_FIN      1u /* DATA: the stream ended well */
 #define KVFI_AM_TO_OWNER 2u /* DATA: of a WRITE */
+#define KVFI_AM_SLOT     8u /* DATA on stage: the slot of the ring, from this bit of flags on */
 
 typedef struct kvfi_am_head {
     uint8_t  version, kind;
     uint16_t flags;
-    uint32_t len;    /* of the payload */
+    uint32_t len;    /* of the payload, or of what lies in the slot */
     uint64_t sender; /* incarnation */
     uint64_t token;  /* of the request; ACK: notes that came; HELLO: notes that may wait */
     uint64_t off;    /* DATA: of the stream; DONE: status; HELLO: rank; NOTE: its number;
-                        ACK: notes that were taken */
+                        ACK: notes that were taken; RETURN: status of mapping the ring */
 } kvfi_am_head_t;
 
 #define KVFI_AM_HAS_IDS  1u
@@ -89,6 +96,11 @@ struct kvfi_am_peer {
     unsigned           imports;
     unsigned           outgoing; /* messages not left yet */
     unsigned           chunks;   /* of them chunks */
+    kvfi_stage_t       stage;    /* near */
+    kvfi_proc_id_t     proc;
+    kvfi_life_t        life;
+    int                watched;  /* life is open */
+    const _Atomic uint32_t *closed;
     _Atomic int        dead;
     int                failed;   /* to be buried by the pump */
     kvfi_am_message_t *outbox, **outbox_end;
@@ -103,15 +115,19 @@ struct kvfi_am_peer {
 
 struct kvfi_am {
     kvfi_link_t       *link;
+    int                near;   /* the stage machine */
     kvfi_am_host_t     host;
     kvfi_table_t       peers;  /* by incarnation */
     kvfi_am_peer_t    *list;
     kvfi_table_t       xfers;  /* by token */
     uint64_t           last_token;
+    unsigned           serving; /* requests of others */
+    uint64_t           looked_ns; /* at the lives of near peers */
     kvfi_am_message_t *free_chunks;
     kvfi_am_stats_t    stats;
     int                changed; /* tell the host after the pump */
     int                worked;
+    int                more;   /* chunks could leave at once */
 };
 
 /* am.c */
@@ -127,6 +143,7 @@ void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why);
 /* am_initiator.c */
 void kvfi_am_send_notes(kvfi_am_peer_t *peer);
 void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);
+void kvfi_am_refuse(kvfi_xfer_t *xfer, kvf_status_t status);
 
 /* am_receive.c: what comes in */
 void kvfi_am_receive(void *arg, const void *head, size_t head_len, const void *data, size_t len);
@@ -138,6 +155,6 @@ void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi
 void kvfi_am_serve_end(kvfi_am_serve_t *serve, kvf_status_t status);
 void kvfi_am_serve_drop(kvfi_am_serve_t *serve);
 /* Gather the next chunk into message; 1 if it was the last. */
-int  kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message);
+int  kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf, uint32_t cap);
 
 #endif

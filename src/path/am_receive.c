@@ -14,7 +14,8 @@
 static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *head,
                      const void *data)
 {
-    void *address;
+    size_t skip = am->near ? sizeof peer->proc : 0;
+    void  *address;
 
     if (peer && peer->ep && !peer->notes_room) {
         peer->rank = head->off;
@@ -26,7 +27,7 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
     /* a second hello: it lost the connection, and made a new one before we noticed */
     if (peer && peer->ep)
         kvfi_am_peer_fail(peer, "it has connected again");
-    address = head->len && head->len <= ADDRESS_MAX ? malloc(head->len) : NULL;
+    address = head->len > skip && head->len <= ADDRESS_MAX ? malloc(head->len - skip) : NULL;
     if (address && !peer)
         peer = kvfi_am_peer_new(am, head->sender);
     if (!address || !peer) {
@@ -34,7 +35,8 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
         am->stats.dropped++;
         return;
     }
-    memcpy(address, data, head->len);
+    memcpy(&peer->proc, data, skip);
+    memcpy(address, (const char *)data + skip, head->len - skip);
     peer->address = address;
     peer->rank = head->off;
     peer->hello_room = head->token;
@@ -51,7 +53,7 @@ static void on_read_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const
         return;
     }
     left = xfer->stream - xfer->moved.bytes;
-    if (xfer->target->am != peer || xfer->dir != KVF_READ || head->off != xfer->moved.bytes ||
+    if (xfer->peer != peer || xfer->dir != KVF_READ || head->off != xfer->moved.bytes ||
         head->len > left || ((head->flags & KVFI_AM_FIN) && head->len != left)) {
         kvfi_am_peer_fail(peer, "its data does not fit the request");
         return;
@@ -78,6 +80,21 @@ static void on_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void
         peer->am->stats.dropped++; /* refused, or cancelled */
 }
 
+/* The bytes lie in a slot of the sender's ring; it gets the slot back whatever they were. */
+static void on_staged_data(kvfi_am_peer_t *peer, kvfi_am_head_t *head)
+{
+    unsigned    slot = head->flags >> KVFI_AM_SLOT;
+    const char *data = kvfi_stage_data(peer, slot, head->len);
+
+    if (!data) {
+        kvfi_am_peer_fail(peer, "it names a slot that is none");
+        return;
+    }
+    head->flags &= (1u << KVFI_AM_SLOT) - 1;
+    on_data(peer, head, data);
+    kvfi_stage_return(peer, slot);
+}
+
 static void on_done(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const char *data)
 {
     kvfi_am_t      *am = peer->am;
@@ -89,7 +106,7 @@ static void on_done(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const char
         am->stats.dropped++;
         return;
     }
-    if (xfer->target->am != peer || head->len % sizeof bad ||
+    if (xfer->peer != peer || head->len % sizeof bad ||
         (status > KVF_OK || status < KVF_ERR_FORKED) ||
         ((status == KVF_OK || status == KVF_ERR_STALE) &&
          (xfer->dir == KVF_READ ? xfer->moved.bytes : xfer->sent) != xfer->stream)) {
@@ -151,17 +168,54 @@ static void on_ack(kvfi_am_peer_t *peer, const kvfi_am_head_t *head)
     }
 }
 
+/* Messages that only the stage machine knows: 1 if it was one. */
+static int on_near_message(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data)
+{
+    switch (head->kind) {
+    case KVFI_AM_DATA: on_staged_data(peer, head); return 1;
+    case KVFI_AM_RING: kvfi_stage_announced(peer, data, head->len); return 1;
+    case KVFI_AM_RETURN: kvfi_stage_returned(peer, (kvf_status_t)(int64_t)head->off); return 1;
+    case KVFI_AM_BYE: kvfi_am_peer_fail(peer, "its engine closes"); return 1;
+    default: return 0;
+    }
+}
+
+static void on_message(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data)
+{
+    kvfi_am_serve_t *serve;
+
+    if (peer->am->near && on_near_message(peer, head, data))
+        return;
+    switch (head->kind) {
+    case KVFI_AM_REQUEST: kvfi_am_serve_request(peer, head->token, data, head->len); break;
+    case KVFI_AM_DATA: on_data(peer, head, data); break;
+    case KVFI_AM_DONE: on_done(peer, head, data); break;
+    case KVFI_AM_CANCEL:
+        serve = kvfi_table_get(&peer->serves, head->token);
+        if (serve)
+            kvfi_am_serve_drop(serve);
+        break;
+    case KVFI_AM_NOTE: on_note(peer, head, data); break;
+    case KVFI_AM_ACK: on_ack(peer, head); break;
+    default: kvfi_am_peer_fail(peer, "its message is of an unknown kind");
+    }
+}
+
 void kvfi_am_receive(void *arg, const void *data_of_head, size_t head_len, const void *data,
                      size_t len)
 {
-    kvfi_am_t       *am = arg;
-    kvfi_am_peer_t  *peer;
-    kvfi_am_serve_t *serve;
-    kvfi_am_head_t   head;
+    kvfi_am_t      *am = arg;
+    kvfi_am_peer_t *peer;
+    kvfi_am_head_t  head;
+    int             staged;
 
     am->worked = 1;
     if (head_len != sizeof head) {
-        am->stats.dropped++;
+        /* near: a doorbell, a notification lies in the page */
+        if (am->near)
+            am->changed = 1;
+        else
+            am->stats.dropped++;
         return;
     }
     memcpy(&head, data_of_head, sizeof head);
@@ -175,21 +229,10 @@ void kvfi_am_receive(void *arg, const void *data_of_head, size_t head_len, const
         am->stats.dropped++;
         return;
     }
-    if (head.version != KVFI_AM_VERSION || head.len != len) {
+    staged = am->near && head.kind == KVFI_AM_DATA;
+    if (head.version != KVFI_AM_VERSION || (staged ? 0 : head.len) != len) {
         kvfi_am_peer_fail(peer, "its message has another version or length");
         return;
     }
-    switch (head.kind) {
-    case KVFI_AM_REQUEST: kvfi_am_serve_request(peer, head.token, data, len); break;
-    case KVFI_AM_DATA: on_data(peer, &head, data); break;
-    case KVFI_AM_DONE: on_done(peer, &head, data); break;
-    case KVFI_AM_CANCEL:
-        serve = kvfi_table_get(&peer->serves, head.token);
-        if (serve)
-            kvfi_am_serve_drop(serve);
-        break;
-    case KVFI_AM_NOTE: on_note(peer, &head, data); break;
-    case KVFI_AM_ACK: on_ack(peer, &head); break;
-    default: kvfi_am_peer_fail(peer, "its message is of an unknown kind");
-    }
+    on_message(peer, &head, data);
 }

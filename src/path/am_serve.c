@@ -38,6 +38,7 @@ static void unlink_read(kvfi_am_serve_t *serve)
 void kvfi_am_serve_drop(kvfi_am_serve_t *serve)
 {
     kvfi_table_take(&serve->peer->serves, serve->token);
+    serve->peer->am->serving--;
     unlink_read(serve);
     free(serve->xfer.bad);
     free(serve->ids);
@@ -148,6 +149,7 @@ void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *dat
         kvfi_am_peer_fail(peer, "no memory for its request");
         return;
     }
+    peer->am->serving++;
     serve->peer = peer;
     serve->token = token;
     status = accept(serve, data, len);
@@ -174,13 +176,13 @@ static void compare(kvfi_am_serve_t *serve)
     }
 }
 
-int kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message)
+int kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf, uint32_t cap)
 {
     kvfi_xfer_t *xfer = &serve->xfer;
 
     message->head.off = xfer->sent;
-    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, serve->view.base, message->data,
-                                                   KVFI_LINK_CHUNK, &xfer->moved.pieces);
+    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, serve->view.base, buf, cap,
+                                                   &xfer->moved.pieces);
     xfer->sent += message->head.len;
     serve->peer->am->stats.served_bytes += message->head.len;
     if (xfer->gens)

@@ -18,8 +18,9 @@
 #define CALL_BYTES   (UINT64_C(64) << 20)
 #define READ_AGE_NS  UINT64_C(10000000)
 
-const char *kvfi_cma_reach(const kvfi_target_t *target)
+const char *kvfi_cma_reach(const kvfi_target_t *target, uint32_t dir)
 {
+    (void)dir;
     if (!target->near)
         return "the peer is not near";
     if (target->in_process)

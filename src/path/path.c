@@ -19,43 +19,39 @@ const char *kvf_path_name(kvf_path_t path)
     return (unsigned)path < KVF_PATH_COUNT ? names[path] : names[KVF_PATH_NONE];
 }
 
-static const char *not_in_build(const kvfi_target_t *target)
+static const char *no_native_rma(const kvfi_target_t *target, uint32_t dir)
 {
-    (void)target;
-    return "not in this release";
-}
-
-static const char *no_native_rma(const kvfi_target_t *target)
-{
+    (void)dir;
     return target->near ? "the peer is near" : "the wire has no native RMA";
 }
 
-static const char *host_memory(const kvfi_target_t *target)
+static const char *host_memory(const kvfi_target_t *target, uint32_t dir)
 {
-    (void)target;
+    (void)target, (void)dir;
     return "both sides are host memory";
 }
 
-static const char *(*const reach[KVF_PATH_COUNT])(const kvfi_target_t *) = {
+static const char *(*const reach[KVF_PATH_COUNT])(const kvfi_target_t *, uint32_t) = {
     [KVF_PATH_SELF] = kvfi_self_reach,  [KVF_PATH_SHM] = kvfi_shm_reach,
-    [KVF_PATH_CMA] = kvfi_cma_reach,    [KVF_PATH_STAGE] = not_in_build,
+    [KVF_PATH_CMA] = kvfi_cma_reach,    [KVF_PATH_STAGE] = kvfi_stage_reach,
     [KVF_PATH_CUDA_IPC] = host_memory,  [KVF_PATH_CUDA_COPY] = host_memory,
     [KVF_PATH_RMA] = no_native_rma,     [KVF_PATH_AM] = kvfi_am_reach,
 };
 
-kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t mask, char *why, size_t len)
+kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t dir, uint32_t mask, char *why,
+                            size_t len)
 {
     size_t at = 0;
 
     if (!mask)
         mask = UINT32_MAX;
     for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT; path++)
-        if (mask & KVF_PATH_BIT(path) && !reach[path](target))
+        if (mask & KVF_PATH_BIT(path) && !reach[path](target, dir))
             return (kvf_path_t)path;
     for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT && at < len; path++)
         at += (size_t)snprintf(why + at, len - at, "%s%s: %s", at ? "; " : "",
                                kvf_path_name((kvf_path_t)path),
-                               mask & KVF_PATH_BIT(path) ? reach[path](target) : "forbidden by mask");
+                               mask & KVF_PATH_BIT(path) ? reach[path](target, dir) : "forbidden by mask");
     return KVF_PATH_NONE;
 }
 

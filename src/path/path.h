@@ -33,6 +33,12 @@ typedef struct kvfi_target {
     kvfi_am_peer_t *am;        /* NULL: no far connection */
 } kvfi_target_t;
 
+/* The owner's progress does its half: the am machine moves it. */
+static inline int kvfi_path_is_served(kvf_path_t path)
+{
+    return path == KVF_PATH_AM || path == KVF_PATH_STAGE;
+}
+
 /* A pair that did not end well. */
 typedef struct kvfi_bad_pair {
     uint32_t pair;
@@ -54,7 +60,8 @@ typedef struct kvfi_xfer {
     kvfi_bad_pair_t     *bad;    /* malloced, kept for the next post */
     uint32_t             bad_count, bad_cap;
     _Atomic int          status; /* INPROGRESS until ended */
-    /* am */
+    /* am and stage */
+    kvfi_am_peer_t      *peer;
     _Atomic uint32_t    *pending; /* xfers of the batch on this path that have not ended */
     uint64_t             token;   /* 0: not with the am machine */
     struct kvfi_xfer    *next;
@@ -66,14 +73,16 @@ typedef struct kvfi_xfer {
 kvf_status_t kvfi_xfer_bad(kvfi_xfer_t *xfer, uint32_t pair, kvf_status_t status);
 
 /* May path serve target from here? NULL: yes; else the reason, for a sentence. */
-const char *kvfi_self_reach(const kvfi_target_t *target);
-const char *kvfi_shm_reach(const kvfi_target_t *target);
-const char *kvfi_cma_reach(const kvfi_target_t *target);
-const char *kvfi_am_reach(const kvfi_target_t *target);
+const char *kvfi_self_reach(const kvfi_target_t *target, uint32_t dir);
+const char *kvfi_shm_reach(const kvfi_target_t *target, uint32_t dir);
+const char *kvfi_cma_reach(const kvfi_target_t *target, uint32_t dir);
+const char *kvfi_stage_reach(const kvfi_target_t *target, uint32_t dir);
+const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir);
 
-/* The path that serves target under mask (0: all), the first of the truth table; NONE if none,
- * and then why says for each path why it is out. */
-kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t mask, char *why, size_t len);
+/* The path that serves target in that direction under mask (0: all), the first of the truth table;
+ * NONE if none, and then why says for each path why it is out. */
+kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t dir, uint32_t mask, char *why,
+                            size_t len);
 
 /* Move at most budget bytes of a local xfer; on cma what one system call takes. INPROGRESS: more to
  * do; OK or an error: ended. */

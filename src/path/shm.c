@@ -5,8 +5,9 @@
  */
 #include "path/path.h"
 
-const char *kvfi_shm_reach(const kvfi_target_t *target)
+const char *kvfi_shm_reach(const kvfi_target_t *target, uint32_t dir)
 {
+    (void)dir;
     if (!target->near)
         return "the peer is not near";
     if (target->in_process)

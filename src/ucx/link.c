@@ -260,6 +260,12 @@ void kvfi_link_close(kvfi_link_t *link)
     free(link);
 }
 
+void kvfi_link_receive_with(kvfi_link_t *link, kvfi_link_recv_t recv, void *arg)
+{
+    link->recv = recv;
+    link->arg = arg;
+}
+
 void kvfi_link_lock(kvfi_link_t *link)
 {
     atomic_fetch_add(&link->waiting, 1);

@@ -32,6 +32,8 @@ kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, k
 kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_recv_t recv, void *arg,
                                  kvfi_link_t **link_p);
 void         kvfi_link_close(kvfi_link_t *link);
+/* (L) Messages go to recv from now on. */
+void         kvfi_link_receive_with(kvfi_link_t *link, kvfi_link_recv_t recv, void *arg);
 
 void kvfi_link_lock(kvfi_link_t *link);
 int  kvfi_link_trylock(kvfi_link_t *link); /* 1 if taken */

@@ -22,8 +22,8 @@ tests_engine_test_exchange_LDADD = libkvferry.la $(CHECK_LIBS)
 endif
 if HAVE_CHECK
 check_LTLIBRARIES += tests/engine/libharness.la
-tests_engine_libharness_la_SOURCES = tests/engine/procs.c tests/engine/procs.h tests/engine/rig.c \
-	tests/engine/rig.h
+tests_engine_libharness_la_SOURCES = tests/engine/forbid.c tests/engine/forbid.h tests/engine/procs.c \
+	tests/engine/procs.h tests/engine/rig.c tests/engine/rig.h
 tests_engine_libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 
 engine_test_libs = tests/engine/libharness.la libkvferry.la $(CHECK_LIBS)

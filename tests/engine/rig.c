@@ -5,13 +5,16 @@
  */
 #include "rig.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "forbid.h"
+
 const char *where_name(where_t where)
 {
-    static const char *const names[] = { "self", "twin", "shm", "cma", "am" };
+    static const char *const names[] = { "self", "twin", "shm", "cma", "stage", "am" };
 
     return names[where];
 }
@@ -19,7 +22,7 @@ const char *where_name(where_t where)
 kvf_path_t where_path(where_t where)
 {
     static const kvf_path_t paths[] = { KVF_PATH_SELF, KVF_PATH_SELF, KVF_PATH_SHM, KVF_PATH_CMA,
-                                        KVF_PATH_AM };
+                                        KVF_PATH_STAGE, KVF_PATH_AM };
 
     return paths[where];
 }
@@ -135,6 +138,7 @@ void side_open_engine(void *state, const void *in, size_t in_len, proc_out_t *ou
     (void)out;
     must(in_len == sizeof(open), "%zu", in_len);
     memcpy(&open, in, sizeof(open));
+    must(!open.forbid_cma || forbid_cma(EPERM) == 0, "seccomp: %s", strerror(errno));
     open.opts.net = open.net[0] != '\0' ? open.net : NULL;
     ok(kvf_engine_open(&open.opts, &side->engine));
 #ifdef __SANITIZE_THREAD__
@@ -281,6 +285,8 @@ static void rig_side_open(const rig_t *rig, uint64_t rank, side_open_t *open)
     open->opts.notify_depth = rig->opts.notify_depth;
     open->opts.deadline_ns = rig->opts.deadline_ns;
     open->opts.rank = rank;
+    open->forbid_cma = rig->where == WHERE_STAGE && rank == 1;
+    open->reserved = 0;
 }
 
 void rig_fork(rig_t *rig, where_t where, const rig_opts_t *opts)

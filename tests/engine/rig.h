@@ -2,7 +2,7 @@
  *
  * A rig: an initiator (the test's own process) and an owner of memory, joined over one path of the
  * truth table. The owner is the same engine (self), a second engine of this process (twin), or a
- * child (shm, cma, am). Tests are written from the initiator's side and call functions at the owner
+ * child (shm, cma, stage, am). On stage the initiator's process forbids itself the calls of cma. Tests are written from the initiator's side and call functions at the owner
  * with rig_call(), wherever it is. The pattern functions give both sides the same bytes without
  * sending them. rig_open() forks, so a test opens all its rigs (or starts its children) first.
  */
@@ -11,7 +11,16 @@
 
 #include "procs.h"
 
-typedef enum where { WHERE_SELF, WHERE_TWIN, WHERE_SHM, WHERE_CMA, WHERE_AM, WHERE_COUNT } where_t;
+/* Near is below WHERE_AM, copied without the owner below WHERE_STAGE. */
+typedef enum where {
+    WHERE_SELF,
+    WHERE_TWIN,
+    WHERE_SHM,
+    WHERE_CMA,
+    WHERE_STAGE,
+    WHERE_AM,
+    WHERE_COUNT
+} where_t;
 
 #define SIDE_PEERS 8
 
@@ -93,6 +102,8 @@ void owner_regrant(rig_t *rig, uint32_t rights);
 typedef struct side_open {
     kvf_engine_opts_t opts;
     char net[16];
+    uint32_t forbid_cma; /* to the process, first */
+    uint32_t reserved;
 } side_open_t;
 
 void side_open_engine(void *state, const void *in, size_t in_len, proc_out_t *out); /* side_open_t */

@@ -402,11 +402,11 @@ int main(void)
     tcase_add_loop_test(tc, ops_that_share_block_status_say_ok_only_if_all_did, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, an_ended_batch_is_posted_again_and_again, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_running_batch_is_busy_and_nothing_changes, 0, WHERE_COUNT);
-    tcase_add_loop_test(tc, a_small_local_batch_has_ended_when_post_returns, 0, WHERE_AM);
-    tcase_add_loop_test(tc, inline_copies_a_large_batch_in_post, 0, WHERE_AM);
+    tcase_add_loop_test(tc, a_small_local_batch_has_ended_when_post_returns, 0, WHERE_STAGE);
+    tcase_add_loop_test(tc, inline_copies_a_large_batch_in_post, 0, WHERE_STAGE);
     tcase_add_loop_test(tc, a_cancelled_read_is_quiescent, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_cancelled_write_reads_no_more, 0, WHERE_COUNT);
-    tcase_add_loop_test(tc, a_deadline_ends_a_batch_that_nobody_drove, 0, WHERE_AM);
+    tcase_add_loop_test(tc, a_deadline_ends_a_batch_that_nobody_drove, 0, WHERE_STAGE);
     tcase_add_loop_test(tc, a_stopped_owner_ends_a_batch_at_the_engines_deadline,
                         KVF_PROGRESS_THREAD, KVF_PROGRESS_CALLER + 1);
     tcase_add_loop_test(tc, each_op_has_its_own_status, 0, WHERE_COUNT);

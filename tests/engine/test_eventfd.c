@@ -320,7 +320,7 @@ int main(void)
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, a_quiet_engine_does_not_wake, 0, 2 * WHERE_COUNT);
     tcase_add_loop_test(tc, it_stays_quiet_after_a_peer_left, 2 * WHERE_SHM, 2 * WHERE_COUNT);
-    tcase_add_loop_test(tc, arm_says_busy_while_slices_wait, 0, WHERE_AM);
+    tcase_add_loop_test(tc, arm_says_busy_while_slices_wait, 0, WHERE_STAGE);
     tcase_add_loop_test(tc, the_end_of_a_batch_wakes, 0, 2 * WHERE_COUNT);
     tcase_add_loop_test(tc, a_batch_that_another_thread_ended_wakes, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_notification_wakes, 2 * WHERE_SHM, 2 * WHERE_COUNT);

@@ -8,10 +8,13 @@
 
 #include <check.h>
 #include <dirent.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "forbid.h"
 
 #define BIG (UINT64_C(16) << 20)
 #define CHILDREN 3 /* the victim, a bystander, and the one that opens its engine after the death */
@@ -38,6 +41,7 @@ static void child_open(proc_t *child, where_t where, uint64_t rank)
     snprintf(open.net, sizeof(open.net), "%s", open.opts.net != NULL ? open.opts.net : "");
     open.opts.net = NULL;
     open.opts.rank = rank;
+    open.forbid_cma = where == WHERE_STAGE;
     proc_call(child, side_open_engine, &open, sizeof(open), NULL, 0);
     proc_call(child, side_make_memory, &mem, sizeof(mem), NULL, 0);
 }
@@ -84,6 +88,7 @@ static void stage_open(stage_t *s, where_t where)
         proc_start(&s->child[i], sizeof(side_t), 60, side_idle);
     }
     where_opts(where, &opts);
+    must(where != WHERE_STAGE || forbid_cma(EPERM) == 0, "seccomp: %s", strerror(errno));
     ok(kvf_engine_open(&opts, &s->engine));
     ok(kvf_segment_alloc(s->engine, 4 * BIG, &s->segment));
     ok(kvf_segment_query(s->segment, &attr));
@@ -286,9 +291,11 @@ START_TEST(a_reader_killed_in_a_batch)
     uint32_t dir = (uint32_t)_i & 1;
     runner_t ours;
     uint64_t before;
+    int own_memory;
 
     stage_open(&s, (where_t)(WHERE_SHM + _i / 2));
-    if (s.where == WHERE_CMA) { /* they must come over cma: the caller's own memory */
+    own_memory = s.where == WHERE_CMA || s.where == WHERE_STAGE;
+    if (own_memory) { /* they must come over cma or stage */
         void *own = NULL;
 
         must(posix_memalign(&own, 4096, BIG) == 0, "no memory");
@@ -296,7 +303,7 @@ START_TEST(a_reader_killed_in_a_batch)
     } else {
         range.segment = s.segment;
     }
-    range.off = s.where == WHERE_CMA ? 0 : 3 * BIG;
+    range.off = own_memory ? 0 : 3 * BIG;
     ok(kvf_grant_create(s.engine, &range, 1, NULL, &grant));
     give_grant(&s, grant, 0);
     give_grant(&s, grant, 1);
@@ -385,8 +392,8 @@ int main(void)
     TCase *tc = tcase_create("kill");
 
     tcase_set_timeout(tc, 40);
-    tcase_add_loop_test(tc, an_owner_killed_in_a_batch, 0, 6);
-    tcase_add_loop_test(tc, a_reader_killed_in_a_batch, 0, 6);
+    tcase_add_loop_test(tc, an_owner_killed_in_a_batch, 0, 8);
+    tcase_add_loop_test(tc, a_reader_killed_in_a_batch, 0, 8);
     tcase_add_loop_test(tc, newcomers_after_deaths_leave_nothing_behind, WHERE_SHM, WHERE_COUNT);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

@@ -432,7 +432,7 @@ int main(void)
     tcase_add_loop_test(tc, notifications_come_in_order_and_once, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, every_length_arrives_whole, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_notification_comes_after_the_data_of_its_batch, 0, WHERE_COUNT);
-    tcase_add_loop_test(tc, a_later_batch_waits_for_an_earlier_ones_data, 0, WHERE_AM);
+    tcase_add_loop_test(tc, a_later_batch_waits_for_an_earlier_ones_data, 0, WHERE_STAGE);
     tcase_add_loop_test(tc, a_batch_that_failed_does_not_notify, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_full_queue_holds_the_batch_until_its_deadline, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_held_batch_goes_on_when_the_queue_has_room, 0, WHERE_COUNT);

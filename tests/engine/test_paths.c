@@ -9,16 +9,14 @@
 
 #include <check.h>
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "forbid.h"
 
 START_TEST(near_peers_go_near_whatever_the_wire_is)
 {
@@ -54,7 +52,7 @@ START_TEST(near_peers_go_near_whatever_the_wire_is)
     must(counters.path[where_path(where)].bytes == (1 << 20) + 4096, "the path's bytes");
     must(counters.path[where_path(where)].ops == 2 && counters.batches == 2, "ops, batches");
     must(counters.locality_bytes[attr.locality] == (1 << 20) + 4096, "the locality's bytes");
-    must((counters.path[where_path(where)].calls > 0) == (where == WHERE_CMA), "calls");
+    must((counters.path[where_path(where)].calls > 0) == (where >= WHERE_CMA), "calls");
     ok(kvf_peer_query(rig.peer, &attr));
     must(attr.bytes_read == 1 << 20 && attr.bytes_written == 4096, "the peer's bytes");
     rig_close(&rig);
@@ -108,7 +106,7 @@ END_TEST
 /* Each path that could serve it is forbidden: refused before a byte moves, with all reasons. */
 START_TEST(a_mask_that_leaves_no_path_is_refused_with_every_reason)
 {
-    static const char *const names[] = { "self", "shm", "cma", "am" };
+    static const char *const names[] = { "self", "shm", "cma", "stage", "am" };
     rig_t rig;
     kvf_op_t ops[2];
     kvf_path_t path = KVF_PATH_NONE;
@@ -121,13 +119,13 @@ START_TEST(a_mask_that_leaves_no_path_is_refused_with_every_reason)
     ops[0] = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
     ops[1] = op_plain(rig.me.segment, 8192, rig.remote, 0, 4096, KVF_READ);
     refused_naming(kvf_batch_post(rig.batch, ops, 2, sizeof(ops[0]), &opts), KVF_ERR_NO_PATH, "op 0");
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         must(strstr(kvf_last_error(), names[i]) != NULL, "no reason for %s in \"%s\"", names[i],
              kvf_last_error());
     }
     must(pattern_compare(rig.me.mem, rig.me.len, 2) == UINT64_MAX, "a refused batch moved bytes");
     refused(kvf_path_of(rig.me.segment, rig.remote, opts.paths, &path), KVF_ERR_NO_PATH, NULL);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         must(strstr(kvf_last_error(), names[i]) != NULL, "no reason for %s in \"%s\"", names[i],
              kvf_last_error());
     }
@@ -160,7 +158,7 @@ START_TEST(path_check_says_yes_or_why_not)
     ok(kvf_engine_path_check(rig.me.engine, KVF_PATH_SHM));
     ok(kvf_engine_path_check(rig.me.engine, KVF_PATH_CMA));
     ok(kvf_engine_path_check(rig.me.engine, KVF_PATH_AM));
-    refused(kvf_engine_path_check(rig.me.engine, KVF_PATH_STAGE), KVF_ERR_UNSUPPORTED, NULL);
+    ok(kvf_engine_path_check(rig.me.engine, KVF_PATH_STAGE));
     refused(kvf_engine_path_check(rig.me.engine, KVF_PATH_CUDA_IPC), KVF_ERR_UNSUPPORTED, NULL);
     refused(kvf_engine_path_check(rig.me.engine, KVF_PATH_CUDA_COPY), KVF_ERR_UNSUPPORTED, NULL);
     refused(kvf_engine_path_check(rig.me.engine, KVF_PATH_RMA), KVF_ERR_UNSUPPORTED, NULL);
@@ -192,51 +190,25 @@ END_TEST
 
 /* --------------------------------------------------------- a forbidden call */
 
-static int forbid(const long *calls, int count, int error)
-{
-    struct sock_filter filter[8] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-    };
-    struct sock_fprog prog = { .filter = filter };
-    unsigned short at = 1;
-
-    for (int i = 0; i < count; i++) {
-        filter[at++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i],
-                                                    (uint8_t)(count - i), 0);
-    }
-    filter[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    filter[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-                                                SECCOMP_RET_ERRNO | (uint32_t)error);
-    prog.len = at;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
-        return -1;
-    }
-    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
-}
-
-static int seccomp_works(void)
-{
-    return prctl(PR_GET_SECCOMP, 0, 0, 0, 0) >= 0;
-}
-
 START_TEST(a_forbidden_cross_memory_call_is_named)
 {
-    static const long both[] = { SYS_process_vm_readv, SYS_process_vm_writev };
     static const int errors[] = { EPERM, ENOSYS };
+    kvf_batch_opts_t only_cma = { .struct_size = sizeof(only_cma),
+                                  .paths = KVF_PATH_BIT(KVF_PATH_CMA) };
     rig_t rig;
     kvf_op_t op;
     kvf_path_t path;
 
-    if (!seccomp_works()) {
+    if (!forbid_works()) {
         return;
     }
     rig_fork(&rig, WHERE_CMA, NULL); /* the owner may still call */
-    must(forbid(both, 2, errors[_i]) == 0, "seccomp: %s", strerror(errno));
+    must(forbid_cma(errors[_i]) == 0, "seccomp: %s", strerror(errno));
     rig_join(&rig);
-    refused_naming(kvf_path_of(rig.me.segment, rig.remote, 0, &path), KVF_ERR_NO_PATH,
+    refused_naming(kvf_path_of(rig.me.segment, rig.remote, only_cma.paths, &path), KVF_ERR_NO_PATH,
                    "cma|process_vm_readv");
     op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
-    refused_naming(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL), KVF_ERR_NO_PATH,
+    refused_naming(kvf_batch_post(rig.batch, &op, 1, sizeof(op), &only_cma), KVF_ERR_NO_PATH,
                    "op 0|cma|process_vm_readv");
     refused_naming(kvf_engine_path_check(rig.me.engine, KVF_PATH_CMA), KVF_ERR_UNSUPPORTED,
                    "process_vm_readv");
@@ -246,15 +218,14 @@ END_TEST
 
 START_TEST(shared_memory_works_where_cross_memory_calls_are_forbidden)
 {
-    static const long both[] = { SYS_process_vm_readv, SYS_process_vm_writev };
     rig_t rig;
     kvf_op_t op;
 
-    if (!seccomp_works()) {
+    if (!forbid_works()) {
         return;
     }
     rig_fork(&rig, WHERE_SHM, NULL);
-    must(forbid(both, 2, EPERM) == 0, "seccomp: %s", strerror(errno));
+    must(forbid_cma(EPERM) == 0, "seccomp: %s", strerror(errno));
     rig_join(&rig);
     owner_fill(&rig, 3);
     op = op_plain(rig.me.segment, 0, rig.remote, 0, 1 << 20, KVF_READ);
@@ -272,7 +243,7 @@ START_TEST(a_dead_peer_is_seen_without_pidfd_open)
     kvf_op_t op;
     kvf_status_t status;
 
-    if (!seccomp_works()) {
+    if (!forbid_works()) {
         return;
     }
     rig_fork(&rig, (where_t)(WHERE_SHM + _i % 2), NULL);

@@ -331,8 +331,8 @@ int main(void)
     tcase_add_loop_test(tc, revoke_waits_for_a_running_write, 0, WHERE_COUNT);
     tcase_add_test(tc, revoke_drives_its_own_engine);
     tcase_add_loop_test(tc, a_reader_stopped_inside_a_slice_is_named, WHERE_SHM,
-                        cma_from_children() ? WHERE_AM : WHERE_CMA);
-    tcase_add_loop_test(tc, a_reader_killed_inside_a_slice_holds_nothing, WHERE_SHM, WHERE_AM);
+                        cma_from_children() ? WHERE_STAGE : WHERE_CMA);
+    tcase_add_loop_test(tc, a_reader_killed_inside_a_slice_holds_nothing, WHERE_SHM, WHERE_STAGE);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

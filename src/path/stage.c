@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The rings of a near pair: made, announced, mapped, and their slots handed to and fro. See stage.h.
+ * Nothing here waits. A sleeping sender sets `waiting` and then looks at `returned` once more; a
+ * receiver sets `returned` and then looks at `waiting`: one of them sees the other.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "path/am_internal.h"
+
+#define ALL_SLOTS ((UINT32_C(1) << KVFI_STAGE_SLOTS) - 1)
+#define RKEY_MAX  65536u
+
+const char *kvfi_stage_reach(const kvfi_target_t *target, uint32_t dir)
+{
+    (void)dir;
+    if (!target->near)
+        return "the peer is not near";
+    return target->map ? "the memory is the library's: shm reaches it" : NULL;
+}
+
+/* ------------------------------------------------------------------ sender */
+
+static kvf_status_t make_ring(kvfi_am_peer_t *peer)
+{
+    kvfi_stage_t      *stage = &peer->stage;
+    kvfi_am_message_t *message;
+    const void        *rkey;
+    uint64_t           addr;
+    size_t             len;
+    kvf_status_t       status;
+
+    status = kvfi_mem_alloc(peer->am->link, sizeof(kvfi_stage_ring_t), &stage->mem);
+    if (status != KVF_OK)
+        return KVF_ERR_NOMEM;
+    stage->ring = kvfi_mem_addr(stage->mem);
+    if (kvfi_memory_populate(stage->ring, sizeof *stage->ring, 1)) {
+        kvfi_mem_free(stage->mem);
+        stage->mem = NULL;
+        stage->ring = NULL;
+        return kvfi_fail(KVF_ERR_NOMEM, "the kernel gives no pages for a staging ring of %zu bytes",
+                         sizeof *stage->ring);
+    }
+    addr = (uintptr_t)stage->ring;
+    rkey = kvfi_mem_rkey(stage->mem, &len);
+    message = kvfi_am_message(peer, KVFI_AM_RING, 0, 0, sizeof addr + len);
+    if (message) {
+        memcpy(message->data, &addr, sizeof addr);
+        memcpy(message->data + sizeof addr, rkey, len);
+    }
+    kvfi_am_queue(peer, message);
+    return KVF_OK;
+}
+
+static uint32_t take_returned(kvfi_stage_ring_t *ring)
+{
+    return atomic_load_explicit(&ring->returned, memory_order_relaxed)
+               ? atomic_exchange(&ring->returned, 0) & ALL_SLOTS
+               : 0;
+}
+
+char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p)
+{
+    kvfi_stage_t *stage = &peer->stage;
+
+    if (!stage->ring && stage->refused == KVF_OK)
+        stage->refused = make_ring(peer);
+    if (stage->refused != KVF_OK)
+        return NULL;
+    stage->free |= take_returned(stage->ring);
+    if (!stage->free) {
+        atomic_store(&stage->ring->waiting, 1);
+        atomic_thread_fence(memory_order_seq_cst);
+        stage->free |= take_returned(stage->ring);
+    }
+    if (!stage->free)
+        return NULL;
+    *slot_p = (unsigned)__builtin_ctz(stage->free);
+    stage->free &= stage->free - 1;
+    return stage->ring->slots[*slot_p];
+}
+
+void kvfi_stage_returned(kvfi_am_peer_t *peer, kvf_status_t status)
+{
+    if (status != KVF_OK && peer->stage.refused == KVF_OK)
+        peer->stage.refused = status < KVF_OK && status >= KVF_ERR_FORKED ? status : KVF_ERR_SYSTEM;
+}
+
+/* ---------------------------------------------------------------- receiver */
+
+void kvfi_stage_announced(kvfi_am_peer_t *peer, const void *data, size_t len)
+{
+    kvfi_stage_t *stage = &peer->stage;
+
+    if (stage->map || stage->announced || len <= sizeof(uint64_t) || len > RKEY_MAX) {
+        kvfi_am_peer_fail(peer, "its ring is impossible, or a second one");
+        return;
+    }
+    stage->announced = malloc(len);
+    if (stage->announced)
+        memcpy(stage->announced, data, len);
+    else
+        kvfi_am_peer_fail(peer, "no memory for the address of its ring");
+}
+
+void kvfi_stage_map(kvfi_am_peer_t *peer)
+{
+    kvfi_stage_t *stage = &peer->stage;
+    kvf_status_t  status;
+    uint64_t      addr;
+    void         *at;
+
+    memcpy(&addr, stage->announced, sizeof addr);
+    status = kvfi_map_open(peer->ep, stage->announced + sizeof addr, addr, &stage->map, &at);
+    free(stage->announced);
+    stage->announced = NULL;
+    if (status == KVF_OK) {
+        stage->theirs = at;
+        kvfi_memory_populate(at, sizeof *stage->theirs, 0);
+        atomic_fetch_or(&stage->theirs->returned, ALL_SLOTS);
+    } else {
+        kvfi_log(KVFI_LOG_WARN, "the staging ring of a near peer: %s", kvf_last_error());
+    }
+    kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_RETURN, 0, (uint64_t)(int64_t)status, 0));
+}
+
+const char *kvfi_stage_data(const kvfi_am_peer_t *peer, unsigned slot, uint32_t len)
+{
+    if (!peer->stage.theirs || slot >= KVFI_STAGE_SLOTS || len > KVFI_STAGE_SLOT_BYTES)
+        return NULL;
+    return peer->stage.theirs->slots[slot];
+}
+
+void kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot)
+{
+    kvfi_stage_ring_t *ring = peer->stage.theirs;
+
+    atomic_fetch_or(&ring->returned, UINT32_C(1) << slot);
+    if (atomic_load(&ring->waiting) && atomic_exchange(&ring->waiting, 0))
+        kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_RETURN, 0, KVF_OK, 0));
+}
+
+void kvfi_stage_drop(kvfi_am_peer_t *peer)
+{
+    kvfi_stage_t *stage = &peer->stage;
+
+    kvfi_mem_free(stage->mem);
+    kvfi_map_close(stage->map);
+    free(stage->announced);
+    memset(stage, 0, sizeof *stage);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * stage: the owner is a neighbour, the memory its own, and the kernel lets nobody reach across. The
+ * am machine runs a second time, on the near link: same requests, same checks, same ends; only the
+ * bytes of DATA go through a ring in shared memory of the library instead of the message. Who sends
+ * bytes owns the ring they go through, made at the first need: neither side ever touches the
+ * other's own memory, and a sender that is late writes into its own ring and nowhere else.
+ *
+ *   initiator                                            owner
+ *      REQUEST ------------------------------------------>  checked against the grant
+ *                                                           READ: makes its ring
+ *      maps it, gives all slots back  <-------------- RING
+ *      RETURN  ------------------------------------------>
+ *                    +--------------- ring -----------+
+ *                    | returned: bits   waiting: flag |
+ *      scatters  <-- | slot 0 | slot 1 | ...          | <-- gathers
+ *                    +--------------------------------+
+ *      <------------------------------- DATA slot, len
+ *      returned |= slot; if waiting: RETURN ------------->  goes on
+ *      <------------------------------- DATA, FIN (or DONE)
+ *
+ * A WRITE is the same with the ring of the initiator. Slots are few and used again while they are
+ * hot in a shared cache, and both sides copy at once. All of it runs under the near link's lock, in
+ * whoever drives it: a thread that sleeps in between, or the caller. A peer that freezes keeps the
+ * slots of its own pair; one that dies, or closes, is noticed by a look at its life.
+ */
+#ifndef KVFI_PATH_STAGE_H
+#define KVFI_PATH_STAGE_H
+
+#include "path/am.h"
+
+#define KVFI_STAGE_SLOTS      8u
+#define KVFI_STAGE_SLOT_BYTES (UINT32_C(128) * 1024)
+
+typedef struct kvfi_stage_ring {
+    _Alignas(64) _Atomic uint32_t returned; /* slots: the receiver has read them */
+    _Alignas(64) _Atomic uint32_t waiting;  /* the sender wants to be told */
+    _Alignas(4096) char slots[KVFI_STAGE_SLOTS][KVFI_STAGE_SLOT_BYTES];
+} kvfi_stage_ring_t;
+
+/* Both rings of one peer; (L) everywhere. */
+typedef struct kvfi_stage {
+    kvfi_mem_t        *mem; /* ours; NULL: not made */
+    kvfi_stage_ring_t *ring;
+    uint32_t           free; /* slots */
+    kvf_status_t       refused; /* why there is no ring, ours or the peer's mapping of it */
+    kvfi_map_t        *map; /* the peer's */
+    kvfi_stage_ring_t *theirs;
+    char              *announced; /* malloced: address and rkey of a ring that is to be mapped */
+} kvfi_stage_t;
+
+/* ---- the sender */
+/* A free slot, or NULL: the first call makes the ring; refused says if it cannot be had. */
+char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p);
+/* RETURN came: of the mapping, with its status, or of slots. */
+void  kvfi_stage_returned(kvfi_am_peer_t *peer, kvf_status_t status);
+
+/* ---- the receiver */
+void        kvfi_stage_announced(kvfi_am_peer_t *peer, const void *data, size_t len); /* RING came */
+void        kvfi_stage_map(kvfi_am_peer_t *peer); /* what was announced */
+/* The bytes of a DATA, or NULL: there are no such. */
+const char *kvfi_stage_data(const kvfi_am_peer_t *peer, unsigned slot, uint32_t len);
+void        kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot);
+
+/* Both rings are let go. */
+void kvfi_stage_drop(kvfi_am_peer_t *peer);
+
+#endif
