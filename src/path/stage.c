@@ -27,22 +27,23 @@ const char *kvfi_stage_reach(const kvfi_target_t *target, uint32_t dir)
 static kvf_status_t make_ring(kvfi_am_peer_t *peer)
 {
     kvfi_stage_t      *stage = &peer->stage;
+    kvfi_mem_want_t    want = {.len = sizeof(kvfi_stage_ring_t)};
     kvfi_am_message_t *message;
     const void        *rkey;
     uint64_t           addr;
     size_t             len;
+    char               why[256];
     kvf_status_t       status;
 
-    status = kvfi_mem_alloc(peer->am->link, sizeof(kvfi_stage_ring_t), &stage->mem);
+    status = kvfi_mem_alloc(peer->am->link, &want, &stage->mem);
     if (status != KVF_OK)
         return KVF_ERR_NOMEM;
     stage->ring = kvfi_mem_addr(stage->mem);
-    if (kvfi_memory_populate(stage->ring, sizeof *stage->ring, 1)) {
+    if (kvfi_memory_prove(stage->ring, want.len, 0, why, sizeof why)) {
         kvfi_mem_free(stage->mem);
         stage->mem = NULL;
         stage->ring = NULL;
-        return kvfi_fail(KVF_ERR_NOMEM, "the kernel gives no pages for a staging ring of %zu bytes",
-                         sizeof *stage->ring);
+        return kvfi_fail(KVF_ERR_NOMEM, "no staging ring: %s", why);
     }
     addr = (uintptr_t)stage->ring;
     rkey = kvfi_mem_rkey(stage->mem, &len);
@@ -119,7 +120,7 @@ void kvfi_stage_map(kvfi_am_peer_t *peer)
     stage->announced = NULL;
     if (status == KVF_OK) {
         stage->theirs = at;
-        kvfi_memory_populate(at, sizeof *stage->theirs, 0);
+        kvfi_memory_populate(at, sizeof *stage->theirs);
         atomic_fetch_or(&stage->theirs->returned, ALL_SLOTS);
     } else {
         kvfi_log(KVFI_LOG_WARN, "the staging ring of a near peer: %s", kvf_last_error());
