@@ -12,9 +12,10 @@
 #define COLLECT 64u /* pieces that the kernel gets at a time */
 
 kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
-                           uint64_t budget, int bulk)
+                           uint64_t budget, uint64_t whole)
 {
-    kvfi_kernel_t kernel = bulk ? kvfi_kernel_streaming() : kvfi_kernel_plain;
+    kvfi_kernel_t kernel = whole >= kvfi_kernel_threshold() ? kvfi_kernel_streaming()
+                                                            : kvfi_kernel_plain;
     kvfi_piece_t  pieces[COLLECT];
     kvfi_moved_t  moved = {0};
     kvfi_run_t    run;

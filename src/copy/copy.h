@@ -15,10 +15,10 @@ typedef struct kvfi_moved {
 /* Most runs that one call moves, so that tiny pieces do not make a long slice. */
 #define KVFI_COPY_PIECES 16384
 
-/* Move at most budget bytes from the remote to the local side (KVF_READ) or back (KVF_WRITE). bulk:
- * this is part of more than the caches hold (kvfi_kernel_threshold()). */
+/* Move at most budget bytes from the remote to the local side (KVF_READ) or back (KVF_WRITE). whole:
+ * bytes of the batch that this is part of, which tells whether the caches hold it. */
 kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
-                           uint64_t budget, int bulk);
+                           uint64_t budget, uint64_t whole);
 
 /* Collect the next bytes of the local side into buf, at most cap; adds its runs to *pieces_p.
  * Returns how many. */

@@ -165,7 +165,7 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
             batch->am_xfers[batch->am_count++] = &batch->xfers[i];
     }
     for (size_t i = 0; bytes >= kvfi_kernel_threshold() && i < count; i++)
-        batch->xfers[i].bulk = 1;
+        batch->xfers[i].whole = bytes;
     atomic_store(&batch->am_pending, (uint32_t)batch->am_count);
     take_note(batch, opts);
     atomic_store(&batch->running, 1);

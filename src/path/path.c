@@ -97,7 +97,7 @@ static kvf_status_t move(kvfi_xfer_t *xfer, uint64_t budget)
     if (xfer->path == KVF_PATH_CMA)
         return kvfi_cma_move(xfer);
     moved = kvfi_copy_box(&xfer->cursor, xfer->local, xfer->target->map, xfer->dir, budget,
-                          xfer->bulk);
+                          xfer->whole);
     xfer->moved.bytes += moved.bytes;
     xfer->moved.pieces += moved.pieces;
     return KVF_OK;

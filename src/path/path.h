@@ -50,7 +50,7 @@ typedef struct kvfi_xfer {
     kvfi_cursor_t        cursor; /* pairs below cursor.pair are done */
     kvf_path_t           path;
     uint32_t             dir;
-    int                  bulk;   /* its batch is more than the caches hold */
+    uint64_t             whole;  /* bytes of its batch if many enough to stream, else 0 */
     char                *local;  /* segment in this process */
     const kvfi_target_t *target;
     const uint32_t      *gens;   /* expected, or NULL */

@@ -157,7 +157,9 @@ START_TEST(copies_move_the_bytes_of_the_plain_loop)
         uint64_t moved = 0;
         uint64_t budget = 1 + rnd(5000);
         /* a streaming kernel copies destinations that overlap in no order */
-        int bulk = n >> 1 & 1 && !repeats(dir == KVF_READ ? want_local : want_remote, count);
+        uint64_t whole = n >> 1 & 1 && !repeats(dir == KVF_READ ? want_local : want_remote, count)
+                             ? UINT64_MAX
+                             : 0;
 
         for (int i = 0; i < SIDE; i++) {
             local[i] = (char)rnd(256);
@@ -174,7 +176,7 @@ START_TEST(copies_move_the_bytes_of_the_plain_loop)
         kvfi_box_fold(&box);
         cursor = kvfi_cursor_at_start(&box);
         while (!kvfi_cursor_ended(&cursor)) {
-            kvfi_moved_t step = kvfi_copy_box(&cursor, local, remote, dir, budget, bulk);
+            kvfi_moved_t step = kvfi_copy_box(&cursor, local, remote, dir, budget, whole);
 
             must(step.bytes >= 1 && step.bytes <= budget);
             moved += step.bytes;
