@@ -31,7 +31,8 @@ static void complain(const struct bench_shape *shape)
 static int judge(const struct bench_args *args, const struct bench_plan *plan,
                  const struct bench_ends *ends, const struct bench_figures *f)
 {
-    uint64_t want = plan->run_bytes * args->reps;
+    uint64_t want =
+        plan->run_bytes * args->reps * (args->beside != 0 ? 2 : 1) + f->beside.posted_bytes;
 
     if (f->mismatched != 0) {
         return kvfi_cli_fail("%llu bytes are wrong", (unsigned long long)f->mismatched);
@@ -39,6 +40,11 @@ static int judge(const struct bench_args *args, const struct bench_plan *plan,
     if (f->peers_mismatched != 0) {
         return kvfi_cli_fail("the floor or a peer left %llu bytes wrong",
                              (unsigned long long)f->peers_mismatched);
+    }
+    if (args->beside != 0 && f->beside.latencies == 0) {
+        return kvfi_cli_fail(
+            "--beside: the large batch had ended whenever its post returned, so that "
+            "nothing ran beside it: take more bytes");
     }
     if (f->elsewhere != 0 || f->bytes != want) {
         return kvfi_cli_fail(
@@ -61,7 +67,7 @@ static int run_case(const struct bench_job *job, const struct bench_args *args,
     rc = rc == 0 ? kvfi_bench_room(job, args, &plan) : rc;
     rc = rc == 0 ? kvfi_bench_meet(job, kvfi_bench_plan_ids(&plan)) : rc;
     if (rc == 0) {
-        rc = kvfi_bench_ends_open(job, args, &plan, &ends);
+        rc = kvfi_bench_ends_open(job, args, &plan, true, &ends);
         if (rc == 0) {
             rc = kvfi_bench_measure(&c, &figures);
             if (rc == 0 && job->rank == 0) {

@@ -34,6 +34,7 @@ tools_kvf_bench_SOURCES = \
 	tools/kvf_bench.c \
 	tools/bench/args.c \
 	tools/bench/bench.h \
+	tools/bench/beside.c \
 	tools/bench/figures.c \
 	tools/bench/floor.c \
 	tools/bench/job.c \

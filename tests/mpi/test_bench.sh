@@ -103,6 +103,15 @@ grep -q '"peer_memcpy_gbps": ' "$TMP/json" || fail "no memcpy beside am"
 # shellcheck disable=SC2086  # words
 expect self self memcpy 1 $small --peer stream
 
+# A large batch beside small ones: both right, and the small ones met it.
+expect shm node memcpy 2 --piece 4K --pieces 1 --hot --beside 8M
+[ "$(field beside_batches)" -gt 0 ] || fail "no batch ran beside the large one"
+for key in beside_p50_us beside_p99_us beside_p99_ratio beside_gbps; do
+    grep -q "\"$key\": " "$TMP/json" || fail "--beside: no key $key"
+done
+# shellcheck disable=SC2086  # words
+expect am cross socket 2 $small --op write --net tcp --beside 2M
+
 mpi_run 2 "$bench" --path shm --shape W9 --hot --reps 1 --json - >"$TMP/out" 2>"$TMP/err" ||
     { cat "$TMP/err"; fail "W9"; }
 [ "$(grep -c '"shape": "W9"' "$TMP/out")" -eq 7 ] || fail "W9 is not 7 sizes"
@@ -129,6 +138,7 @@ refuse 2 '--scale: 0 is not above 0' 1 --scale 0
 refuse 2 '--json: cannot write /nowhere/x: ' 1 --path self --json /nowhere/x
 refuse 2 '--path shm takes 2 ranks' 1 --path shm
 refuse 2 '--path self takes 1 rank' 2 --path self
+refuse 2 '--beside: ' 1 --beside 1K
 refuse 2 '--segments: "two" is none of' 1 --segments two
 refuse 2 '--memory: "gpu" is none of' 1 --memory gpu
 refuse 1 'W2, pieces of 16 KiB: --path: KVF_ERR_NO_PATH' 2 --path shm --memory own --hot

@@ -19,6 +19,7 @@ enum {
     OPT_PATH,
     OPT_OP,
     OPT_NET,
+    OPT_BESIDE,
     OPT_PEER,
     OPT_SEGMENTS,
     OPT_MEMORY,
@@ -41,6 +42,7 @@ static const struct option longs[] = {
     {"seed", required_argument, NULL, OPT_SEED},     {"scale", required_argument, NULL, OPT_SCALE},
     {"json", required_argument, NULL, OPT_JSON},     {"peer", required_argument, NULL, OPT_PEER},
     {"segments", required_argument, NULL, OPT_SEGMENTS},
+    {"beside", required_argument, NULL, OPT_BESIDE},
     {"memory", required_argument, NULL, OPT_MEMORY},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},     {NULL, 0, NULL, 0}};
@@ -83,6 +85,8 @@ void kvfi_bench_usage(FILE *file)
         "  --depth N              batches under way, 1 to 64; default 1\n"
         "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
         "Beside it\n"
+        "  --beside BYTES         the case once more in each repetition, one batch at a time, while a\n"
+        "                         large batch of so many bytes is under way: how much it waits\n"
         "  --peer NAME[,NAME..]   besides the floor, in each repetition:\n"
         "      memcpy   a memcpy loop in one address space, the floor of the paths of one node\n"
         "      stream   as many bytes in the order that is best here: the ceiling of one core\n"
@@ -197,6 +201,9 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
         return parse_segments(optarg, args);
     case OPT_MEMORY:
         return parse_memory(optarg, args);
+    case OPT_BESIDE:
+        return kvfi_cli_size("--beside", optarg, UINT64_C(2) << 20, UINT64_C(1) << 40,
+                             &args->beside);
     case OPT_PEER:
         return kvfi_bench_peers_by_name(optarg, args);
     case OPT_DEPTH:

@@ -42,6 +42,7 @@ struct bench_args {
     uint32_t            dir;    /* KVF_READ or KVF_WRITE */
     const char         *net;
     uint64_t            depth;  /* batches under way */
+    uint64_t            beside; /* bytes of a large batch beside the case; 0: none */
     uint64_t            reps;
     uint64_t            seed;
     uint64_t            scale_num, scale_den;
@@ -178,8 +179,9 @@ uint64_t kvfi_bench_remote_bytes(const struct bench_args *args, const struct ben
 /* Memory that a case takes on the fullest node; refused with the figure when it is not there. */
 int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
                     const struct bench_plan *plan);
+/* floors: with a stand-in if what stands beside the case wants one. */
 int kvfi_bench_ends_open(const struct bench_job *job, const struct bench_args *args,
-                         const struct bench_plan *plan, struct bench_ends *ends_p);
+                         const struct bench_plan *plan, bool floors, struct bench_ends *ends_p);
 void kvfi_bench_ends_close(const struct bench_job *job, struct bench_ends *ends);
 /* Rows of `cell` bytes a slot, one after the other from memory->addr. */
 int kvfi_bench_rows(const struct bench_plan *plan, uint64_t cell, struct bench_memory *memory);
@@ -249,6 +251,34 @@ double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, c
 
 /* ---------------------------------------------------------------- measuring and figures */
 
+#define KVFI_BENCH_DEADLINE_NS UINT64_C(300000000000)
+
+/* The ops of a batch: one, or one for each row. ops has room for them. Returns their number. */
+uint64_t kvfi_bench_make_ops(const struct bench_case *c, uint64_t batch, kvf_op_t *ops);
+/* The op for the rows from top on that go together. */
+void kvfi_bench_make_op(const struct bench_case *c, uint64_t batch, uint64_t top, kvf_op_t *op_p);
+
+struct bench_beside; /* a large batch beside the case */
+
+struct bench_beside_figures {
+    double  *latency;   /* seconds, of batches while the large one was under way; sorted */
+    uint64_t latencies;
+    uint64_t posted_bytes; /* of large batches, in all runs that count */
+    double   took_s;       /* these runs */
+};
+
+/* All but run are for all ranks. */
+int kvfi_bench_beside_open(const struct bench_case *c, struct bench_beside **beside_p);
+void kvfi_bench_beside_close(const struct bench_case *c, struct bench_beside *beside);
+void kvfi_bench_beside_poison(const struct bench_case *c, const struct bench_beside *beside);
+uint64_t kvfi_bench_beside_wrong(const struct bench_case *c, const struct bench_beside *beside);
+/* One run of the case, one batch at a time, a large batch always under way. */
+int kvfi_bench_beside_run(const struct bench_case *c, struct bench_beside *beside,
+                          kvf_batch_t *small, kvf_op_t *ops, bool counted,
+                          struct bench_beside_figures *f);
+/* What a large batch moves. */
+uint64_t kvfi_bench_beside_bytes(const struct bench_args *args);
+
 struct bench_peer_figures {
     const struct bench_peer_kind *kind;
     const char *way;   /* NULL: it has no variants */
@@ -263,6 +293,7 @@ struct bench_figures {
     double     *latency;     /* seconds, of each batch of each run; sorted at the end */
     uint64_t    latencies;
     double      cpu_s;       /* of all ranks in the case's runs */
+    struct bench_beside_figures beside;
     uint64_t    verified, mismatched, peers_mismatched;
     uint64_t    bytes, pieces, calls; /* that the engine counted on the path, in all runs */
     uint64_t    elsewhere;   /* bytes that it counted on any other path */

@@ -74,5 +74,6 @@ void kvfi_bench_figures_free(struct bench_figures *figures)
         free(figures->peers[i].runs);
     }
     free(figures->latency);
+    free(figures->beside.latency);
     *figures = (struct bench_figures){0};
 }

@@ -14,8 +14,7 @@
 
 #include "../cli.h"
 
-#define DEADLINE_NS UINT64_C(300000000000)
-#define MOST_DEPTH  64
+#define MOST_DEPTH 64
 
 struct bench {
     const struct bench_job *job;
@@ -28,7 +27,9 @@ struct bench {
     size_t peer_count;
     size_t opened; /* peers whose open was called, at all ranks */
     kvf_batch_t *batches[MOST_DEPTH];
-    kvf_op_t *ops; /* of the batch to be posted */
+    kvf_op_t *ops;               /* of the batch to be posted */
+    struct bench_beside *beside; /* NULL: nothing beside the case */
+    bool beside_now;             /* this step is the case with the large batch beside it */
     double posted[MOST_DEPTH];
     uint64_t run; /* number of steps so far: each poisons otherwise */
     bool counted; /* this repetition counts */
@@ -36,35 +37,34 @@ struct bench {
 
 /* ------------------------------------------------------------------ the case */
 
-/* The op for the rows from top on that go together. */
-static void make_op(const struct bench *b, uint64_t batch, uint64_t top, kvf_op_t *op)
+void kvfi_bench_make_op(const struct bench_case *c, uint64_t batch, uint64_t top, kvf_op_t *op_p)
 {
-    const struct bench_plan *plan = b->plan;
-    bool reads = b->args->dir == KVF_READ;
+    const struct bench_plan *plan = c->plan;
+    bool reads = c->args->dir == KVF_READ;
     uint64_t first = kvfi_bench_batch_first(plan, batch);
     uint64_t local_cell = reads ? plan->dest_cell : plan->source_cell;
     uint64_t remote_cell = reads ? plan->source_cell : plan->dest_cell;
 
-    *op = (kvf_op_t){.segment = b->ends->local.segments[top],
-                     .remote = b->ends->handles[top],
-                     .len = plan->shape.piece,
-                     .count = {1, (uint32_t)plan->row_span},
-                     .local_stride = {0, (int64_t)(plan->slots * local_cell)},
-                     .remote_stride = {0, (int64_t)(plan->slots * remote_cell)},
-                     .blocks = (uint32_t)kvfi_bench_batch_blocks(plan, batch),
-                     .dir = b->args->dir,
-                     .local_ids = (reads ? plan->dest_ids : plan->source_ids) + first,
-                     .remote_ids = (reads ? plan->source_ids : plan->dest_ids) + first,
-                     .local_block = local_cell,
-                     .remote_block = remote_cell};
+    *op_p = (kvf_op_t){.segment = c->ends->local.segments[top],
+                       .remote = c->ends->handles[top],
+                       .len = plan->shape.piece,
+                       .count = {1, (uint32_t)plan->row_span},
+                       .local_stride = {0, (int64_t)(plan->slots * local_cell)},
+                       .remote_stride = {0, (int64_t)(plan->slots * remote_cell)},
+                       .blocks = (uint32_t)kvfi_bench_batch_blocks(plan, batch),
+                       .dir = c->args->dir,
+                       .local_ids = (reads ? plan->dest_ids : plan->source_ids) + first,
+                       .remote_ids = (reads ? plan->source_ids : plan->dest_ids) + first,
+                       .local_block = local_cell,
+                       .remote_block = remote_cell};
 }
 
-static uint64_t make_ops(struct bench *b, uint64_t batch)
+uint64_t kvfi_bench_make_ops(const struct bench_case *c, uint64_t batch, kvf_op_t *ops)
 {
     uint64_t count = 0;
 
-    for (uint64_t top = 0; top < b->plan->shape.rows; top += b->plan->row_span) {
-        make_op(b, batch, top, &b->ops[count++]);
+    for (uint64_t top = 0; top < c->plan->shape.rows; top += c->plan->row_span) {
+        kvfi_bench_make_op(c, batch, top, &ops[count++]);
     }
     return count;
 }
@@ -86,7 +86,7 @@ static int end_batch(struct bench *b, uint64_t batch)
 static int run_batches(struct bench *b)
 {
     kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
-                             .deadline_ns = DEADLINE_NS,
+                             .deadline_ns = KVFI_BENCH_DEADLINE_NS,
                              .paths = KVF_PATH_BIT(b->ends->path)};
     uint64_t depth = b->args->depth, count = b->plan->batches;
 
@@ -94,7 +94,7 @@ static int run_batches(struct bench *b)
         if (batch >= depth && end_batch(b, batch - depth) != 0) {
             return -1;
         }
-        uint64_t ops = make_ops(b, batch);
+        uint64_t ops = kvfi_bench_make_ops(b->c, batch, b->ops);
         b->posted[batch % depth] = kvfi_bench_now();
         kvf_status_t status = kvf_batch_post(b->batches[batch % depth], b->ops, (uint32_t)ops,
                                              sizeof(*b->ops), &opts);
@@ -112,6 +112,10 @@ static int run_batches(struct bench *b)
 
 static int run_case(struct bench *b, double *took_p)
 {
+    if (b->beside_now) {
+        return kvfi_bench_beside_run(b->c, b->beside, b->batches[0], b->ops, b->counted,
+                                     &b->figures->beside);
+    }
     double start = kvfi_bench_now();
 
     if (!b->job->initiator) {
@@ -162,6 +166,9 @@ static void compare(struct bench *b, const struct bench_peer *peer, char *const 
 
 static void note_cpu(struct bench *b, const struct bench_peer *peer, double cpu_s)
 {
+    if (b->beside_now) {
+        return;
+    }
     if (b->counted && peer == NULL) {
         b->figures->cpu_s += cpu_s;
     } else if (b->counted) {
@@ -200,13 +207,26 @@ static int do_step(struct bench *b, struct bench_peer *peer, double *took_p)
     return 0;
 }
 
+/* The case once more, the large batch beside it; what that one moved is compared here. */
+static int repeat_beside(struct bench *b)
+{
+    int rc;
+
+    kvfi_bench_beside_poison(b->c, b->beside);
+    b->beside_now = true;
+    rc = do_step(b, NULL, NULL);
+    b->beside_now = false;
+    b->figures->mismatched += rc == 0 ? kvfi_bench_beside_wrong(b->c, b->beside) : 0;
+    return rc;
+}
+
 static int repeat(struct bench *b, uint64_t rep)
 {
     struct bench_figures *f = b->figures;
     uint64_t at = b->counted ? rep : 0;
 
     if (do_step(b, &b->peers[0], &f->peers[0].runs[2 * at]) != 0 ||
-        do_step(b, NULL, &f->runs[at]) != 0) {
+        do_step(b, NULL, &f->runs[at]) != 0 || (b->beside != NULL && repeat_beside(b) != 0)) {
         return -1;
     }
     for (size_t i = 1; i < b->peer_count; i++) {
@@ -276,7 +296,8 @@ static int make_room(struct bench *b)
     f->runs = calloc(reps, sizeof(*f->runs));
     f->latency = calloc(reps * b->plan->batches, sizeof(*f->latency));
     b->ops = calloc(b->plan->shape.rows / b->plan->row_span, sizeof(*b->ops));
-    if (f->runs == NULL || f->latency == NULL || b->ops == NULL) {
+    f->beside.latency = calloc(reps * b->plan->batches, sizeof(*f->beside.latency));
+    if (f->runs == NULL || f->latency == NULL || b->ops == NULL || f->beside.latency == NULL) {
         return kvfi_cli_fail("no memory for the figures");
     }
     for (size_t i = 0; i < b->peer_count; i++) {
@@ -339,7 +360,8 @@ static int run_all(struct bench *b)
     kvf_counters_t before, after;
 
     if (kvfi_bench_meet(b->job, 0) != 0 || open_peers(b) != 0 ||
-        kvfi_bench_meet(b->job, make_room(b)) != 0) {
+        kvfi_bench_meet(b->job, make_room(b)) != 0 ||
+        (b->args->beside != 0 && kvfi_bench_beside_open(b->c, &b->beside) != 0)) {
         return -1;
     }
     if (repeat(b, 0) != 0 || kvfi_bench_meet(b->job, count_paths(b, &before)) != 0) {
@@ -370,6 +392,7 @@ int kvfi_bench_measure(const struct bench_case *c, struct bench_figures *figures
     *figures_p = (struct bench_figures){0};
     int rc = run_all(&b);
     close_peers(&b);
+    kvfi_bench_beside_close(c, b.beside);
     for (uint64_t i = 0; i < c->args->depth && b.batches[i] != NULL; i++) {
         if (rc != 0) {
             kvf_batch_cancel(b.batches[i]);
@@ -391,6 +414,7 @@ int kvfi_bench_measure(const struct bench_case *c, struct bench_figures *figures
         kvfi_bench_sum(c->job, &figures_p->peers[i].cpu_s);
     }
     kvfi_bench_sort(figures_p->latency, figures_p->latencies);
+    kvfi_bench_sort(figures_p->beside.latency, figures_p->beside.latencies);
     if (c->job->initiator) {
         figures_p->page_bytes = pages_behind(c->ends->local.addr);
     }

@@ -43,7 +43,7 @@ int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
                             (stand_in ? kvfi_bench_remote_bytes(args, plan) : 0) + ids;
     uint64_t at_owner =
         kvfi_bench_remote_bytes(args, plan) * (1 + kvfi_bench_peers_memories(args)) +
-        (job->size > 1 ? ids : 0);
+        (job->size > 1 ? ids : 0) + kvfi_bench_beside_bytes(args);
     uint64_t need = job->one_node    ? at_initiator + at_owner
                     : job->initiator ? at_initiator
                                      : at_owner;
@@ -256,7 +256,7 @@ static int tell_rows(const struct bench_job *job, const struct bench_plan *plan,
     return 0;
 }
 
-static int open_all(const struct bench_case *c)
+static int open_all(const struct bench_case *c, bool floors)
 {
     const struct bench_job *job = c->job;
     const struct bench_plan *plan = c->plan;
@@ -280,7 +280,7 @@ static int open_all(const struct bench_case *c)
         learn_path(job, c->args, ends) != 0) {
         return -1;
     }
-    if (job->initiator && !job->owner && kvfi_bench_peers_stand_in(c->args, ends->path)) {
+    if (floors && job->initiator && !job->owner && kvfi_bench_peers_stand_in(c->args, ends->path)) {
         rc = take(c, "the memory of the floor", reads, &ends->stand_in);
     }
     if (kvfi_bench_meet(job, rc) != 0 || tell_rows(job, plan, ends) != 0) {
@@ -299,12 +299,12 @@ static int open_all(const struct bench_case *c)
 }
 
 int kvfi_bench_ends_open(const struct bench_job *job, const struct bench_args *args,
-                         const struct bench_plan *plan, struct bench_ends *ends_p)
+                         const struct bench_plan *plan, bool floors, struct bench_ends *ends_p)
 {
     const struct bench_case c = {job, args, plan, ends_p};
 
     *ends_p = (struct bench_ends){0};
-    if (open_all(&c) != 0) {
+    if (open_all(&c, floors) != 0) {
         kvfi_bench_ends_close(job, ends_p);
         return -1;
     }

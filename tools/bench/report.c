@@ -175,8 +175,10 @@ static void write_conditions(struct kvfi_json *json, const struct bench_report *
     kvfi_json_u64(json, "source_bytes", plan->source_bytes);
     kvfi_json_u64(json, "dest_bytes", plan->dest_bytes);
     kvfi_json_u64(json, "page_bytes", f->page_bytes);
-    kvfi_json_u64(json, "merged_pieces", f->pieces / args->reps);
-    kvfi_json_u64(json, "calls", f->calls / args->reps);
+    if (args->beside == 0) { /* else they are the large batch's too */
+        kvfi_json_u64(json, "merged_pieces", f->pieces / args->reps);
+        kvfi_json_u64(json, "calls", f->calls / args->reps);
+    }
     kvfi_json_open(json, "cpus", '[');
     kvfi_json_text(json, NULL, report->cpus[0]);
     if (ends->locality != KVF_LOCALITY_SELF) {
@@ -211,6 +213,23 @@ static void write_peer(struct kvfi_json *json, const struct bench_args *args,
     }
 }
 
+static double beside_us(const struct bench_figures *f, double quantile)
+{
+    return kvfi_bench_sorted_quantile(f->beside.latency, f->beside.latencies, quantile) * 1e6;
+}
+
+static void write_beside(struct kvfi_json *json, const struct bench_args *args,
+                         const struct bench_figures *f, const struct summary *s)
+{
+    kvfi_json_u64(json, "beside_bytes", kvfi_bench_beside_bytes(args));
+    kvfi_json_u64(json, "beside_batches", f->beside.latencies);
+    kvfi_json_real(json, "beside_p50_us", beside_us(f, 0.50));
+    kvfi_json_real(json, "beside_p99_us", beside_us(f, 0.99));
+    kvfi_json_real(json, "beside_p50_ratio", beside_us(f, 0.50) / s->p50_us);
+    kvfi_json_real(json, "beside_p99_ratio", beside_us(f, 0.99) / s->p99_us);
+    kvfi_json_real(json, "beside_gbps", (double)f->beside.posted_bytes / f->beside.took_s / 1e9);
+}
+
 static void write_runs(struct kvfi_json *json, const struct bench_args *args,
                        const struct bench_plan *plan, const struct bench_figures *f,
                        const struct summary *s)
@@ -234,14 +253,21 @@ static void write_runs(struct kvfi_json *json, const struct bench_args *args,
     for (size_t peer = 1; peer < f->peer_count; peer++) {
         write_peer(json, args, plan, f, s, peer);
     }
+    if (args->beside != 0) {
+        write_beside(json, args, f, s);
+    }
 }
 
 /* Of each peer its rate, and in brackets how many times that the case is. */
-static void write_head(struct bench_report *report, const struct bench_figures *f)
+static void write_head(struct bench_report *report, const struct bench_args *args,
+                       const struct bench_figures *f)
 {
     fprintf(report->table, "%-5s %-5s %-4s %9s %10s %8s %8s %6s  %-13s %6s %10s %10s %8s", "shape",
             "op", "path", "piece", "pieces", "GB/s", "floor", "ratio", "(min-max)", "spread",
             "p50 us", "p99 us", "cpu s/GiB");
+    if (args->beside != 0) {
+        fprintf(report->table, " %22s", "beside: p50, p99 us");
+    }
     for (size_t peer = 1; peer < f->peer_count; peer++) {
         fprintf(report->table, "%s %14s", peer == 1 ? " " : "", f->peers[peer].kind->name);
     }
@@ -256,7 +282,7 @@ static void write_row(struct bench_report *report, const struct bench_args *args
 
     if (!report->headed) {
         report->headed = true;
-        write_head(report, f);
+        write_head(report, args, f);
     }
     snprintf(pieces, sizeof(pieces), "%llu", (unsigned long long)plan->shape.pieces);
     kvfi_cli_bytes(plan->shape.piece, piece, sizeof(piece));
@@ -269,6 +295,9 @@ static void write_row(struct bench_report *report, const struct bench_args *args
         plan->shape.name, args->dir == KVF_READ ? "read" : "write", kvf_path_name(ends->path),
         piece, pieces, s->gbps, s->floor_gbps, s->ratio, s->ratio_min, s->ratio_max,
         s->spread * 100, s->p50_us, s->p99_us, s->cpu_s_per_gib);
+    if (args->beside != 0) {
+        fprintf(report->table, " %10.1f %11.1f", beside_us(f, 0.50), beside_us(f, 0.99));
+    }
     for (size_t peer = 1; peer < f->peer_count; peer++) {
         fprintf(report->table, "%s %6.2f (%5.2f)", peer == 1 ? " " : "", s->peer_gbps[peer],
                 s->peer_ratio[peer]);
