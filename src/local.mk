@@ -57,6 +57,8 @@ path_sources = \
 	src/path/am_receive.c \
 	src/path/am_serve.c \
 	src/path/cma.c \
+	src/path/cma.h \
+	src/path/cma_why.c \
 	src/path/page.c \
 	src/path/page.h \
 	src/path/path.c \
@@ -84,6 +86,7 @@ engine_sources = \
 	src/engine/progress.c \
 	src/engine/remote.c \
 	src/engine/segment.c \
+	src/engine/served.c \
 	src/engine/settings.c
 
 # src/kv/local.mk appends its files

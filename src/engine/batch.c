@@ -202,6 +202,10 @@ static void copy_slice(kvf_batch_t *batch)
     status = xfer->stream ? kvfi_path_slice(xfer, SLICE_BYTES) : KVF_OK;
     if (status == KVF_INPROGRESS)
         return;
+    if (status == KVFI_TO_STAGE) {
+        kvfi_served_take(batch, batch->next_local++);
+        return;
+    }
     atomic_store(&xfer->status, status);
     finish_op(batch, batch->next_local++);
 }

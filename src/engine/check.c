@@ -127,7 +127,7 @@ static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_
 
 static kvf_status_t choose_path(const kvf_op_t *op, size_t i, uint32_t mask, kvf_path_t *path_p)
 {
-    char why[700];
+    char why[1024];
 
     *path_p = kvfi_path_choose(&op->remote->target, op->dir, mask, why, sizeof why);
     if (*path_p == KVF_PATH_NONE)
@@ -192,10 +192,12 @@ kvf_status_t kvfi_check_op(kvf_engine_t *engine, const kvf_op_t *op, size_t i, u
     if (status == KVF_OK && path == KVF_PATH_AM)
         peer = op->remote->target.am;
     if (status == KVF_OK && path == KVF_PATH_STAGE)
-        status = kvfi_peer_stage(op->remote->peer, &peer);
+        status = kvfi_served_connect(op->remote, op->dir, &peer);
     if (status == KVF_OK) {
         make_xfer(op, path, bytes, xfer);
         xfer->peer = peer;
+        xfer->may_stage = path == KVF_PATH_CMA && op->blocks <= PAIRS_MAX &&
+                          (!mask || mask & KVF_PATH_BIT(KVF_PATH_STAGE));
     } else {
         kvfi_let_go(op->segment, op->remote);
     }

@@ -105,6 +105,7 @@ struct kvf_engine {
     kvfi_am_t        *stage; /* on the near link; NULL: no near peers */
     int               far_driven; /* by the thread, or by who polls the event fd */
     _Atomic int       near_driven; /* by the thread */
+    atomic_flag       told_of_stage; /* the user was warned */
 
     pthread_mutex_t   grants_lock;
     kvf_grant_t      *grants[KVFI_PAGE_GRANTS];
@@ -190,7 +191,7 @@ struct kvf_peer {
     kvfi_map_t      *page_map;
     kvfi_hold_t      hold;
     kvfi_life_t      life;
-    const char      *cma_why; /* NULL: cma works */
+    kvfi_cma_t       cma;
     kvfi_region_t   *regions;
     void            *near_address; /* malloced */
     kvfi_am_peer_t *_Atomic stage; /* NULL: not needed so far */
@@ -296,6 +297,15 @@ void kvfi_batch_abort(kvf_batch_t *batch, kvf_status_t status);
 void kvfi_batch_put(kvf_batch_t *batch); /* give a reference back */
 /* Has it slices to copy? */
 int  kvfi_batch_copies(const kvf_batch_t *batch);
+
+/* ---- served.c: ops whose other half the owner's progress does */
+/* Start those of a batch that was just posted. */
+void kvfi_served_start(kvf_batch_t *batch);
+/* Op index cannot go over cma after all: it starts afresh over stage, or has ended with an error. With
+ * the batch's lock. */
+void kvfi_served_take(kvf_batch_t *batch, size_t index);
+/* The connection for an op of that direction over stage; the first time the user is told why. */
+kvf_status_t kvfi_served_connect(kvf_remote_t *remote, uint32_t dir, kvfi_am_peer_t **peer_p);
 
 /* ---- notify.c */
 void kvfi_note_line_up(kvfi_out_note_t *note);

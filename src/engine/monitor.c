@@ -43,9 +43,8 @@ leave:
 }
 
 /* A look at what the paths need, without a peer: our own memory through cma, our own page. */
-static const char *why_not(kvf_engine_t *engine, kvf_path_t path)
+static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cma)
 {
-    const char *why = NULL;
     kvfi_life_t life;
     kvfi_am_t  *am;
 
@@ -62,9 +61,9 @@ static const char *why_not(kvf_engine_t *engine, kvf_path_t path)
             return "no shared memory to prove that a peer is near";
         if (kvfi_life_open(&life, engine->home->proc))
             return "no way to watch a process";
-        why = kvfi_cma_prove(&life, (uintptr_t)engine->proof, engine->proof, sizeof engine->proof);
+        kvfi_cma_prove(cma, &life, (uintptr_t)engine->proof, engine->proof, sizeof engine->proof);
         kvfi_life_close(&life);
-        return why;
+        return cma->why[KVF_READ] ? cma->why[KVF_READ] : cma->why[KVF_WRITE];
     case KVF_PATH_AM: return kvfi_engine_far(engine, &am) == KVF_OK ? NULL : kvf_last_error();
     case KVF_PATH_RMA: return "not in this release: far peers are served over am";
     case KVF_PATH_STAGE:
@@ -78,6 +77,7 @@ static const char *why_not(kvf_engine_t *engine, kvf_path_t path)
 kvf_status_t kvf_engine_path_check(kvf_engine_t *engine, kvf_path_t path)
 {
     kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+    kvfi_cma_t   cma = {0};
     const char  *why;
     char         copy[512];
 
@@ -86,7 +86,7 @@ kvf_status_t kvf_engine_path_check(kvf_engine_t *engine, kvf_path_t path)
     if (path <= KVF_PATH_NONE || path >= KVF_PATH_COUNT) {
         status = kvfi_fail(KVF_ERR_INVALID, "path is %d: there is no such path", (int)path);
     } else {
-        why = why_not(engine, path);
+        why = why_not(engine, path, &cma);
         if (why) {
             strncpy(copy, why, sizeof copy - 1);
             copy[sizeof copy - 1] = 0;

@@ -148,7 +148,7 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
         unmap_page(peer);
         return status;
     }
-    peer->cma_why = kvfi_cma_prove(&peer->life, card->proof_addr, card->proof, sizeof card->proof);
+    kvfi_cma_prove(&peer->cma, &peer->life, card->proof_addr, card->proof, sizeof card->proof);
     peer->locality = KVF_LOCALITY_NODE;
     return KVF_OK;
 }

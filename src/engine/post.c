@@ -172,23 +172,12 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     return bytes;
 }
 
-static void start_served(kvf_batch_t *batch)
-{
-    kvf_engine_t *engine = batch->object.engine;
-    kvfi_am_t    *am = atomic_load(&engine->am);
-
-    if (batch->am_count && am)
-        kvfi_am_start(am, batch->am_xfers, batch->am_count);
-    if (batch->am_count && engine->stage)
-        kvfi_am_start(engine->stage, batch->am_xfers, batch->am_count);
-}
-
 /* The engine drives the batch only once the slices of post are done: a sweep would wait for them. */
 static void run(kvf_batch_t *batch, uint64_t local_bytes, int all_inline)
 {
     int ended;
 
-    start_served(batch);
+    kvfi_served_start(batch);
     do {
         ended = kvfi_batch_advance_locked(batch, all_inline || local_bytes <= INLINE_BYTES);
     } while (!ended && batch->next_local < batch->count &&

@@ -186,8 +186,7 @@ static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card,
         target->hold = &peer->hold;
     if (target->near) {
         target->life = &peer->life;
-        target->cma = !peer->cma_why;
-        target->cma_why = peer->cma_why;
+        target->cma = &peer->cma;
     }
     if (!map)
         return;
@@ -428,7 +427,7 @@ kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remot
 {
     kvf_status_t status = kvfi_enter(remote, KVFI_REMOTE);
     kvf_path_t   path;
-    char         why[700];
+    char         why[1024];
 
     if (status != KVF_OK)
         return status;

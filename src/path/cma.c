@@ -4,7 +4,8 @@
  * process_vm_readv/writev as possible: up to 1024 vectors and 64 MiB a call, which is far below what
  * the kernel takes (0x7ffff000) and short enough for who waits: a deadline, a revoke. The kernel
  * checks the addresses; memory that the owner unmapped is FAULT. A PID may come to name another
- * process, so the owner's life is looked at around reads, and before and after each write.
+ * process, so the owner's life is looked at around reads, and before and after each write. Where the
+ * kernel refuses the call itself (EPERM, ENOSYS) the xfer is handed on to stage.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,36 +21,11 @@
 
 const char *kvfi_cma_reach(const kvfi_target_t *target, uint32_t dir)
 {
-    (void)dir;
     if (!target->near)
         return "the peer is not near";
     if (target->in_process)
         return "the peer is this process";
-    return target->cma ? NULL : target->cma_why;
-}
-
-const char *kvfi_cma_prove(const kvfi_life_t *life, uint64_t raddr, const void *expected, size_t len)
-{
-    char         got[64];
-    struct iovec local = {got, len}, remote = {(void *)(uintptr_t)raddr, len};
-    ssize_t      done;
-
-    if (!life->pid_known)
-        return "the peer is in another PID namespace";
-    done = process_vm_readv(life->id.pid, &local, 1, &remote, 1, 0);
-    if (done == (ssize_t)len && !memcmp(got, expected, len))
-        return NULL;
-    if (done >= 0)
-        return "another process answers to the peer's PID";
-    switch (errno) {
-    case EPERM:
-        return "process_vm_readv: Operation not permitted (ptrace scope, user namespace or a "
-               "container's system call filter); memory that kvferry allocates needs none of it";
-    case ENOSYS: return "process_vm_readv: Function not implemented (a system call filter, or a "
-                        "kernel without cross-memory attach)";
-    case ESRCH: return "process_vm_readv: No such process";
-    default: return "process_vm_readv cannot read the peer's memory";
-    }
+    return atomic_load_explicit(&target->cma->why[dir], memory_order_relaxed);
 }
 
 static int alive(const kvfi_xfer_t *xfer)
@@ -67,6 +43,12 @@ static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
         atomic_store(&life->dead, 1); /* its memory has gone; a pidfd tells a moment later */
     if (!kvfi_life_check(life, 0))
         return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", pid);
+    if (error == EPERM || error == ENOSYS) {
+        kvfi_cma_lose(xfer->target->cma, life, xfer->dir, error);
+        if (xfer->may_stage)
+            return KVFI_TO_STAGE;
+        return kvfi_fail(KVF_ERR_SYSTEM, "%s", atomic_load(&xfer->target->cma->why[xfer->dir]));
+    }
     if (error == EFAULT)
         return kvfi_fail(KVF_ERR_FAULT, "%s: memory of pid %d behind the grant is not mapped, or not "
                          "with the right granted", call, pid);

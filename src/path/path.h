@@ -12,6 +12,7 @@
 
 #include "base/proc.h"
 #include "copy/copy.h"
+#include "path/cma.h"
 #include "path/page.h"
 
 typedef struct kvfi_am_peer kvfi_am_peer_t;
@@ -25,8 +26,7 @@ typedef struct kvfi_target {
     kvfi_life_t    *life;      /* of a near owner in another process */
     char           *map;       /* the range in this process, NULL: not mapped */
     uint64_t        raddr;     /* the range in its owner */
-    int             cma;       /* cross-memory attach to the owner was proved to work */
-    const char     *cma_why;   /* why not */
+    kvfi_cma_t     *cma;       /* of a near owner: may we reach across? */
     const _Atomic uint32_t *gens; /* of remote id 0, NULL: no pool or not mapped */
     int             guarded;   /* a pool's */
     uint32_t        gens_count;
@@ -50,6 +50,7 @@ typedef struct kvfi_xfer {
     kvfi_cursor_t        cursor; /* pairs below cursor.pair are done */
     kvf_path_t           path;
     uint32_t             dir;
+    int                  may_stage; /* on cma: the mask allows stage as well */
     uint64_t             whole;  /* bytes of its batch if many enough to stream, else 0 */
     char                *local;  /* segment in this process */
     const kvfi_target_t *target;
@@ -84,13 +85,12 @@ const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir);
 kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t dir, uint32_t mask, char *why,
                             size_t len);
 
-/* Move at most budget bytes of a local xfer; on cma what one system call takes. INPROGRESS: more to
- * do; OK or an error: ended. */
-kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget);
+/* Of a slice: the kernel refuses cma, and the whole xfer is to go over stage from its start. */
+#define KVFI_TO_STAGE ((kvf_status_t)1000)
 
-/* Read the proof at raddr of a neighbour: NULL if it is as expected (at most 64 bytes), else why
- * cma is out. */
-const char *kvfi_cma_prove(const kvfi_life_t *life, uint64_t raddr, const void *expected, size_t len);
+/* Move at most budget bytes of a local xfer; on cma what one system call takes. INPROGRESS: more to
+ * do; OK or an error: ended; KVFI_TO_STAGE only where may_stage is set. */
+kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget);
 
 /* cma's own part of a slice: the system calls. */
 kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer);

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Why cross-memory attach is refused, in a sentence that says what to do. A call without vectors is
+ * let through by the kernel's own checks and stopped by a filter, so the two are told apart; what the
+ * kernel checks (Yama, user namespaces, users, capabilities) is read from /proc. Reads a few files
+ * there, once a peer; never blocks.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "kvferry.h"
+#include "path/cma.h"
+
+#define CAP_PTRACE 19 /* CAP_SYS_PTRACE */
+
+static const char *name_of(uint32_t dir)
+{
+    return dir == KVF_READ ? "process_vm_readv" : "process_vm_writev";
+}
+
+static int call_of_nothing(pid_t pid, uint32_t dir)
+{
+    ssize_t done = dir == KVF_READ ? process_vm_readv(pid, NULL, 0, NULL, 0, 0)
+                                   : process_vm_writev(pid, NULL, 0, NULL, 0, 0);
+
+    return done < 0 ? errno : 0;
+}
+
+/* A number behind a name in a file of /proc, in that base; -1 if it is not there. */
+static long long number_in(const char *path, const char *name, int base)
+{
+    long long value = -1;
+    char      line[256];
+    FILE     *file = fopen(path, "re");
+
+    while (file && value < 0 && fgets(line, sizeof line, file))
+        if (!strncmp(line, name, strlen(name)))
+            value = strtoll(line + strlen(name), NULL, base);
+    if (file)
+        fclose(file);
+    return value;
+}
+
+static int same_user_namespace(pid_t pid)
+{
+    struct stat ours, theirs;
+    char        path[48];
+
+    snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
+    if (stat("/proc/self/ns/user", &ours))
+        return 1;
+    /* who may not even look is told by another reason, unless it is this one */
+    return stat(path, &theirs) ? errno != EACCES && errno != EPERM : ours.st_ino == theirs.st_ino;
+}
+
+static void explain_filter(char *buf, size_t len, uint32_t dir, int error)
+{
+    long long mode = number_in("/proc/self/status", "Seccomp:", 10);
+
+    snprintf(buf, len, "%s: %s: %s (Seccomp mode %lld); let the container's profile pass "
+             "process_vm_readv and process_vm_writev (CAP_SYS_PTRACE does so in most)", name_of(dir),
+             strerror(error), mode > 0 ? "a system call filter" : "a filter, or a kernel without "
+             "cross-memory attach", mode < 0 ? 0 : mode);
+}
+
+static void explain_access(char *buf, size_t len, uint32_t dir, int error, pid_t pid)
+{
+    long long yama = number_in("/proc/sys/kernel/yama/ptrace_scope", "", 10), uid;
+    unsigned  caps = (unsigned)(number_in("/proc/self/status", "CapEff:", 16) >> CAP_PTRACE) & 1;
+    char      path[48], reason[200];
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    uid = number_in(path, "Uid:", 10);
+    if (uid >= 0 && uid != (long long)geteuid() && !caps)
+        snprintf(reason, sizeof reason, "the peer runs as user %lld, we as %lld; run both as one user, or "
+                 "give CAP_SYS_PTRACE", uid, (long long)geteuid());
+    else if (yama > 0 && !caps)
+        snprintf(reason, sizeof reason, "Yama's ptrace_scope is %lld; set kernel.yama.ptrace_scope to 0, or "
+                 "give CAP_SYS_PTRACE", yama);
+    else if (!same_user_namespace(pid))
+        snprintf(reason, sizeof reason, "the peer is in another user namespace, or hidden; start both "
+                 "ranks in one, or give CAP_SYS_PTRACE there");
+    else
+        snprintf(reason, sizeof reason, "the peer is not dumpable or has capabilities that we lack%s; give "
+                 "both the same, or CAP_SYS_PTRACE", caps ? "" : " (CAP_SYS_PTRACE is not ours)");
+    snprintf(buf, len, "%s: %s: %s", name_of(dir), strerror(error), reason);
+}
+
+static void explain(char *buf, size_t len, uint32_t dir, int error, pid_t pid)
+{
+    int filter = call_of_nothing(pid, dir);
+
+    if (error == ENOSYS || filter == EPERM || filter == EACCES || filter == ENOSYS)
+        explain_filter(buf, len, dir, error);
+    else if (error == EPERM || error == EACCES)
+        explain_access(buf, len, dir, error, pid);
+    else
+        snprintf(buf, len, "%s: %s", name_of(dir), strerror(error));
+}
+
+static void set_both(kvfi_cma_t *cma, const char *why)
+{
+    atomic_store(&cma->why[KVF_READ], why);
+    atomic_store(&cma->why[KVF_WRITE], why);
+}
+
+void kvfi_cma_lose(kvfi_cma_t *cma, const kvfi_life_t *life, uint32_t dir, int error)
+{
+    if (atomic_flag_test_and_set(&cma->lost[dir]))
+        return;
+    explain(cma->text[dir], sizeof cma->text[dir], dir, error, life->id.pid);
+    atomic_store(&cma->why[dir], cma->text[dir]);
+}
+
+void kvfi_cma_prove(kvfi_cma_t *cma, const kvfi_life_t *life, uint64_t raddr, const void *expected,
+                    size_t len)
+{
+    char         got[64];
+    struct iovec local = {got, len}, remote = {(void *)(uintptr_t)raddr, len};
+    ssize_t      done;
+    int          error;
+
+    if (!life->pid_known) {
+        set_both(cma, "the peer is in another PID namespace");
+        return;
+    }
+    done = process_vm_readv(life->id.pid, &local, 1, &remote, 1, 0);
+    error = done < 0 ? errno : 0;
+    if (done >= 0 && (done != (ssize_t)len || memcmp(got, expected, len))) {
+        set_both(cma, "another process answers to the peer's PID");
+        return;
+    }
+    if (error)
+        kvfi_cma_lose(cma, life, KVF_READ, error);
+    /* what the kernel checks is the same for both; a filter knows them apart, and then nothing proves
+     * that the PID is the peer's but its start time */
+    if (error && !call_of_nothing(life->id.pid, KVF_READ))
+        kvfi_cma_lose(cma, life, KVF_WRITE, error);
+    error = call_of_nothing(life->id.pid, KVF_WRITE);
+    if (error)
+        kvfi_cma_lose(cma, life, KVF_WRITE, error);
+}
