@@ -236,6 +236,18 @@ typedef struct kvf_segment_attr {
 kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len,
                                   kvf_segment_t **segment_p);
 
+/** Turn len bytes of the caller's own private memory at addr into shared memory at the same address,
+ *  contents kept, so that near peers reach it over shm, as fast as a pool. addr and len are multiples
+ *  of the page size; nobody writes to it during the call; it stays mapped until release. It is then no
+ *  longer copied at a fork: parent and child share it. Memory that hardware has pinned (RDMA, a GPU, an
+ *  io_uring) must not be adopted: the hardware would keep the old pages, and not all of it can be seen
+ *  from here. Takes as much memory again while it runs. On an error nothing has changed. Errors: INVALID (NULL,
+ *  zero, overflowing, not page-aligned, part of it not mapped), UNSUPPORTED (a file or a device is
+ *  behind it, shared already, locked, kept from forks, not writable, a stack, in hugetlbfs: the sentence
+ *  says which; or no shared memory on this machine), NOMEM, SYSTEM. */
+kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
+                               kvf_segment_t **segment_p);
+
 /** Allocate len bytes, zeroed, shared with near peers; private only where the engine found no shared
  *  memory at all and said so at open. The pages go to the NUMA node that the calling thread runs on,
  *  unless the thread has a memory policy of its own; they are huge where the machine has enough set
@@ -244,8 +256,10 @@ kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len
  *  Errors: INVALID (zero), NOMEM (the sentence says which limit, and its size), SYSTEM. */
 kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t **segment_p);
 
-/** Release a segment; frees it if the library allocated it. Errors: BUSY (a live grant, or a
- *  running batch uses it; or it is a pool's). */
+/** Release a segment; frees it if the library allocated it. An adopted one becomes private memory
+ *  again, contents kept, which takes as much memory again while it is done. Errors: BUSY (a live
+ *  grant, or a running batch uses it; or it is a pool's), NOMEM or SYSTEM (it stays adopted, nothing
+ *  has changed). */
 kvf_status_t kvf_segment_release(kvf_segment_t *segment);
 
 /** What a segment is, pages included as they are now: walks page tables, milliseconds a GiB.

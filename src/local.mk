@@ -22,6 +22,8 @@ base_sources = \
 	src/base/status.h \
 	src/base/table.c \
 	src/base/table.h \
+	src/base/vma.c \
+	src/base/vma.h \
 	src/base/version.c \
 	src/base/version.h \
 	src/base/wire.h
@@ -69,6 +71,7 @@ path_sources = \
 	src/path/stage.h
 
 engine_sources = \
+	src/engine/adopt.c \
 	src/engine/batch.c \
 	src/engine/check.c \
 	src/engine/engine.c \

@@ -135,6 +135,8 @@ struct kvf_segment {
     uint64_t         region_len;
     kvfi_mem_t      *mem;      /* NULL: mapped by us, or the caller's own */
     int              ours;     /* region is ours to unmap */
+    char            *adopted;  /* the caller's mapping of the region, NULL: not adopted */
+    int              was_huge; /* it had asked for transparent huge pages there */
     kvf_pool_t      *pool;
     _Atomic unsigned grants, inflight;
 };
@@ -252,9 +254,15 @@ kvf_status_t kvfi_engine_far(kvf_engine_t *engine, kvfi_am_t **am_p);
 kvf_status_t kvfi_check_struct(const char *name, uint32_t size, size_t least);
 
 /* ---- segment.c, grant.c, peer.c, remote.c: used by others and by close */
+typedef enum kvfi_page_size { KVFI_ANY_PAGES, KVFI_SMALL_PAGES } kvfi_page_size_t;
+/* Library-allocated, shared where the engine has shared memory; head bytes before its first one. */
 kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len,
-                               kvf_segment_t **segment_p);
+                               kvfi_page_size_t pages, kvf_segment_t **segment_p);
+/* Of the caller's memory: not NULL, empty, overflowing, or a device's. */
+kvf_status_t kvfi_segment_check_range(const void *addr, uint64_t len);
 void         kvfi_segment_free(kvf_segment_t *segment, int keep_memory);
+/* Give the caller private memory back; an error: nothing has changed. */
+kvf_status_t kvfi_adopt_return(kvf_segment_t *segment);
 /* OK, or BUSY with a sentence: granted, or used by a running batch. */
 kvf_status_t kvfi_segment_unused(const kvf_segment_t *segment);
 void         kvfi_pool_free(kvf_pool_t *pool);

@@ -53,7 +53,8 @@ static kvf_status_t create(kvf_engine_t *engine, const kvf_pool_opts_t *opts, kv
         kvfi_fail(KVF_ERR_NOMEM, "no memory for the table of %u blocks", opts->blocks);
         goto close_pool;
     }
-    status = kvfi_segment_make(engine, head, opts->blocks * opts->block_bytes, &pool->segment);
+    status = kvfi_segment_make(engine, head, opts->blocks * opts->block_bytes, KVFI_ANY_PAGES,
+                               &pool->segment);
     if (status != KVF_OK)
         goto free_taken;
     pool->segment->pool = pool;

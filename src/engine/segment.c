@@ -38,6 +38,19 @@ static int is_device(const void *addr)
     return attribute && !attribute(&type, 2, (unsigned long long)(uintptr_t)addr) && type == 2;
 }
 
+kvf_status_t kvfi_segment_check_range(const void *addr, uint64_t len)
+{
+    if (!addr)
+        return kvfi_fail(KVF_ERR_INVALID, "addr is NULL");
+    if (!len)
+        return kvfi_fail(KVF_ERR_INVALID, "len is 0: a segment has at least one byte");
+    if (len > UINTPTR_MAX - (uintptr_t)addr)
+        return kvfi_fail(KVF_ERR_INVALID, "addr + len overflows: len is %llu", (unsigned long long)len);
+    if (is_device(addr))
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "%p is device memory, and this build has no CUDA", addr);
+    return KVF_OK;
+}
+
 kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len,
                                   kvf_segment_t **segment_p)
 {
@@ -47,15 +60,8 @@ kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len
 
     if (status != KVF_OK)
         return status;
-    if (!addr || !segment_p)
-        status = kvfi_fail(KVF_ERR_INVALID, "%s is NULL", addr ? "segment_p" : "addr");
-    else if (!len)
-        status = kvfi_fail(KVF_ERR_INVALID, "len is 0: a segment has at least one byte");
-    else if (len > UINTPTR_MAX - (uintptr_t)addr)
-        status = kvfi_fail(KVF_ERR_INVALID, "addr + len overflows: len is %llu",
-                           (unsigned long long)len);
-    else if (is_device(addr))
-        status = kvfi_fail(KVF_ERR_UNSUPPORTED, "%p is device memory, and this build has no CUDA", addr);
+    status = segment_p ? kvfi_segment_check_range(addr, len)
+                       : kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
     if (status != KVF_OK)
         goto leave;
     prot = kvfi_memory_prot(addr, len);
@@ -156,12 +162,12 @@ static kvf_status_t make_plain(kvf_segment_t *segment)
 }
 
 /* In huge pages that the administrator set aside, if they are enough, else in others. */
-static kvf_status_t make_region(kvf_segment_t *segment)
+static kvf_status_t make_region(kvf_segment_t *segment, kvfi_page_size_t pages)
 {
     uint64_t     len = segment->region_len;
     kvf_status_t status;
 
-    if (segment->object.engine->home->near && kvfi_shm_huge_fits(len)) {
+    if (pages == KVFI_ANY_PAGES && segment->object.engine->home->near && kvfi_shm_huge_fits(len)) {
         status = map_shared(segment, 1);
         if (status == KVF_OK)
             status = prove_region(segment, 1);
@@ -175,7 +181,7 @@ static kvf_status_t make_region(kvf_segment_t *segment)
 }
 
 kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len,
-                               kvf_segment_t **segment_p)
+                               kvfi_page_size_t pages, kvf_segment_t **segment_p)
 {
     kvf_segment_t *segment;
     kvf_status_t   status;
@@ -191,7 +197,7 @@ kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len
     segment->len = len;
     segment->writable = 1;
     begun = kvfi_pages_near_begin();
-    status = make_region(segment);
+    status = make_region(segment, pages);
     kvfi_pages_near_end(begun);
     if (status != KVF_OK) {
         kvfi_object_close(segment);
@@ -213,7 +219,7 @@ kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t
     else if (!len)
         status = kvfi_fail(KVF_ERR_INVALID, "len is 0: a segment has at least one byte");
     else
-        status = kvfi_segment_make(engine, 0, len, segment_p);
+        status = kvfi_segment_make(engine, 0, len, KVFI_ANY_PAGES, segment_p);
     kvfi_leave(engine);
     return status;
 }
@@ -221,8 +227,12 @@ kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t
 void kvfi_segment_free(kvf_segment_t *segment, int keep_memory)
 {
     /* keep: somebody still copies from or to it */
-    if (!keep_memory)
+    if (!keep_memory) {
+        if (segment->adopted && kvfi_adopt_return(segment) != KVF_OK)
+            kvfi_log(KVFI_LOG_WARN, "adopted memory at %p stays shared: %s", segment->adopted,
+                     kvf_last_error());
         unmap_region(segment);
+    }
     kvfi_object_close(segment);
 }
 
@@ -255,6 +265,8 @@ kvf_status_t kvf_segment_release(kvf_segment_t *segment)
     if (status != KVF_OK)
         goto leave;
     status = kvfi_segment_unused(segment);
+    if (status == KVF_OK && segment->adopted)
+        status = kvfi_adopt_return(segment);
     if (status == KVF_OK)
         kvfi_segment_free(segment, 0);
     else
@@ -279,10 +291,11 @@ kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t 
         pages = kvfi_pages_look(segment->region, segment->region_len);
         *attr_p = (kvf_segment_attr_t){.struct_size = sizeof *attr_p,
                                        .kind = KVF_MEM_HOST,
-                                       .addr = segment->addr,
+                                       .addr = segment->adopted ? segment->adopted : segment->addr,
                                        .len = segment->len,
                                        .shared = (uint32_t)segment->shared,
                                        .writable = (uint32_t)segment->writable,
+                                       .adopted = segment->adopted != NULL,
                                        .numa_node = pages.numa_node,
                                        .page_bytes = pages.page_bytes,
                                        .huge_bytes = pages.huge_bytes,

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Adopted memory: the caller's private pages become shared ones at the same address.
+ *
+ *     before      addr --> private pages
+ *     adopted     addr --> shared pages <-- region (the library's own mapping, which peers know)
+ *     returned    addr --> private pages
+ *
+ * Each change is made ready elsewhere, contents and page tables too, and then moved over the old mapping
+ * by one system call, so that the address is never free for somebody else's mmap(), and whoever runs out
+ * of memory has changed nothing. The price: while it is made ready the bytes are there twice. May wait
+ * for the kernel to make pages.
+ */
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/pages.h"
+#include "base/vma.h"
+#include "engine/internal.h"
+
+/* Not the C library's mremap(): UCX hooks that, and UCX 1.13 drops the fifth argument. With old_len 0 it
+ * makes a second mapping of shared memory. */
+static void *remap(void *addr, uint64_t old_len, uint64_t len, int flags, void *to)
+{
+    return (void *)syscall(SYS_mremap, addr, old_len, len, MREMAP_MAYMOVE | flags, to);
+}
+
+/* A second mapping of the region, its page tables filled, over [addr, addr + len). */
+static kvf_status_t map_twin(const kvf_segment_t *segment, void *addr)
+{
+    char *twin = remap(segment->region, 0, segment->len, 0, NULL);
+
+    if (twin == MAP_FAILED)
+        return kvfi_fail(KVF_ERR_NOMEM, "no second mapping of %llu bytes: %m",
+                         (unsigned long long)segment->len);
+    kvfi_pages_huge(twin, segment->len, 1);
+    kvfi_memory_populate(twin, segment->len);
+    if (remap(twin, segment->len, segment->len, MREMAP_FIXED, addr) == addr)
+        return KVF_OK;
+    kvfi_fail(KVF_ERR_SYSTEM, "shared memory cannot be moved to %p: %m", addr);
+    munmap(twin, segment->len);
+    return KVF_ERR_SYSTEM;
+}
+
+/* Private pages with the contents of the region, over [addr, addr + len). */
+static kvf_status_t map_private(const kvf_segment_t *segment, void *addr)
+{
+    uint64_t len = segment->len;
+    char     why[256];
+    char    *fresh = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (fresh == MAP_FAILED)
+        return kvfi_fail(KVF_ERR_NOMEM, "no %llu bytes of private memory: %m", (unsigned long long)len);
+    if (segment->was_huge)
+        kvfi_pages_huge(fresh, len, 0);
+    if (kvfi_memory_prove(fresh, len, 0, why, sizeof why)) {
+        munmap(fresh, len);
+        return kvfi_fail(KVF_ERR_NOMEM, "no %llu bytes of private memory: %s", (unsigned long long)len,
+                         why);
+    }
+    memcpy(fresh, segment->region, len);
+    if (remap(fresh, len, len, MREMAP_FIXED, addr) == addr)
+        return KVF_OK;
+    kvfi_fail(KVF_ERR_SYSTEM, "private memory cannot be moved to %p: %m", addr);
+    munmap(fresh, len);
+    return KVF_ERR_SYSTEM;
+}
+
+static kvf_status_t check_range(const void *addr, uint64_t len, int *huge_p)
+{
+    uint64_t    page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const char *why;
+
+    if ((uintptr_t)addr % page || len % page)
+        return kvfi_fail(KVF_ERR_INVALID, "%s is not a multiple of the page size, %llu bytes",
+                         (uintptr_t)addr % page ? "addr" : "len", (unsigned long long)page);
+    switch (kvfi_vma_judge(addr, len, &why, huge_p)) {
+    case KVFI_VMA_PLAIN: return KVF_OK;
+    case KVFI_VMA_SPECIAL:
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "memory at %p cannot be adopted: %s", addr, why);
+    case KVFI_VMA_HOLE:
+        return kvfi_fail(KVF_ERR_INVALID, "addr %p: the %llu bytes from there are not all mapped", addr,
+                         (unsigned long long)len);
+    default:
+        return kvfi_fail(KVF_ERR_SYSTEM, "what is mapped at %p cannot be known: /proc/self/smaps: %m",
+                         addr);
+    }
+}
+
+static kvf_status_t adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_segment_t **segment_p)
+{
+    kvf_segment_t *segment;
+    kvf_status_t   status;
+    int            huge;
+
+    if (!engine->home->near)
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "the engine has no shared memory");
+    status = check_range(addr, len, &huge);
+    if (status == KVF_OK)
+        status = kvfi_segment_make(engine, 0, len, KVFI_SMALL_PAGES, &segment);
+    if (status != KVF_OK)
+        return status;
+    segment->was_huge = huge;
+    memcpy(segment->region, addr, len);
+    status = map_twin(segment, addr);
+    if (status != KVF_OK) {
+        /* the kernel may have unmapped the old pages before it gave up */
+        if (kvfi_memory_prot(addr, len) < 0 && map_private(segment, addr) != KVF_OK)
+            kvfi_log(KVFI_LOG_ERROR, "the memory at %p is lost: %s", addr, kvf_last_error());
+        kvfi_segment_free(segment, 0);
+        return kvfi_fail(status, "the kernel refused to map shared memory at %p", addr);
+    }
+    segment->adopted = addr;
+    *segment_p = segment;
+    return KVF_OK;
+}
+
+kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
+                               kvf_segment_t **segment_p)
+{
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+
+    if (status != KVF_OK)
+        return status;
+    status = segment_p ? kvfi_segment_check_range(addr, len)
+                       : kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
+    if (status == KVF_OK)
+        status = adopt(engine, addr, len, segment_p);
+    kvfi_leave(engine);
+    return status;
+}
+
+kvf_status_t kvfi_adopt_return(kvf_segment_t *segment)
+{
+    kvf_status_t status = KVF_OK;
+
+    if (kvfi_vma_same(segment->adopted, segment->len, segment->region))
+        status = map_private(segment, segment->adopted);
+    else
+        kvfi_log(KVFI_LOG_WARN, "adopted memory at %p was unmapped or replaced before its release, "
+                 "and is left as it is", segment->adopted);
+    if (status == KVF_OK)
+        segment->adopted = NULL;
+    return status;
+}
