@@ -59,6 +59,8 @@ small='--piece 4K --pieces 240 --rows 3 --hot'
     expect shm node memcpy 2 $small --op write --depth 5
     expect cma node memcpy 2 $small
     expect cma node memcpy 2 $small --op write --depth 5 --seed 18446744073709551615
+    expect stage node memcpy 2 $small
+    expect stage node memcpy 2 $small --op write --depth 5
     expect am cross socket 2 $small --net tcp
     expect am cross socket 2 $small --op write --depth 5 --net tcp
     expect auto node memcpy 2 $small

@@ -51,7 +51,7 @@ void kvfi_bench_usage(FILE *file)
 {
     fputs(
         "usage: kvf_bench --path self [OPTIONS]\n"
-        "       mpirun -n 2 --bind-to none kvf_bench --path shm|cma|am|auto [OPTIONS]\n"
+        "       mpirun -n 2 --bind-to none kvf_bench --path shm|cma|stage|am|auto [OPTIONS]\n"
         "\n"
         "Moves scattered blocks between two memories over one path, compares every byte, and says\n"
         "how fast it was beside a floor measured in the same run: a memcpy loop over the same\n"
@@ -74,14 +74,14 @@ void kvfi_bench_usage(FILE *file)
         "  --hot                  few enough blocks to stay in the caches, many times over\n"
         "  --seed N               of the order of the blocks and of their contents; default 1\n"
         "How\n"
-        "  --path NAME            self, shm, cma, am or auto (default); any other path is refused.\n"
+        "  --path NAME            self, shm, cma, stage, am or auto (default); any other is refused.\n"
         "                         am makes the other rank far, on one node too\n"
         "  --op read|write        rank 0 pulls from, or pushes to, rank 1; default read\n"
         "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
         "  --segments one|per-layer  all rows in one segment (default), or each in its own: a grant\n"
         "                         of as many ranges, a batch of as many ops\n"
         "  --memory pool|own      the library's, or the program's own, registered; default own for\n"
-        "                         cma, else pool\n"
+        "                         cma and stage, else pool\n"
         "  --depth N              batches under way, 1 to 64; default 1\n"
         "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
         "Beside it\n"
@@ -117,12 +117,12 @@ static int parse_shapes(const char *list, struct bench_args *args)
 
 static int parse_path(const char *text, kvf_path_t *path_p)
 {
-    static const char *const names[] = {"auto", "self", "shm", "cma", "am"};
+    static const char *const names[] = {"auto", "self", "shm", "cma", "stage", "am"};
     static const kvf_path_t paths[] = {KVF_PATH_NONE, KVF_PATH_SELF, KVF_PATH_SHM, KVF_PATH_CMA,
-                                       KVF_PATH_AM};
+                                       KVF_PATH_STAGE, KVF_PATH_AM};
     size_t index;
 
-    if (kvfi_cli_choice("--path", text, names, 5, &index) != 0) {
+    if (kvfi_cli_choice("--path", text, names, 6, &index) != 0) {
         return -1;
     }
     *path_p = paths[index];

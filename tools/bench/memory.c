@@ -21,7 +21,8 @@
 bool kvfi_bench_own_memory(const struct bench_args *args)
 {
     return args->memory == BENCH_MEMORY_OWN ||
-           (args->memory == BENCH_MEMORY_OF_PATH && args->path == KVF_PATH_CMA);
+           (args->memory == BENCH_MEMORY_OF_PATH &&
+            (args->path == KVF_PATH_CMA || args->path == KVF_PATH_STAGE));
 }
 
 uint64_t kvfi_bench_local_bytes(const struct bench_args *args, const struct bench_plan *plan)
