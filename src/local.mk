@@ -33,6 +33,8 @@ copy_sources = \
 	src/copy/box.h \
 	src/copy/copy.c \
 	src/copy/copy.h \
+	src/copy/cut.c \
+	src/copy/cut.h \
 	src/copy/extent.c \
 	src/copy/extent.h \
 	src/copy/kernel.c \

@@ -5,6 +5,7 @@
  */
 #include "copy/box.h"
 #include "copy/copy.h"
+#include "copy/cut.h"
 
 #include <check.h>
 #include <kvferry.h>
@@ -106,6 +107,45 @@ START_TEST(runs_cover_the_plain_loop_in_order)
         ck_assert_uint_eq(at, count);
         ck_assert(kvfi_cursor_ended(&cursor));
         ck_assert(!kvfi_cursor_next(&cursor, max, &run));
+    }
+}
+END_TEST
+
+/* Threads that copy parts of a box at once must leave no byte out and copy none twice. */
+START_TEST(parts_cover_the_plain_loop_in_order)
+{
+    for (int n = 0; n < 20000; n++) {
+        kvfi_box_t box = random_box();
+        kvfi_box_t part;
+        kvfi_cut_t most = { 1 + rnd(rnd(2) != 0 ? 300 : 100000), 1 + rnd(rnd(2) != 0 ? 30 : 1000) };
+        size_t count = plain(&box, want_local, want_remote);
+        size_t at = 0;
+        uint32_t first;
+        uint64_t bytes;
+        kvfi_cursor_t cursor;
+
+        if (rnd(4) != 0) {
+            kvfi_box_fold(&box);
+        }
+        cursor = kvfi_cursor_at_start(&box);
+        while ((bytes = kvfi_box_cut(&cursor, most, &part, &first)) > 0) {
+            kvfi_cursor_t walk = { .box = &part, .pair = first };
+            uint64_t walked = 0;
+            kvfi_run_t run;
+
+            must(bytes <= most.bytes && first < part.blocks);
+            while (kvfi_cursor_next(&walk, UINT64_MAX, &run)) {
+                walked += run.len;
+                must(walked <= bytes && at + run.len <= count);
+                for (uint64_t b = 0; b < run.len; b++, at++) {
+                    must(run.local + b == want_local[at]);
+                    must(run.remote + b == want_remote[at]);
+                }
+            }
+            must(walk.pair == part.blocks);
+        }
+        ck_assert_uint_eq(at, count);
+        ck_assert(kvfi_cursor_ended(&cursor));
     }
 }
 END_TEST
@@ -242,6 +282,7 @@ int main(void)
 
     tcase_set_timeout(tc, 30);
     tcase_add_test(tc, runs_cover_the_plain_loop_in_order);
+    tcase_add_test(tc, parts_cover_the_plain_loop_in_order);
     tcase_add_test(tc, what_touches_on_both_sides_is_one_run);
     tcase_add_test(tc, copies_move_the_bytes_of_the_plain_loop);
     tcase_add_test(tc, gather_and_scatter_are_one_stream);
