@@ -15,7 +15,8 @@
  *
  * Threads. Any thread may call anything on any object, at the same time; only who frees, forgets or
  * releases an object sees to it that no other thread is inside a call on it. A local copy runs on
- * the calling thread without the engine's lock. Engines are independent of each other.
+ * the calling thread, or on copy threads, without the engine's lock; threads that wait for one batch
+ * share its copies. Engines are independent of each other.
  *
  * Memory. Option structs start with struct_size = sizeof(struct); NULL means all defaults, a zero
  * field means its default, reserved fields must be 0. Handles belong to the engine that made them
@@ -166,7 +167,10 @@ typedef struct kvf_engine_opts {
     uint32_t    check;        /**< kvf_switch_t; ON refuses overlap between pairs exactly; default OFF */
     uint64_t    rank;         /**< the caller's own number, shown to peers in notifications */
     uint32_t    copy_threads; /**< 0..64, default 0: copies run on the calling threads. Else so many
-                                   threads copy local batches of more than 1 MiB, asleep when idle */
+                                   threads, asleep when idle, copy local batches of more than 1 MiB,
+                                   and who waits helps them. As many are started as the opening
+                                   thread's affinity mask has cores beside its own; none, with a
+                                   warning, if that is one core. kvf_engine_setting() says how many */
     uint32_t    reserved32;
     uint64_t    reserved[3];
 } kvf_engine_opts_t;
@@ -195,7 +199,8 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
 /** Incarnation: random, different at each open, never 0. 0 for a bad handle. */
 uint64_t kvf_engine_incarnation(const kvf_engine_t *engine);
 
-/** Drive the engine: messages, slices of large batches, deadlines, liveness. Never blocks. */
+/** Drive the engine: messages, slices of large batches unless copy threads have them, deadlines,
+ *  liveness. Never blocks. */
 kvf_status_t kvf_progress(kvf_engine_t *engine);
 
 /** The engine's event fd, level-triggered; owned by the engine, never read it. To sleep: arm,
@@ -467,7 +472,8 @@ kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts);
 
-/** Drive the batch a little: INPROGRESS, or its final status as in kvf_batch_result_t. */
+/** Drive the batch a little, which copies nothing where copy threads run: INPROGRESS, or its final
+ *  status as in kvf_batch_result_t. */
 kvf_status_t kvf_batch_test(kvf_batch_t *batch);
 
 /** Drive the batch until it ends or timeout_ns passed: its final status, or INPROGRESS. */

@@ -10,6 +10,8 @@ base_sources = \
 	src/base/blob.c \
 	src/base/blob.h \
 	src/base/clock.h \
+	src/base/cores.c \
+	src/base/cores.h \
 	src/base/memory.c \
 	src/base/memory.h \
 	src/base/pages.c \
@@ -76,6 +78,7 @@ engine_sources = \
 	src/engine/adopt.c \
 	src/engine/batch.c \
 	src/engine/check.c \
+	src/engine/copiers.c \
 	src/engine/engine.c \
 	src/engine/exchange.c \
 	src/engine/grant.c \
@@ -85,6 +88,7 @@ engine_sources = \
 	src/engine/monitor.c \
 	src/engine/notify.c \
 	src/engine/object.c \
+	src/engine/parts.c \
 	src/engine/peer.c \
 	src/engine/pool.c \
 	src/engine/post.c \
@@ -98,7 +102,8 @@ engine_sources = \
 kv_sources =
 
 libkvfbase_la_SOURCES = $(base_sources)
-libkvfbase_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
+libkvfbase_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS) $(HWLOC_CFLAGS)
+libkvfbase_la_LIBADD = $(HWLOC_LIBS)
 
 libkvfall_la_SOURCES = $(copy_sources) $(ucx_sources) $(path_sources) $(engine_sources) $(kv_sources)
 libkvfall_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS) $(UCX_CFLAGS)

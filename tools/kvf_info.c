@@ -23,6 +23,7 @@ static const struct part {
     {"mpi", KVFI_MPI_TEXT, "libkvferry_mpi, kvf_bench, kvf_replay"},
     {"cuda", KVFI_CUDA_TEXT, "no path uses it yet"},
     {"verbs", KVFI_VERBS_TEXT, "UCX drives the devices"},
+    {"hwloc", KVFI_HWLOC_TEXT, "places copy threads"},
     {"check", KVFI_CHECK_TEXT, "the tests"},
 };
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Batches: check all, start all, drive, end. A batch is driven under its own lock by whoever tests,
- * waits, or drives the engine; local slices run on that thread. It has ended once every op has, its
- * statuses are written, and its notification is queued at the receiver or given up; from then on
- * nobody touches the caller's memory for it.
+ * Batches: drive, end, test, wait, cancel. A batch is driven under its own lock by whoever tests,
+ * waits, or drives the engine; parts of it are copied without the lock, by several threads at once
+ * (parts.c). It has ended once every op has, its statuses are written, and its notification is
+ * queued at the receiver or given up; from then on nobody touches the caller's memory for it. So an
+ * abort waits for the parts that are being copied: at most one slice each.
  */
 #include <stdlib.h>
 #include <time.h>
@@ -11,8 +12,7 @@
 #include "base/clock.h"
 #include "engine/internal.h"
 
-#define SLICE_BYTES  (UINT64_C(1) << 20)
-#define SPIN_NS      UINT64_C(20000)
+#define SPIN_NS UINT64_C(20000)
 
 /* ------------------------------------------------------------ end of one op */
 
@@ -66,7 +66,7 @@ static void count_op(kvf_engine_t *engine, const kvfi_batch_op_t *op, const kvfi
                               xfer->moved.bytes, memory_order_relaxed);
 }
 
-static void finish_op(kvf_batch_t *batch, size_t i)
+void kvfi_batch_finish_op(kvf_batch_t *batch, size_t i)
 {
     kvfi_batch_op_t *op = &batch->ops[i];
     kvfi_xfer_t     *xfer = &batch->xfers[i];
@@ -178,50 +178,29 @@ static int drive_note(kvf_batch_t *batch)
 
 /* ------------------------------------------------------------------- drive */
 
-int kvfi_batch_copies(const kvf_batch_t *batch)
+/* From here on nobody begins to copy a part. */
+static void stop_locked(kvf_batch_t *batch, kvf_status_t status)
 {
-    return atomic_load(&batch->running) && batch->next_local < batch->count;
+    if (!atomic_load(&batch->stop))
+        atomic_store(&batch->stop, status);
+    kvfi_part_none_left(batch);
 }
 
-static void skip_far(kvf_batch_t *batch)
+/* The end of a batch that was stopped, once no part is being copied. */
+static void abort_locked(kvf_batch_t *batch)
 {
-    while (batch->next_local < batch->count &&
-           !kvfi_xfer_is_local(&batch->xfers[batch->next_local]))
-        batch->next_local++;
-}
+    kvf_status_t status = (kvf_status_t)atomic_load(&batch->stop);
 
-/* One slice of the first local op that has not ended. */
-static void copy_slice(kvf_batch_t *batch)
-{
-    kvfi_xfer_t *xfer;
-    kvf_status_t status;
-
-    if (batch->next_local == batch->count)
-        return;
-    xfer = &batch->xfers[batch->next_local];
-    status = xfer->stream ? kvfi_path_slice(xfer, SLICE_BYTES) : KVF_OK;
-    if (status == KVF_INPROGRESS)
-        return;
-    if (status == KVFI_TO_STAGE) {
-        kvfi_served_take(batch, batch->next_local++);
-        return;
-    }
-    atomic_store(&xfer->status, status);
-    finish_op(batch, batch->next_local++);
-}
-
-static void abort_locked(kvf_batch_t *batch, kvf_status_t status)
-{
     for (size_t i = 0; i < batch->count; i++) {
         kvfi_xfer_t *xfer = &batch->xfers[i];
 
-        if (kvfi_xfer_is_local(xfer) && atomic_load(&xfer->status) == KVF_INPROGRESS)
+        if (kvfi_xfer_is_local(xfer) && (atomic_load(&xfer->status) == KVF_INPROGRESS ||
+                                         atomic_load(&xfer->status) == KVFI_TO_STAGE))
             atomic_store(&xfer->status, status);
         else if (!kvfi_xfer_is_local(xfer))
             kvfi_am_cancel(xfer, status);
-        finish_op(batch, i);
+        kvfi_batch_finish_op(batch, i);
     }
-    batch->next_local = batch->count;
     if (batch->has_note) {
         kvfi_note_drop(&batch->note, status);
         settle_note(batch, (kvf_status_t)atomic_load(&batch->note.status));
@@ -229,26 +208,58 @@ static void abort_locked(kvf_batch_t *batch, kvf_status_t status)
     end_batch(batch);
 }
 
-int kvfi_batch_advance_locked(kvf_batch_t *batch, int copy)
+int kvfi_batch_advance_locked(kvf_batch_t *batch)
 {
     if (!atomic_load(&batch->running))
         return 1;
     if (batch->end_ns != UINT64_MAX && kvfi_now_ns() >= batch->end_ns) {
         kvfi_fail(KVF_ERR_TIMEOUT, "the batch with tag %llu passed its deadline",
                   (unsigned long long)batch->tag);
-        abort_locked(batch, KVF_ERR_TIMEOUT);
+        stop_locked(batch, KVF_ERR_TIMEOUT);
+    }
+    if (batch->flying || kvfi_batch_copies(batch))
+        return 0;
+    if (atomic_load(&batch->stop)) {
+        abort_locked(batch);
         return 1;
     }
-    skip_far(batch);
-    if (copy)
-        copy_slice(batch);
-    skip_far(batch);
-    if (batch->next_local < batch->count || atomic_load(&batch->am_pending))
+    if (atomic_load(&batch->am_pending))
         return 0;
     if (!batch->noting)
         for (size_t i = 0; i < batch->am_count; i++)
-            finish_op(batch, (size_t)(batch->am_xfers[i] - batch->xfers));
+            kvfi_batch_finish_op(batch, (size_t)(batch->am_xfers[i] - batch->xfers));
     return drive_note(batch);
+}
+
+void kvfi_batch_copy_locked(kvf_batch_t *batch)
+{
+    kvfi_part_t part;
+
+    while (kvfi_part_claim(batch, &part)) {
+        kvfi_part_copy(batch, &part);
+        kvfi_part_join(batch, &part);
+    }
+}
+
+/* One part. While it flies the batch cannot end. */
+static int copy_part(kvf_batch_t *batch)
+{
+    kvfi_part_t part;
+    int         ended;
+
+    if (!kvfi_part_claim(batch, &part))
+        return kvfi_batch_advance_locked(batch);
+    pthread_mutex_unlock(&batch->lock);
+    kvfi_part_copy(batch, &part);
+    pthread_mutex_lock(&batch->lock);
+    kvfi_part_join(batch, &part);
+    ended = kvfi_batch_advance_locked(batch);
+    if (!ended && !batch->flying && !kvfi_batch_copies(batch)) {
+        /* what is left is not for who copies: a note, far ops */
+        pthread_cond_broadcast(&batch->cond);
+        kvfi_progress_posted(batch->object.engine);
+    }
+    return ended;
 }
 
 int kvfi_batch_advance(kvf_batch_t *batch, int copy)
@@ -256,16 +267,36 @@ int kvfi_batch_advance(kvf_batch_t *batch, int copy)
     int ended;
 
     pthread_mutex_lock(&batch->lock);
-    ended = kvfi_batch_advance_locked(batch, copy);
+    ended = kvfi_batch_advance_locked(batch);
+    if (!ended && copy)
+        ended = copy_part(batch);
     pthread_mutex_unlock(&batch->lock);
     return ended;
 }
 
+void kvfi_batch_copy_all(kvf_batch_t *batch)
+{
+    uint32_t run;
+
+    pthread_mutex_lock(&batch->lock);
+    run = batch->run;
+    while (batch->run == run && kvfi_batch_copies(batch))
+        copy_part(batch);
+    while (batch->run == run && atomic_load(&batch->running) && batch->flying)
+        pthread_cond_wait(&batch->cond, &batch->lock);
+    pthread_mutex_unlock(&batch->lock);
+}
+
 void kvfi_batch_abort(kvf_batch_t *batch, kvf_status_t status)
 {
+    uint32_t run;
+
     pthread_mutex_lock(&batch->lock);
+    run = batch->run;
     if (atomic_load(&batch->running))
-        abort_locked(batch, status);
+        stop_locked(batch, status);
+    while (batch->run == run && !kvfi_batch_advance_locked(batch))
+        pthread_cond_wait(&batch->cond, &batch->lock);
     pthread_mutex_unlock(&batch->lock);
 }
 
@@ -365,10 +396,10 @@ kvf_status_t kvf_batch_test(kvf_batch_t *batch)
     if (status != KVF_OK)
         return status;
     engine = batch->object.engine;
-    if (!kvfi_batch_advance(batch, 1))
+    if (!kvfi_batch_advance(batch, !engine->copiers))
         kvfi_progress_drive(engine, 0);
     pthread_mutex_lock(&batch->lock);
-    status = kvfi_batch_advance_locked(batch, 0) ? final_status(batch) : KVF_INPROGRESS;
+    status = kvfi_batch_advance_locked(batch) ? final_status(batch) : KVF_INPROGRESS;
     pthread_mutex_unlock(&batch->lock);
     kvfi_leave(engine);
     return status;
@@ -380,18 +411,19 @@ static void wait_a_little(kvf_batch_t *batch, uint64_t end_ns)
     kvf_engine_t   *engine = batch->object.engine;
     uint64_t        until = kvfi_deadline(kvfi_now_ns(), 5000000);
     struct timespec at;
+    int             nap;
 
     until = until < end_ns ? until : end_ns;
     until = until < batch->end_ns ? until : batch->end_ns;
-    if (!atomic_load(&engine->thread_on)) {
-        kvfi_progress_nap(engine, until);
-        return;
-    }
     at = kvfi_timespec(until);
     pthread_mutex_lock(&batch->lock);
-    if (atomic_load(&batch->running))
+    /* somebody else tells the end: the progress thread, or who copies the last parts */
+    nap = !atomic_load(&engine->thread_on) && !batch->flying;
+    if (!nap && atomic_load(&batch->running))
         pthread_cond_timedwait(&batch->cond, &batch->lock, &at);
     pthread_mutex_unlock(&batch->lock);
+    if (nap)
+        kvfi_progress_nap(engine, until);
 }
 
 kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns)
@@ -406,7 +438,7 @@ kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns)
     moved_ns = now = kvfi_now_ns();
     end_ns = kvfi_deadline(now, timeout_ns);
     while (!kvfi_batch_advance(batch, 1) && now < end_ns) {
-        if (kvfi_batch_copies(batch) || kvfi_progress_drive(engine, 0))
+        if (kvfi_progress_drive(engine, 0) || kvfi_batch_copies(batch))
             moved_ns = now;
         else if (now - moved_ns > SPIN_NS)
             wait_a_little(batch, end_ns);

@@ -90,6 +90,8 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
     if (status != KVF_OK)
         goto release_home;
     status = open_stage(engine);
+    if (status == KVF_OK)
+        status = kvfi_copiers_open(engine);
     if (status != KVF_OK)
         goto close_progress;
     /* a wire that was asked for by name is looked at now, not at the first far peer */
@@ -111,6 +113,7 @@ release_home:
     kvfi_home_retire(engine->home);
     kvfi_home_release(engine->home);
 free_engine:
+    kvfi_copiers_close(engine);
     free(engine->setting_text);
     kvfi_object_close(engine);
     return status;
@@ -303,6 +306,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
         if (engine->grants[i] && !engine->grants[i]->revoked)
             kvfi_page_revoke(home->page, i);
     status = kvfi_grant_quiesce(engine, end_ns, 1);
+    kvfi_copiers_close(engine);
     kvfi_progress_close(engine);
     free_objects(engine, status != KVF_OK);
     kvfi_am_close(atomic_load(&engine->am), end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);

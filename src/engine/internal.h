@@ -4,8 +4,8 @@
  * handles are told apart; closed ones stay in a grave for a while.
  *
  * Locks, outer to inner: engine->import_lock, batch->lock, peer->out_lock, engine->lock,
- * engine->far_lock, a link's lock, engine->grants_lock.
- * No lock is held while bytes are copied, but a batch's own.
+ * engine->far_lock, a link's lock, engine->grants_lock. The copy threads' own is inside of a batch's.
+ * No lock is held while bytes are copied, but a batch's own inside post.
  */
 #ifndef KVFI_ENGINE_INTERNAL_H
 #define KVFI_ENGINE_INTERNAL_H
@@ -91,7 +91,8 @@ struct kvf_engine {
     kvf_progress_mode_t progress;
     uint64_t          deadline_ns, rank;
     uint32_t          depth;
-    uint32_t          copy_threads;
+    uint32_t          copy_threads; /* that run; 0: who waits copies */
+    struct kvfi_copiers *copiers;   /* NULL: none */
     char             *setting_text; /* values for kvf_engine_setting() */
 
     uint64_t          incarnation;
@@ -221,6 +222,7 @@ typedef struct kvfi_batch_op {
     kvf_remote_t  *remote;
     int8_t        *block_status;
     int            finished;
+    unsigned       parts; /* of it that are being copied */
 } kvfi_batch_op_t;
 
 struct kvf_batch {
@@ -236,7 +238,15 @@ struct kvf_batch {
     kvfi_xfer_t      *xfers;
     kvfi_xfer_t     **am_xfers;
     size_t            count, cap, am_count;
-    _Atomic size_t    next_local; /* xfers below are not local, or have ended */
+    size_t            next_local; /* xfers below are not local, or are claimed */
+    uint64_t          left;       /* bytes not yet claimed, about */
+    uint32_t          sharers;    /* threads that may copy it */
+    unsigned          flying;     /* parts being copied */
+    _Atomic int       claimable;  /* there may be parts to claim */
+    _Atomic int       stop;       /* not 0: the status it ends with once no part flies */
+    uint32_t          run;        /* number of this run */
+    int               in_round;   /* the copy threads'; its links are under their lock */
+    struct kvf_batch *round_next, *round_prev;
     _Atomic uint32_t  am_pending;
     uint64_t          tag, end_ns;
     int               noting; /* the ops have ended, the notification has not */
@@ -296,15 +306,48 @@ static inline int kvfi_xfer_is_local(const kvfi_xfer_t *xfer)
     return !kvfi_path_is_served(xfer->path);
 }
 
-/* Drive a batch a little; copy 0: leave local slices alone. 1 if it has ended. */
+/* Drive a batch a little; copy: a part of it too. 1 if it has ended. */
 int  kvfi_batch_advance(kvf_batch_t *batch, int copy);
-int  kvfi_batch_advance_locked(kvf_batch_t *batch, int copy);
+int  kvfi_batch_advance_locked(kvf_batch_t *batch);
+/* All copies that nobody has begun, while the lock is held. */
+void kvfi_batch_copy_locked(kvf_batch_t *batch);
+/* All copies, helped by who else copies it; not yet what comes after them. Without the lock. */
+void kvfi_batch_copy_all(kvf_batch_t *batch);
 /* Put it among those that the engine drives. */
 void kvfi_batch_enlist(kvf_batch_t *batch);
 void kvfi_batch_abort(kvf_batch_t *batch, kvf_status_t status);
 void kvfi_batch_put(kvf_batch_t *batch); /* give a reference back */
-/* Has it slices to copy? */
-int  kvfi_batch_copies(const kvf_batch_t *batch);
+/* Write the statuses of an op whose xfer has ended, count it, let its handles go. */
+void kvfi_batch_finish_op(kvf_batch_t *batch, size_t index);
+/* Has it parts that nobody copies yet? */
+static inline int kvfi_batch_copies(const kvf_batch_t *batch)
+{
+    return atomic_load(&batch->claimable);
+}
+
+/* ---- parts.c: what one thread copies of a batch at a time */
+typedef struct kvfi_part {
+    size_t       first, count; /* ops; count 0: a cut of op first */
+    uint32_t     pair;         /* first pair of the cut */
+    kvf_status_t status;
+    kvfi_xfer_t  xfer;         /* of the cut */
+} kvfi_part_t;
+
+/* Claim and join under the batch's lock, copy without. 0: nothing left to claim. */
+int  kvfi_part_claim(kvf_batch_t *batch, kvfi_part_t *part);
+void kvfi_part_copy(kvf_batch_t *batch, kvfi_part_t *part);
+void kvfi_part_join(kvf_batch_t *batch, kvfi_part_t *part);
+/* No more parts are handed out. */
+void kvfi_part_none_left(kvf_batch_t *batch);
+
+/* ---- copiers.c */
+/* Look at the cores allowed to this thread; sets copy_threads and copiers, says what cannot help. */
+kvf_status_t kvfi_copiers_plan(kvf_engine_t *engine, uint32_t threads);
+kvf_status_t kvfi_copiers_open(kvf_engine_t *engine);
+void         kvfi_copiers_close(kvf_engine_t *engine);
+/* A batch has parts to claim, or no more. Under its lock. */
+void         kvfi_copiers_add(kvf_batch_t *batch);
+void         kvfi_copiers_drop(kvf_batch_t *batch);
 
 /* ---- served.c: ops whose other half the owner's progress does */
 /* Start those of a batch that was just posted. */

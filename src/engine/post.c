@@ -117,7 +117,7 @@ static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count,
             status = kvfi_check_op(engine, &op, i, mask, &batch->xfers[i]);
         if (status != KVF_OK)
             break;
-        batch->ops[i] = (kvfi_batch_op_t){op.segment, op.remote, op.block_status, 0};
+        batch->ops[i] = (kvfi_batch_op_t){op.segment, op.remote, op.block_status, 0, 0};
         batch->xfers[i].pending = &batch->am_pending;
     }
     if (status == KVF_OK && engine->check)
@@ -150,6 +150,9 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
 
     batch->count = count;
     batch->am_count = batch->next_local = 0;
+    batch->sharers = engine->copiers ? 1 + engine->copy_threads : 1;
+    batch->run++;
+    atomic_store(&batch->stop, 0);
     batch->noting = 0;
     batch->tag = opts ? opts->tag : 0;
     batch->end_ns = deadline == KVF_FOREVER ? UINT64_MAX : kvfi_deadline(kvfi_now_ns(), deadline);
@@ -167,24 +170,30 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     for (size_t i = 0; bytes >= kvfi_kernel_threshold() && i < count; i++)
         batch->xfers[i].whole = bytes;
     atomic_store(&batch->am_pending, (uint32_t)batch->am_count);
+    atomic_store(&batch->claimable, batch->am_count < count);
+    batch->left = bytes;
+    if (bytes <= INLINE_BYTES)
+        batch->sharers = 1;
     take_note(batch, opts);
     atomic_store(&batch->running, 1);
     return bytes;
 }
 
-/* The engine drives the batch only once the slices of post are done: a sweep would wait for them. */
-static void run(kvf_batch_t *batch, uint64_t local_bytes, int all_inline)
+/* The engine drives the batch only once the copies of a small one are done: a sweep would wait for
+ * them. */
+static void run(kvf_batch_t *batch, uint64_t local_bytes)
 {
     int ended;
 
     kvfi_served_start(batch);
-    do {
-        ended = kvfi_batch_advance_locked(batch, all_inline || local_bytes <= INLINE_BYTES);
-    } while (!ended && batch->next_local < batch->count &&
-             (all_inline || local_bytes <= INLINE_BYTES));
+    if (local_bytes <= INLINE_BYTES)
+        kvfi_batch_copy_locked(batch);
+    ended = kvfi_batch_advance_locked(batch);
     if (!ended) {
         kvfi_batch_enlist(batch);
-        kvfi_batch_advance_locked(batch, 0); /* a far op may have ended before anybody saw it here */
+        kvfi_batch_advance_locked(batch); /* a far op may have ended before anybody saw it here */
+        if (batch->object.engine->copiers && kvfi_batch_copies(batch))
+            kvfi_copiers_add(batch);
     }
     if (!ended || batch->am_count)
         kvfi_progress_posted(batch->object.engine);
@@ -197,6 +206,7 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
     kvf_peer_t   *peer = opts ? opts->notify_peer : NULL;
     kvf_engine_t *engine;
     uint64_t      bytes;
+    int           copy_all = 0;
 
     if (status != KVF_OK)
         return status;
@@ -221,10 +231,17 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
         let_go_peer(peer);
     } else {
         bytes = begin(batch, count, opts);
-        run(batch, bytes, opts && opts->flags & KVF_BATCH_INLINE);
+        run(batch, bytes);
+        copy_all = opts && opts->flags & KVF_BATCH_INLINE && kvfi_batch_copies(batch);
+        if (copy_all) /* it may end, and be freed, elsewhere */
+            atomic_fetch_add(&batch->refs, 1);
     }
 unlock:
     pthread_mutex_unlock(&batch->lock);
+    if (copy_all) {
+        kvfi_batch_copy_all(batch);
+        kvfi_batch_put(batch);
+    }
     kvfi_leave(engine);
     return status;
 }

@@ -74,7 +74,7 @@ kvf_status_t kvf_progress(kvf_engine_t *engine)
 
     if (status != KVF_OK)
         return status;
-    kvfi_progress_drive(engine, 1);
+    kvfi_progress_drive(engine, !engine->copiers);
     kvfi_leave(engine);
     return KVF_OK;
 }
@@ -99,10 +99,13 @@ static uint64_t next_look(kvf_engine_t *engine)
     return least;
 }
 
+/* Copies that wait for somebody to call. */
 static int any_copies(kvf_engine_t *engine)
 {
     const kvf_batch_t *batch;
 
+    if (engine->copiers)
+        return 0;
     pthread_mutex_lock(&engine->lock);
     for (batch = engine->running; batch && !kvfi_batch_copies(batch); batch = batch->run_next)
         ;

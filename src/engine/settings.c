@@ -196,7 +196,7 @@ static const kvfi_setting_t settings[] = {
      print_deadline},
     {"KVFERRY_NOTIFY_DEPTH", "notifications that may wait here per sender: 1 to 65536", parse_depth,
      print_depth},
-    {"KVFERRY_COPY_THREADS", "threads that copy large local batches: 0 to 64", parse_copy_threads,
+    {"KVFERRY_COPY_THREADS", "threads that copy large local batches, if there are cores: 0 to 64", parse_copy_threads,
      print_copy_threads},
     {"KVFERRY_CHECK", "refuse pairs that overlap, exactly and at a price: on or off", parse_check,
      print_check},
@@ -273,7 +273,9 @@ kvf_status_t kvfi_settings_load(kvf_engine_t *engine, const kvf_engine_opts_t *c
     engine->deadline_ns = opts.deadline_ns ? opts.deadline_ns : UINT64_C(60000000000);
     engine->depth = opts.notify_depth ? opts.notify_depth : 256;
     engine->rank = opts.rank;
-    engine->copy_threads = opts.copy_threads;
+    status = kvfi_copiers_plan(engine, opts.copy_threads);
+    if (status != KVF_OK)
+        return status;
     engine->setting_text = calloc(SETTINGS, VALUE_MAX);
     if (!engine->setting_text)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for the settings");

@@ -15,7 +15,7 @@
 #include "base/status.h"
 #include "path/path.h"
 
-#define VECTORS      1024
+#define VECTORS      KVFI_CMA_VECTORS
 #define CALL_BYTES   (UINT64_C(64) << 20)
 #define READ_AGE_NS  UINT64_C(10000000)
 

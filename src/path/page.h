@@ -27,7 +27,7 @@
 #define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727931)
 #define KVFI_PAGE_GRANTS 4096u
 #define KVFI_PAGE_SEATS  256u
-#define KVFI_SEAT_WORDS  4u
+#define KVFI_SEAT_WORDS  16u /* threads of an initiator that copy at once; more wait for one another */
 #define KVFI_SEAT_CLEARING UINT64_C(1) /* as a holder: being made free */
 
 typedef struct kvfi_note {

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The copy threads of an engine: asleep until a large local batch is posted, then they copy parts of
+ * the running ones in turn, a part of each, so that none waits for a larger one. A batch is in the
+ * round while it has parts to claim; who claims the last one takes it out. The threads block all
+ * signals but those that a fault raises, and never touch a link but to send what a batch's end sends.
+ */
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cores.h"
+#include "engine/internal.h"
+
+typedef struct kvfi_copiers {
+    pthread_mutex_t lock;
+    pthread_cond_t  cond;
+    kvf_batch_t    *round; /* whose turn it is */
+    unsigned        asleep, started;
+    int             stop;
+    kvfi_cores_t    cores;
+    pthread_t       threads[];
+} kvfi_copiers_t;
+
+/* ------------------------------------------------------------------- round */
+
+void kvfi_copiers_add(kvf_batch_t *batch)
+{
+    kvfi_copiers_t *copiers = batch->object.engine->copiers;
+
+    pthread_mutex_lock(&copiers->lock);
+    if (copiers->round) {
+        batch->round_next = copiers->round;
+        batch->round_prev = copiers->round->round_prev;
+        batch->round_prev->round_next = batch->round_next->round_prev = batch;
+    } else {
+        copiers->round = batch->round_next = batch->round_prev = batch;
+    }
+    batch->in_round = 1;
+    if (copiers->asleep)
+        pthread_cond_broadcast(&copiers->cond);
+    pthread_mutex_unlock(&copiers->lock);
+}
+
+void kvfi_copiers_drop(kvf_batch_t *batch)
+{
+    kvfi_copiers_t *copiers = batch->object.engine->copiers;
+
+    pthread_mutex_lock(&copiers->lock);
+    batch->in_round = 0;
+    batch->round_next->round_prev = batch->round_prev;
+    batch->round_prev->round_next = batch->round_next;
+    if (copiers->round == batch)
+        copiers->round = batch->round_next == batch ? NULL : batch->round_next;
+    pthread_mutex_unlock(&copiers->lock);
+}
+
+/* The batch whose turn it is, referenced; NULL: stop. */
+static kvf_batch_t *next_batch(kvfi_copiers_t *copiers)
+{
+    kvf_batch_t *batch;
+
+    pthread_mutex_lock(&copiers->lock);
+    copiers->asleep++;
+    while (!copiers->round && !copiers->stop)
+        pthread_cond_wait(&copiers->cond, &copiers->lock);
+    copiers->asleep--;
+    batch = copiers->stop ? NULL : copiers->round;
+    if (batch) {
+        copiers->round = batch->round_next;
+        atomic_fetch_add(&batch->refs, 1);
+    }
+    pthread_mutex_unlock(&copiers->lock);
+    return batch;
+}
+
+static void *thread_main(void *arg)
+{
+    kvfi_copiers_t *copiers = arg;
+    int             error = kvfi_cores_bind(&copiers->cores);
+    kvf_batch_t    *batch;
+
+    if (error)
+        kvfi_log(KVFI_LOG_INFO, "a copy thread is not bound: %s", strerror(error));
+    while ((batch = next_batch(copiers))) {
+        kvfi_batch_advance(batch, 1);
+        kvfi_batch_put(batch);
+    }
+    return NULL;
+}
+
+/* -------------------------------------------------------------- open, close */
+
+kvf_status_t kvfi_copiers_plan(kvf_engine_t *engine, uint32_t threads)
+{
+    static atomic_flag said = ATOMIC_FLAG_INIT;
+    kvfi_copiers_t    *copiers;
+
+    if (!threads)
+        return KVF_OK;
+    copiers = calloc(1, sizeof *copiers + threads * sizeof *copiers->threads);
+    if (!copiers)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for %u copy threads", threads);
+    kvfi_cores_find(threads, &copiers->cores);
+    engine->copy_threads = threads < copiers->cores.others ? threads : copiers->cores.others;
+    if (!engine->copy_threads) {
+        free(copiers);
+        if (!atomic_flag_test_and_set(&said))
+            kvfi_log(KVFI_LOG_WARN, "copy_threads=%u cannot help: this process may use one core only, so "
+                     "there are none; let the launcher give each rank more (mpirun --bind-to none, srun "
+                     "--cpus-per-task)", threads);
+        return KVF_OK;
+    }
+    pthread_mutex_init(&copiers->lock, NULL);
+    pthread_cond_init(&copiers->cond, NULL);
+    engine->copiers = copiers;
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_copiers_open(kvf_engine_t *engine)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
+    kvfi_copiers_t  *copiers = engine->copiers;
+    sigset_t         most, before;
+    int              error = 0;
+
+    if (!copiers)
+        return KVF_OK;
+    sigfillset(&most);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        sigdelset(&most, faults[i]); /* of a copy too, they are for the host's handlers */
+    pthread_sigmask(SIG_SETMASK, &most, &before);
+    while (copiers->started < engine->copy_threads && !error) {
+        error = pthread_create(&copiers->threads[copiers->started], NULL, thread_main, copiers);
+        if (!error)
+            pthread_setname_np(copiers->threads[copiers->started++], "kvferry-copy");
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        return kvfi_fail(KVF_ERR_SYSTEM, "copy thread %u of %u: %s", copiers->started + 1,
+                         engine->copy_threads, strerror(error));
+    return KVF_OK;
+}
+
+void kvfi_copiers_close(kvf_engine_t *engine)
+{
+    kvfi_copiers_t *copiers = engine->copiers;
+
+    if (!copiers)
+        return;
+    pthread_mutex_lock(&copiers->lock);
+    copiers->stop = 1;
+    pthread_cond_broadcast(&copiers->cond);
+    pthread_mutex_unlock(&copiers->lock);
+    while (copiers->started)
+        pthread_join(copiers->threads[--copiers->started], NULL);
+    pthread_cond_destroy(&copiers->cond);
+    pthread_mutex_destroy(&copiers->lock);
+    free(copiers);
+    engine->copiers = NULL;
+}
