@@ -39,11 +39,20 @@ copy_sources = \
 	src/copy/cut.h \
 	src/copy/extent.c \
 	src/copy/extent.h \
+	src/copy/host.c \
+	src/copy/host.h \
 	src/copy/kernel.c \
 	src/copy/kernel.h \
 	src/copy/kernel_avx2.c \
 	src/copy/kernel_avx512.c \
-	src/copy/streaming.h
+	src/copy/kernel_neon.c \
+	src/copy/part.h \
+	src/copy/streaming.h \
+	src/copy/ticks.h \
+	src/copy/tune.c \
+	src/copy/tune.h \
+	src/copy/walk.c \
+	src/copy/walk.h
 
 ucx_sources = \
 	src/ucx/endpoint.c \

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Kernels: how a group of pieces is copied once the walk has found them. The plain one is memcpy.
- * The streaming ones take eight pieces at once, a few lines of each in turn, with non-temporal
- * stores and the next lines prefetched: a core then waits for eight rows of memory at a time, and
- * no line is read only to be overwritten. They win on memory that is not in a cache, and lose on
- * memory that is.
+ * Kernels: how pieces are copied once the walk has found them, one file an instruction set, all of
+ * them in one binary. A kernel has two ways. The streaming one is for memory that is not in a cache:
+ * non-temporal stores, so that no line is read only to be overwritten, and sources fetched about
+ * 8 KiB ahead, across pieces; pieces of middle length go eight at a time, a few lines of each in
+ * turn, so that a core waits for eight rows of memory at once. The cached one is for memory that is:
+ * plain stores, and no call of memcpy for what is shorter than such a call. tune.h says which one.
  */
 #ifndef KVFI_COPY_KERNEL_H
 #define KVFI_COPY_KERNEL_H
@@ -17,21 +18,31 @@ typedef struct kvfi_piece {
     uint64_t    len;
 } kvfi_piece_t;
 
-/* Copy count pieces. Any length, any alignment; destinations do not overlap anything. */
-typedef void (*kvfi_kernel_t)(const kvfi_piece_t *pieces, unsigned count);
+/* What a streaming kernel remembers from one call to the next: how far sources are fetched. */
+typedef struct kvfi_flow {
+    uint64_t linear_from; /* pieces of so many bytes are streamed one after the other */
+    uint64_t in;          /* fetched: `in` bytes of piece `piece`, all of those before it, */
+    uint64_t gap;         /* in all `gap` bytes more than are copied */
+    unsigned piece;
+} kvfi_flow_t;
 
-void kvfi_kernel_plain(const kvfi_piece_t *pieces, unsigned count);
-void kvfi_kernel_avx2(const kvfi_piece_t *pieces, unsigned count);
-void kvfi_kernel_avx512(const kvfi_piece_t *pieces, unsigned count);
+/* Most pieces that a streaming kernel looks ahead. */
+#define KVFI_KERNEL_AHEAD 64u
 
-/* The best streaming kernel of this processor; the plain one if there is none. */
-kvfi_kernel_t kvfi_kernel_streaming(void);
+typedef struct kvfi_kernel {
+    const char *name;
+    /* Copy count pieces. Any length, any alignment; destinations do not overlap anything. Another
+     * `ahead` pieces follow them in memory, which the next call will copy. */
+    void (*stream)(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, kvfi_flow_t *flow);
+    void (*cached)(const kvfi_piece_t *pieces, unsigned count);
+} kvfi_kernel_t;
 
-/* Use the kernel of that name ("plain", "avx2", "avx512") from here on, for tests; NULL: the best.
- * 0, or -1 if this processor lacks it. */
-int kvfi_kernel_force(const char *name);
+extern const kvfi_kernel_t kvfi_kernel_plain, kvfi_kernel_avx2, kvfi_kernel_avx512, kvfi_kernel_neon;
 
-/* Bytes from which a batch no longer fits the caches of a core, so that streaming wins. */
-uint64_t kvfi_kernel_threshold(void);
+/* The kernel of that name, NULL if there is none or this processor cannot run it; "auto": the best. */
+const kvfi_kernel_t *kvfi_kernel_find(const char *name);
+
+/* Is there a kernel of that name on some processor? */
+int kvfi_kernel_known(const char *name);
 
 #endif

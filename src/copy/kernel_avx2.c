@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The streaming kernel in AVX2: a line is two stores.
+ * The kernel in AVX2: a line is two stores, a part of a line stores that overlap.
  */
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #pragma GCC target("avx2")
 #include <immintrin.h>
 
-static inline void copy_line(char *dst, const char *src)
+static inline void stream_line(char *dst, const char *src)
 {
     __m256i low = _mm256_loadu_si256((const void *)src);
     __m256i high = _mm256_loadu_si256((const void *)(src + 32));
@@ -19,6 +19,17 @@ static inline void copy_line(char *dst, const char *src)
     _mm256_stream_si256((void *)(dst + 32), high);
 }
 
+static inline void copy_line(char *dst, const char *src)
+{
+    __m256i low = _mm256_loadu_si256((const void *)src);
+    __m256i high = _mm256_loadu_si256((const void *)(src + 32));
+
+    _mm256_storeu_si256((void *)dst, low);
+    _mm256_storeu_si256((void *)(dst + 32), high);
+}
+
+#include "copy/part.h"
+
 static inline void fence(void)
 {
     _mm_sfence();
@@ -26,8 +37,5 @@ static inline void fence(void)
 
 #include "copy/streaming.h"
 
-void kvfi_kernel_avx2(const kvfi_piece_t *pieces, unsigned count)
-{
-    copy_streaming(pieces, count);
-}
+const kvfi_kernel_t kvfi_kernel_avx2 = {"avx2", copy_streaming, copy_cached};
 #endif

@@ -1,18 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The streaming kernel in AVX-512: a line is one store.
+ * The kernel in AVX-512: a line is one load and one store, a part of a line a masked store.
  */
 #include <string.h>
 
 #include "copy/kernel.h"
 
 #if defined(__x86_64__)
-#pragma GCC target("avx512f")
+#pragma GCC target("avx512f,avx512bw")
 #include <immintrin.h>
+
+static inline void stream_line(char *dst, const char *src)
+{
+    _mm512_stream_si512((void *)dst, _mm512_loadu_si512(src));
+}
 
 static inline void copy_line(char *dst, const char *src)
 {
-    _mm512_stream_si512((void *)dst, _mm512_loadu_si512(src));
+    _mm512_storeu_si512(dst, _mm512_loadu_si512(src));
+}
+
+static inline void copy_part(char *dst, const char *src, uint64_t len)
+{
+    __mmask64 mask = (UINT64_C(1) << len) - 1;
+
+    _mm512_mask_storeu_epi8(dst, mask, _mm512_maskz_loadu_epi8(mask, src));
 }
 
 static inline void fence(void)
@@ -22,8 +34,5 @@ static inline void fence(void)
 
 #include "copy/streaming.h"
 
-void kvfi_kernel_avx512(const kvfi_piece_t *pieces, unsigned count)
-{
-    copy_streaming(pieces, count);
-}
+const kvfi_kernel_t kvfi_kernel_avx512 = {"avx512", copy_streaming, copy_cached};
 #endif

@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The body of the streaming kernels. The file of an instruction set defines copy_line(), 64 bytes
- * from anywhere to an aligned destination by a non-temporal store, and fence(), then includes this.
+ * The bodies of the kernels. The file of an instruction set defines stream_line(), 64 bytes from
+ * anywhere to an aligned destination by a non-temporal store; copy_line(), the same to anywhere by a
+ * plain one; copy_part(), less than 64 bytes; and fence(); then it includes this.
  *
- *   dst    |head|line|line|line|line|line|tail|      head and tail by memcpy, so that each line
- *               ^ aligned to 64                      belongs to one kind of store
+ *   dst    |head|line|line|line|line|line|tail|      head and tail by plain stores, so that each
+ *               ^ aligned to 64                      line belongs to one kind of store
  */
-#define GROUP    8u
-#define TURN     4u     /* lines of a piece before the next piece has its turn */
-#define AHEAD    1024u  /* bytes that are prefetched ahead */
-#define SHORTEST 512u   /* below, the cost of heads and tails is more than is won */
-#define LONGEST  131072u /* above, memcpy streams by itself where that pays */
+#define LANES        8u
+#define LANE_LEAST   512u   /* shorter pieces are lines enough in flight one after the other */
+#define LANE_AHEAD   1024u  /* bytes that are fetched ahead in each lane */
+#define FEW_LINES    4u     /* lines of a lane before the next lane has its turn, */
+#define MANY_LINES   8u     /* and in pieces of MANY_FROM bytes and more */
+#define MANY_FROM    4096u
+#define TURN         512u   /* bytes between two fetches where pieces go one after the other */
+#define LINEAR_AHEAD 8192u
+#define CALL_FROM    1024u  /* memcpy is worth its call */
 
 typedef struct {
     char       *dst;
@@ -18,75 +23,177 @@ typedef struct {
     uint64_t    lines;
 } stream_t;
 
+static inline void fetch(const char *src, uint64_t len)
+{
+    for (uint64_t at = 0; at < len; at += 64)
+        __builtin_prefetch(src + at, 0, 3);
+}
+
+/* Any length that memcpy is not worth its call for. */
+static inline void copy_short(char *dst, const char *src, uint64_t len)
+{
+    if (len < 64) {
+        copy_part(dst, src, len);
+        return;
+    }
+    for (uint64_t at = 0; at + 64 < len; at += 64)
+        copy_line(dst + at, src + at);
+    copy_line(dst + len - 64, src + len - 64);
+}
+
 /* Copy head and tail, leave the lines between. */
 static inline stream_t open_stream(const kvfi_piece_t *piece)
 {
-    uint64_t head = -(uintptr_t)piece->dst & 63, lines = (piece->len - head) / 64;
-    uint64_t tail = piece->len - head - lines * 64;
+    uint64_t head = -(uintptr_t)piece->dst & 63, lines, tail;
 
+    if (piece->len < head + 64) {
+        copy_short(piece->dst, piece->src, piece->len);
+        return (stream_t){piece->dst, piece->src, 0};
+    }
+    lines = (piece->len - head) / 64;
+    tail = piece->len - head - lines * 64;
     if (head)
-        memcpy(piece->dst, piece->src, head);
+        copy_part(piece->dst, piece->src, head);
     if (tail)
-        memcpy(piece->dst + piece->len - tail, piece->src + piece->len - tail, tail);
+        copy_part(piece->dst + piece->len - tail, piece->src + piece->len - tail, tail);
     return (stream_t){piece->dst + head, piece->src + head, lines};
 }
 
-static inline void copy_turn(const stream_t *stream, uint64_t at)
+static inline void copy_lines(char *dst, const char *src, uint64_t lines)
 {
-    for (unsigned i = 0; i < TURN; i++)
-        copy_line(stream->dst + at + i * 64, stream->src + at + i * 64);
+    for (uint64_t i = 0; i < lines; i++)
+        stream_line(dst + i * 64, src + i * 64);
 }
 
-static inline void prefetch_turn(const char *src)
-{
-    for (unsigned i = 0; i < TURN; i++)
-        __builtin_prefetch(src + i * 64, 0, 3);
-}
+/* ------------------------------------------------------- one after the other */
 
-/* Eight streams in turns over what all of them have, then the rest of each. What would be prefetched
- * past the end of a piece is taken from its successor in the next group. */
-static void copy_group(const kvfi_piece_t *pieces, const kvfi_piece_t *next)
+/* Fetch on until LINEAR_AHEAD bytes are, or there is nothing more in sight. */
+static inline void fetch_on(const kvfi_piece_t *pieces, unsigned at, unsigned total,
+                            kvfi_flow_t *flow)
 {
-    stream_t streams[GROUP];
-    uint64_t lines = UINT64_MAX, len;
+    while (flow->gap < LINEAR_AHEAD && flow->piece < total && flow->piece < at + KVFI_KERNEL_AHEAD) {
+        const kvfi_piece_t *piece = &pieces[flow->piece];
+        uint64_t            len = piece->len - flow->in < TURN ? piece->len - flow->in : TURN;
 
-    for (unsigned k = 0; k < GROUP; k++) {
-        streams[k] = open_stream(&pieces[k]);
-        if (streams[k].lines < lines)
-            lines = streams[k].lines;
-    }
-    lines -= lines % TURN;
-    len = lines * 64;
-    for (uint64_t at = 0; at < len; at += TURN * 64)
-        for (unsigned k = 0; k < GROUP; k++) {
-            prefetch_turn(at + AHEAD < len ? streams[k].src + at + AHEAD
-                          : len < AHEAD    ? next[k].src + at
-                                           : next[k].src + (at + AHEAD - len));
-            copy_turn(&streams[k], at);
+        fetch(piece->src + flow->in, len);
+        flow->gap += len;
+        flow->in += len;
+        if (flow->in == piece->len) {
+            flow->in = 0;
+            flow->piece++;
         }
-    for (unsigned k = 0; k < GROUP; k++)
-        for (uint64_t line = lines; line < streams[k].lines; line++)
-            copy_line(streams[k].dst + line * 64, streams[k].src + line * 64);
+    }
 }
 
-static int worthwhile(const kvfi_piece_t *pieces)
+static inline void copied(kvfi_flow_t *flow, uint64_t len)
 {
-    for (unsigned k = 0; k < GROUP; k++)
-        if (pieces[k].len < SHORTEST || pieces[k].len > LONGEST)
+    flow->gap -= len < flow->gap ? len : flow->gap;
+}
+
+/* A turn more or less that was fetched does not matter, so heads and tails are not looked at. */
+static void copy_linear(const kvfi_piece_t *pieces, unsigned at, unsigned total, kvfi_flow_t *flow)
+{
+    stream_t stream;
+    uint64_t line = 0;
+
+    if (flow->piece < at) {
+        flow->piece = at;
+        flow->in = flow->gap = 0;
+    }
+    fetch_on(pieces, at, total, flow);
+    stream = open_stream(&pieces[at]);
+    for (; line + TURN / 64 <= stream.lines; line += TURN / 64) {
+        copy_lines(stream.dst + line * 64, stream.src + line * 64, TURN / 64);
+        copied(flow, TURN);
+        fetch_on(pieces, at, total, flow);
+    }
+    copy_lines(stream.dst + line * 64, stream.src + line * 64, stream.lines - line);
+    copied(flow, pieces[at].len - line * 64);
+}
+
+/* ------------------------------------------------------------ eight at a time */
+
+static int fit_lanes(const kvfi_piece_t *pieces, uint64_t linear_from)
+{
+    for (unsigned k = 0; k < LANES; k++)
+        if (pieces[k].len < LANE_LEAST || pieces[k].len >= linear_from)
             return 0;
     return 1;
 }
 
-static void copy_streaming(const kvfi_piece_t *pieces, unsigned count)
+/* What all lanes have, `lines` of each in turns. What would be fetched past the end of a piece is
+ * taken from its successors in the two groups that follow. */
+static inline void copy_turns(const stream_t *lanes, const kvfi_piece_t *const groups[2], uint64_t len,
+                              unsigned lines)
 {
-    while (count >= GROUP) {
-        if (worthwhile(pieces))
-            copy_group(pieces, count >= 2 * GROUP ? pieces + GROUP : pieces);
-        else
-            kvfi_kernel_plain(pieces, GROUP);
-        pieces += GROUP;
-        count -= GROUP;
+    for (uint64_t at = 0; at < len; at += lines * 64) {
+        uint64_t            to = at + LANE_AHEAD;
+        const kvfi_piece_t *group = NULL;
+
+        if (to >= len) {
+            group = groups[to >= 2 * len];
+            to = to >= 2 * len ? to - 2 * len : to - len;
+        }
+        for (unsigned k = 0; k < LANES; k++) {
+            fetch((group ? group[k].src : lanes[k].src) + to, lines * 64);
+            copy_lines(lanes[k].dst + at, lanes[k].src + at, lines);
+        }
     }
-    kvfi_kernel_plain(pieces, count);
+}
+
+static void copy_lanes(const kvfi_piece_t *pieces, unsigned total)
+{
+    const kvfi_piece_t *groups[2] = {pieces, pieces};
+    stream_t            lanes[LANES];
+    uint64_t            lines = UINT64_MAX;
+
+    if (total >= 2 * LANES)
+        groups[0] = groups[1] = pieces + LANES;
+    if (total >= 3 * LANES)
+        groups[1] = pieces + 2 * LANES;
+    for (unsigned k = 0; k < LANES; k++) {
+        lanes[k] = open_stream(&pieces[k]);
+        if (lanes[k].lines < lines)
+            lines = lanes[k].lines;
+    }
+    if (lines * 64 < MANY_FROM - 64) {
+        lines -= lines % FEW_LINES;
+        copy_turns(lanes, groups, lines * 64, FEW_LINES);
+    } else {
+        lines -= lines % MANY_LINES;
+        copy_turns(lanes, groups, lines * 64, MANY_LINES);
+    }
+    for (unsigned k = 0; k < LANES; k++)
+        copy_lines(lanes[k].dst + lines * 64, lanes[k].src + lines * 64, lanes[k].lines - lines);
+}
+
+/* --------------------------------------------------------------- the two ways */
+
+static void copy_streaming(const kvfi_piece_t *pieces, unsigned count, unsigned ahead,
+                           kvfi_flow_t *flow)
+{
+    unsigned total = count + ahead;
+
+    for (unsigned i = 0; i < count;) {
+        if (i + LANES <= count && fit_lanes(pieces + i, flow->linear_from)) {
+            copy_lanes(pieces + i, total - i);
+            i += LANES;
+            flow->piece = i;
+            flow->in = flow->gap = 0;
+        } else {
+            copy_linear(pieces, i, total, flow);
+            i++;
+        }
+    }
+    flow->piece -= flow->piece < count ? flow->piece : count;
     fence();
+}
+
+static void copy_cached(const kvfi_piece_t *pieces, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (pieces[i].len < CALL_FROM)
+            copy_short(pieces[i].dst, pieces[i].src, pieces[i].len);
+        else
+            memcpy(pieces[i].dst, pieces[i].src, pieces[i].len);
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "copy/kernel.h"
+#include "copy/tune.h"
 #include "engine/internal.h"
 
 #define INLINE_BYTES (UINT64_C(1) << 20) /* local batches up to this size end inside post */
@@ -167,7 +167,7 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
         else
             batch->am_xfers[batch->am_count++] = &batch->xfers[i];
     }
-    for (size_t i = 0; bytes >= kvfi_kernel_threshold() && i < count; i++)
+    for (size_t i = 0; bytes >= kvfi_tune()->probe_from && i < count; i++)
         batch->xfers[i].whole = bytes;
     atomic_store(&batch->am_pending, (uint32_t)batch->am_count);
     atomic_store(&batch->claimable, batch->am_count < count);

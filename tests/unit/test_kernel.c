@@ -5,7 +5,7 @@
  * whole of the destination is compared, so a store past a piece is seen.
  */
 #include "copy/copy.h"
-#include "copy/kernel.h"
+#include "copy/tune.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -16,7 +16,8 @@
 #define CANARY 64u
 #define PAIRS 4096u
 
-static const char *const names[] = { "plain", "avx2", "avx512" };
+static const char *const names[] = { "plain", "avx2", "avx512", "neon" };
+#define KERNELS 4
 
 static uint64_t state = 88172645463325252u;
 
@@ -43,9 +44,20 @@ static char *aligned(uint64_t len)
     return mem;
 }
 
+/* The pieces of the second call are in sight of the first. */
+static void in_two_calls(const kvfi_kernel_t *kernel, const kvfi_piece_t *pieces, unsigned count,
+                         uint64_t linear_from)
+{
+    kvfi_flow_t flow = { .linear_from = linear_from };
+    unsigned first = (unsigned)rnd(count + 1);
+
+    kernel->stream(pieces, first, count - first, &flow);
+    kernel->stream(pieces + first, count - first, 0, &flow);
+}
+
 /* Piece k of lens[k] bytes goes from alignment k % 64 to k / 64 % 64, in slots of `slot` bytes, the first
  * slot to the last one, so that a mix-up shows. */
-static void one_group(kvfi_kernel_t kernel, const uint64_t *lens, unsigned count, uint64_t slot)
+static void one_group(const kvfi_kernel_t *kernel, const uint64_t *lens, unsigned count, uint64_t slot)
 {
     uint64_t all = count * slot;
     char *src = aligned(all);
@@ -63,28 +75,40 @@ static void one_group(kvfi_kernel_t kernel, const uint64_t *lens, unsigned count
         pieces[k] = (kvfi_piece_t){ dst + to, src + from, lens[k] };
         memcpy(want + to, src + from, lens[k]);
     }
-    kernel(pieces, count);
-    ck_assert_msg(memcmp(dst, want, all) == 0, "pieces of %zu bytes and so: wrong bytes, or a canary",
-                  (size_t)lens[0]);
+    for (int way = 0; way < 3; way++) { /* cached; streamed in lanes; streamed one after the other */
+        if (way == 0) {
+            kernel->cached(pieces, count);
+        } else {
+            in_two_calls(kernel, pieces, count, way == 1 ? UINT64_MAX : 1);
+        }
+        ck_assert_msg(memcmp(dst, want, all) == 0,
+                      "%s, way %d, pieces of %zu bytes and so: wrong bytes, or a canary", kernel->name,
+                      way, (size_t)lens[0]);
+        memset(dst, 0xc7, all);
+    }
     free(src);
     free(dst);
     free(want);
     free(pieces);
 }
 
-static kvfi_kernel_t kernel_of(int i)
+static const kvfi_kernel_t *kernel_of(int i)
 {
-    if (kvfi_kernel_force(names[i]) != 0) {
+    const kvfi_kernel_t *kernel = kvfi_kernel_find(names[i]);
+
+    ck_assert(kvfi_kernel_known(names[i]));
+    if (kernel == NULL) {
         printf("this processor has no %s: that kernel is not tried\n", names[i]);
-        return NULL;
+    } else {
+        ck_assert_str_eq(kernel->name, names[i]);
     }
-    return kvfi_kernel_streaming();
+    return kernel;
 }
 
 START_TEST(odd_pieces_at_every_pair_of_alignments)
 {
     static const uint64_t sizes[] = { 1, 3, 63, 64, 65, 132, 255, 511, 512, 513, 576, 656, 1151, 4097 };
-    kvfi_kernel_t kernel = kernel_of(_i);
+    const kvfi_kernel_t *kernel = kernel_of(_i);
     static uint64_t lens[PAIRS];
 
     for (size_t s = 0; kernel != NULL && s < sizeof(sizes) / sizeof(sizes[0]); s++) {
@@ -98,7 +122,7 @@ END_TEST
 
 START_TEST(every_length)
 {
-    kvfi_kernel_t kernel = kernel_of(_i);
+    const kvfi_kernel_t *kernel = kernel_of(_i);
     uint64_t lens[72];
 
     for (uint64_t len = 1; kernel != NULL && len < 1400; len++) {
@@ -112,7 +136,7 @@ END_TEST
 
 START_TEST(groups_of_mixed_sizes)
 {
-    kvfi_kernel_t kernel = kernel_of(_i);
+    const kvfi_kernel_t *kernel = kernel_of(_i);
     uint64_t lens[40];
 
     for (int n = 0; kernel != NULL && n < 200; n++) {
@@ -129,7 +153,7 @@ END_TEST
 START_TEST(pieces_around_the_limits_of_streaming)
 {
     static const uint64_t sizes[] = { 131071, 131072, 131073, 262144 + 5 };
-    kvfi_kernel_t kernel = kernel_of(_i);
+    const kvfi_kernel_t *kernel = kernel_of(_i);
     uint64_t lens[17];
 
     for (size_t s = 0; kernel != NULL && s < sizeof(sizes) / sizeof(sizes[0]); s++) {
@@ -143,11 +167,14 @@ END_TEST
 
 START_TEST(no_pieces_and_pieces_of_nothing)
 {
-    kvfi_kernel_t kernel = kernel_of(_i);
+    const kvfi_kernel_t *kernel = kernel_of(_i);
     uint64_t lens[16] = { 0, 5000, 0, 0, 700 };
 
     if (kernel != NULL) {
-        kernel(NULL, 0);
+        kvfi_flow_t flow = { .linear_from = 1 };
+
+        kernel->cached(NULL, 0);
+        kernel->stream(NULL, 0, 0, &flow);
         one_group(kernel, lens, 16, 8192);
     }
 }
@@ -156,7 +183,7 @@ END_TEST
 /* Source and destination end where their memory ends: nothing is read or written past it. */
 START_TEST(the_last_byte_before_an_unmapped_page)
 {
-    kvfi_kernel_t kernel = kernel_of(_i);
+    const kvfi_kernel_t *kernel = kernel_of(_i);
     const uint64_t len = 4096 * 8;
     char *src = mmap(NULL, len + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     char *dst = mmap(NULL, len + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -171,18 +198,23 @@ START_TEST(the_last_byte_before_an_unmapped_page)
 
             pieces[k] = (kvfi_piece_t){ dst + from, src + from, k == 7 ? 4096 - off : 3000 };
         }
-        kernel(pieces, 8);
+        in_two_calls(kernel, pieces, 8, off % 2 ? UINT64_MAX : 1);
         ck_assert(memcmp(dst + 7 * 4096 + off, src + 7 * 4096 + off, 4096 - off) == 0);
+        kernel->cached(pieces, 8);
     }
 }
 END_TEST
 
 START_TEST(an_unknown_kernel_is_refused_and_the_best_is_kept)
 {
-    ck_assert_int_eq(kvfi_kernel_force("mmx"), -1);
-    ck_assert_int_eq(kvfi_kernel_force(NULL), 0);
-    ck_assert(kvfi_kernel_streaming() != NULL);
-    ck_assert_uint_gt(kvfi_kernel_threshold(), 0);
+    const kvfi_tune_t *tune = kvfi_tune();
+
+    ck_assert(!kvfi_kernel_known("mmx"));
+    ck_assert(kvfi_kernel_find("mmx") == NULL);
+    ck_assert(kvfi_kernel_find("auto") != NULL);
+    ck_assert(tune->kernel == kvfi_kernel_find("auto"));
+    ck_assert_uint_gt(tune->probe_from, 0);
+    ck_assert_uint_ge(tune->stream_from, tune->probe_from);
 }
 END_TEST
 
@@ -194,12 +226,12 @@ int main(void)
     int failed;
 
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, odd_pieces_at_every_pair_of_alignments, 0, 3);
-    tcase_add_loop_test(tc, every_length, 0, 3);
-    tcase_add_loop_test(tc, groups_of_mixed_sizes, 0, 3);
-    tcase_add_loop_test(tc, pieces_around_the_limits_of_streaming, 0, 3);
-    tcase_add_loop_test(tc, no_pieces_and_pieces_of_nothing, 0, 3);
-    tcase_add_loop_test(tc, the_last_byte_before_an_unmapped_page, 0, 3);
+    tcase_add_loop_test(tc, odd_pieces_at_every_pair_of_alignments, 0, KERNELS);
+    tcase_add_loop_test(tc, every_length, 0, KERNELS);
+    tcase_add_loop_test(tc, groups_of_mixed_sizes, 0, KERNELS);
+    tcase_add_loop_test(tc, pieces_around_the_limits_of_streaming, 0, KERNELS);
+    tcase_add_loop_test(tc, no_pieces_and_pieces_of_nothing, 0, KERNELS);
+    tcase_add_loop_test(tc, the_last_byte_before_an_unmapped_page, 0, KERNELS);
     tcase_add_test(tc, an_unknown_kernel_is_refused_and_the_best_is_kept);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);

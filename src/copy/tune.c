@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What is in force, and the look. Values are published as a whole behind one pointer and never freed:
+ * copies under way keep the ones that they began with. kvfi_tune_load() reads files; the first call of
+ * kvfi_tune() too, and it measures the clock for a twentieth of a millisecond.
+ */
+#define _GNU_SOURCE
+#include "copy/tune.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "copy/host.h"
+#include "copy/ticks.h"
+
+#define LOADS       4u /* of each side */
+#define COLD_NS     128u
+#define LINEAR_FROM (UINT64_C(32) << 10)
+#define CLOCK_NS    50000u
+
+typedef struct known {
+    kvfi_tune_t   tune;
+    struct known *next;
+} known_t;
+
+static _Atomic(const kvfi_tune_t *) in_force;
+static known_t        *known;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Ticks in 1024 nanoseconds. */
+static uint64_t clock_rate(void)
+{
+    static uint64_t rate;
+    uint64_t        begin_ns, begin;
+
+    if (rate)
+        return rate;
+    begin_ns = kvfi_now_ns();
+    begin = kvfi_ticks();
+    while (kvfi_now_ns() - begin_ns < CLOCK_NS)
+        ;
+    rate = (kvfi_ticks() - begin) * 1024 / (kvfi_now_ns() - begin_ns);
+    return rate = rate ? rate : 1;
+}
+
+kvfi_tune_t kvfi_tune_default(void)
+{
+    kvfi_host_t host = kvfi_host_look();
+    kvfi_tune_t tune = {.kernel = kvfi_kernel_find("auto"),
+                        .probe_from = host.l2 / 4,
+                        .stream_from = host.last,
+                        .linear_from = LINEAR_FROM,
+                        .cold_ns = COLD_NS,
+                        .from = "caches"};
+
+    return tune;
+}
+
+static void read_environment(kvfi_tune_t *tune)
+{
+    const char *kernel = getenv("KVFERRY_COPY_KERNEL"), *stream_from = getenv("KVFERRY_STREAM_FROM");
+    uint64_t    bytes = stream_from ? strtoull(stream_from, NULL, 10) : 0;
+
+    if (kernel && kvfi_kernel_find(kernel))
+        tune->kernel = kvfi_kernel_find(kernel);
+    if (bytes) {
+        tune->probe_from = tune->stream_from = bytes;
+        snprintf(tune->from, sizeof tune->from, "set");
+    }
+}
+
+static int same(const kvfi_tune_t *a, const kvfi_tune_t *b)
+{
+    return a->kernel == b->kernel && a->probe_from == b->probe_from &&
+           a->stream_from == b->stream_from && a->linear_from == b->linear_from &&
+           a->cold_ticks == b->cold_ticks && !strcmp(a->from, b->from);
+}
+
+static int load_locked(void)
+{
+    kvfi_tune_t tune = kvfi_tune_default();
+    known_t    *entry;
+
+    read_environment(&tune);
+    tune.cold_ticks = tune.cold_ns * clock_rate() / 1024;
+    for (entry = known; entry && !same(&entry->tune, &tune); entry = entry->next)
+        ;
+    if (!entry) {
+        entry = malloc(sizeof *entry);
+        if (!entry)
+            return -1;
+        *entry = (known_t){tune, known};
+        known = entry;
+    }
+    atomic_store_explicit(&in_force, &entry->tune, memory_order_release);
+    return 0;
+}
+
+int kvfi_tune_load(void)
+{
+    int result;
+
+    pthread_mutex_lock(&lock);
+    result = load_locked();
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
+const kvfi_tune_t *kvfi_tune(void)
+{
+    static const kvfi_tune_t simple = {.kernel = &kvfi_kernel_plain, .probe_from = UINT64_MAX,
+                                       .stream_from = UINT64_MAX, .linear_from = UINT64_MAX,
+                                       .from = "none"};
+    const kvfi_tune_t *tune = atomic_load_explicit(&in_force, memory_order_acquire);
+
+    if (tune)
+        return tune;
+    return kvfi_tune_load() ? &simple : atomic_load_explicit(&in_force, memory_order_acquire);
+}
+
+uint64_t kvfi_tune_look(const kvfi_piece_t *pieces, unsigned count)
+{
+    const volatile char *at[2 * LOADS];
+    uint64_t             begin;
+
+    for (unsigned i = 0; i < LOADS; i++) {
+        const kvfi_piece_t *piece = &pieces[(uint64_t)i * count / LOADS];
+        uint64_t            off = piece->len / (2 * LOADS) * (2 * i + 1);
+
+        at[2 * i] = piece->src + off;
+        at[2 * i + 1] = piece->dst + off;
+    }
+    begin = kvfi_ticks();
+    for (unsigned i = 0; i < 2 * LOADS; i++)
+        (void)*at[i];
+    return kvfi_ticks() - begin;
+}
+
+int kvfi_tune_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count)
+{
+    return kvfi_tune_look(pieces, count) > tune->cold_ticks;
+}
