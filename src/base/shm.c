@@ -3,12 +3,16 @@
  * The limits of shared memory, from /proc, statvfs() and shmctl(). System V segments come first: they
  * live on a mount of the kernel's own, so that a container's small /dev/shm does not matter, and
  * transparent huge pages apply to them. Where kernel.shmmax or kernel.shmall is set below the
- * machine's memory, the files of /dev/shm come first if they may be larger. Reads only; never waits.
+ * machine's memory, the files of /dev/shm come first if they may be larger. A System V segment outlives
+ * a process killed within the microseconds before it is marked for removal; the next one sweeps it.
+ * Never waits.
  */
 #define _GNU_SOURCE
 #include "base/shm.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/shm.h>
@@ -111,6 +115,43 @@ void kvfi_shm_limits(kvfi_shm_kind_t kind, char *buf, size_t len)
     else
         snprintf(buf, len, "kernel.shmmax allows %" PRIu64 " bytes a segment, kernel.shmall %" PRIu64
                  " in all, %" PRIu64 " of them taken", limits.segment, limits.all, limits.used);
+}
+
+/* A line of /proc/sysvipc/shm. */
+typedef struct sysv_line {
+    int           key, id;
+    unsigned      mode, uid, gid, cuid, cgid;
+    int           maker, last; /* PIDs as seen from here; 0: not to be seen, or none */
+    unsigned long attached;
+    uint64_t      size, atime, dtime, ctime, resident, swapped;
+} sysv_line_t;
+
+static int read_line(const char *text, sysv_line_t *line)
+{
+    return sscanf(text, "%d %d %o %" SCNu64 " %d %d %lu %u %u %u %u %" SCNu64 " %" SCNu64 " %" SCNu64
+                  " %" SCNu64 " %" SCNu64, &line->key, &line->id, &line->mode, &line->size, &line->maker,
+                  &line->last, &line->attached, &line->uid, &line->gid, &line->cuid, &line->cgid,
+                  &line->atime, &line->dtime, &line->ctime, &line->resident, &line->swapped) == 16;
+}
+
+static int is_left_over(const sysv_line_t *line)
+{
+    return line->key == IPC_PRIVATE && line->cuid == geteuid() && !line->attached &&
+           !line->resident && !line->swapped && line->maker > 0 &&
+           (!line->last || line->last == line->maker) && kill(line->maker, 0) && errno == ESRCH;
+}
+
+void kvfi_shm_sweep(void)
+{
+    FILE       *file = fopen("/proc/sysvipc/shm", "re");
+    char        text[512];
+    sysv_line_t line;
+
+    while (file && fgets(text, sizeof text, file))
+        if (read_line(text, &line) && is_left_over(&line))
+            shmctl(line.id, IPC_RMID, NULL);
+    if (file)
+        fclose(file);
 }
 
 int kvfi_shm_huge_fits(uint64_t len)

@@ -25,6 +25,11 @@ uint64_t kvfi_shm_left(kvfi_shm_kind_t kind);
 /* The limits of that kind as they are now, with their names and sizes, for a sentence. */
 void kvfi_shm_limits(kvfi_shm_kind_t kind, char *buf, size_t len);
 
+/* Remove what processes of this user left that were killed between making a System V segment and marking
+ * it for removal: private, without a page, attached by nobody else, its maker dead. Nothing that holds
+ * a byte of data or has a key is touched. */
+void kvfi_shm_sweep(void);
+
 /* May len bytes lie in huge pages of the default size: enough are free, and at most 1 % is wasted? */
 int kvfi_shm_huge_fits(uint64_t len);
 

@@ -57,6 +57,7 @@ static kvf_status_t open_page(kvfi_home_t *home, uint64_t len)
     kvf_status_t    status;
     char            first[400];
 
+    kvfi_shm_sweep();
     kvfi_shm_order(kinds);
     for (int i = 0; i < KVFI_SHM_KINDS; i++) {
         status = open_shared(home, kinds[i], len);

@@ -74,3 +74,26 @@ endif
 check_PROGRAMS += tests/engine/test_signals
 TESTS += tests/engine/test_signals
 tests_engine_test_signals_LDADD = -ldl
+
+# Memory: what segments take, and the limits of the machine and of namespaces of the tests' own.
+if HAVE_CHECK
+check_LTLIBRARIES += tests/engine/libworld.la
+tests_engine_libworld_la_SOURCES = tests/engine/world.c tests/engine/world.h
+tests_engine_libworld_la_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+
+memory_tests = \
+	tests/engine/test_memory \
+	tests/engine/test_shm_limits \
+	tests/engine/test_cgroup \
+	tests/engine/test_huge \
+	tests/engine/test_leftovers
+
+check_PROGRAMS += $(memory_tests)
+TESTS += $(memory_tests)
+
+tests_engine_test_memory_LDADD = $(engine_test_libs)
+tests_engine_test_shm_limits_LDADD = tests/engine/libworld.la $(engine_test_libs)
+tests_engine_test_cgroup_LDADD = $(engine_test_libs)
+tests_engine_test_huge_LDADD = $(engine_test_libs)
+tests_engine_test_leftovers_LDADD = tests/engine/libworld.la $(engine_test_libs)
+endif

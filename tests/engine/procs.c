@@ -241,6 +241,18 @@ void proc_start(proc_t *proc, size_t state_len, int watchdog_s, void (*idle)(voi
     parent_fds[parent_fd_count++] = pair[0];
 }
 
+/* Its number may be a later child's own end. */
+static void close_end(proc_t *proc)
+{
+    for (int i = 0; i < parent_fd_count; i++) {
+        if (parent_fds[i] == proc->fd) {
+            parent_fds[i] = parent_fds[--parent_fd_count];
+        }
+    }
+    close(proc->fd);
+    proc->fd = -1;
+}
+
 void proc_ask(proc_t *proc, proc_fn_t fn, const void *in, size_t in_len)
 {
     frame_t frame = { (uint64_t)(uintptr_t)fn, in_len };
@@ -302,8 +314,7 @@ void proc_signal(proc_t *proc, int sig)
     if (sig == SIGKILL) {
         must(waitpid(proc->pid, &status, 0) == proc->pid, "%s", strerror(errno));
         proc->pid = 0;
-        close(proc->fd);
-        proc->fd = -1;
+        close_end(proc);
     }
 }
 
@@ -314,8 +325,7 @@ void proc_end(proc_t *proc)
     if (proc->pid <= 0) {
         return;
     }
-    close(proc->fd);
-    proc->fd = -1;
+    close_end(proc);
     must(waitpid(proc->pid, &status, 0) == proc->pid, "%s", strerror(errno));
     must(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %d ended with status %x",
          (int)proc->pid, (unsigned)status);

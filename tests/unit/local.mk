@@ -87,3 +87,11 @@ tests_unit_test_kernel_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_box_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_box_LDADD = libkvfall.la $(CHECK_LIBS)
 endif
+
+# Pages, limits, and segments that killed processes left.
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_memory
+TESTS += tests/unit/test_memory
+tests_unit_test_memory_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_memory_LDADD = libkvfall.la $(CHECK_LIBS)
+endif
