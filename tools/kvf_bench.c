@@ -55,8 +55,11 @@ static int judge(const struct bench_args *args, const struct bench_plan *plan,
     return 0;
 }
 
-static int run_case(const struct bench_job *job, const struct bench_args *args,
-                    const struct bench_shape *shape, struct bench_report *report, bool *wrong_p)
+enum outcome { RAN, REFUSED, FAILED }; /* REFUSED: nothing ran, and why is in the sentence */
+
+static enum outcome run_case(const struct bench_job *job, const struct bench_args *args,
+                             const struct bench_shape *shape, struct bench_report *report,
+                             bool *wrong_p)
 {
     struct bench_plan plan = {0};
     struct bench_ends ends = {0};
@@ -66,23 +69,23 @@ static int run_case(const struct bench_job *job, const struct bench_args *args,
 
     rc = rc == 0 ? kvfi_bench_room(job, args, &plan) : rc;
     rc = rc == 0 ? kvfi_bench_meet(job, kvfi_bench_plan_ids(&plan)) : rc;
-    if (rc == 0) {
-        rc = kvfi_bench_ends_open(job, args, &plan, true, &ends);
-        if (rc == 0) {
-            rc = kvfi_bench_measure(&c, &figures);
-            if (rc == 0 && job->rank == 0) {
-                kvfi_bench_report_case(report, &c, &figures);
-                if (judge(args, &plan, &ends, &figures) != 0) {
-                    complain(shape);
-                    *wrong_p = true;
-                }
-            }
-            kvfi_bench_figures_free(&figures);
-            kvfi_bench_ends_close(job, &ends);
+    rc = rc == 0 ? kvfi_bench_ends_open(job, args, &plan, true, &ends) : rc;
+    if (rc != 0) {
+        kvfi_bench_plan_free(&plan);
+        return REFUSED;
+    }
+    rc = kvfi_bench_measure(&c, &figures);
+    if (rc == 0 && job->rank == 0) {
+        kvfi_bench_report_case(report, &c, &figures);
+        if (judge(args, &plan, &ends, &figures) != 0) {
+            complain(shape);
+            *wrong_p = true;
         }
     }
+    kvfi_bench_figures_free(&figures);
+    kvfi_bench_ends_close(job, &ends);
     kvfi_bench_plan_free(&plan);
-    return rc;
+    return rc == 0 ? RAN : FAILED;
 }
 
 static int run_cases(const struct bench_job *job, const struct bench_args *args,
@@ -94,12 +97,17 @@ static int run_cases(const struct bench_job *job, const struct bench_args *args,
         if (bar) {
             fprintf(stderr, "\rcase %zu of %zu ", i + 1, args->shape_count);
         }
-        if (run_case(job, args, &args->shapes[i], report, &wrong) != 0) {
-            if (job->rank == 0) {
-                complain(&args->shapes[i]);
-            }
+        enum outcome outcome = run_case(job, args, &args->shapes[i], report, &wrong);
+        if (outcome == RAN) {
+            continue;
+        }
+        if (job->rank == 0) {
+            complain(&args->shapes[i]);
+        }
+        if (outcome == FAILED || !args->sweep || args->path_count == 1) {
             return KVFI_EXIT_WRONG;
         }
+        break; /* the sweep goes on with the next path */
     }
     if (bar) {
         fputs("\r                    \r", stderr);
@@ -110,6 +118,9 @@ static int run_cases(const struct bench_job *job, const struct bench_args *args,
 static int open_report(const struct bench_args *args, struct bench_report *report)
 {
     report->table = stdout;
+    if (args->plot != NULL && kvfi_bench_plot_check(args->plot) != 0) {
+        return -1;
+    }
     if (args->json == NULL) {
         return 0;
     }
@@ -119,41 +130,66 @@ static int open_report(const struct bench_args *args, struct bench_report *repor
     return kvfi_cli_open_out("--json", args->json, &report->json);
 }
 
-static int run_job(struct bench_job *job, const struct bench_args *args)
+/* One path after the other, with a job of kvferry's for each: far or near is the engine's to know. */
+static int run_paths(struct bench_args *args, struct bench_report *report)
 {
-    struct bench_report report = {0};
-    int code, rc = job->rank == 0 ? open_report(args, &report) : 0;
+    int code = KVFI_EXIT_OK, rank;
 
-    if (kvfi_bench_meet(job, rc) != 0) {
-        if (job->rank == 0) {
-            complain(NULL);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    for (size_t i = 0; i < args->path_count && code == KVFI_EXIT_OK; i++) {
+        struct bench_job job;
+        args->path = args->paths[i];
+        code = kvfi_bench_job_open(args, &job);
+        if (code != KVFI_EXIT_OK) {
+            if (rank == 0) {
+                complain(NULL);
+            }
+            return code;
         }
-        return KVFI_EXIT_USAGE;
+        kvfi_bench_report_cpus(&job, report);
+        code = run_cases(&job, args, report);
+        kvfi_bench_tell(&job, 0, &code, sizeof(code));
+        kvfi_bench_job_close(&job);
     }
-    kvfi_bench_report_cpus(job, &report);
-    code = run_cases(job, args, &report);
-    if (report.json != NULL && kvfi_cli_close_out("--json", args->json, report.json) != 0) {
+    return code;
+}
+
+static int close_report(const struct bench_args *args, struct bench_report *report, int code)
+{
+    if (report->json != NULL && kvfi_cli_close_out("--json", args->json, report->json) != 0) {
+        complain(NULL);
+        code = KVFI_EXIT_WRONG;
+    }
+    if (args->plot != NULL && report->point_count > 0 && kvfi_bench_plot(args, report) != 0) {
         complain(NULL);
         code = KVFI_EXIT_WRONG;
     }
     return code;
 }
 
-static int run_mpi(const struct bench_args *args)
+static int run_mpi(struct bench_args *args)
 {
-    struct bench_job job;
-    int code, rank;
+    struct bench_report report = {0};
+    int code = KVFI_EXIT_OK, rank, size;
 
     MPI_Init(NULL, NULL);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    code = kvfi_bench_job_open(args, &job);
-    if (code == KVFI_EXIT_OK) {
-        code = run_job(&job, args);
-        kvfi_bench_tell(&job, 0, &code, sizeof(code));
-        kvfi_bench_job_close(&job);
-    } else if (rank == 0) {
-        complain(NULL);
+    MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (kvfi_bench_job_paths(args, size) != 0 || (rank == 0 && open_report(args, &report) != 0)) {
+        code = KVFI_EXIT_USAGE;
+        if (rank == 0) {
+            complain(NULL);
+        }
     }
+    MPI_Bcast(&code, 1, MPI_INT, 0, MPI_COMM_WORLD);
+    if (code == KVFI_EXIT_OK) {
+        code = run_paths(args, &report);
+        if (rank == 0) {
+            code = close_report(args, &report, code);
+        }
+        MPI_Bcast(&code, 1, MPI_INT, 0, MPI_COMM_WORLD);
+    }
+    kvfi_bench_report_free(&report);
     MPI_Finalize();
     return code;
 }

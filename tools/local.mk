@@ -42,6 +42,7 @@ tools_kvf_bench_SOURCES = \
 	tools/bench/memory.c \
 	tools/bench/peer.c \
 	tools/bench/plan.c \
+	tools/bench/plot.c \
 	tools/bench/report.c \
 	tools/bench/rma.c \
 	tools/bench/shape.c \

@@ -114,6 +114,34 @@ done
 # shellcheck disable=SC2086  # words
 expect am cross socket 2 $small --op write --net tcp --beside 2M
 
+# Several paths one after the other, rank 1 looking on at self; a picture of them and its data.
+mpi_run 2 "$bench" --path self,shm,cma,stage,am --peer stream,ucx --json "$TMP/json" --reps 1 --hot \
+    --piece 4K --pieces 64 >"$TMP/out" 2>"$TMP/err" ||
+    { cat "$TMP/err"; fail "--path self,shm,cma,stage,am"; }
+[ "$(sed -nE 's/.*"path": "([a-z]+)".*/\1/p' "$TMP/json" | tr '\n' ' ')" = "self shm cma stage am " ] ||
+    { cat "$TMP/json"; fail "not one line for each path"; }
+[ "$(grep -c '"peer_ucx_gbps"' "$TMP/json")" -eq 1 ] || fail "peers stand beside more than one path"
+if command -v gnuplot >/dev/null; then
+    mpi_run 2 "$bench" --sweep --shape W1,W2 --scale 1/512 --path shm,am --peer ucx --reps 1 \
+        --plot "$TMP/a 'b.svg" >"$TMP/out" 2>"$TMP/err" || { cat "$TMP/err"; fail "--sweep --plot"; }
+    [ ! -s "$TMP/err" ] || { cat "$TMP/err"; fail "gnuplot says something"; }
+    tail -n 3 "$TMP/a 'b.svg" | grep -q '</svg>' || fail "the picture is no whole SVG"
+    for title in 'kvferry shm' 'kvferry am' memcpy 'UCX alone' 'TCP socket'; do
+        grep -q "$title" "$TMP/a 'b.svg" || fail "no curve of $title in the picture"
+    done
+    [ "$(grep -c '^[0-9]' "$TMP/a 'b.dat")" -eq $((5 * 2)) ] || fail "the data are not 5 curves of 2 sizes"
+else
+    echo "no gnuplot here: no picture was drawn"
+fi
+mkdir "$TMP/bin"
+find -L /bin /usr/bin /usr/local/bin -maxdepth 1 -type f ! -name 'gnuplot*' \
+    -exec ln -sf -t "$TMP/bin" {} + 2>/dev/null
+PATH=$TMP/bin "$bench" --path self --hot --plot "$TMP/x.svg" >"$TMP/out" 2>"$TMP/err" &&
+    fail "--plot without gnuplot ends well"
+grep -q 'gnuplot is not installed (Debian: gnuplot-nox)' "$TMP/err" ||
+    { cat "$TMP/err"; fail "--plot without gnuplot does not say what is missing"; }
+[ ! -s "$TMP/out" ] || fail "--plot without gnuplot measured something"
+
 mpi_run 2 "$bench" --path shm --shape W9 --hot --reps 1 --json - >"$TMP/out" 2>"$TMP/err" ||
     { cat "$TMP/err"; fail "W9"; }
 [ "$(grep -c '"shape": "W9"' "$TMP/out")" -eq 7 ] || fail "W9 is not 7 sizes"
@@ -140,6 +168,9 @@ refuse 2 '--scale: 0 is not above 0' 1 --scale 0
 refuse 2 '--json: cannot write /nowhere/x: ' 1 --path self --json /nowhere/x
 refuse 2 '--path shm takes 2 ranks' 1 --path shm
 refuse 2 '--path self takes 1 rank' 2 --path self
+refuse 2 '--path shm takes 2 ranks' 1 --path self,shm
+refuse 2 '--path: shm is there twice' 2 --path shm,am,shm
+refuse 2 '--plot: "x.png" does not end in .svg' 1 --path self --plot x.png
 refuse 2 '--beside: ' 1 --beside 1K
 refuse 2 '--segments: "two" is none of' 1 --segments two
 refuse 2 '--memory: "gpu" is none of' 1 --memory gpu

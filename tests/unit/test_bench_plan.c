@@ -157,6 +157,15 @@ START_TEST(the_fixed_shapes_move_what_their_names_say)
         ck_assert_uint_eq(sweep.shapes[i].piece * sweep.shapes[i].pieces, UINT64_C(320) << 20);
     }
     free(sweep.shapes);
+    struct bench_args wide = args_of(false, 1, 1, 1);
+    ck_assert_int_eq(kvfi_bench_shapes_of_sweep(&wide), 0);
+    ck_assert_uint_eq(wide.shape_count, 17);
+    ck_assert_uint_eq(wide.shapes[0].piece, 256);
+    ck_assert_uint_eq(wide.shapes[16].piece, UINT64_C(16) << 20);
+    for (size_t i = 0; i < wide.shape_count; i++) {
+        ck_assert_uint_eq(wide.shapes[i].piece * wide.shapes[i].pieces, UINT64_C(128) << 20);
+    }
+    free(wide.shapes);
 }
 END_TEST
 

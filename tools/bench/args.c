@@ -29,6 +29,8 @@ enum {
     OPT_SEED,
     OPT_SCALE,
     OPT_JSON,
+    OPT_SWEEP,
+    OPT_PLOT,
     OPT_HELP,
     OPT_VERSION
 };
@@ -42,6 +44,8 @@ static const struct option longs[] = {
     {"seed", required_argument, NULL, OPT_SEED},     {"scale", required_argument, NULL, OPT_SCALE},
     {"json", required_argument, NULL, OPT_JSON},     {"peer", required_argument, NULL, OPT_PEER},
     {"segments", required_argument, NULL, OPT_SEGMENTS},
+    {"sweep", no_argument, NULL, OPT_SWEEP},
+    {"plot", required_argument, NULL, OPT_PLOT},
     {"beside", required_argument, NULL, OPT_BESIDE},
     {"memory", required_argument, NULL, OPT_MEMORY},
     {"help", no_argument, NULL, OPT_HELP},
@@ -52,6 +56,7 @@ void kvfi_bench_usage(FILE *file)
     fputs(
         "usage: kvf_bench --path self [OPTIONS]\n"
         "       mpirun -n 2 --bind-to none kvf_bench --path shm|cma|stage|am|auto [OPTIONS]\n"
+        "       mpirun -n 2 --bind-to none kvf_bench --sweep --plot out.svg [OPTIONS]\n"
         "\n"
         "Moves scattered blocks between two memories over one path, compares every byte, and says\n"
         "how fast it was beside a floor measured in the same run: a memcpy loop over the same\n"
@@ -74,8 +79,9 @@ void kvfi_bench_usage(FILE *file)
         "  --hot                  few enough blocks to stay in the caches, many times over\n"
         "  --seed N               of the order of the blocks and of their contents; default 1\n"
         "How\n"
-        "  --path NAME            self, shm, cma, stage, am or auto (default); any other is refused.\n"
-        "                         am makes the other rank far, on one node too\n"
+        "  --path NAME[,NAME..]   self, shm, cma, stage, am or auto (default), one after the other;\n"
+        "                         what a path cannot serve is refused. am makes the other rank far,\n"
+        "                         on one node too\n"
         "  --op read|write        rank 0 pulls from, or pushes to, rank 1; default read\n"
         "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
         "  --segments one|per-layer  all rows in one segment (default), or each in its own: a grant\n"
@@ -95,38 +101,50 @@ void kvfi_bench_usage(FILE *file)
         "      mpi-rma  the same in a window over memory that was there (mpirun --mca osc NAME)\n"
         "      ucx      ucp_get_nbx or ucp_put_nbx on whatever UCX chooses\n"
         "      socket   one plain TCP connection, the floor of am\n"
+        "  --sweep                128 MiB in pieces of 256 B to 16 MiB over all paths, beside stream,\n"
+        "                         mpi-shm, mpi-rma and ucx, 3 repetitions, unless options say\n"
+        "                         otherwise; a path that does not work here is named and left out\n"
         "Out\n"
         "  --json FILE            one JSON line a case; - is standard output, without the table\n"
+        "  --plot FILE.svg        a picture of size against rate, drawn by gnuplot; the figures\n"
+        "                         lie beside it in FILE.dat\n"
         "  --help, --version\n"
         "\n"
         "The exit code is 0 only if every byte was compared and right.\n",
         file);
 }
 
-static int parse_shapes(const char *list, struct bench_args *args)
+static int parse_path(const char *name, struct bench_args *args)
+{
+    static const char *const names[] = {"auto", "self", "shm", "cma", "stage", "am"};
+    static const kvf_path_t paths[] = {KVF_PATH_NONE, KVF_PATH_SELF,  KVF_PATH_SHM,
+                                       KVF_PATH_CMA,  KVF_PATH_STAGE, KVF_PATH_AM};
+    size_t index;
+
+    if (kvfi_cli_choice("--path", name, names, sizeof(names) / sizeof(names[0]), &index) != 0) {
+        return -1;
+    }
+    for (size_t i = 0; i < args->path_count; i++) {
+        if (args->paths[i] == paths[index]) {
+            return kvfi_cli_fail("--path: %s is there twice", name);
+        }
+    }
+    args->paths[args->path_count++] = paths[index];
+    return 0;
+}
+
+/* Comma by comma. */
+static int parse_list(const char *list, int (*parse)(const char *, struct bench_args *),
+                      struct bench_args *args)
 {
     char *copy = strdup(list), *rest = copy, *name;
     int rc = copy == NULL ? kvfi_cli_fail("no memory") : 0;
 
     while (rc == 0 && (name = strsep(&rest, ",")) != NULL) {
-        rc = kvfi_bench_shapes_by_name(name, args);
+        rc = parse(name, args);
     }
     free(copy);
     return rc;
-}
-
-static int parse_path(const char *text, kvf_path_t *path_p)
-{
-    static const char *const names[] = {"auto", "self", "shm", "cma", "stage", "am"};
-    static const kvf_path_t paths[] = {KVF_PATH_NONE, KVF_PATH_SELF, KVF_PATH_SHM, KVF_PATH_CMA,
-                                       KVF_PATH_STAGE, KVF_PATH_AM};
-    size_t index;
-
-    if (kvfi_cli_choice("--path", text, names, 6, &index) != 0) {
-        return -1;
-    }
-    *path_p = paths[index];
-    return 0;
 }
 
 static int parse_name(const char *what, const char *text, const char *const *names, size_t count,
@@ -184,7 +202,7 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
 
     switch (option) {
     case OPT_SHAPE:
-        return parse_shapes(optarg, args);
+        return parse_list(optarg, kvfi_bench_shapes_by_name, args);
     case OPT_PIECE:
         return kvfi_cli_size("--piece", optarg, 1, UINT64_C(1) << 40, &own->piece);
     case OPT_PIECES:
@@ -192,7 +210,8 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
     case OPT_ROWS:
         return kvfi_cli_count("--rows", optarg, 1, UINT64_C(1) << 20, &own->rows);
     case OPT_PATH:
-        return parse_path(optarg, &args->path);
+        args->path_count = 0;
+        return parse_list(optarg, parse_path, args);
     case OPT_OP:
         return parse_op(optarg, &args->dir);
     case OPT_NET:
@@ -205,7 +224,7 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
         return kvfi_cli_size("--beside", optarg, UINT64_C(2) << 20, UINT64_C(1) << 40,
                              &args->beside);
     case OPT_PEER:
-        return kvfi_bench_peers_by_name(optarg, args);
+        return parse_list(optarg, kvfi_bench_peer_by_name, args);
     case OPT_DEPTH:
         return kvfi_cli_count("--depth", optarg, 1, 64, &args->depth);
     case OPT_REPS:
@@ -216,6 +235,12 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
         return kvfi_cli_fraction("--scale", optarg, &args->scale_num, &args->scale_den);
     case OPT_JSON:
         args->json = optarg;
+        return 0;
+    case OPT_SWEEP:
+        args->sweep = true;
+        return 0;
+    case OPT_PLOT:
+        args->plot = optarg;
         return 0;
     case OPT_HOT:
         args->hot = true;
@@ -238,7 +263,11 @@ static int add_own(struct bench_args *args, struct bench_shape *own)
         if (own->pieces != 0 || own->rows != 0) {
             return kvfi_cli_fail("%s: needs --piece", own->pieces != 0 ? "--pieces" : "--rows");
         }
-        return args->shape_count == 0 ? kvfi_bench_shapes_by_name("W2", args) : 0;
+        if (args->shape_count != 0) {
+            return 0;
+        }
+        return args->sweep ? kvfi_bench_shapes_of_sweep(args)
+                           : kvfi_bench_shapes_by_name("W2", args);
     }
     if (args->shape_count != 0) {
         return kvfi_cli_fail("--piece: not together with --shape");
@@ -259,11 +288,24 @@ static int add_own(struct bench_args *args, struct bench_shape *own)
     return kvfi_bench_shape_add(own, args);
 }
 
+/* What --sweep runs if nothing else is said. The paths are chosen where the job's size is known. */
+static void fill_sweep(struct bench_args *args)
+{
+    static const struct bench_peer_kind *const usual[] = {
+        &kvfi_bench_peer_stream, &kvfi_bench_peer_mpi_shm, &kvfi_bench_peer_mpi_rma,
+        &kvfi_bench_peer_ucx};
+
+    args->reps = args->reps != 0 ? args->reps : 3;
+    if (args->peer_count == 0) {
+        args->peer_count = sizeof(usual) / sizeof(usual[0]);
+        memcpy(args->peers, usual, sizeof(usual));
+    }
+}
+
 int kvfi_bench_parse(int argc, char *const *argv, struct bench_args *args_p)
 {
     struct bench_args args = {.net = "auto",
                               .depth = 1,
-                              .reps = 5,
                               .seed = 1,
                               .scale_num = 1,
                               .scale_den = 1,
@@ -280,6 +322,10 @@ int kvfi_bench_parse(int argc, char *const *argv, struct bench_args *args_p)
     if (rc == 0) {
         rc = add_own(&args, &own);
     }
+    if (rc == 0 && args.sweep) {
+        fill_sweep(&args);
+    }
+    args.reps = args.reps != 0 ? args.reps : 5;
     if (rc != 0) {
         kvfi_bench_args_free(&args);
         return -1;

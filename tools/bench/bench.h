@@ -31,6 +31,7 @@ struct bench_shape {
     bool        tiny;       /* one piece a batch: latency */
 };
 
+#define BENCH_PATHS 8
 #define BENCH_PEERS 8 /* beside a case, its floor included */
 
 struct bench_peer_kind; /* one way to do the same without kvferry */
@@ -38,7 +39,10 @@ struct bench_peer_kind; /* one way to do the same without kvferry */
 struct bench_args {
     struct bench_shape *shapes; /* cases in order; owned */
     size_t              shape_count;
-    kvf_path_t          path;   /* NONE: whatever serves */
+    kvf_path_t          path;   /* of the cases that run now; NONE: whatever serves */
+    kvf_path_t          paths[BENCH_PATHS]; /* asked for, one after the other */
+    size_t              path_count;
+    bool                sweep;  /* what was not said is chosen: shapes, paths, peers */
     uint32_t            dir;    /* KVF_READ or KVF_WRITE */
     const char         *net;
     uint64_t            depth;  /* batches under way */
@@ -49,7 +53,7 @@ struct bench_args {
     bool                hot;
     bool                per_layer; /* each row is a segment of its own, and an op of its own */
     enum bench_kind_of_memory {
-        BENCH_MEMORY_OF_PATH, /* OWN for cma, else POOL */
+        BENCH_MEMORY_OF_PATH, /* OWN for cma and stage, else POOL */
         BENCH_MEMORY_POOL,    /* the library's */
         BENCH_MEMORY_OWN,     /* the program's, registered */
     } memory;
@@ -57,6 +61,7 @@ struct bench_args {
     size_t              peer_count;
     bool                help, version;
     const char         *json;   /* file, "-", or NULL */
+    const char         *plot;   /* file that ends in .svg, or NULL */
 };
 
 /* 0, or -1 with a sentence in kvfi_cli_error(). */
@@ -66,6 +71,7 @@ void kvfi_bench_usage(FILE *file);
 
 /* The cases that a name stands for ("W10" has many), appended to args. */
 int kvfi_bench_shapes_by_name(const char *name, struct bench_args *args);
+int kvfi_bench_shapes_of_sweep(struct bench_args *args);
 int kvfi_bench_shape_add(const struct bench_shape *shape, struct bench_args *args);
 
 /* ---------------------------------------------------------------- plan */
@@ -119,6 +125,7 @@ struct bench_job {
     struct kvf_mpi *mpi;
     kvf_engine_t   *engine;
     int             rank, size;
+    int             owner_rank; /* 0: both ends are in one process */
     bool            initiator, owner;
     bool            one_node; /* all ranks share it, as MPI sees it */
 };
@@ -126,7 +133,10 @@ struct bench_job {
 /* Set kvf_last_error()'s sentence as ours, after a prefix. Returns -1. */
 int kvfi_bench_fail_status(const char *what, kvf_status_t status);
 
-/* Returns an exit code, with a sentence if it is not 0. */
+/* Whether a job of so many ranks may run these paths; chooses them where --sweep leaves it open. */
+int kvfi_bench_job_paths(struct bench_args *args, int size);
+
+/* For the cases of args->path. Returns an exit code, with a sentence if it is not 0. */
 int kvfi_bench_job_open(const struct bench_args *args, struct bench_job *job_p);
 void kvfi_bench_job_close(struct bench_job *job);
 
@@ -208,6 +218,7 @@ enum bench_between {
 struct bench_peer_kind {
     const char *name; /* "mpi-rma" */
     const char *key;  /* "mpi_rma", as a part of JSON keys */
+    const char *label; /* in a picture */
     enum bench_between between;
     bool one_node;    /* it needs both ranks on one */
     bool own_memory;  /* at the owner, which the kind takes and gives back */
@@ -221,8 +232,8 @@ extern const struct bench_peer_kind kvfi_bench_peer_memcpy, kvfi_bench_peer_stre
     kvfi_bench_peer_cma, kvfi_bench_peer_socket, kvfi_bench_peer_mpi_shm, kvfi_bench_peer_mpi_rma,
     kvfi_bench_peer_ucx;
 
-/* "memcpy,ucx", appended to args->peers. */
-int kvfi_bench_peers_by_name(const char *list, struct bench_args *args);
+/* Appended to args->peers. */
+int kvfi_bench_peer_by_name(const char *name, struct bench_args *args);
 /* What stands beside a case on path: the floor, what belongs to the path, what was asked for. Returns
  * their number, at most BENCH_PEERS. */
 size_t kvfi_bench_peers_of(const struct bench_args *args, kvf_path_t path,
@@ -310,15 +321,33 @@ double kvfi_bench_median(const double *values, size_t count);
 double kvfi_bench_sorted_quantile(const double *sorted, size_t count, double q);
 void kvfi_bench_sort(double *values, size_t count);
 
+/* One curve's point: what moved pieces of a size, and how fast. */
+struct bench_point {
+    const char *name;  /* "shm", "mpi-rma": of a path or a peer */
+    const char *label; /* of a peer; NULL: a path */
+    uint64_t    piece;
+    double      gbps;
+    double      ratio; /* to memcpy, in the same repetitions; NAN: there was none */
+};
+
 struct bench_report {
     FILE *table; /* NULL: none */
     FILE *json;  /* NULL: none */
+    struct bench_point *points; /* for --plot; owned */
+    size_t point_count;
     char  cpus[2][128]; /* allowed to initiator and owner */
     bool  headed;
+    kvf_path_t headed_for;
 };
 
 void kvfi_bench_report_cpus(const struct bench_job *job, struct bench_report *report);
 void kvfi_bench_report_case(struct bench_report *report, const struct bench_case *c,
                             const struct bench_figures *figures);
+
+void kvfi_bench_report_free(struct bench_report *report);
+
+/* Pictures. Whether gnuplot is there, for --plot; then the data beside the picture, and the picture. */
+int kvfi_bench_plot_check(const char *plot);
+int kvfi_bench_plot(const struct bench_args *args, const struct bench_report *report);
 
 #endif

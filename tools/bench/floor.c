@@ -125,12 +125,14 @@ static int run_cma(const struct bench_case *c, struct bench_peer *peer, double *
 
 const struct bench_peer_kind kvfi_bench_peer_memcpy = {.name = "memcpy",
                                                        .key = "memcpy",
+                                                       .label = "memcpy",
                                                        .between = BENCH_IN_INITIATOR,
                                                        .places = true,
                                                        .run = run_memcpy};
 
 const struct bench_peer_kind kvfi_bench_peer_cma = {.name = "cma",
                                                     .key = "cma",
+                                                    .label = "process_vm_readv, _writev",
                                                     .between = BENCH_FROM_INITIATOR,
                                                     .one_node = true,
                                                     .places = true,

@@ -25,17 +25,38 @@ int kvfi_bench_fail_status(const char *what, kvf_status_t status)
     return kvfi_cli_fail("%s: %s: %s", what, kvf_status_name(status), kvf_last_error());
 }
 
-static int check_size(const struct bench_args *args, int size)
+static int check_size(const struct bench_args *args, kvf_path_t path, int size)
 {
-    int want = args->path == KVF_PATH_SELF ? 1 : 2;
+    int want = path == KVF_PATH_SELF ? 1 : 2;
+    bool fits = path == KVF_PATH_NONE || size == want ||
+                (path == KVF_PATH_SELF && args->path_count > 1); /* rank 1 looks on */
 
-    if (size > 2 || (args->path != KVF_PATH_NONE && size != want)) {
+    if (size > 2 || !fits) {
         return kvfi_cli_fail("--path %s takes %s, and the job has %d: mpirun -n %d --bind-to none",
-                             args->path == KVF_PATH_NONE ? "auto" : kvf_path_name(args->path),
-                             args->path == KVF_PATH_NONE ? "1 or 2 ranks"
-                             : want == 1                 ? "1 rank"
-                                                         : "2 ranks",
+                             path == KVF_PATH_NONE ? "auto" : kvf_path_name(path),
+                             path == KVF_PATH_NONE ? "1 or 2 ranks"
+                             : want == 1           ? "1 rank"
+                                                   : "2 ranks",
                              size, want);
+    }
+    return 0;
+}
+
+int kvfi_bench_job_paths(struct bench_args *args, int size)
+{
+    static const kvf_path_t all[] = {KVF_PATH_SELF, KVF_PATH_SHM, KVF_PATH_CMA, KVF_PATH_STAGE,
+                                     KVF_PATH_AM};
+
+    if (args->path_count == 0 && args->sweep) {
+        args->path_count = size == 1 ? 1 : sizeof(all) / sizeof(all[0]);
+        memcpy(args->paths, all, args->path_count * sizeof(all[0]));
+    } else if (args->path_count == 0) {
+        args->paths[args->path_count++] = KVF_PATH_NONE;
+    }
+    for (size_t i = 0; i < args->path_count; i++) {
+        if (check_size(args, args->paths[i], size) != 0) {
+            return -1;
+        }
     }
     return 0;
 }
@@ -50,10 +71,8 @@ int kvfi_bench_job_open(const struct bench_args *args, struct bench_job *job_p)
     MPI_Comm_rank(MPI_COMM_WORLD, &job.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &job.size);
     job.initiator = job.rank == 0;
-    job.owner = job.rank == job.size - 1;
-    if (check_size(args, job.size) != 0) {
-        return KVFI_EXIT_USAGE;
-    }
+    job.owner_rank = args->path == KVF_PATH_SELF ? 0 : job.size - 1;
+    job.owner = job.rank == job.owner_rank;
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
     MPI_Comm_size(node, &node_size);
     MPI_Comm_free(&node);

@@ -325,7 +325,7 @@ static int open_peers(struct bench *b)
     for (size_t i = 0; i < count; i++) {
         b->peers[i].kind = b->figures->peers[i].kind = kinds[i];
         int rc = 0;
-        if (kinds[i]->between != BENCH_IN_INITIATOR && b->job->size == 1) {
+        if (kinds[i]->between != BENCH_IN_INITIATOR && b->job->owner_rank == 0) {
             rc = kvfi_cli_fail("--peer %s takes 2 ranks: mpirun -n 2 --bind-to none",
                                kinds[i]->name);
         } else if (kinds[i]->one_node && !b->job->one_node) {

@@ -38,13 +38,13 @@ uint64_t kvfi_bench_remote_bytes(const struct bench_args *args, const struct ben
 int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
                     const struct bench_plan *plan)
 {
-    bool stand_in = job->size > 1 && kvfi_bench_peers_stand_in(args, args->path);
+    bool stand_in = job->owner_rank != 0 && kvfi_bench_peers_stand_in(args, args->path);
     uint64_t ids = 2 * sizeof(uint32_t) * plan->slots;
     uint64_t at_initiator = kvfi_bench_local_bytes(args, plan) +
                             (stand_in ? kvfi_bench_remote_bytes(args, plan) : 0) + ids;
     uint64_t at_owner =
         kvfi_bench_remote_bytes(args, plan) * (1 + kvfi_bench_peers_memories(args)) +
-        (job->size > 1 ? ids : 0) + kvfi_bench_beside_bytes(args);
+        (job->owner_rank != 0 ? ids : 0) + kvfi_bench_beside_bytes(args);
     uint64_t need = job->one_node    ? at_initiator + at_owner
                     : job->initiator ? at_initiator
                                      : at_owner;
@@ -189,7 +189,7 @@ static int exchange(const struct bench_job *job, const struct bench_args *args,
             kvf_mpi_exchange_grants(job->mpi, ends->grant, count, remotes, counts);
         if (status == KVF_OK) {
             ends->handle_count = count;
-            memcpy(ends->handles, remotes + (size_t)(job->size - 1) * count,
+            memcpy(ends->handles, remotes + (size_t)job->owner_rank * count,
                    count * sizeof(*remotes));
         } else {
             rc = kvfi_bench_fail_status("exchanging the grant", status);
@@ -252,8 +252,8 @@ static int tell_rows(const struct bench_job *job, const struct bench_plan *plan,
         ends->remote_rows[row] = (uint64_t)(uintptr_t)ends->remote.rows[row];
     }
     ends->remote_pid = getpid();
-    kvfi_bench_tell(job, job->size - 1, ends->remote_rows, rows * sizeof(*ends->remote_rows));
-    kvfi_bench_tell(job, job->size - 1, &ends->remote_pid, sizeof(ends->remote_pid));
+    kvfi_bench_tell(job, job->owner_rank, ends->remote_rows, rows * sizeof(*ends->remote_rows));
+    kvfi_bench_tell(job, job->owner_rank, &ends->remote_pid, sizeof(ends->remote_pid));
     return 0;
 }
 

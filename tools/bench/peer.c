@@ -36,8 +36,9 @@ static bool has(const struct bench_peer_kind *const *list, size_t count,
     return false;
 }
 
-static int add_by_name(const char *name, struct bench_args *args)
+int kvfi_bench_peer_by_name(const char *name, struct bench_args *args)
 {
+    _Static_assert(KINDS <= BENCH_PEERS - 1, "bench_args has no room for all kinds");
     const char *names[KINDS];
     size_t index;
 
@@ -53,17 +54,15 @@ static int add_by_name(const char *name, struct bench_args *args)
     return 0;
 }
 
-int kvfi_bench_peers_by_name(const char *list, struct bench_args *args)
+/* Of several paths, the peers stand beside one only: the first that has two ranks. */
+static size_t asked_for(const struct bench_args *args)
 {
-    char *copy = strdup(list), *rest = copy, *name;
-    int rc = copy == NULL ? kvfi_cli_fail("no memory") : 0;
+    size_t first = 0;
 
-    _Static_assert(KINDS <= BENCH_PEERS - 1, "bench_args has no room for all kinds");
-    while (rc == 0 && (name = strsep(&rest, ",")) != NULL) {
-        rc = add_by_name(name, args);
+    while (first + 1 < args->path_count && args->paths[first] == KVF_PATH_SELF) {
+        first++;
     }
-    free(copy);
-    return rc;
+    return args->path_count <= 1 || args->path == args->paths[first] ? args->peer_count : 0;
 }
 
 size_t kvfi_bench_peers_of(const struct bench_args *args, kvf_path_t path,
@@ -75,7 +74,7 @@ size_t kvfi_bench_peers_of(const struct bench_args *args, kvf_path_t path,
     if (path == KVF_PATH_CMA) {
         kinds_p[count++] = &kvfi_bench_peer_cma;
     }
-    for (size_t i = 0; i < args->peer_count; i++) {
+    for (size_t i = 0; i < asked_for(args); i++) {
         if (!has(kinds_p, count, args->peers[i])) {
             kinds_p[count++] = args->peers[i];
         }
@@ -85,7 +84,7 @@ size_t kvfi_bench_peers_of(const struct bench_args *args, kvf_path_t path,
 
 bool kvfi_bench_peers_stand_in(const struct bench_args *args, kvf_path_t path)
 {
-    for (size_t i = 0; i < args->peer_count; i++) {
+    for (size_t i = 0; i < asked_for(args); i++) {
         if (args->peers[i]->between == BENCH_IN_INITIATOR) {
             return true;
         }
@@ -97,7 +96,7 @@ uint64_t kvfi_bench_peers_memories(const struct bench_args *args)
 {
     uint64_t count = 0;
 
-    for (size_t i = 0; i < args->peer_count; i++) {
+    for (size_t i = 0; i < asked_for(args); i++) {
         count += args->peers[i]->own_memory;
     }
     return count;
@@ -140,7 +139,7 @@ int kvfi_bench_serve_until_done(void (*step)(void *arg), void *arg)
 int kvfi_bench_say_done(const struct bench_job *job)
 {
     char byte = 0;
-    int rc = MPI_Send(&byte, 1, MPI_BYTE, job->size - 1, DONE_TAG, MPI_COMM_WORLD);
+    int rc = MPI_Send(&byte, 1, MPI_BYTE, job->owner_rank, DONE_TAG, MPI_COMM_WORLD);
 
     return rc == MPI_SUCCESS ? 0 : kvfi_cli_fail("MPI does not tell that a peer is done");
 }

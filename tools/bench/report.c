@@ -262,7 +262,7 @@ static void write_runs(struct kvfi_json *json, const struct bench_args *args,
 static void write_head(struct bench_report *report, const struct bench_args *args,
                        const struct bench_figures *f)
 {
-    fprintf(report->table, "%-5s %-5s %-4s %9s %10s %8s %8s %6s  %-13s %6s %10s %10s %8s", "shape",
+    fprintf(report->table, "%-5s %-5s %-5s %9s %10s %8s %8s %6s  %-13s %6s %10s %10s %8s", "shape",
             "op", "path", "piece", "pieces", "GB/s", "floor", "ratio", "(min-max)", "spread",
             "p50 us", "p99 us", "cpu s/GiB");
     if (args->beside != 0) {
@@ -280,8 +280,9 @@ static void write_row(struct bench_report *report, const struct bench_args *args
 {
     char piece[32], pieces[32];
 
-    if (!report->headed) {
+    if (!report->headed || report->headed_for != args->path) { /* other peers may stand beside it */
         report->headed = true;
+        report->headed_for = args->path;
         write_head(report, args, f);
     }
     snprintf(pieces, sizeof(pieces), "%llu", (unsigned long long)plan->shape.pieces);
@@ -291,7 +292,7 @@ static void write_row(struct bench_report *report, const struct bench_args *args
     }
     fprintf(
         report->table,
-        "%-5s %-5s %-4s %9s %10s %8.2f %8.2f %6.2f  (%4.2f-%4.2f)   %5.1f%% %10.1f %10.1f %8.2f",
+        "%-5s %-5s %-5s %9s %10s %8.2f %8.2f %6.2f  (%4.2f-%4.2f)   %5.1f%% %10.1f %10.1f %8.2f",
         plan->shape.name, args->dir == KVF_READ ? "read" : "write", kvf_path_name(ends->path),
         piece, pieces, s->gbps, s->floor_gbps, s->ratio, s->ratio_min, s->ratio_max,
         s->spread * 100, s->p50_us, s->p99_us, s->cpu_s_per_gib);
@@ -309,6 +310,54 @@ static void write_row(struct bench_report *report, const struct bench_args *args
     fflush(report->table);
 }
 
+static int add_point(struct bench_report *report, const struct bench_point *point)
+{
+    struct bench_point *more;
+
+    for (size_t i = 0; i < report->point_count; i++) {
+        if (report->points[i].piece == point->piece &&
+            strcmp(report->points[i].name, point->name) == 0 &&
+            (report->points[i].label == NULL) == (point->label == NULL)) {
+            return 0; /* a floor beside several paths: its first figure stands for all */
+        }
+    }
+    more = realloc(report->points, (report->point_count + 1) * sizeof(*more));
+    if (more == NULL) {
+        return -1;
+    }
+    report->points = more;
+    report->points[report->point_count++] = *point;
+    return 0;
+}
+
+/* The case and what stood beside it, as points of their curves. A point that there is no memory for is
+ * missing in the picture only. */
+static void add_points(struct bench_report *report, const struct bench_case *c,
+                       const struct bench_figures *f, const struct summary *s)
+{
+    bool near = f->peers[0].kind == &kvfi_bench_peer_memcpy;
+    struct bench_point point = {kvf_path_name(c->ends->path), NULL, c->plan->shape.piece, s->gbps,
+                                near ? s->ratio : NAN};
+
+    add_point(report, &point);
+    point = (struct bench_point){f->peers[0].kind->name, f->peers[0].kind->label,
+                                 c->plan->shape.piece, s->floor_gbps, near ? 1 : NAN};
+    add_point(report, &point);
+    for (size_t peer = 1; peer < f->peer_count; peer++) {
+        point = (struct bench_point){f->peers[peer].kind->name, f->peers[peer].kind->label,
+                                     c->plan->shape.piece, s->peer_gbps[peer],
+                                     near ? s->peer_gbps[peer] / s->floor_gbps : NAN};
+        add_point(report, &point);
+    }
+}
+
+void kvfi_bench_report_free(struct bench_report *report)
+{
+    free(report->points);
+    report->points = NULL;
+    report->point_count = 0;
+}
+
 void kvfi_bench_report_case(struct bench_report *report, const struct bench_case *c,
                             const struct bench_figures *figures)
 {
@@ -321,6 +370,7 @@ void kvfi_bench_report_case(struct bench_report *report, const struct bench_case
     }
     summarise(c->args, c->plan, figures, &s, scratch);
     free(scratch);
+    add_points(report, c, figures, &s);
     if (report->json != NULL) {
         kvfi_json_init(&json, report->json, 0);
         kvfi_json_open(&json, NULL, '{');

@@ -100,7 +100,7 @@ static int open_window(const struct bench_case *c, struct bench_peer *peer, bool
         return -1;
     }
     if (c->job->initiator) {
-        rc = MPI_Win_lock(MPI_LOCK_SHARED, c->job->size - 1, 0, w->win);
+        rc = MPI_Win_lock(MPI_LOCK_SHARED, c->job->owner_rank, 0, w->win);
         w->locked = rc == MPI_SUCCESS;
         rc = rc == MPI_SUCCESS ? 0 : fail_mpi(peer, "MPI_Win_lock", rc);
     }
@@ -122,7 +122,7 @@ static void close_window(const struct bench_case *c, struct bench_peer *peer)
     struct window *w = peer->state;
 
     if (w != NULL && w->locked) {
-        MPI_Win_unlock(c->job->size - 1, w->win);
+        MPI_Win_unlock(c->job->owner_rank, w->win);
     }
     if (w != NULL && w->made) {
         MPI_Win_free(&w->win);
@@ -148,7 +148,7 @@ static int move_rows(const struct bench_case *c, const struct window *w, uint64_
     uint64_t remote_cell = reads ? p->source_cell : p->dest_cell;
     uint64_t first = kvfi_bench_batch_first(p, batch);
     uint64_t end = first + kvfi_bench_batch_blocks(p, batch);
-    int len = (int)p->shape.piece, target = c->job->size - 1, rc = MPI_SUCCESS;
+    int len = (int)p->shape.piece, target = c->job->owner_rank, rc = MPI_SUCCESS;
 
     for (uint64_t i = first; i < end && rc == MPI_SUCCESS; i++) {
         for (uint64_t row = top; row < top + p->row_span && rc == MPI_SUCCESS; row++) {
@@ -169,7 +169,7 @@ static int move_batch(const struct bench_case *c, const struct window *w, uint64
          top += c->plan->row_span) {
         rc = move_rows(c, w, batch, top);
     }
-    return rc == MPI_SUCCESS ? MPI_Win_flush(c->job->size - 1, w->win) : rc;
+    return rc == MPI_SUCCESS ? MPI_Win_flush(c->job->owner_rank, w->win) : rc;
 }
 
 static int run(const struct bench_case *c, struct bench_peer *peer, double *took_p)
@@ -193,6 +193,7 @@ static int run(const struct bench_case *c, struct bench_peer *peer, double *took
 
 const struct bench_peer_kind kvfi_bench_peer_mpi_shm = {.name = "mpi-shm",
                                                         .key = "mpi_shm",
+                                                        .label = "MPI window, shared",
                                                         .between = BENCH_BOTH,
                                                         .one_node = true,
                                                         .own_memory = true,
@@ -203,6 +204,7 @@ const struct bench_peer_kind kvfi_bench_peer_mpi_shm = {.name = "mpi-shm",
 
 const struct bench_peer_kind kvfi_bench_peer_mpi_rma = {.name = "mpi-rma",
                                                         .key = "mpi_rma",
+                                                        .label = "MPI window over memory",
                                                         .between = BENCH_BOTH,
                                                         .own_memory = true,
                                                         .places = true,

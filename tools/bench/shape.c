@@ -37,6 +37,10 @@ static const struct bench_shape fixed[] = {
 #define SWEEP_MOST      (4096 * KIB)
 #define SWEEP_BYTES     (320 * 1024 * KIB)
 
+/* --sweep: wider, and no more bytes than it takes to be out of the caches */
+#define WIDE_MOST  (16 * 1024 * KIB)
+#define WIDE_BYTES (128 * 1024 * KIB)
+
 int kvfi_bench_shape_add(const struct bench_shape *shape, struct bench_args *args)
 {
     struct bench_shape *more =
@@ -61,11 +65,11 @@ static int add_tiny(struct bench_args *args)
     return 0;
 }
 
-static int add_sweep(struct bench_args *args)
+static int add_sizes(const char *name, const char *long_name, uint64_t most, uint64_t bytes,
+                     struct bench_args *args)
 {
-    for (uint64_t piece = SWEEP_LEAST; piece <= SWEEP_MOST; piece *= 2) {
-        struct bench_shape shape = {SWEEP_NAME, SWEEP_LONG_NAME, piece, SWEEP_BYTES / piece,
-                                    1,          piece,           false};
+    for (uint64_t piece = SWEEP_LEAST; piece <= most; piece *= 2) {
+        struct bench_shape shape = {name, long_name, piece, bytes / piece, 1, piece, false};
         if (kvfi_bench_shape_add(&shape, args) != 0) {
             return -1;
         }
@@ -76,6 +80,11 @@ static int add_sweep(struct bench_args *args)
 static bool is_called(const char *name, const char *short_name, const char *long_name)
 {
     return strcasecmp(name, short_name) == 0 || strcasecmp(name, long_name) == 0;
+}
+
+int kvfi_bench_shapes_of_sweep(struct bench_args *args)
+{
+    return add_sizes("sweep", "sweep", WIDE_MOST, WIDE_BYTES, args);
 }
 
 int kvfi_bench_shapes_by_name(const char *name, struct bench_args *args)
@@ -89,7 +98,7 @@ int kvfi_bench_shapes_by_name(const char *name, struct bench_args *args)
         return add_tiny(args);
     }
     if (is_called(name, SWEEP_NAME, SWEEP_LONG_NAME)) {
-        return add_sweep(args);
+        return add_sizes(SWEEP_NAME, SWEEP_LONG_NAME, SWEEP_MOST, SWEEP_BYTES, args);
     }
     return kvfi_cli_fail("--shape: \"%s\" is none of W1, W2, W3, W5, W6, W7, W9, W10 "
                          "(kvf_bench --help says what they are)",

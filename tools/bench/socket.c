@@ -374,7 +374,7 @@ static int connect_ranks(const struct bench_job *job, int *fd_p)
     }
     rc = kvfi_bench_meet(job, rc);
     if (rc == 0) {
-        kvfi_bench_tell(job, job->size - 1, &list, sizeof(list));
+        kvfi_bench_tell(job, job->owner_rank, &list, sizeof(list));
         if (job->initiator) {
             for (uint32_t i = 0; i < list.count && fd < 0; i++) {
                 fd = connect_one(&list.at[i], list.nonce);
@@ -474,6 +474,7 @@ static int open_it(const struct bench_case *c, struct bench_peer *peer)
 
 const struct bench_peer_kind kvfi_bench_peer_socket = {.name = "socket",
                                                        .key = "socket",
+                                                       .label = "TCP socket",
                                                        .between = BENCH_BOTH,
                                                        .places = true,
                                                        .open = open_it,

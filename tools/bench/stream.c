@@ -170,6 +170,7 @@ static int run(const struct bench_case *c, struct bench_peer *peer, double *took
 
 const struct bench_peer_kind kvfi_bench_peer_stream = {.name = "stream",
                                                        .key = "stream",
+                                                       .label = "ceiling of one core",
                                                        .between = BENCH_IN_INITIATOR,
                                                        .open = find_best,
                                                        .run = run};

@@ -176,7 +176,7 @@ static int open_it(const struct bench_case *c, struct bench_peer *peer)
         rc = open_owner(c, peer, card);
     }
     if (kvfi_bench_meet(c->job, rc) == 0) {
-        kvfi_bench_tell(c->job, c->job->size - 1, card, sizeof(*card));
+        kvfi_bench_tell(c->job, c->job->owner_rank, card, sizeof(*card));
         if (c->job->initiator) {
             rc = connect_to(bare, card);
             rc = rc == 0 ? map_local(c, bare) : rc;
@@ -347,6 +347,7 @@ static void close_it(const struct bench_case *c, struct bench_peer *peer)
 
 const struct bench_peer_kind kvfi_bench_peer_ucx = {.name = "ucx",
                                                     .key = "ucx",
+                                                    .label = "UCX alone",
                                                     .between = BENCH_BOTH,
                                                     .own_memory = true,
                                                     .places = true,
