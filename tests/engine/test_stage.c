@@ -336,7 +336,7 @@ START_TEST(a_killed_owner_ends_the_batch_without_pidfd_open)
 }
 END_TEST
 
-/* Times that a thread of this process went to sleep. */
+/* Times that the progress thread of this process went to sleep. */
 static uint64_t naps(void)
 {
     DIR *dir = opendir("/proc/self/task");
@@ -347,12 +347,14 @@ static uint64_t naps(void)
     while ((entry = readdir(dir)) != NULL) {
         char path[300], line[128];
         unsigned long long count;
+        int ours = 0;
         FILE *file;
 
         snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
-        file = entry->d_name[0] != '.' && atoi(entry->d_name) != getpid() ? fopen(path, "r") : NULL;
+        file = entry->d_name[0] != '.' ? fopen(path, "r") : NULL;
         while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-            if (sscanf(line, "voluntary_ctxt_switches: %llu", &count) == 1) {
+            ours |= strcmp(line, "Name:\tkvferry\n") == 0;
+            if (ours && sscanf(line, "voluntary_ctxt_switches: %llu", &count) == 1) {
                 sum += count;
             }
         }
@@ -385,6 +387,7 @@ START_TEST(both_threads_sleep_once_a_pair_is_idle)
     sleep_ms(200);
     rig_call(&rig, at_naps, NULL, 0, &theirs, sizeof(theirs));
     mine = naps();
+    must(mine > 0 && theirs > 0, "no thread of that name");
     sleep_ms(500);
     rig_call(&rig, at_naps, NULL, 0, &again, sizeof(again));
     must(naps() - mine <= 2, "our thread woke %zu times", (size_t)(naps() - mine));
