@@ -69,6 +69,7 @@ path_sources = \
 	src/path/am.h \
 	src/path/am_initiator.c \
 	src/path/am_internal.h \
+	src/path/am_pump.c \
 	src/path/am_receive.c \
 	src/path/am_serve.c \
 	src/path/cma.c \

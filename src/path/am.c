@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The am machine: peers and their endpoints, the queues, the pump that sends. See am_internal.h
- * for the messages.
+ * The am machine: its messages, peers and their endpoints, its opening and closing. See am_internal.h
+ * for the messages, am_pump.c for what drives it.
  */
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +11,6 @@
 #include "path/am_internal.h"
 
 #define CONNECT_NS UINT64_C(100000000) /* that a close waits for connections under way, at most */
-#define LIVES_NS   UINT64_C(50000000)  /* from look to look at near peers */
 
 const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir)
 {
@@ -51,7 +49,7 @@ kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t
     return message;
 }
 
-static void message_free(kvfi_am_t *am, kvfi_am_message_t *message)
+void kvfi_am_message_free(kvfi_am_t *am, kvfi_am_message_t *message)
 {
     if (message->chunk) {
         message->next = am->free_chunks;
@@ -68,7 +66,7 @@ static void on_sent(void *arg, int failed)
 
     peer->outgoing--;
     peer->chunks -= (unsigned)message->chunk;
-    message_free(peer->am, message);
+    kvfi_am_message_free(peer->am, message);
     if (failed)
         kvfi_am_peer_fail(peer, "a message could not be sent");
 }
@@ -129,7 +127,7 @@ static void on_ep_failed(void *arg, const char *why)
     kvfi_am_peer_fail(arg, why);
 }
 
-static kvf_status_t peer_connect(kvfi_am_peer_t *peer, const void *address)
+kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address)
 {
     kvfi_am_t         *am = peer->am;
     size_t             len, proc_len = am->near ? sizeof am->host.proc : 0;
@@ -186,14 +184,14 @@ static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
         kvfi_am_message_t *message = peer->outbox;
 
         peer->outbox = message->next;
-        message_free(am, message);
+        kvfi_am_message_free(am, message);
     }
     peer->outbox_end = &peer->outbox;
     kvfi_stage_drop(peer);
     am->changed = 1;
 }
 
-static void bury(kvfi_am_peer_t *peer)
+void kvfi_am_bury(kvfi_am_peer_t *peer)
 {
     peer->failed = 0;
     atomic_store(&peer->dead, 1);
@@ -202,13 +200,13 @@ static void bury(kvfi_am_peer_t *peer)
     peer->ep = NULL;
 }
 
-static int forgettable(const kvfi_am_peer_t *peer)
+int kvfi_am_forgettable(const kvfi_am_peer_t *peer)
 {
     return atomic_load(&peer->dead) && !peer->imports && !peer->outgoing && !peer->inbox &&
            !peer->address;
 }
 
-static void peer_free(kvfi_am_peer_t *peer)
+void kvfi_am_peer_free(kvfi_am_peer_t *peer)
 {
     kvfi_table_take(&peer->am->peers, peer->incarnation);
     kvfi_table_free(&peer->serves);
@@ -222,262 +220,6 @@ static void peer_free(kvfi_am_peer_t *peer)
     }
     free(peer->address);
     free(peer);
-}
-
-/* ------------------------------------------------------------------ pump */
-
-/* That notes came is told at once; that they were taken, when the sender may wait for it. */
-static void acknowledge_notes(kvfi_am_peer_t *peer)
-{
-    uint64_t freed = peer->inbox_taken - peer->acked_taken;
-
-    if (peer->inbox_came == peer->acked_came && freed * 2 < peer->am->host.depth)
-        return;
-    peer->acked_came = peer->inbox_came;
-    peer->acked_taken = peer->inbox_taken;
-    kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_ACK, peer->acked_came, peer->acked_taken, 0));
-}
-
-static void rotate_reads(kvfi_am_peer_t *peer)
-{
-    kvfi_am_serve_t *serve = peer->reads;
-
-    if (!serve->next)
-        return;
-    peer->reads = serve->next;
-    serve->next = NULL;
-    *peer->reads_end = serve;
-    peer->reads_end = &serve->next;
-}
-
-/* Where the next bytes go: into a message, or a slot of our ring. NULL: not now. */
-static kvfi_am_message_t *next_chunk(kvfi_am_peer_t *peer, uint64_t token, char **buf_p)
-{
-    kvfi_am_message_t *message;
-    unsigned           slot = 0;
-    char              *buf = NULL;
-
-    if (peer->am->near && !(buf = kvfi_stage_slot(peer, &slot)))
-        return NULL;
-    message = kvfi_am_message(peer, KVFI_AM_DATA, token, 0, 0);
-    if (!message)
-        return NULL;
-    message->head.flags = (uint16_t)(slot << KVFI_AM_SLOT);
-    *buf_p = buf ? buf : message->data;
-    return message;
-}
-
-static uint32_t chunk_bytes(const kvfi_am_peer_t *peer)
-{
-    return peer->am->near ? KVFI_STAGE_SLOT_BYTES : KVFI_LINK_CHUNK;
-}
-
-static int send_read_chunk(kvfi_am_peer_t *peer)
-{
-    kvfi_am_serve_t   *serve = peer->reads;
-    kvfi_am_message_t *message;
-    char              *buf;
-
-    if (atomic_load(&peer->am->host.page->epoch[serve->grant]) != serve->epoch) {
-        kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
-        return 1;
-    }
-    message = next_chunk(peer, serve->token, &buf);
-    if (!message)
-        return 0;
-    rotate_reads(peer);
-    if (kvfi_am_serve_chunk(serve, message, buf, chunk_bytes(peer))) {
-        kvf_status_t status = serve->xfer.bad_count ? KVF_ERR_STALE : KVF_OK;
-
-        message->head.flags |= status == KVF_OK ? KVFI_AM_FIN : 0;
-        kvfi_am_send(peer, message);
-        if (status == KVF_OK)
-            kvfi_am_serve_drop(serve);
-        else
-            kvfi_am_serve_end(serve, status);
-        return 1;
-    }
-    kvfi_am_send(peer, message);
-    return 1;
-}
-
-static int send_write_chunk(kvfi_am_peer_t *peer)
-{
-    kvfi_xfer_t       *xfer = peer->writes;
-    char              *buf;
-    kvfi_am_message_t *message = next_chunk(peer, xfer->token, &buf);
-
-    if (!message)
-        return 0;
-    peer->writes = xfer->next;
-    if (!peer->writes)
-        peer->writes_end = &peer->writes;
-    message->head.off = xfer->sent;
-    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf, chunk_bytes(peer),
-                                                   &xfer->moved.pieces);
-    message->head.flags |= KVFI_AM_TO_OWNER;
-    xfer->sent += message->head.len;
-    xfer->calls++;
-    if (xfer->sent < xfer->stream) {
-        xfer->next = NULL;
-        *peer->writes_end = xfer;
-        peer->writes_end = &xfer->next;
-    }
-    kvfi_am_send(peer, message);
-    return 1;
-}
-
-/* Bytes that wait, as far as chunks are free; no more at a time than a ring holds, so that what comes
- * in is looked at in between. */
-static void send_chunks(kvfi_am_peer_t *peer)
-{
-    kvfi_stage_t *stage = &peer->stage;
-    unsigned      most = peer->am->near ? 2 * KVFI_STAGE_SLOTS : UINT_MAX;
-
-    while (!peer->failed && peer->chunks < KVFI_AM_CHUNKS && (peer->reads || peer->writes)) {
-        if (!most--) {
-            peer->am->more = 1;
-            break;
-        }
-        if (peer->reads && !send_read_chunk(peer))
-            break;
-        if (peer->writes && peer->chunks < KVFI_AM_CHUNKS && !send_write_chunk(peer))
-            break;
-    }
-    if (stage->refused == KVF_OK)
-        return;
-    while (peer->reads)
-        kvfi_am_serve_end(peer->reads, stage->refused);
-    while (peer->writes)
-        kvfi_am_refuse(peer->writes, stage->refused);
-}
-
-static void pump_peer(kvfi_am_peer_t *peer)
-{
-    if (peer->address && !peer->ep) {
-        if (peer_connect(peer, peer->address) != KVF_OK)
-            kvfi_am_peer_fail(peer, kvf_last_error());
-        peer->notes_room = peer->hello_room;
-        free(peer->address);
-        peer->address = NULL;
-    }
-    if (peer->ep && !peer->failed) {
-        acknowledge_notes(peer);
-        if (peer->stage.announced)
-            kvfi_stage_map(peer);
-        while (peer->outbox && !peer->failed) {
-            kvfi_am_message_t *message = peer->outbox;
-
-            peer->outbox = message->next;
-            if (!peer->outbox)
-                peer->outbox_end = &peer->outbox;
-            kvfi_am_send(peer, message);
-        }
-        kvfi_am_send_notes(peer);
-        send_chunks(peer);
-    }
-    if (peer->failed)
-        bury(peer);
-}
-
-void kvfi_am_pump(kvfi_am_t *am)
-{
-    kvfi_am_peer_t **at = &am->list;
-
-    am->more = 0;
-    while (*at) {
-        kvfi_am_peer_t *peer = *at;
-
-        pump_peer(peer);
-        if (forgettable(peer)) {
-            *at = peer->next;
-            peer_free(peer);
-        } else {
-            at = &peer->next;
-        }
-    }
-}
-
-/* A peer that the pump buried is to be told of: by who drives, for the host is not to be called here. */
-void kvfi_am_pump_and_unlock(kvfi_am_t *am)
-{
-    int changed;
-
-    kvfi_am_pump(am);
-    changed = am->changed;
-    kvfi_link_unlock(am->link);
-    if (changed)
-        kvfi_link_wake(am->link);
-}
-
-static int has_outbox(const kvfi_am_t *am)
-{
-    for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        if (peer->failed || (peer->ep ? (void *)peer->outbox : peer->address))
-            return 1;
-    return 0;
-}
-
-/* UCX does not tell of near peers that died or closed. */
-static void look_at_lives(kvfi_am_t *am)
-{
-    uint64_t now = kvfi_now_ns();
-
-    if (now - am->looked_ns < LIVES_NS)
-        return;
-    am->looked_ns = now;
-    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
-        if (!peer->ep)
-            continue;
-        if (peer->watched && !kvfi_life_check(&peer->life, LIVES_NS))
-            kvfi_am_peer_fail(peer, "its process has died");
-        else if (peer->closed && atomic_load(peer->closed))
-            kvfi_am_peer_fail(peer, "its engine has closed");
-    }
-}
-
-int kvfi_am_busy(kvfi_am_t *am)
-{
-    int busy;
-
-    kvfi_link_lock(am->link);
-    busy = am->xfers.count || am->serving;
-    kvfi_link_unlock(am->link);
-    return busy;
-}
-
-int kvfi_am_arm(kvfi_am_t *am)
-{
-    int busy;
-
-    kvfi_link_lock(am->link);
-    busy = am->more || kvfi_link_arm(am->link);
-    kvfi_link_unlock(am->link);
-    return busy;
-}
-
-int kvfi_am_progress(kvfi_am_t *am, int wait)
-{
-    int worked, changed;
-
-    if (wait)
-        kvfi_link_lock(am->link);
-    else if (!kvfi_link_trylock(am->link))
-        return 0;
-    am->worked = 0;
-    am->worked |= kvfi_link_progress(am->link) > 0;
-    if (am->near && am->list)
-        look_at_lives(am);
-    do {
-        kvfi_am_pump(am);
-    } while (has_outbox(am));
-    worked = am->worked;
-    changed = am->changed;
-    am->changed = 0;
-    kvfi_link_unlock(am->link);
-    if (changed)
-        am->host.changed(am->host.engine);
-    return worked || changed;
 }
 
 /* --------------------------------------------------------------- the API */
@@ -576,7 +318,7 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
         kvfi_am_peer_t *peer = am->list;
 
         am->list = peer->next;
-        peer_free(peer);
+        kvfi_am_peer_free(peer);
     }
     while (am->free_chunks) {
         kvfi_am_message_t *chunk = am->free_chunks;
@@ -618,7 +360,7 @@ kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *ad
     if (!peer)
         status = kvfi_fail(KVF_ERR_NOMEM, "no memory for a peer's connection");
     else if (!peer->ep)
-        status = peer_connect(peer, address);
+        status = kvfi_am_peer_connect(peer, address);
     if (status == KVF_OK) {
         peer->imports++;
         *peer_p = peer;

@@ -136,9 +136,16 @@ kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t
                                    size_t len);
 void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
 void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
+void kvfi_am_message_free(kvfi_am_t *am, kvfi_am_message_t *message);
+kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address);
+void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why); /* the pump buries it */
+void kvfi_am_bury(kvfi_am_peer_t *peer);
+int  kvfi_am_forgettable(const kvfi_am_peer_t *peer);
+void kvfi_am_peer_free(kvfi_am_peer_t *peer);
+
+/* am_pump.c */
 void kvfi_am_pump(kvfi_am_t *am);
 void kvfi_am_pump_and_unlock(kvfi_am_t *am);
-void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why);
 
 /* am_initiator.c */
 void kvfi_am_send_notes(kvfi_am_peer_t *peer);

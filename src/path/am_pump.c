@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The pump of the am machine: sends what is queued and the bytes that wait, as far as there is room,
+ * and looks after peers that died. It runs after each progress of the link, under its lock, in
+ * whoever drives; nothing waits.
+ */
+#include <limits.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "path/am_internal.h"
+
+#define LIVES_NS UINT64_C(50000000) /* from look to look at near peers */
+
+/* That notes came is told at once; that they were taken, when the sender may wait for it. */
+static void acknowledge_notes(kvfi_am_peer_t *peer)
+{
+    uint64_t freed = peer->inbox_taken - peer->acked_taken;
+
+    if (peer->inbox_came == peer->acked_came && freed * 2 < peer->am->host.depth)
+        return;
+    peer->acked_came = peer->inbox_came;
+    peer->acked_taken = peer->inbox_taken;
+    kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_ACK, peer->acked_came, peer->acked_taken, 0));
+}
+
+static void rotate_reads(kvfi_am_peer_t *peer)
+{
+    kvfi_am_serve_t *serve = peer->reads;
+
+    if (!serve->next)
+        return;
+    peer->reads = serve->next;
+    serve->next = NULL;
+    *peer->reads_end = serve;
+    peer->reads_end = &serve->next;
+}
+
+/* Where the next bytes go: into a message, or a slot of our ring. NULL: not now. */
+static kvfi_am_message_t *next_chunk(kvfi_am_peer_t *peer, uint64_t token, char **buf_p)
+{
+    kvfi_am_message_t *message;
+    unsigned           slot = 0;
+    char              *buf = NULL;
+
+    if (peer->am->near && !(buf = kvfi_stage_slot(peer, &slot)))
+        return NULL;
+    message = kvfi_am_message(peer, KVFI_AM_DATA, token, 0, 0);
+    if (!message)
+        return NULL;
+    message->head.flags = (uint16_t)(slot << KVFI_AM_SLOT);
+    *buf_p = buf ? buf : message->data;
+    return message;
+}
+
+static uint32_t chunk_bytes(const kvfi_am_peer_t *peer)
+{
+    return peer->am->near ? KVFI_STAGE_SLOT_BYTES : KVFI_LINK_CHUNK;
+}
+
+static int send_read_chunk(kvfi_am_peer_t *peer)
+{
+    kvfi_am_serve_t   *serve = peer->reads;
+    kvfi_am_message_t *message;
+    char              *buf;
+
+    if (atomic_load(&peer->am->host.page->epoch[serve->grant]) != serve->epoch) {
+        kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
+        return 1;
+    }
+    message = next_chunk(peer, serve->token, &buf);
+    if (!message)
+        return 0;
+    rotate_reads(peer);
+    if (kvfi_am_serve_chunk(serve, message, buf, chunk_bytes(peer))) {
+        kvf_status_t status = serve->xfer.bad_count ? KVF_ERR_STALE : KVF_OK;
+
+        message->head.flags |= status == KVF_OK ? KVFI_AM_FIN : 0;
+        kvfi_am_send(peer, message);
+        if (status == KVF_OK)
+            kvfi_am_serve_drop(serve);
+        else
+            kvfi_am_serve_end(serve, status);
+        return 1;
+    }
+    kvfi_am_send(peer, message);
+    return 1;
+}
+
+static int send_write_chunk(kvfi_am_peer_t *peer)
+{
+    kvfi_xfer_t       *xfer = peer->writes;
+    char              *buf;
+    kvfi_am_message_t *message = next_chunk(peer, xfer->token, &buf);
+
+    if (!message)
+        return 0;
+    peer->writes = xfer->next;
+    if (!peer->writes)
+        peer->writes_end = &peer->writes;
+    message->head.off = xfer->sent;
+    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf, chunk_bytes(peer),
+                                                   &xfer->moved.pieces);
+    message->head.flags |= KVFI_AM_TO_OWNER;
+    xfer->sent += message->head.len;
+    xfer->calls++;
+    if (xfer->sent < xfer->stream) {
+        xfer->next = NULL;
+        *peer->writes_end = xfer;
+        peer->writes_end = &xfer->next;
+    }
+    kvfi_am_send(peer, message);
+    return 1;
+}
+
+/* Bytes that wait, as far as chunks are free; no more at a time than a ring holds, so that what comes
+ * in is looked at in between. */
+static void send_chunks(kvfi_am_peer_t *peer)
+{
+    kvfi_stage_t *stage = &peer->stage;
+    unsigned      most = peer->am->near ? 2 * KVFI_STAGE_SLOTS : UINT_MAX;
+
+    while (!peer->failed && peer->chunks < KVFI_AM_CHUNKS && (peer->reads || peer->writes)) {
+        if (!most--) {
+            peer->am->more = 1;
+            break;
+        }
+        if (peer->reads && !send_read_chunk(peer))
+            break;
+        if (peer->writes && peer->chunks < KVFI_AM_CHUNKS && !send_write_chunk(peer))
+            break;
+    }
+    if (stage->refused == KVF_OK)
+        return;
+    while (peer->reads)
+        kvfi_am_serve_end(peer->reads, stage->refused);
+    while (peer->writes)
+        kvfi_am_refuse(peer->writes, stage->refused);
+}
+
+static void pump_peer(kvfi_am_peer_t *peer)
+{
+    if (peer->address && !peer->ep) {
+        if (kvfi_am_peer_connect(peer, peer->address) != KVF_OK)
+            kvfi_am_peer_fail(peer, kvf_last_error());
+        peer->notes_room = peer->hello_room;
+        free(peer->address);
+        peer->address = NULL;
+    }
+    if (peer->ep && !peer->failed) {
+        acknowledge_notes(peer);
+        if (peer->stage.announced)
+            kvfi_stage_map(peer);
+        while (peer->outbox && !peer->failed) {
+            kvfi_am_message_t *message = peer->outbox;
+
+            peer->outbox = message->next;
+            if (!peer->outbox)
+                peer->outbox_end = &peer->outbox;
+            kvfi_am_send(peer, message);
+        }
+        kvfi_am_send_notes(peer);
+        send_chunks(peer);
+    }
+    if (peer->failed)
+        kvfi_am_bury(peer);
+}
+
+void kvfi_am_pump(kvfi_am_t *am)
+{
+    kvfi_am_peer_t **at = &am->list;
+
+    am->more = 0;
+    while (*at) {
+        kvfi_am_peer_t *peer = *at;
+
+        pump_peer(peer);
+        if (kvfi_am_forgettable(peer)) {
+            *at = peer->next;
+            kvfi_am_peer_free(peer);
+        } else {
+            at = &peer->next;
+        }
+    }
+}
+
+/* A peer that the pump buried is to be told of: by who drives, for the host is not to be called here. */
+void kvfi_am_pump_and_unlock(kvfi_am_t *am)
+{
+    int changed;
+
+    kvfi_am_pump(am);
+    changed = am->changed;
+    kvfi_link_unlock(am->link);
+    if (changed)
+        kvfi_link_wake(am->link);
+}
+
+static int has_outbox(const kvfi_am_t *am)
+{
+    for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+        if (peer->failed || (peer->ep ? (void *)peer->outbox : peer->address))
+            return 1;
+    return 0;
+}
+
+/* UCX does not tell of near peers that died or closed. */
+static void look_at_lives(kvfi_am_t *am)
+{
+    uint64_t now = kvfi_now_ns();
+
+    if (now - am->looked_ns < LIVES_NS)
+        return;
+    am->looked_ns = now;
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        if (!peer->ep)
+            continue;
+        if (peer->watched && !kvfi_life_check(&peer->life, LIVES_NS))
+            kvfi_am_peer_fail(peer, "its process has died");
+        else if (peer->closed && atomic_load(peer->closed))
+            kvfi_am_peer_fail(peer, "its engine has closed");
+    }
+}
+
+int kvfi_am_busy(kvfi_am_t *am)
+{
+    int busy;
+
+    kvfi_link_lock(am->link);
+    busy = am->xfers.count || am->serving;
+    kvfi_link_unlock(am->link);
+    return busy;
+}
+
+int kvfi_am_arm(kvfi_am_t *am)
+{
+    int busy;
+
+    kvfi_link_lock(am->link);
+    busy = am->more || kvfi_link_arm(am->link);
+    kvfi_link_unlock(am->link);
+    return busy;
+}
+
+int kvfi_am_progress(kvfi_am_t *am, int wait)
+{
+    int worked, changed;
+
+    if (wait)
+        kvfi_link_lock(am->link);
+    else if (!kvfi_link_trylock(am->link))
+        return 0;
+    am->worked = 0;
+    am->worked |= kvfi_link_progress(am->link) > 0;
+    if (am->near && am->list)
+        look_at_lives(am);
+    do {
+        kvfi_am_pump(am);
+    } while (has_outbox(am));
+    worked = am->worked;
+    changed = am->changed;
+    am->changed = 0;
+    kvfi_link_unlock(am->link);
+    if (changed)
+        am->host.changed(am->host.engine);
+    return worked || changed;
+}
