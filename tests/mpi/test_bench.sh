@@ -83,6 +83,9 @@ grep -q '"segments": "per-layer", "memory": "own"' "$TMP/json" || fail "segments
 # shellcheck disable=SC2086  # words
 {
     expect cma node memcpy 2 $small --memory pool
+    expect shm node memcpy 2 $small --memory adopt --op write
+    expect shm node memcpy 2 $small --memory adopt --segments per-layer
+    expect shm node memcpy 2 --shape W2 --scale 1/128 --copy-threads 1 --depth 2
     expect self self memcpy 1 $small --memory own --segments per-layer
 }
 
@@ -171,6 +174,7 @@ refuse 2 '--path self takes 1 rank' 2 --path self
 refuse 2 '--path shm takes 2 ranks' 1 --path self,shm
 refuse 2 '--path: shm is there twice' 2 --path shm,am,shm
 refuse 2 '--plot: "x.png" does not end in .svg' 1 --path self --plot x.png
+refuse 2 '--copy-threads: 65 is not within' 1 --copy-threads 65
 refuse 2 '--beside: ' 1 --beside 1K
 refuse 2 '--segments: "two" is none of' 1 --segments two
 refuse 2 '--memory: "gpu" is none of' 1 --memory gpu

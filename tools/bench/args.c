@@ -19,6 +19,7 @@ enum {
     OPT_PATH,
     OPT_OP,
     OPT_NET,
+    OPT_COPY_THREADS,
     OPT_BESIDE,
     OPT_PEER,
     OPT_SEGMENTS,
@@ -46,6 +47,7 @@ static const struct option longs[] = {
     {"segments", required_argument, NULL, OPT_SEGMENTS},
     {"sweep", no_argument, NULL, OPT_SWEEP},
     {"plot", required_argument, NULL, OPT_PLOT},
+    {"copy-threads", required_argument, NULL, OPT_COPY_THREADS},
     {"beside", required_argument, NULL, OPT_BESIDE},
     {"memory", required_argument, NULL, OPT_MEMORY},
     {"help", no_argument, NULL, OPT_HELP},
@@ -86,8 +88,9 @@ void kvfi_bench_usage(FILE *file)
         "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
         "  --segments one|per-layer  all rows in one segment (default), or each in its own: a grant\n"
         "                         of as many ranges, a batch of as many ops\n"
-        "  --memory pool|own      the library's, or the program's own, registered; default own for\n"
-        "                         cma and stage, else pool\n"
+        "  --memory KIND          pool: the library's; own: the program's, registered; adopt: the\n"
+        "                         program's, adopted; default own for cma and stage, else pool\n"
+        "  --copy-threads N       of each engine, 0 to 64; default 0: copies run in the calling thread\n"
         "  --depth N              batches under way, 1 to 64; default 1\n"
         "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
         "Beside it\n"
@@ -185,11 +188,12 @@ static int parse_segments(const char *text, struct bench_args *args)
 
 static int parse_memory(const char *text, struct bench_args *args)
 {
-    static const char *const names[] = {"pool", "own"};
-    static const enum bench_kind_of_memory kinds[] = {BENCH_MEMORY_POOL, BENCH_MEMORY_OWN};
+    static const char *const names[] = {"pool", "own", "adopt"};
+    static const enum bench_kind_of_memory kinds[] = {BENCH_MEMORY_POOL, BENCH_MEMORY_OWN,
+                                                      BENCH_MEMORY_ADOPT};
     size_t index;
 
-    if (kvfi_cli_choice("--memory", text, names, 2, &index) != 0) {
+    if (kvfi_cli_choice("--memory", text, names, 3, &index) != 0) {
         return -1;
     }
     args->memory = kinds[index];
@@ -220,6 +224,8 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
         return parse_segments(optarg, args);
     case OPT_MEMORY:
         return parse_memory(optarg, args);
+    case OPT_COPY_THREADS:
+        return kvfi_cli_count("--copy-threads", optarg, 0, 64, &args->copy_threads);
     case OPT_BESIDE:
         return kvfi_cli_size("--beside", optarg, UINT64_C(2) << 20, UINT64_C(1) << 40,
                              &args->beside);

@@ -46,6 +46,7 @@ struct bench_args {
     uint32_t            dir;    /* KVF_READ or KVF_WRITE */
     const char         *net;
     uint64_t            depth;  /* batches under way */
+    uint64_t            copy_threads; /* of each rank's engine */
     uint64_t            beside; /* bytes of a large batch beside the case; 0: none */
     uint64_t            reps;
     uint64_t            seed;
@@ -56,6 +57,7 @@ struct bench_args {
         BENCH_MEMORY_OF_PATH, /* OWN for cma and stage, else POOL */
         BENCH_MEMORY_POOL,    /* the library's */
         BENCH_MEMORY_OWN,     /* the program's, registered */
+        BENCH_MEMORY_ADOPT,   /* the program's, adopted */
     } memory;
     const struct bench_peer_kind *peers[BENCH_PEERS - 1]; /* asked for, besides the floor */
     size_t              peer_count;
@@ -155,7 +157,7 @@ struct bench_memory {
     char         **rows;   /* where each row of the shape starts; NULL: no memory here */
     kvf_segment_t **segments; /* one, or one a row */
     uint32_t       segment_count; /* 0: a peer's memory */
-    bool           mapped; /* ours, of mmap; else the library's */
+    uint64_t       mapped; /* bytes that are ours, of mmap; 0: they are the library's, or MPI's */
 };
 
 /* The two ends of a case, as this rank has them. */
@@ -180,8 +182,8 @@ struct bench_case {
     struct bench_ends       *ends;
 };
 
-/* Whether memory is the program's own, registered, rather than the library's. */
-bool kvfi_bench_own_memory(const struct bench_args *args);
+/* Whose memory: never BENCH_MEMORY_OF_PATH. */
+enum bench_kind_of_memory kvfi_bench_memory(const struct bench_args *args);
 /* Bytes of the initiator's memory, and of the owner's. */
 uint64_t kvfi_bench_local_bytes(const struct bench_args *args, const struct bench_plan *plan);
 uint64_t kvfi_bench_remote_bytes(const struct bench_args *args, const struct bench_plan *plan);

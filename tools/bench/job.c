@@ -77,6 +77,7 @@ int kvfi_bench_job_open(const struct bench_args *args, struct bench_job *job_p)
     MPI_Comm_size(node, &node_size);
     MPI_Comm_free(&node);
     job.one_node = node_size == job.size;
+    opts.copy_threads = (uint32_t)args->copy_threads;
     if (args->path == KVF_PATH_AM) {
         opts.local = KVF_SWITCH_OFF;
     }

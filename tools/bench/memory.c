@@ -18,11 +18,13 @@
 
 #include "../cli.h"
 
-bool kvfi_bench_own_memory(const struct bench_args *args)
+enum bench_kind_of_memory kvfi_bench_memory(const struct bench_args *args)
 {
-    return args->memory == BENCH_MEMORY_OWN ||
-           (args->memory == BENCH_MEMORY_OF_PATH &&
-            (args->path == KVF_PATH_CMA || args->path == KVF_PATH_STAGE));
+    if (args->memory != BENCH_MEMORY_OF_PATH) {
+        return args->memory;
+    }
+    return args->path == KVF_PATH_CMA || args->path == KVF_PATH_STAGE ? BENCH_MEMORY_OWN
+                                                                      : BENCH_MEMORY_POOL;
 }
 
 uint64_t kvfi_bench_local_bytes(const struct bench_args *args, const struct bench_plan *plan)
@@ -84,28 +86,36 @@ static int map_own(const char *what, uint64_t len, struct bench_memory *memory)
                              strerror(errno));
     }
     memory->addr = addr;
-    memory->mapped = true;
+    memory->mapped = len;
     return 0;
 }
 
 /* A segment of part bytes: the next one of what was mapped, or the library's. */
-static kvf_status_t take_segment(const struct bench_job *job, uint64_t part,
+static kvf_status_t take_segment(const struct bench_case *c, uint64_t part,
                                  struct bench_memory *memory, char **addr_p)
 {
+    kvf_engine_t *engine = c->job->engine;
     kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_segment_t **segment_p = &memory->segments[memory->segment_count];
     kvf_status_t status;
 
-    if (memory->mapped) {
+    switch (kvfi_bench_memory(c->args)) {
+    case BENCH_MEMORY_OWN:
         *addr_p = memory->addr + memory->segment_count * part;
-        status = kvf_segment_register(job->engine, *addr_p, part, segment_p);
-        memory->segment_count += status == KVF_OK;
-        return status;
+        status = kvf_segment_register(engine, *addr_p, part, segment_p);
+        break;
+    case BENCH_MEMORY_ADOPT:
+        *addr_p = memory->addr + memory->segment_count * part;
+        status = kvf_segment_adopt(engine, *addr_p, part, segment_p);
+        break;
+    default:
+        status = kvf_segment_alloc(engine, part, segment_p);
+        if (status == KVF_OK) {
+            kvf_segment_query(*segment_p, &attr);
+            *addr_p = attr.addr;
+        }
     }
-    status = kvf_segment_alloc(job->engine, part, segment_p);
     memory->segment_count += status == KVF_OK;
-    status = status == KVF_OK ? kvf_segment_query(*segment_p, &attr) : status;
-    *addr_p = attr.addr;
     return status;
 }
 
@@ -114,21 +124,23 @@ static int take(const struct bench_case *c, const char *what, bool source,
 {
     const struct bench_plan *plan = c->plan;
     uint64_t cell = source ? plan->source_cell : plan->dest_cell, rows = plan->shape.rows;
-    uint64_t count = c->args->per_layer ? rows : 1;
+    uint64_t count = c->args->per_layer ? rows : 1, page = (uint64_t)sysconf(_SC_PAGESIZE);
 
     memory->len = source ? plan->source_bytes : plan->dest_bytes;
+    uint64_t part = (memory->len / count + page - 1) / page * page; /* adopting takes whole pages */
     memory->segments = calloc(count, sizeof(*memory->segments));
     if (memory->segments == NULL) {
         return kvfi_cli_fail("no memory for %llu segments", (unsigned long long)count);
     }
-    if (kvfi_bench_own_memory(c->args) && map_own(what, memory->len, memory) != 0) {
+    if (kvfi_bench_memory(c->args) != BENCH_MEMORY_POOL &&
+        map_own(what, part * count, memory) != 0) {
         return -1;
     }
     if (kvfi_bench_rows(plan, cell, memory) != 0) {
         return -1;
     }
     for (uint64_t i = 0; i < count; i++) {
-        kvf_status_t status = take_segment(c->job, memory->len / count, memory, &memory->rows[i]);
+        kvf_status_t status = take_segment(c, part, memory, &memory->rows[i]);
         if (status != KVF_OK) {
             return kvfi_bench_fail_status(what, status);
         }
@@ -145,8 +157,8 @@ static void give_back(struct bench_memory *memory)
     for (uint32_t i = 0; i < memory->segment_count; i++) {
         kvf_segment_release(memory->segments[i]);
     }
-    if (memory->mapped) {
-        munmap(memory->addr, memory->len);
+    if (memory->mapped != 0) {
+        munmap(memory->addr, memory->mapped);
     }
     free(memory->segments);
     free(memory->rows);

@@ -113,6 +113,13 @@ static const char *locality_name(kvf_locality_t locality)
                                            : "cross";
 }
 
+static const char *memory_name(const struct bench_args *args)
+{
+    enum bench_kind_of_memory kind = kvfi_bench_memory(args);
+
+    return kind == BENCH_MEMORY_POOL ? "pool" : kind == BENCH_MEMORY_OWN ? "own" : "adopt";
+}
+
 static void congestion_control(char *text, size_t len)
 {
     FILE *file = fopen("/proc/sys/net/ipv4/tcp_congestion_control", "re");
@@ -169,7 +176,8 @@ static void write_conditions(struct kvfi_json *json, const struct bench_report *
     kvfi_json_u64(json, "reps", args->reps);
     kvfi_json_bool(json, "hot", args->hot);
     kvfi_json_text(json, "segments", args->per_layer ? "per-layer" : "one");
-    kvfi_json_text(json, "memory", kvfi_bench_own_memory(args) ? "own" : "pool");
+    kvfi_json_text(json, "memory", memory_name(args));
+    kvfi_json_u64(json, "copy_threads", args->copy_threads);
     kvfi_json_text(json, "scale", scale);
     kvfi_json_u64(json, "seed", args->seed);
     kvfi_json_u64(json, "source_bytes", plan->source_bytes);

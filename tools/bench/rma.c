@@ -58,7 +58,7 @@ static int take(struct bench_peer *peer, bool by_mpi, struct window *w)
                 addr = NULL;
             }
             memory->addr = addr;
-            memory->mapped = addr != NULL;
+            memory->mapped = addr != NULL ? memory->len : 0;
         }
         rc = MPI_Win_create(addr, len, 1, MPI_INFO_NULL, MPI_COMM_WORLD, &w->win);
         if (rc != MPI_SUCCESS) {
@@ -127,8 +127,8 @@ static void close_window(const struct bench_case *c, struct bench_peer *peer)
     if (w != NULL && w->made) {
         MPI_Win_free(&w->win);
     }
-    if (peer->memory.mapped) {
-        munmap(peer->memory.addr, peer->memory.len);
+    if (peer->memory.mapped != 0) {
+        munmap(peer->memory.addr, peer->memory.mapped);
     }
     free(peer->memory.rows);
     peer->memory = (struct bench_memory){0};
