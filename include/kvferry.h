@@ -26,7 +26,8 @@
  * Fork. A child may read what the parent had mapped; its calls are refused.
  *
  * Environment. KVFERRY_NET, KVFERRY_LOCAL, KVFERRY_PROGRESS, KVFERRY_DEADLINE (ms),
- * KVFERRY_NOTIFY_DEPTH, KVFERRY_CHECK, KVFERRY_LOG override defaults, never what a caller set.
+ * KVFERRY_NOTIFY_DEPTH, KVFERRY_COPY_THREADS, KVFERRY_COPY_KERNEL, KVFERRY_STREAM_FROM,
+ * KVFERRY_CALIBRATION, KVFERRY_CHECK, KVFERRY_LOG override defaults, never what a caller set.
  * A KVFERRY_ variable that is unknown or malformed makes kvf_engine_open() fail and is named.
  * UCX_ variables apply to the far context only.
  */
@@ -575,6 +576,17 @@ kvf_status_t kvf_engine_ucx_text(kvf_engine_t *engine, char *buf, size_t *len_p)
  *  means. Strings live as long as engine. Errors: INVALID (past the last one). */
 kvf_status_t kvf_engine_setting(kvf_engine_t *engine, uint32_t index, const char **name_p,
                                 const char **value_p, const char **text_p);
+
+/** Measure how this machine copies, and keep what comes out: which kernel, from where on pieces are
+ *  streamed one after the other, how slow memory outside the caches is. Takes one to five seconds of
+ *  the calling thread, on a machine that should be idle, and up to 512 MiB. Written whole or not at
+ *  all to file, which belongs to this model of processor with these caches; NULL is
+ *  KVFERRY_CALIBRATION, else a file in $XDG_CACHE_HOME/kvferry or ~/.cache/kvferry. A file at those
+ *  places is read by every kvf_engine_open(), and by this call for its process; one that is damaged,
+ *  or of another machine, is ignored with a warning. What kvf_engine_setting() says of an engine that
+ *  is open does not change. Any thread. Errors: INVALID (no place for the file), NOMEM, SYSTEM (it
+ *  cannot be written; nothing was changed). */
+kvf_status_t kvf_engine_calibrate(kvf_engine_t *engine, const char *file);
 
 #ifdef __cplusplus
 }

@@ -33,6 +33,9 @@ base_sources = \
 copy_sources = \
 	src/copy/box.c \
 	src/copy/box.h \
+	src/copy/calibrate.c \
+	src/copy/calibration.c \
+	src/copy/calibration.h \
 	src/copy/copy.c \
 	src/copy/copy.h \
 	src/copy/cut.c \
@@ -87,6 +90,7 @@ path_sources = \
 engine_sources = \
 	src/engine/adopt.c \
 	src/engine/batch.c \
+	src/engine/calibrate.c \
 	src/engine/check.c \
 	src/engine/copiers.c \
 	src/engine/engine.c \

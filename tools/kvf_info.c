@@ -70,14 +70,35 @@ static void ask_ucx(struct info *info)
     }
 }
 
-static void ask(const char *net, struct info *info)
+static void open_engine(const char *net, struct info *info)
 {
     kvf_engine_opts_t opts = {.struct_size = sizeof(opts), .net = net};
 
-    kvfi_machine_look(&info->machine);
     if (kvf_engine_open(&opts, &info->engine) != KVF_OK) {
         info->engine = NULL;
-        snprintf(info->trouble, sizeof(info->trouble), "%s", kvf_last_error());
+        snprintf(info->trouble, sizeof(info->trouble), "no engine opens: %s", kvf_last_error());
+    }
+}
+
+/* An engine keeps telling the settings that it opened with, so a second one is asked. */
+static void calibrate(const char *net, struct info *info)
+{
+    if (kvf_engine_calibrate(info->engine, NULL) != KVF_OK) {
+        snprintf(info->trouble, sizeof(info->trouble), "no calibration: %s", kvf_last_error());
+        return;
+    }
+    kvf_engine_close(info->engine, CLOSE_TIMEOUT);
+    open_engine(net, info);
+}
+
+static void ask(const char *net, bool calibrates, struct info *info)
+{
+    kvfi_machine_look(&info->machine);
+    open_engine(net, info);
+    if (info->engine != NULL && calibrates) {
+        calibrate(net, info);
+    }
+    if (info->engine == NULL) {
         return;
     }
     ask_paths(info);
@@ -114,7 +135,7 @@ static void print_engine(const struct info *info)
                fact->status == KVF_OK ? "yes" : "no", fact->why);
     }
     if (info->engine == NULL) {
-        printf("  no engine opens: %s\n", info->trouble);
+        printf("  %s\n", info->trouble);
         return;
     }
     heading("settings");
@@ -320,25 +341,29 @@ static void print_json(const struct info *info)
 static void usage(FILE *file)
 {
     fputs(
-        "usage: kvf_info [--net NAME] [--json]\n"
+        "usage: kvf_info [--net NAME] [--json] [--calibrate]\n"
         "\n"
         "Says what this build of kvferry has, which paths work on this machine and why the others do\n"
         "not, every setting with its value, what UCX sees, and what of the machine matters.\n"
         "\n"
         "  --net NAME   the wire to ask about: auto (default), tcp, rc, ud\n"
         "  --json       the same as one JSON object\n"
+        "  --calibrate  measure first how this machine copies (up to five seconds; it should be idle)\n"
+        "               and write the file that engines read: KVFERRY_CALIBRATION, else one in\n"
+        "               $XDG_CACHE_HOME/kvferry or ~/.cache/kvferry\n"
         "  --help, --version\n"
         "\n"
-        "The exit code is 0 if an engine opened.\n",
+        "The exit code is 0 if an engine opened, and calibrated where that was asked for.\n",
         file);
 }
 
 enum { ASK = 0, DONE = 1, WRONG = -1 };
 
-static int parse(int argc, char **argv, const char **net_p, bool *json_p)
+static int parse(int argc, char **argv, const char **net_p, bool *json_p, bool *calibrates_p)
 {
     static const struct option longs[] = {{"net", required_argument, NULL, 'n'},
                                           {"json", no_argument, NULL, 'j'},
+                                          {"calibrate", no_argument, NULL, 'c'},
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'v'},
                                           {NULL, 0, NULL, 0}};
@@ -355,6 +380,8 @@ static int parse(int argc, char **argv, const char **net_p, bool *json_p)
             return DONE;
         } else if (option == 'j') {
             *json_p = true;
+        } else if (option == 'c') {
+            *calibrates_p = true;
         } else if (option == 'n') {
             if (kvfi_cli_choice("--net", optarg, nets, 4, &index) != 0) {
                 return WRONG;
@@ -375,24 +402,24 @@ int main(int argc, char **argv)
 {
     static struct info info;
     const char *net = NULL;
-    bool as_json = false;
-    int what = parse(argc, argv, &net, &as_json);
+    bool as_json = false, calibrates = false;
+    int what = parse(argc, argv, &net, &as_json, &calibrates);
 
     if (what == WRONG) {
         fprintf(stderr, "kvf_info: %s\nkvf_info --help says more\n", kvfi_cli_error());
         return KVFI_EXIT_USAGE;
     }
     if (what == ASK) {
-        ask(net, &info);
+        ask(net, calibrates, &info);
         if (as_json) {
             print_json(&info);
         } else {
             print_all(&info);
         }
     }
-    int code = what == ASK && info.engine == NULL ? KVFI_EXIT_WRONG : KVFI_EXIT_OK;
+    int code = info.trouble[0] != '\0' ? KVFI_EXIT_WRONG : KVFI_EXIT_OK;
     if (code != KVFI_EXIT_OK) {
-        fprintf(stderr, "kvf_info: no engine opens: %s\n", info.trouble);
+        fprintf(stderr, "kvf_info: %s\n", info.trouble);
     }
     kvf_engine_close(info.engine, CLOSE_TIMEOUT);
     free(info.ucx_text);

@@ -9,11 +9,12 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include "copy/host.h"
+#include "base/status.h"
+#include "copy/calibration.h"
 #include "copy/ticks.h"
 
 #define LOADS       4u /* of each side */
@@ -46,17 +47,34 @@ static uint64_t clock_rate(void)
     return rate = rate ? rate : 1;
 }
 
-kvfi_tune_t kvfi_tune_default(void)
+kvfi_tune_t kvfi_tune_default(const kvfi_host_t *host)
 {
-    kvfi_host_t host = kvfi_host_look();
-    kvfi_tune_t tune = {.kernel = kvfi_kernel_find("auto"),
-                        .probe_from = host.l2 / 4,
-                        .stream_from = host.last,
-                        .linear_from = LINEAR_FROM,
-                        .cold_ns = COLD_NS,
-                        .from = "caches"};
+    return (kvfi_tune_t){.kernel = kvfi_kernel_find("auto"),
+                         .probe_from = host->l2 / 4,
+                         .stream_from = host->last,
+                         .linear_from = LINEAR_FROM,
+                         .cold_ns = COLD_NS};
+}
 
-    return tune;
+/* A file that nobody named need not be there. What is wrong with one is told once. */
+static void read_calibration(const kvfi_host_t *host, kvfi_tune_t *tune)
+{
+    static char told[sizeof tune->file];
+    char        path[sizeof tune->file];
+    const char *why;
+
+    if (kvfi_calibration_path(host, path, sizeof path) || !path[0] || !strcmp(path, "off"))
+        return;
+    if (!getenv("KVFERRY_CALIBRATION") && access(path, F_OK))
+        return;
+    why = kvfi_calibration_read(path, host, tune);
+    if (!why) {
+        memcpy(tune->file, path, sizeof path);
+    } else if (strcmp(told, path)) {
+        memcpy(told, path, sizeof path);
+        kvfi_log(KVFI_LOG_WARN, "the calibration %s is not used: %s; kvf_info --calibrate makes one",
+                 path, why);
+    }
 }
 
 static void read_environment(kvfi_tune_t *tune)
@@ -66,24 +84,24 @@ static void read_environment(kvfi_tune_t *tune)
 
     if (kernel && kvfi_kernel_find(kernel))
         tune->kernel = kvfi_kernel_find(kernel);
-    if (bytes) {
+    if (bytes)
         tune->probe_from = tune->stream_from = bytes;
-        snprintf(tune->from, sizeof tune->from, "set");
-    }
 }
 
 static int same(const kvfi_tune_t *a, const kvfi_tune_t *b)
 {
     return a->kernel == b->kernel && a->probe_from == b->probe_from &&
            a->stream_from == b->stream_from && a->linear_from == b->linear_from &&
-           a->cold_ticks == b->cold_ticks && !strcmp(a->from, b->from);
+           a->cold_ticks == b->cold_ticks && !strcmp(a->file, b->file);
 }
 
 static int load_locked(void)
 {
-    kvfi_tune_t tune = kvfi_tune_default();
+    kvfi_host_t host = kvfi_host_look();
+    kvfi_tune_t tune = kvfi_tune_default(&host);
     known_t    *entry;
 
+    read_calibration(&host, &tune);
     read_environment(&tune);
     tune.cold_ticks = tune.cold_ns * clock_rate() / 1024;
     for (entry = known; entry && !same(&entry->tune, &tune); entry = entry->next)
@@ -112,8 +130,7 @@ int kvfi_tune_load(void)
 const kvfi_tune_t *kvfi_tune(void)
 {
     static const kvfi_tune_t simple = {.kernel = &kvfi_kernel_plain, .probe_from = UINT64_MAX,
-                                       .stream_from = UINT64_MAX, .linear_from = UINT64_MAX,
-                                       .from = "none"};
+                                       .stream_from = UINT64_MAX, .linear_from = UINT64_MAX};
     const kvfi_tune_t *tune = atomic_load_explicit(&in_force, memory_order_acquire);
 
     if (tune)

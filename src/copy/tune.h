@@ -14,6 +14,7 @@
 #ifndef KVFI_COPY_TUNE_H
 #define KVFI_COPY_TUNE_H
 
+#include "copy/host.h"
 #include "copy/kernel.h"
 
 typedef struct kvfi_tune {
@@ -22,7 +23,7 @@ typedef struct kvfi_tune {
     uint64_t             linear_from; /* pieces of so many bytes are streamed one after the other */
     uint64_t             cold_ns;     /* a look that takes longer has seen memory outside the caches */
     uint64_t             cold_ticks;  /* the same in kvfi_ticks() */
-    char                 from[8];     /* "caches", "file" or "set" */
+    char                 file[256];   /* the calibration that these come from; "": the caches' sizes */
 } kvfi_tune_t;
 
 /* What is in force in this process; valid for ever. Cheap but for the first call. */
@@ -33,7 +34,7 @@ const kvfi_tune_t *kvfi_tune(void);
 int kvfi_tune_load(void);
 
 /* What the cache sizes give, without a calibration and the environment. */
-kvfi_tune_t kvfi_tune_default(void);
+kvfi_tune_t kvfi_tune_default(const kvfi_host_t *host);
 
 /* Does one of these pieces (at least one) come from memory, or go there? A few loads of each side. */
 int kvfi_tune_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "copy/tune.h"
 #include "engine/internal.h"
 
 #define COPY_THREADS_MAX 64u
@@ -128,6 +129,35 @@ static kvf_status_t parse_copy_threads(const char *name, const char *value, kvf_
     return KVF_OK;
 }
 
+static kvf_status_t parse_copy_kernel(const char *name, const char *value, kvf_engine_opts_t *opts)
+{
+    (void)opts;
+    if (!kvfi_kernel_known(value))
+        return malformed(name, value, "auto, plain, avx2, avx512 or neon");
+    if (!kvfi_kernel_find(value))
+        return kvfi_fail(KVF_ERR_INVALID, "%s=%s: this processor cannot run that kernel; auto takes "
+                                          "the best that it can", name, value);
+    return KVF_OK;
+}
+
+static kvf_status_t parse_stream_from(const char *name, const char *value, kvf_engine_opts_t *opts)
+{
+    uint64_t bytes;
+
+    (void)opts;
+    if (strcmp(value, "0") && !number(value, UINT64_MAX, &bytes))
+        return malformed(name, value, "bytes, or 0 to let copies look at the caches");
+    return KVF_OK;
+}
+
+static kvf_status_t parse_calibration(const char *name, const char *value, kvf_engine_opts_t *opts)
+{
+    (void)opts;
+    if (!value[0] || strlen(value) >= sizeof kvfi_tune()->file)
+        return malformed(name, value, "the name of a file, at most 255 bytes, or off");
+    return KVF_OK;
+}
+
 static kvf_status_t parse_log(const char *name, const char *value, kvf_engine_opts_t *opts)
 {
     int level = kvfi_log_level_of(value);
@@ -172,6 +202,28 @@ static void print_copy_threads(const kvf_engine_t *engine, char *buf, size_t len
     snprintf(buf, len, "%u", engine->copy_threads);
 }
 
+static void print_copy_kernel(const kvf_engine_t *engine, char *buf, size_t len)
+{
+    (void)engine;
+    snprintf(buf, len, "%s", kvfi_tune()->kernel->name);
+}
+
+static void print_stream_from(const kvf_engine_t *engine, char *buf, size_t len)
+{
+    (void)engine;
+    snprintf(buf, len, "%" PRIu64, kvfi_tune()->stream_from);
+}
+
+static void print_calibration(const kvf_engine_t *engine, char *buf, size_t len)
+{
+    const char *named = getenv("KVFERRY_CALIBRATION");
+
+    (void)engine;
+    snprintf(buf, len, "%s", kvfi_tune()->file[0]              ? kvfi_tune()->file
+                             : named && !strcmp(named, "off") ? "off"
+                                                               : "none");
+}
+
 static void print_check(const kvf_engine_t *engine, char *buf, size_t len)
 {
     snprintf(buf, len, "%s", engine->check ? "on" : "off");
@@ -185,7 +237,7 @@ static void print_log(const kvf_engine_t *engine, char *buf, size_t len)
     snprintf(buf, len, "%s", level ? level : "warn");
 }
 
-#define VALUE_MAX 32
+#define VALUE_MAX 256
 static const kvfi_setting_t settings[] = {
     {"KVFERRY_NET", "wire of far peers: auto, tcp, rc or ud; it never turns the near paths off",
      parse_net, print_net},
@@ -198,6 +250,12 @@ static const kvfi_setting_t settings[] = {
      print_depth},
     {"KVFERRY_COPY_THREADS", "threads that copy large local batches, if there are cores: 0 to 64", parse_copy_threads,
      print_copy_threads},
+    {"KVFERRY_COPY_KERNEL", "how pieces are copied: auto, plain, avx2, avx512 or neon",
+     parse_copy_kernel, print_copy_kernel},
+    {"KVFERRY_STREAM_FROM", "bytes from which a batch goes past the caches unasked; smaller ones look",
+     parse_stream_from, print_stream_from},
+    {"KVFERRY_CALIBRATION", "file of kvf_info --calibrate that is in force; or off",
+     parse_calibration, print_calibration},
     {"KVFERRY_CHECK", "refuse pairs that overlap, exactly and at a price: on or off", parse_check,
      print_check},
     {"KVFERRY_LOG", "what goes to stderr: error, warn, info, debug or trace", parse_log, print_log},
@@ -266,6 +324,8 @@ kvf_status_t kvfi_settings_load(kvf_engine_t *engine, const kvf_engine_opts_t *c
         status = load_environment(&opts);
     if (status != KVF_OK)
         return status;
+    if (kvfi_tune_load())
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for how copies are done");
     snprintf(engine->net, sizeof engine->net, "%s", nets[opts.net ? one_of(opts.net, nets) : 0]);
     engine->local_off = opts.local == KVF_SWITCH_OFF;
     engine->check = opts.check == KVF_SWITCH_ON;

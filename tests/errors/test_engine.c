@@ -71,6 +71,15 @@ static const bad_variable_t bad_variables[] = {
     { "KVFERRY_COPY_THREADS", "65" },
     { "KVFERRY_COPY_THREADS", "-1" },
     { "KVFERRY_COPY_THREADS", "" },
+    { "KVFERRY_COPY_KERNEL", "mmx" },
+#if defined(__aarch64__)
+    { "KVFERRY_COPY_KERNEL", "avx512" },
+#else
+    { "KVFERRY_COPY_KERNEL", "neon" },
+#endif
+    { "KVFERRY_STREAM_FROM", "4M" },
+    { "KVFERRY_STREAM_FROM", "-1" },
+    { "KVFERRY_CALIBRATION", "" },
     { "KVFERRY_CHECK", "2" },
     { "KVFERRY_LOG", "shout" },
     { "KVFERRY_NOSUCH", "1" },
@@ -202,6 +211,29 @@ START_TEST(export_flags_and_space)
     refused_naming(kvf_engine_export(engine, 0x80, buf, &len), KVF_ERR_INVALID, "flags");
     refused_naming(kvf_engine_export(engine, 0, buf, NULL), KVF_ERR_INVALID, "len_p");
     ok(kvf_engine_close(engine, SEC));
+}
+END_TEST
+
+START_TEST(calibration_without_a_place)
+{
+    kvf_engine_t *engine = NULL;
+    char longer[300];
+
+    memset(longer, 'x', sizeof(longer) - 1);
+    longer[sizeof(longer) - 1] = '\0';
+    ok(kvf_engine_open(NULL, &engine));
+    refused_naming(kvf_engine_calibrate(engine, ""), KVF_ERR_INVALID, "file has 0 bytes");
+    refused_naming(kvf_engine_calibrate(engine, longer), KVF_ERR_INVALID, "file has 299 bytes");
+    refused_naming(kvf_engine_calibrate(engine, "/proc/self/none/of/it"), KVF_ERR_SYSTEM,
+                   "cannot write the calibration /proc/self/none/of/it");
+    setenv("KVFERRY_CALIBRATION", "off", 1);
+    refused_naming(kvf_engine_calibrate(engine, NULL), KVF_ERR_INVALID, "file is NULL");
+    unsetenv("KVFERRY_CALIBRATION");
+    unsetenv("XDG_CACHE_HOME");
+    unsetenv("HOME");
+    refused_naming(kvf_engine_calibrate(engine, NULL), KVF_ERR_INVALID, "file is NULL");
+    ok(kvf_engine_close(engine, SEC));
+    refused(kvf_engine_calibrate(engine, NULL), KVF_ERR_INVALID, NULL);
 }
 END_TEST
 
@@ -445,6 +477,7 @@ int main(void)
     tcase_add_test(tc, a_wire_that_is_not_there_is_unsupported);
     tcase_add_test(tc, no_descriptors_left_is_a_sentence);
     tcase_add_test(tc, export_flags_and_space);
+    tcase_add_test(tc, calibration_without_a_place);
     tcase_add_test(tc, ucx_text_and_space);
     tcase_add_test(tc, outputs_that_are_null_or_have_no_size);
     tcase_add_test(tc, a_null_or_closed_engine);

@@ -31,8 +31,8 @@ EXTRA_DIST += tests/mpi/count_trace.py tests/mpi/count_trace.sh
 TESTS += tests/mpi/count_trace.sh
 
 # kvf_info, which needs no MPI.
-EXTRA_DIST += tests/mpi/test_info.sh
-TESTS += tests/mpi/test_info.sh
+EXTRA_DIST += tests/mpi/test_info.sh tests/mpi/test_calibrate.sh
+TESTS += tests/mpi/test_info.sh tests/mpi/test_calibrate.sh
 
 # kvf_bench.
 EXTRA_DIST += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh tests/mpi/test_no_socket_calls.sh

@@ -13,7 +13,7 @@ for path in self shm cma stage cuda_ipc cuda_copy rma am; do
 done
 grep -Eq "^  self +yes" "$TMP/out" || fail "self does not work here"
 sed -n 's/^  [a-z_]* *no *//p' "$TMP/out" | grep -qx '' && fail "a path does not work and nobody says why"
-for name in NET LOCAL PROGRESS DEADLINE NOTIFY_DEPTH COPY_THREADS CHECK LOG; do
+for name in NET LOCAL PROGRESS DEADLINE NOTIFY_DEPTH COPY_THREADS COPY_KERNEL STREAM_FROM CALIBRATION CHECK LOG; do
     grep -q "KVFERRY_$name " "$TMP/out" || { cat "$TMP/out"; fail "nothing about KVFERRY_$name"; }
 done
 for fact in 'page' '/dev/shm' 'ptrace scope' 'allowed to this process' 'cache L1'; do

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The file of a calibration: lines of a name and a value in a fixed order, first those that say which
+ * machine it is of, last one that says that it is whole. Anything else is damage, and the file is
+ * left alone. Reads and writes one small file; both may block as files do.
+ */
+#define _GNU_SOURCE
+#include "copy/calibration.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TITLE    "kvferry calibration 1"
+#define TEXT_MAX 1024
+
+/* Machines of one kind have one file. */
+static uint64_t hash_of(const kvfi_host_t *host)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    char     text[160];
+
+    snprintf(text, sizeof text, "%s %" PRIu64 " %" PRIu64, host->model, host->l2, host->last);
+    for (const char *at = text; *at; at++)
+        hash = (hash ^ (unsigned char)*at) * UINT64_C(1099511628211);
+    return hash;
+}
+
+int kvfi_calibration_path(const kvfi_host_t *host, char *path, size_t len)
+{
+    const char *named = getenv("KVFERRY_CALIBRATION"), *cache = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    int         need;
+
+    if (named)
+        need = snprintf(path, len, "%s", named);
+    else if (cache && cache[0] == '/')
+        need = snprintf(path, len, "%s/kvferry/calibration-%016" PRIx64, cache, hash_of(host));
+    else if (home && home[0] == '/')
+        need = snprintf(path, len, "%s/.cache/kvferry/calibration-%016" PRIx64, home, hash_of(host));
+    else
+        need = snprintf(path, len, "%s", "");
+    return (size_t)need < len ? 0 : -1;
+}
+
+static int text_of(const kvfi_host_t *host, const kvfi_tune_t *tune, char *text, size_t len)
+{
+    return snprintf(text, len,
+                    TITLE "\nmodel %s\nl2_bytes %" PRIu64 "\nlast_bytes %" PRIu64 "\nkernel %s\n"
+                    "probe_from_bytes %" PRIu64 "\nstream_from_bytes %" PRIu64 "\n"
+                    "linear_from_bytes %" PRIu64 "\ncold_ns %" PRIu64 "\nend\n",
+                    host->model, host->l2, host->last, tune->kernel->name, tune->probe_from,
+                    tune->stream_from, tune->linear_from, tune->cold_ns);
+}
+
+/* Step over a line "name value"; its value, NULL if it is another line. */
+static char *take(char **at_p, const char *name)
+{
+    size_t len = strlen(name);
+    char  *line = *at_p, *end = strchr(line, '\n');
+
+    if (!end || strncmp(line, name, len) || line[len] != ' ')
+        return NULL;
+    *end = '\0';
+    *at_p = end + 1;
+    return line + len + 1;
+}
+
+static int take_number(char **at_p, const char *name, uint64_t least, uint64_t *number_p)
+{
+    char *text = take(at_p, name), *end;
+
+    if (!text || *text < '0' || *text > '9')
+        return -1;
+    errno = 0;
+    *number_p = strtoull(text, &end, 10);
+    return *end || errno || *number_p < least ? -1 : 0;
+}
+
+static const char *parse(char *text, const kvfi_host_t *host, kvfi_tune_t *tune)
+{
+    static const char damaged[] = "it is damaged";
+    uint64_t          l2, last;
+    char             *at = text, *model, *kernel;
+
+    if (strncmp(at, TITLE "\n", sizeof TITLE))
+        return "it is no calibration of this release";
+    at += sizeof TITLE;
+    model = take(&at, "model");
+    if (!model || take_number(&at, "l2_bytes", 1, &l2) || take_number(&at, "last_bytes", 1, &last))
+        return damaged;
+    if (strcmp(model, host->model) || l2 != host->l2 || last != host->last)
+        return "it is of another kind of machine";
+    kernel = take(&at, "kernel");
+    if (!kernel || take_number(&at, "probe_from_bytes", 1, &tune->probe_from) ||
+        take_number(&at, "stream_from_bytes", tune->probe_from, &tune->stream_from) ||
+        take_number(&at, "linear_from_bytes", 1, &tune->linear_from) ||
+        take_number(&at, "cold_ns", 1, &tune->cold_ns) || tune->cold_ns > 1000000 ||
+        strcmp(at, "end\n"))
+        return damaged;
+    tune->kernel = kvfi_kernel_find(kernel);
+    return tune->kernel ? NULL : "its kernel is none that this processor can run";
+}
+
+const char *kvfi_calibration_read(const char *path, const kvfi_host_t *host, kvfi_tune_t *tune_p)
+{
+    kvfi_tune_t tune = *tune_p;
+    FILE       *file = fopen(path, "re");
+    char        text[TEXT_MAX + 1];
+    size_t      len;
+    const char *why;
+
+    if (!file)
+        return strerror(errno);
+    len = fread(text, 1, TEXT_MAX, file);
+    text[len] = '\0';
+    fclose(file);
+    why = parse(text, host, &tune);
+    if (!why)
+        *tune_p = tune;
+    return why;
+}
+
+/* mkdir -p of all but the last part of path. */
+static int make_directory(char *path)
+{
+    for (char *at = path + 1; (at = strchr(at, '/')); at++) {
+        *at = '\0';
+        if (mkdir(path, 0777) && errno != EEXIST) {
+            int error = errno;
+
+            if (access(path, X_OK))
+                return error;
+        }
+        *at = '/';
+    }
+    return 0;
+}
+
+static int write_whole(int fd, const char *text, size_t len)
+{
+    ssize_t wrote = write(fd, text, len);
+    int     error = wrote < 0 ? errno : (size_t)wrote < len ? ENOSPC : 0;
+
+    if (fchmod(fd, 0644) && !error)
+        error = errno;
+    if (close(fd) && !error)
+        error = errno;
+    return error;
+}
+
+/* A new file beside path, its name in fresh (PATH_MAX bytes). -1: errno says why. */
+static int open_fresh(const char *path, char *fresh)
+{
+    int error = ENAMETOOLONG;
+
+    if (snprintf(fresh, PATH_MAX, "%s.XXXXXX", path) < PATH_MAX)
+        error = make_directory(fresh);
+    if (!error)
+        return mkostemp(fresh, O_CLOEXEC);
+    errno = error;
+    return -1;
+}
+
+int kvfi_calibration_try(const char *path)
+{
+    char fresh[PATH_MAX];
+    int  fd = open_fresh(path, fresh);
+
+    if (fd < 0)
+        return errno;
+    close(fd);
+    unlink(fresh);
+    return 0;
+}
+
+int kvfi_calibration_write(const char *path, const kvfi_host_t *host, const kvfi_tune_t *tune)
+{
+    char text[TEXT_MAX], fresh[PATH_MAX];
+    int  len = text_of(host, tune, text, sizeof text), fd = open_fresh(path, fresh), error;
+
+    if (fd < 0)
+        return errno;
+    error = write_whole(fd, text, (size_t)len);
+    if (!error && rename(fresh, path))
+        error = errno;
+    if (error)
+        unlink(fresh);
+    return error;
+}
