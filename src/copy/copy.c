@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The walk collects pieces, a kernel copies them: so the stores of the walk do not queue behind those
- * of each copy, and a streaming kernel sees many pieces at once. A gather or scatter is the same with
- * a buffer for one side; what is small stays in the caches, as the wire reads the buffer next.
+ * of each copy, and a streaming kernel sees many pieces at once.
  */
 #include "copy/copy.h"
 
@@ -73,32 +72,4 @@ kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uin
     else
         copy_cached(&walk, tune, pieces, have, budget, &moved);
     return moved;
-}
-
-uint64_t kvfi_copy_gather(kvfi_cursor_t *cursor, const char *base, char *buf, uint64_t cap,
-                          uint64_t *pieces_p)
-{
-    uint64_t   len = 0;
-    kvfi_run_t run;
-
-    while (len < cap && kvfi_cursor_next(cursor, cap - len, &run)) {
-        memcpy(buf + len, base + run.local, run.len);
-        len += run.len;
-        ++*pieces_p;
-    }
-    return len;
-}
-
-uint64_t kvfi_copy_scatter(kvfi_cursor_t *cursor, char *base, const char *buf, uint64_t len,
-                           uint64_t *pieces_p)
-{
-    uint64_t   done = 0;
-    kvfi_run_t run;
-
-    while (done < len && kvfi_cursor_next(cursor, len - done, &run)) {
-        memcpy(base + run.local, buf + done, run.len);
-        done += run.len;
-        ++*pieces_p;
-    }
-    return done;
 }

@@ -20,8 +20,8 @@ typedef struct kvfi_moved {
 kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
                            uint64_t budget, uint64_t whole);
 
-/* Collect the next bytes of the local side into buf, at most cap; adds its runs to *pieces_p.
- * Returns how many. */
+/* Collect the next bytes of the local side into buf, at most cap, and leave buf in the caches; adds its
+ * runs to *pieces_p. Returns how many. */
 uint64_t kvfi_copy_gather(kvfi_cursor_t *cursor, const char *base, char *buf, uint64_t cap,
                           uint64_t *pieces_p);
 
