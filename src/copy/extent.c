@@ -13,7 +13,42 @@ static int skipped(const kvfi_side_t *side, uint32_t pair)
     return (side->ids && side->ids[pair] == KVF_SKIP) || (side->other && side->other[pair] == KVF_SKIP);
 }
 
-/* Ids below this fit, before the check of each. */
+/* Where the pieces of the block at 0 begin and end. */
+static void box_of(const kvfi_side_t *side, wide_t *begin_p, wide_t *end_p)
+{
+    *begin_p = side->off;
+    *end_p = *begin_p + side->len;
+    for (int axis = 0; axis < 2; axis++) {
+        wide_t span = (wide_t)side->stride[axis] * (side->count[axis] - 1);
+
+        *(span < 0 ? begin_p : end_p) += span;
+    }
+}
+
+typedef struct id_range {
+    uint32_t least, most; /* of the pairs that are not skipped */
+    uint64_t pairs;       /* so many */
+} id_range_t;
+
+static id_range_t range_of_ids(const kvfi_side_t *side)
+{
+    id_range_t range = {.least = KVF_SKIP};
+
+    if (!side->ids && !side->other)
+        return (id_range_t){.most = side->blocks - 1, .pairs = side->blocks};
+    for (uint32_t i = 0; i < side->blocks; i++) {
+        uint32_t id = side->ids ? side->ids[i] : i;
+
+        if (skipped(side, i))
+            continue;
+        range.pairs++;
+        range.least = id < range.least ? id : range.least;
+        range.most = id > range.most ? id : range.most;
+    }
+    return range;
+}
+
+/* Ids below this fit. */
 static uint64_t capacity(const kvfi_side_t *side, wide_t end)
 {
     wide_t fit;
@@ -22,69 +57,56 @@ static uint64_t capacity(const kvfi_side_t *side, wide_t end)
         return side->cap;
     if (!side->block)
         return KVF_SKIP;
-    if (end > (wide_t)side->limit)
-        return 0;
     fit = ((wide_t)side->limit - end) / side->block + 1;
     return fit > KVF_SKIP ? KVF_SKIP : (uint64_t)fit;
 }
 
-kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, uint32_t *index_p, uint64_t *cap_p)
+/* The first pair with that id, or with one at or past a capacity. */
+static uint32_t pair_with(const kvfi_side_t *side, uint32_t id, uint64_t cap)
 {
-    wide_t   begin = side->off, end = begin + side->len;
-    uint32_t least = KVF_SKIP, most = 0, most_at = 0, least_at = 0;
+    for (uint32_t i = 0;; i++) {
+        uint32_t this = side->ids ? side->ids[i] : i;
 
-    for (int axis = 0; axis < 2; axis++) {
-        wide_t span = (wide_t)side->stride[axis] * (side->count[axis] - 1);
-
-        *(span < 0 ? &begin : &end) += span;
+        if (!skipped(side, i) && (this == id || this >= cap))
+            return i;
     }
-    *cap_p = capacity(side, end);
-    for (uint32_t i = 0; i < side->blocks; i++) {
-        uint32_t id = side->ids ? side->ids[i] : i;
-
-        if (skipped(side, i))
-            continue;
-        if (id >= *cap_p && (side->cap || end <= (wide_t)side->limit)) {
-            *index_p = i;
-            return KVFI_EXTENT_ID;
-        }
-        if (id < least) {
-            least = id;
-            least_at = i;
-        }
-        if (id >= most) {
-            most = id;
-            most_at = i;
-        }
-    }
-    if (least == KVF_SKIP)
-        return KVFI_EXTENT_OK; /* nothing moves */
-    *index_p = least_at;
-    if (begin + (wide_t)least * side->block < 0)
-        return KVFI_EXTENT_BEFORE;
-    *index_p = most_at;
-    return end + (wide_t)most * side->block > (wide_t)side->limit ? KVFI_EXTENT_PAST : KVFI_EXTENT_OK;
 }
 
-uint64_t kvfi_side_bytes(const kvfi_side_t *side)
+kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, kvfi_found_t *found_p)
 {
-    uint64_t          pairs = side->blocks;
-    unsigned __int128 bytes;
+    id_range_t range = range_of_ids(side);
+    wide_t     begin, end;
 
-    if (side->ids || side->other)
-        for (uint32_t i = 0; i < side->blocks; i++)
-            pairs -= (uint64_t)skipped(side, i);
-    if (!pairs)
-        return 0;
-    /* below 2^128: three factors of 32 bits and one of 64, of which len * count is looked at first */
-    bytes = (unsigned __int128)side->len * side->count[0];
-    if (bytes > UINT64_MAX)
+    found_p->pairs = range.pairs;
+    if (!range.pairs)
+        return KVFI_EXTENT_OK; /* nothing moves */
+    box_of(side, &begin, &end);
+    if ((!side->cap || range.most < side->cap) && begin + (wide_t)range.least * side->block >= 0 &&
+        end + (wide_t)range.most * side->block <= (wide_t)side->limit)
+        return KVFI_EXTENT_OK;
+    if (side->cap || end <= (wide_t)side->limit) {
+        found_p->cap = capacity(side, end);
+        if (range.most >= found_p->cap) {
+            found_p->index = pair_with(side, KVF_SKIP, found_p->cap);
+            return KVFI_EXTENT_ID;
+        }
+    }
+    if (begin + (wide_t)range.least * side->block < 0) {
+        found_p->index = pair_with(side, range.least, UINT64_MAX);
+        return KVFI_EXTENT_BEFORE;
+    }
+    found_p->index = pair_with(side, range.most, UINT64_MAX);
+    return KVFI_EXTENT_PAST;
+}
+
+uint64_t kvfi_side_bytes(const kvfi_side_t *side, uint64_t pairs)
+{
+    uint64_t bytes;
+
+    if (__builtin_mul_overflow(side->len, (uint64_t)side->count[0] * side->count[1], &bytes) ||
+        __builtin_mul_overflow(bytes, pairs, &bytes))
         return UINT64_MAX;
-    bytes *= side->count[1];
-    if (bytes > UINT64_MAX)
-        return UINT64_MAX;
-    bytes *= pairs;
-    return bytes > UINT64_MAX ? UINT64_MAX : (uint64_t)bytes;
+    return bytes;
 }
 
 /* Two pieces overlap if some (dx, dy) other than (0, 0) within the counts lies less than len from
@@ -95,6 +117,8 @@ int kvfi_side_overlaps(uint64_t len, const uint32_t count[2], const int64_t stri
     int    outer = count[1] <= count[0], inner = !outer;
     wide_t step = stride[inner], far = (wide_t)count[inner] - 1;
 
+    if (count[0] == 1 && count[1] == 1)
+        return 0;
     if (far && (step < 0 ? -step : step) < (wide_t)len)
         return 1;
     for (wide_t d = 1; d < count[outer]; d++) {

@@ -27,11 +27,16 @@ typedef enum kvfi_extent {
     KVFI_EXTENT_ID      /* an id at or past the capacity */
 } kvfi_extent_t;
 
-/* Where it went wrong: pair index, and the capacity for EXTENT_ID. */
-kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, uint32_t *index_p, uint64_t *cap_p);
+typedef struct kvfi_found {
+    uint64_t pairs; /* that are not skipped */
+    uint32_t index; /* pair where it went wrong */
+    uint64_t cap;   /* EXTENT_ID: the capacity */
+} kvfi_found_t;
 
-/* Bytes of all pairs that are not skipped; UINT64_MAX if that overflows. */
-uint64_t kvfi_side_bytes(const kvfi_side_t *side);
+kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, kvfi_found_t *found_p);
+
+/* Bytes of so many pairs; UINT64_MAX if that overflows. */
+uint64_t kvfi_side_bytes(const kvfi_side_t *side, uint64_t pairs);
 
 /* Do two pieces of one box overlap? */
 int kvfi_side_overlaps(uint64_t len, const uint32_t count[2], const int64_t stride[2]);

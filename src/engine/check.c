@@ -75,18 +75,15 @@ static kvf_status_t check_remote(const kvf_op_t *op, size_t i)
     return KVF_OK;
 }
 
-static kvf_status_t check_side(const kvfi_side_t *side, size_t i, const char *name)
+static kvf_status_t extent_failed(kvfi_extent_t extent, const kvfi_side_t *side,
+                                  const kvfi_found_t *found, size_t i, const char *name)
 {
-    kvfi_extent_t extent;
-    uint32_t      index = 0;
-    uint64_t      cap = 0;
+    uint32_t index = found->index;
 
-    extent = kvfi_side_check(side, &index, &cap);
     switch (extent) {
-    case KVFI_EXTENT_OK: return KVF_OK;
     case KVFI_EXTENT_ID:
         return kvfi_fail(KVF_ERR_BOUNDS, "op %zu: %s_ids[%u] is %u, the capacity is %llu", i, name,
-                         index, side->ids ? side->ids[index] : index, (ull_t)cap);
+                         index, side->ids ? side->ids[index] : index, (ull_t)found->cap);
     case KVFI_EXTENT_BEFORE:
         return kvfi_fail(KVF_ERR_BOUNDS, "op %zu: %s_off %llu with its %s_stride begins before the %s, "
                          "at pair %u", i, name, (ull_t)side->off, name,
@@ -100,7 +97,7 @@ static kvf_status_t check_side(const kvfi_side_t *side, size_t i, const char *na
 
 static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_p)
 {
-    kvfi_side_t  local = {.off = op->local_off, .len = op->len, .block = op->local_block,
+    kvfi_side_t   local = {.off = op->local_off, .len = op->len, .block = op->local_block,
                           .limit = op->segment->len, .count = {op->count[0], op->count[1]},
                           .stride = {op->local_stride[0], op->local_stride[1]},
                           .blocks = op->blocks, .cap = op->local_cap, .ids = op->local_ids,
@@ -110,19 +107,23 @@ static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_
                            .stride = {op->remote_stride[0], op->remote_stride[1]},
                            .blocks = op->blocks, .cap = op->remote_cap, .ids = op->remote_ids,
                            .other = op->local_ids};
-    kvfi_side_t *to = op->dir == KVF_READ ? &local : &remote;
-    kvf_status_t status;
+    kvfi_side_t  *to = op->dir == KVF_READ ? &local : &remote;
+    kvfi_extent_t extent;
+    kvfi_found_t  found;
 
-    *bytes_p = kvfi_side_bytes(&local);
+    extent = kvfi_side_check(&local, &found);
+    *bytes_p = kvfi_side_bytes(&local, found.pairs);
     if (*bytes_p == UINT64_MAX)
         return kvfi_fail(KVF_ERR_INVALID, "op %zu: len times count times blocks overflows", i);
-    status = check_side(&local, i, "local");
-    if (status == KVF_OK)
-        status = check_side(&remote, i, "remote");
-    if (status == KVF_OK && *bytes_p && kvfi_side_overlaps(op->len, to->count, to->stride))
-        status = kvfi_fail(KVF_ERR_INVALID, "op %zu: %s_stride lays destination pieces of len %llu over "
-                           "each other", i, to == &local ? "local" : "remote", (ull_t)op->len);
-    return status;
+    if (extent != KVFI_EXTENT_OK)
+        return extent_failed(extent, &local, &found, i, "local");
+    extent = kvfi_side_check(&remote, &found);
+    if (extent != KVFI_EXTENT_OK)
+        return extent_failed(extent, &remote, &found, i, "remote");
+    if (*bytes_p && kvfi_side_overlaps(op->len, to->count, to->stride))
+        return kvfi_fail(KVF_ERR_INVALID, "op %zu: %s_stride lays destination pieces of len %llu over "
+                         "each other", i, to == &local ? "local" : "remote", (ull_t)op->len);
+    return KVF_OK;
 }
 
 static kvf_status_t choose_path(const kvf_op_t *op, size_t i, uint32_t mask, kvf_path_t *path_p)

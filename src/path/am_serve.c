@@ -53,34 +53,32 @@ void kvfi_am_serve_end(kvfi_am_serve_t *serve, kvf_status_t status)
 
 /* Is the request whole, and does every piece of it lie in the grant? */
 static kvf_status_t check(const kvfi_am_request_t *request, const kvfi_am_view_t *view,
-                          const uint32_t *ids)
+                          const uint32_t *ids, uint64_t *bytes_p)
 {
-    kvfi_side_t side = {.off = request->off,
-                        .len = request->len,
-                        .block = request->block,
-                        .limit = view->len,
-                        .count = {request->count[0], request->count[1]},
-                        .stride = {request->stride[0], request->stride[1]},
-                        .blocks = request->blocks,
-                        .ids = ids};
-    uint32_t    index;
-    uint64_t    cap;
+    kvfi_side_t  side = {.off = request->off,
+                         .len = request->len,
+                         .block = request->block,
+                         .limit = view->len,
+                         .count = {request->count[0], request->count[1]},
+                         .stride = {request->stride[0], request->stride[1]},
+                         .blocks = request->blocks,
+                         .ids = ids};
+    kvfi_found_t found;
 
     if (!request->len || !request->count[0] || !request->count[1] || request->dir > KVF_WRITE)
         return KVF_ERR_INVALID;
     if (!(view->rights & (request->dir == KVF_READ ? KVF_RIGHT_READ : KVF_RIGHT_WRITE)))
         return KVF_ERR_PERM;
-    if (kvfi_side_bytes(&side) == UINT64_MAX || kvfi_side_check(&side, &index, &cap))
+    if (kvfi_side_check(&side, &found) != KVFI_EXTENT_OK)
         return KVF_ERR_BOUNDS;
-    return KVF_OK;
+    *bytes_p = kvfi_side_bytes(&side, found.pairs);
+    return *bytes_p == UINT64_MAX ? KVF_ERR_BOUNDS : KVF_OK;
 }
 
 static void begin(kvfi_am_serve_t *serve, const kvfi_am_request_t *request)
 {
     kvfi_xfer_t *xfer = &serve->xfer;
     uint32_t    *ids = request->flags & KVFI_AM_HAS_IDS ? serve->ids : NULL;
-    kvfi_side_t  side = {.len = request->len, .count = {request->count[0], request->count[1]},
-                         .blocks = request->blocks, .ids = ids};
 
     xfer->box = (kvfi_box_t){.len = request->len,
                              .count = {request->count[0], request->count[1]},
@@ -97,7 +95,6 @@ static void begin(kvfi_am_serve_t *serve, const kvfi_am_request_t *request)
     xfer->cursor = kvfi_cursor_at_start(&xfer->box);
     xfer->dir = request->dir;
     xfer->local = serve->view.base;
-    xfer->stream = kvfi_side_bytes(&side);
     if (request->flags & KVFI_AM_HAS_GENS)
         xfer->gens = serve->ids + (ids ? request->blocks : 0);
 }
@@ -123,7 +120,8 @@ static kvf_status_t accept(kvfi_am_serve_t *serve, const void *data, size_t len)
     status = am->host.view(am->host.engine, serve->peer->incarnation, request.grant, request.epoch,
                            request.range, &serve->view);
     if (status == KVF_OK)
-        status = check(&request, &serve->view, request.flags & KVFI_AM_HAS_IDS ? serve->ids : NULL);
+        status = check(&request, &serve->view, request.flags & KVFI_AM_HAS_IDS ? serve->ids : NULL,
+                       &serve->xfer.stream);
     if (status == KVF_OK && (request.flags & KVFI_AM_HAS_GENS) && !serve->view.gens)
         status = KVF_ERR_INVALID;
     if (status != KVF_OK)

@@ -60,8 +60,7 @@ START_TEST(a_side_is_inside_exactly_when_every_piece_is)
                              .count = { 1 + (uint32_t)rnd(4), 1 + (uint32_t)rnd(4) },
                              .stride = { (int64_t)rnd(120) - 50, (int64_t)rnd(160) - 70 },
                              .blocks = (uint32_t)rnd(5), .cap = rnd(2) != 0 ? (uint32_t)rnd(9) : 0 };
-        uint32_t index = 0;
-        uint64_t cap = 0;
+        kvfi_found_t found;
         int want;
 
         for (int i = 0; i < 4; i++) {
@@ -72,8 +71,8 @@ START_TEST(a_side_is_inside_exactly_when_every_piece_is)
         side.other = rnd(2) != 0 ? other : NULL;
         want = inside(&side);
         seen[want]++;
-        must((kvfi_side_check(&side, &index, &cap) == KVFI_EXTENT_OK) == want);
-        must(want || index < side.blocks);
+        must((kvfi_side_check(&side, &found) == KVFI_EXTENT_OK) == want);
+        must(want || found.index < side.blocks);
     }
     ck_assert_int_gt(seen[0], 10000);
     ck_assert_int_gt(seen[1], 10000);
@@ -82,71 +81,72 @@ END_TEST
 
 START_TEST(nothing_wraps_at_64_bits)
 {
-    uint32_t index;
-    uint64_t cap;
+    kvfi_found_t found;
     uint32_t ids[2] = { 0, 4 };
     kvfi_side_t side = { .len = 64, .limit = 4096, .count = { 1, 1 }, .blocks = 2, .ids = ids };
 
     side.block = UINT64_C(1) << 62; /* times 4 is 2^64 */
-    ck_assert_int_ne(kvfi_side_check(&side, &index, &cap), KVFI_EXTENT_OK);
+    ck_assert_int_ne(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);
     side.cap = 5;
-    ck_assert_int_eq(kvfi_side_check(&side, &index, &cap), KVFI_EXTENT_PAST);
+    ck_assert_int_eq(kvfi_side_check(&side, &found), KVFI_EXTENT_PAST);
     side.cap = 0;
     side.block = 64;
     side.off = UINT64_MAX - 63; /* plus len is 2^64 */
-    ck_assert_int_ne(kvfi_side_check(&side, &index, &cap), KVFI_EXTENT_OK);
+    ck_assert_int_ne(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);
     side.off = 0;
     side.count[0] = UINT32_MAX;
     side.stride[0] = INT64_MAX;
-    ck_assert_int_ne(kvfi_side_check(&side, &index, &cap), KVFI_EXTENT_OK);
+    ck_assert_int_ne(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);
     side.stride[0] = INT64_MIN;
-    ck_assert_int_ne(kvfi_side_check(&side, &index, &cap), KVFI_EXTENT_OK);
+    ck_assert_int_ne(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);
     side.stride[0] = INT64_MIN; /* and back again with the rows */
     side.count[0] = 3;
     side.count[1] = 3;
     side.stride[1] = INT64_MAX;
-    ck_assert_int_ne(kvfi_side_check(&side, &index, &cap), KVFI_EXTENT_OK);
+    ck_assert_int_ne(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);
 }
 END_TEST
 
 START_TEST(an_id_is_named_with_its_index_and_capacity)
 {
     uint32_t ids[4] = { 3, KVF_SKIP, 9, 10 };
-    uint32_t index = 77;
-    uint64_t cap = 0;
+    kvfi_found_t found;
     kvfi_side_t side = { .len = 100, .block = 100, .limit = 1000, .count = { 1, 1 }, .blocks = 4,
                          .ids = ids };
 
-    ck_assert_int_eq(kvfi_side_check(&side, &index, &cap), KVFI_EXTENT_ID);
-    ck_assert_uint_eq(index, 3);
-    ck_assert_uint_eq(cap, 10);
+    ck_assert_int_eq(kvfi_side_check(&side, &found), KVFI_EXTENT_ID);
+    ck_assert_uint_eq(found.index, 3);
+    ck_assert_uint_eq(found.cap, 10);
     ids[3] = UINT32_MAX - 1;
-    ck_assert_int_eq(kvfi_side_check(&side, &index, &cap), KVFI_EXTENT_ID);
+    ck_assert_int_eq(kvfi_side_check(&side, &found), KVFI_EXTENT_ID);
     ids[3] = 0;
     side.cap = 9;
-    ck_assert_int_eq(kvfi_side_check(&side, &index, &cap), KVFI_EXTENT_ID);
-    ck_assert_uint_eq(index, 2);
-    ck_assert_uint_eq(cap, 9);
+    ck_assert_int_eq(kvfi_side_check(&side, &found), KVFI_EXTENT_ID);
+    ck_assert_uint_eq(found.index, 2);
+    ck_assert_uint_eq(found.cap, 9);
 }
 END_TEST
 
 START_TEST(bytes_count_pairs_that_move_and_do_not_wrap)
 {
     uint32_t ids[3] = { 0, KVF_SKIP, 2 };
-    kvfi_side_t side = { .len = 10, .count = { 3, 2 }, .blocks = 3, .ids = ids, .limit = 1 };
+    kvfi_side_t side = { .len = 10, .count = { 3, 2 }, .blocks = 3, .ids = ids, .limit = 60, .stride = { 10, 30 } };
+    kvfi_found_t found;
 
-    ck_assert_uint_eq(kvfi_side_bytes(&side), 120);
+    ck_assert_int_eq(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);
+    ck_assert_uint_eq(kvfi_side_bytes(&side, found.pairs), 120);
     side.ids = NULL;
-    ck_assert_uint_eq(kvfi_side_bytes(&side), 180);
+    ck_assert_int_eq(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);
+    ck_assert_uint_eq(kvfi_side_bytes(&side, found.pairs), 180);
     side.len = UINT64_MAX;
     side.count[0] = side.count[1] = UINT32_MAX;
-    side.blocks = UINT32_MAX;
-    ck_assert_uint_eq(kvfi_side_bytes(&side), UINT64_MAX);
+    ck_assert_uint_eq(kvfi_side_bytes(&side, UINT32_MAX), UINT64_MAX);
     side.len = UINT64_C(1) << 40;
     side.count[0] = 1u << 12;
     side.count[1] = 1u << 12;
-    side.blocks = 1;
-    ck_assert_uint_eq(kvfi_side_bytes(&side), UINT64_MAX);
+    ck_assert_uint_eq(kvfi_side_bytes(&side, 1), UINT64_MAX);
+    side.count[1] = 1u << 11;
+    ck_assert_uint_eq(kvfi_side_bytes(&side, 1), UINT64_C(1) << 63);
 }
 END_TEST
 
