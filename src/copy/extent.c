@@ -117,8 +117,6 @@ int kvfi_side_overlaps(uint64_t len, const uint32_t count[2], const int64_t stri
     int    outer = count[1] <= count[0], inner = !outer;
     wide_t step = stride[inner], far = (wide_t)count[inner] - 1;
 
-    if (count[0] == 1 && count[1] == 1)
-        return 0;
     if (far && (step < 0 ? -step : step) < (wide_t)len)
         return 1;
     for (wide_t d = 1; d < count[outer]; d++) {

@@ -38,7 +38,7 @@ kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, kvfi_found_t *found_p);
 /* Bytes of so many pairs; UINT64_MAX if that overflows. */
 uint64_t kvfi_side_bytes(const kvfi_side_t *side, uint64_t pairs);
 
-/* Do two pieces of one box overlap? */
+/* Do two pieces of one box of several overlap? */
 int kvfi_side_overlaps(uint64_t len, const uint32_t count[2], const int64_t stride[2]);
 
 #endif

@@ -51,19 +51,39 @@ static uint64_t bytes_of_ended(const kvfi_xfer_t *xfer, kvf_status_t status)
     return pairs * box->len * box->count[0] * box->count[1];
 }
 
-static void count_op(kvf_engine_t *engine, const kvfi_batch_op_t *op, const kvfi_xfer_t *xfer)
+void kvfi_batch_count(kvf_batch_t *batch)
 {
-    kvfi_count_t *count = &engine->path[xfer->path];
+    kvfi_tally_t *tally = &batch->tally;
+    kvf_engine_t *engine = batch->object.engine;
+    kvfi_count_t *count = &engine->path[tally->path];
+    kvf_peer_t   *peer = tally->peer;
+
+    if (!peer)
+        return;
+    tally->peer = NULL;
+    atomic_fetch_add_explicit(&count->ops, tally->ops, memory_order_relaxed);
+    atomic_fetch_add_explicit(&count->bytes, tally->bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&count->pieces, tally->pieces, memory_order_relaxed);
+    if (tally->calls)
+        atomic_fetch_add_explicit(&count->calls, tally->calls, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->locality[peer->locality], tally->bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(tally->dir == KVF_READ ? &peer->bytes_read : &peer->bytes_written,
+                              tally->bytes, memory_order_relaxed);
+}
+
+static void tally_op(kvf_batch_t *batch, const kvfi_batch_op_t *op, const kvfi_xfer_t *xfer)
+{
+    kvfi_tally_t *tally = &batch->tally;
     kvf_peer_t   *peer = op->remote->peer;
 
-    atomic_fetch_add_explicit(&count->ops, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&count->bytes, xfer->moved.bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&count->pieces, xfer->moved.pieces, memory_order_relaxed);
-    atomic_fetch_add_explicit(&count->calls, xfer->calls, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->locality[peer->locality], xfer->moved.bytes,
-                              memory_order_relaxed);
-    atomic_fetch_add_explicit(xfer->dir == KVF_READ ? &peer->bytes_read : &peer->bytes_written,
-                              xfer->moved.bytes, memory_order_relaxed);
+    if (tally->peer != peer || tally->path != xfer->path || tally->dir != xfer->dir) {
+        kvfi_batch_count(batch);
+        *tally = (kvfi_tally_t){.peer = peer, .path = xfer->path, .dir = xfer->dir};
+    }
+    tally->ops++;
+    tally->bytes += xfer->moved.bytes;
+    tally->pieces += xfer->moved.pieces;
+    tally->calls += xfer->calls;
 }
 
 void kvfi_batch_finish_op(kvf_batch_t *batch, size_t i)
@@ -76,7 +96,7 @@ void kvfi_batch_finish_op(kvf_batch_t *batch, size_t i)
         return;
     op->finished = 1;
     write_blocks(op, xfer, status);
-    count_op(batch->object.engine, op, xfer);
+    tally_op(batch, op, xfer);
     for (uint32_t n = 0; n < xfer->bad_count; n++)
         batch->result.stale_blocks += xfer->bad[n].status == KVF_ERR_STALE;
     batch->result.bytes += bytes_of_ended(xfer, status);
@@ -87,7 +107,13 @@ void kvfi_batch_finish_op(kvf_batch_t *batch, size_t i)
         batch->result.bad_op = i;
         batch->result.status = status;
     }
-    kvfi_let_go(op->segment, op->remote);
+}
+
+void kvfi_batch_let_go(kvf_batch_t *batch, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (batch->ops[i].holds)
+            kvfi_let_go(batch->ops[i].segment, batch->ops[i].remote);
 }
 
 /* --------------------------------------------------------- end of the batch */
@@ -125,6 +151,8 @@ static void end_batch(kvf_batch_t *batch)
     kvf_engine_t *engine = batch->object.engine;
     int           listed = batch->listed;
 
+    kvfi_batch_count(batch);
+    kvfi_batch_let_go(batch, batch->count);
     atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->stale_blocks, batch->result.stale_blocks,
                               memory_order_relaxed);
@@ -228,6 +256,7 @@ int kvfi_batch_advance_locked(kvf_batch_t *batch)
     if (!batch->noting)
         for (size_t i = 0; i < batch->am_count; i++)
             kvfi_batch_finish_op(batch, (size_t)(batch->am_xfers[i] - batch->xfers));
+    kvfi_batch_count(batch);
     return drive_note(batch);
 }
 

@@ -120,24 +120,36 @@ static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_
     extent = kvfi_side_check(&remote, &found);
     if (extent != KVFI_EXTENT_OK)
         return extent_failed(extent, &remote, &found, i, "remote");
-    if (*bytes_p && kvfi_side_overlaps(op->len, to->count, to->stride))
+    if (*bytes_p && (op->count[0] > 1 || op->count[1] > 1) &&
+        kvfi_side_overlaps(op->len, to->count, to->stride))
         return kvfi_fail(KVF_ERR_INVALID, "op %zu: %s_stride lays destination pieces of len %llu over "
                          "each other", i, to == &local ? "local" : "remote", (ull_t)op->len);
     return KVF_OK;
 }
 
-static kvf_status_t choose_path(const kvf_op_t *op, size_t i, uint32_t mask, kvf_path_t *path_p)
+static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t i)
 {
     char why[1024];
 
-    *path_p = kvfi_path_choose(&op->remote->target, op->dir, mask, why, sizeof why);
-    if (*path_p == KVF_PATH_NONE)
+    check->path = kvfi_path_choose(&op->remote->target, op->dir, check->mask, why, sizeof why);
+    check->peer = check->path == KVF_PATH_AM ? op->remote->target.am : NULL;
+    if (check->path == KVF_PATH_NONE)
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s", i, why);
-    if (kvfi_path_is_served(*path_p) && op->blocks > PAIRS_MAX)
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: blocks is %u, a request over %s holds %u pairs", i,
-                         op->blocks, kvf_path_name(*path_p), PAIRS_MAX);
-    if (op->remote_gens && !kvfi_path_is_served(*path_p) && !op->remote->target.gens)
+    if (check->path == KVF_PATH_STAGE)
+        return kvfi_served_connect(op->remote, op->dir, &check->peer);
+    return KVF_OK;
+}
+
+/* What path and op have to do with each other. */
+static kvf_status_t check_path(const kvfi_check_t *check, const kvf_op_t *op, size_t i)
+{
+    if (kvfi_path_is_served(check->path)) {
+        if (op->blocks > PAIRS_MAX)
+            return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: blocks is %u, a request over %s holds %u "
+                             "pairs", i, op->blocks, kvf_path_name(check->path), PAIRS_MAX);
+    } else if (op->remote_gens && !op->remote->target.gens) {
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: remote_gens needs the pool mapped here", i);
+    }
     return KVF_OK;
 }
 
@@ -171,35 +183,50 @@ static void make_xfer(const kvf_op_t *op, kvf_path_t path, uint64_t bytes, kvfi_
     xfer->cursor = kvfi_cursor_at_start(&xfer->box);
 }
 
-kvf_status_t kvfi_check_op(kvf_engine_t *engine, const kvf_op_t *op, size_t i, uint32_t mask,
-                           kvfi_xfer_t *xfer)
+/* Rights and path, unless they are those of the op before. */
+static kvf_status_t check_ends(kvfi_check_t *check, const kvf_op_t *op, size_t i)
 {
-    kvfi_am_peer_t *peer = NULL;
-    kvf_path_t      path;
-    uint64_t        bytes;
-    kvf_status_t    status = check_handles(engine, op, i);
+    kvf_status_t status;
 
+    if (op->segment == check->segment && op->remote == check->remote && op->dir == check->dir)
+        return KVF_OK;
+    status = check_remote(op, i);
     if (status == KVF_OK)
+        status = choose_path(check, op, i);
+    if (status != KVF_OK)
+        return status;
+    check->segment = op->segment;
+    check->remote = op->remote;
+    check->dir = op->dir;
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t i, kvfi_xfer_t *xfer,
+                           int *holds_p)
+{
+    kvf_status_t status = KVF_OK;
+    uint64_t     bytes;
+
+    *holds_p = !check->segment || op->segment != check->segment || op->remote != check->remote;
+    if (*holds_p)
+        status = check_handles(check->engine, op, i);
+    if (status == KVF_OK && *holds_p)
         status = hold_handles(op, i);
     if (status != KVF_OK)
         return status;
     status = check_fields(op, i);
     if (status == KVF_OK)
-        status = check_remote(op, i);
+        status = check_ends(check, op, i);
     if (status == KVF_OK)
         status = check_extents(op, i, &bytes);
     if (status == KVF_OK)
-        status = choose_path(op, i, mask, &path);
-    if (status == KVF_OK && path == KVF_PATH_AM)
-        peer = op->remote->target.am;
-    if (status == KVF_OK && path == KVF_PATH_STAGE)
-        status = kvfi_served_connect(op->remote, op->dir, &peer);
+        status = check_path(check, op, i);
     if (status == KVF_OK) {
-        make_xfer(op, path, bytes, xfer);
-        xfer->peer = peer;
-        xfer->may_stage = path == KVF_PATH_CMA && op->blocks <= PAIRS_MAX &&
-                          (!mask || mask & KVF_PATH_BIT(KVF_PATH_STAGE));
-    } else {
+        make_xfer(op, check->path, bytes, xfer);
+        xfer->peer = check->peer;
+        xfer->may_stage = check->path == KVF_PATH_CMA && op->blocks <= PAIRS_MAX &&
+                          (!check->mask || check->mask & KVF_PATH_BIT(KVF_PATH_STAGE));
+    } else if (*holds_p) {
         kvfi_let_go(op->segment, op->remote);
     }
     return status;

@@ -221,9 +221,18 @@ typedef struct kvfi_batch_op {
     kvf_segment_t *segment;
     kvf_remote_t  *remote;
     int8_t        *block_status;
+    int            holds;    /* segment and remote, until the batch ends; for the ops after it too */
     int            finished;
     unsigned       parts; /* of it that are being copied */
 } kvfi_batch_op_t;
+
+/* What ended on one path with one peer and was not added to the engine's counters yet. */
+typedef struct kvfi_tally {
+    kvf_peer_t *peer; /* NULL: nothing */
+    kvf_path_t  path;
+    uint32_t    dir;
+    uint64_t    ops, bytes, pieces, calls;
+} kvfi_tally_t;
 
 struct kvf_batch {
     kvfi_object_t     object;
@@ -253,6 +262,7 @@ struct kvf_batch {
     int               has_note, note_due; /* due: all ops to its peer ended well */
     kvfi_out_note_t   note;
     kvf_batch_result_t result;
+    kvfi_tally_t      tally;
 };
 
 /* ---- settings.c */
@@ -289,9 +299,22 @@ void         kvfi_remote_free(kvf_remote_t *remote);
 int          kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns);
 
 /* ---- check.c */
-/* Check op index and make an xfer of it; its segment and remote stay until they are let go. */
-kvf_status_t kvfi_check_op(kvf_engine_t *engine, const kvf_op_t *op, size_t index, uint32_t mask,
-                           kvfi_xfer_t *xfer);
+/* What the check of a batch's ops carries from one to the next: ops in a row with the same handles and
+ * direction have path and rights in common. */
+typedef struct kvfi_check {
+    kvf_engine_t   *engine;
+    uint32_t        mask;
+    kvf_segment_t  *segment; /* of the op before; NULL: none yet */
+    kvf_remote_t   *remote;
+    uint32_t        dir;
+    kvf_path_t      path;
+    kvfi_am_peer_t *peer;
+} kvfi_check_t;
+
+/* Check op index and make an xfer of it. *holds_p: its segment and remote stay until they are let go, for
+ * it and those after it that share them. */
+kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t index, kvfi_xfer_t *xfer,
+                           int *holds_p);
 static inline void kvfi_let_go(kvf_segment_t *segment, kvf_remote_t *remote)
 {
     atomic_fetch_sub(&segment->inflight, 1);
@@ -317,8 +340,12 @@ void kvfi_batch_copy_all(kvf_batch_t *batch);
 void kvfi_batch_enlist(kvf_batch_t *batch);
 void kvfi_batch_abort(kvf_batch_t *batch, kvf_status_t status);
 void kvfi_batch_put(kvf_batch_t *batch); /* give a reference back */
-/* Write the statuses of an op whose xfer has ended, count it, let its handles go. */
+/* Write the statuses of an op whose xfer has ended, and tally it. */
 void kvfi_batch_finish_op(kvf_batch_t *batch, size_t index);
+/* Let go the handles of the first count ops. */
+void kvfi_batch_let_go(kvf_batch_t *batch, size_t count);
+/* Add the tally to the engine's counters. */
+void kvfi_batch_count(kvf_batch_t *batch);
 /* Has it parts that nobody copies yet? */
 static inline int kvfi_batch_copies(const kvf_batch_t *batch)
 {

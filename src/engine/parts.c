@@ -169,12 +169,19 @@ static kvf_status_t copy_xfer(kvf_batch_t *batch, kvfi_xfer_t *xfer)
 
 void kvfi_part_copy(kvf_batch_t *batch, kvfi_part_t *part)
 {
+    size_t i = part->first, end = part->first + part->count;
+
     if (!part->count)
         part->status = copy_xfer(batch, &part->xfer);
-    for (size_t i = part->first; i < part->first + part->count; i++) {
+    while (i < end) {
         kvfi_xfer_t *xfer = &batch->xfers[i];
 
-        atomic_store(&xfer->status, copy_xfer(batch, xfer));
+        if (xfer->path == KVF_PATH_CMA) {
+            atomic_store(&xfer->status, copy_xfer(batch, xfer));
+            i++;
+        } else {
+            i += kvfi_path_group(xfer, end - i);
+        }
     }
 }
 
@@ -229,4 +236,5 @@ void kvfi_part_join(kvf_batch_t *batch, kvfi_part_t *part)
             settle_op(batch, i);
     }
     batch->flying--;
+    kvfi_batch_count(batch);
 }

@@ -34,16 +34,20 @@ static kvf_status_t grow(kvf_batch_t *batch, size_t count)
     return KVF_OK;
 }
 
-/* The caller's op, of its own size, as ours. */
-static kvf_status_t read_op(const char *from, size_t op_size, size_t i, kvf_op_t *op)
+/* The caller's op, as ours: in place, or in copy_p if it is of another size. NULL: it cannot be read. */
+static const kvf_op_t *read_op(const char *from, size_t op_size, size_t i, kvf_op_t *copy_p)
 {
-    memset(op, 0, sizeof *op);
-    memcpy(op, from, op_size < sizeof *op ? op_size : sizeof *op);
-    for (size_t at = sizeof *op; at < op_size; at++)
-        if (from[at])
-            return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: byte %zu is set, past the %zu bytes of an op "
-                             "that this library knows", i, at, sizeof *op);
-    return KVF_OK;
+    if (op_size == sizeof *copy_p)
+        return (const kvf_op_t *)(const void *)from;
+    memset(copy_p, 0, sizeof *copy_p);
+    memcpy(copy_p, from, op_size < sizeof *copy_p ? op_size : sizeof *copy_p);
+    for (size_t at = sizeof *copy_p; at < op_size; at++)
+        if (from[at]) {
+            kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: byte %zu is set, past the %zu bytes of an op that "
+                      "this library knows", i, at, sizeof *copy_p);
+            return NULL;
+        }
+    return copy_p;
 }
 
 static kvf_status_t check_opts(kvf_engine_t *engine, const kvf_batch_opts_t *opts)
@@ -97,33 +101,28 @@ static kvf_status_t hold_peer(kvf_peer_t *peer)
     return status;
 }
 
-static void let_go_ops(const kvf_batch_t *batch, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        kvfi_let_go(batch->ops[i].segment, batch->ops[i].remote);
-}
-
 static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count, size_t op_size,
                               uint32_t mask)
 {
-    kvf_engine_t *engine = batch->object.engine;
-    kvf_status_t  status = KVF_OK;
-    size_t        i;
-    kvf_op_t      op;
+    kvfi_check_t check = {.engine = batch->object.engine, .mask = mask};
+    kvf_status_t status = KVF_OK;
+    size_t       i;
+    kvf_op_t     copy;
 
     for (i = 0; i < count; i++) {
-        status = read_op((const char *)ops + i * op_size, op_size, i, &op);
-        if (status == KVF_OK)
-            status = kvfi_check_op(engine, &op, i, mask, &batch->xfers[i]);
+        const kvf_op_t *op = read_op((const char *)ops + i * op_size, op_size, i, &copy);
+        int             holds;
+
+        status = op ? kvfi_check_op(&check, op, i, &batch->xfers[i], &holds) : KVF_ERR_UNSUPPORTED;
         if (status != KVF_OK)
             break;
-        batch->ops[i] = (kvfi_batch_op_t){op.segment, op.remote, op.block_status, 0, 0};
+        batch->ops[i] = (kvfi_batch_op_t){op->segment, op->remote, op->block_status, holds, 0, 0};
         batch->xfers[i].pending = &batch->am_pending;
     }
-    if (status == KVF_OK && engine->check)
+    if (status == KVF_OK && check.engine->check)
         status = kvfi_check_overlap(batch->xfers, count);
     if (status != KVF_OK)
-        let_go_ops(batch, i);
+        kvfi_batch_let_go(batch, i);
     return status;
 }
 

@@ -96,7 +96,7 @@ void kvfi_hold_close(kvfi_hold_t *hold)
     }
 }
 
-kvf_status_t kvfi_hold_enter(kvfi_hold_t *hold, uint32_t grant, uint32_t epoch, unsigned *word_p)
+unsigned kvfi_hold_enter(kvfi_hold_t *hold)
 {
     unsigned w = 0;
 
@@ -107,12 +107,7 @@ kvf_status_t kvfi_hold_enter(kvfi_hold_t *hold, uint32_t grant, uint32_t epoch, 
     }
     atomic_fetch_add_explicit(&hold->seat->busy[w].word, 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load(&hold->page->epoch[grant]) != epoch) {
-        kvfi_hold_leave(hold, w);
-        return KVF_ERR_REVOKED;
-    }
-    *word_p = w;
-    return KVF_OK;
+    return w;
 }
 
 void kvfi_hold_leave(kvfi_hold_t *hold, unsigned word)

@@ -84,8 +84,12 @@ int  kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint64_t incarnation, 
                     kvfi_proc_id_t proc);
 void kvfi_hold_close(kvfi_hold_t *hold);
 
-/* Begin a slice under a grant: the word taken, or REVOKED. */
-kvf_status_t kvfi_hold_enter(kvfi_hold_t *hold, uint32_t grant, uint32_t epoch, unsigned *word_p);
+/* Begin a slice: the word taken. What is copied in it is under grants that were looked at after. */
+unsigned     kvfi_hold_enter(kvfi_hold_t *hold);
+static inline int kvfi_hold_granted(const kvfi_hold_t *hold, uint32_t grant, uint32_t epoch)
+{
+    return atomic_load_explicit(&hold->page->epoch[grant], memory_order_relaxed) == epoch;
+}
 void         kvfi_hold_leave(kvfi_hold_t *hold, unsigned word);
 
 /* Put a note in the ring: 1 done and a doorbell is wanted, 0 done, -1 full. */

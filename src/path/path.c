@@ -103,27 +103,69 @@ static kvf_status_t move(kvfi_xfer_t *xfer, uint64_t budget)
     return KVF_OK;
 }
 
-kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget)
+/* A part of an xfer, under a word that was taken. */
+static kvf_status_t move_guarded(kvfi_xfer_t *xfer, uint64_t budget)
 {
     const kvfi_target_t *target = xfer->target;
     kvf_status_t         status;
-    unsigned             word;
-    int                  ended;
 
-    status = kvfi_hold_enter(target->hold, target->grant, target->epoch, &word);
-    if (status != KVF_OK)
-        return kvfi_fail(status, "the grant was revoked");
+    if (!kvfi_hold_granted(target->hold, target->grant, target->epoch))
+        return kvfi_fail(KVF_ERR_REVOKED, "the grant was revoked");
     status = move(xfer, budget);
-    ended = kvfi_cursor_ended(&xfer->cursor);
-    if (status == KVF_OK && xfer->gens)
-        status = compare(xfer);
-    kvfi_hold_leave(target->hold, word);
-    if (status != KVF_OK || !ended)
-        return status == KVF_OK ? KVF_INPROGRESS : status;
-    if (target->life && !kvfi_life_check(target->life, LIVENESS_AGE_NS)) {
-        if (xfer->dir == KVF_WRITE)
-            xfer->cursor.pair = 0; /* what was written into a dead owner's memory reached nobody */
-        return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", target->life->id.pid);
+    return status == KVF_OK && xfer->gens ? compare(xfer) : status;
+}
+
+/* An xfer whose pieces were all moved. */
+static kvf_status_t end_of(kvfi_xfer_t *xfer, int alive)
+{
+    if (alive)
+        return xfer->bad_count ? KVF_ERR_STALE : KVF_OK;
+    if (xfer->dir == KVF_WRITE)
+        xfer->cursor.pair = 0; /* what was written into a dead owner's memory reached nobody */
+    return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", xfer->target->life->id.pid);
+}
+
+static int owner_lives(const kvfi_target_t *target)
+{
+    return !target->life || kvfi_life_check(target->life, LIVENESS_AGE_NS);
+}
+
+kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget)
+{
+    kvfi_hold_t *hold = xfer->target->hold;
+    unsigned     word = kvfi_hold_enter(hold);
+    kvf_status_t status = move_guarded(xfer, budget);
+
+    kvfi_hold_leave(hold, word);
+    if (status != KVF_OK)
+        return status;
+    return kvfi_cursor_ended(&xfer->cursor) ? end_of(xfer, owner_lives(xfer->target)) : KVF_INPROGRESS;
+}
+
+static void set_status(kvfi_xfer_t *xfer, kvf_status_t status)
+{
+    atomic_store_explicit(&xfer->status, status, memory_order_relaxed);
+}
+
+size_t kvfi_path_group(kvfi_xfer_t *xfers, size_t count)
+{
+    const kvfi_target_t *target = xfers->target;
+    kvfi_hold_t         *hold = target->hold;
+    unsigned             word = kvfi_hold_enter(hold);
+    size_t               n;
+    int                  alive;
+
+    for (n = 0; n < count && xfers[n].target->hold == hold && xfers[n].path != KVF_PATH_CMA; n++) {
+        kvf_status_t status = KVF_OK;
+
+        while (status == KVF_OK && !kvfi_cursor_ended(&xfers[n].cursor))
+            status = move_guarded(&xfers[n], UINT64_MAX);
+        set_status(&xfers[n], status);
     }
-    return xfer->bad_count ? KVF_ERR_STALE : KVF_OK;
+    kvfi_hold_leave(hold, word);
+    alive = owner_lives(target);
+    for (size_t i = 0; i < n; i++)
+        if (xfers[i].stream && atomic_load_explicit(&xfers[i].status, memory_order_relaxed) == KVF_OK)
+            set_status(&xfers[i], end_of(&xfers[i], alive));
+    return n;
 }

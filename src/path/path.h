@@ -92,6 +92,10 @@ kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t dir, uint32_t 
  * do; OK or an error: ended; KVFI_TO_STAGE only where may_stage is set. */
 kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget);
 
+/* Move small xfers whole: the first of count, which is not on cma, and those after it that have the same
+ * owner, as one slice. Returns how many; they have ended, their statuses are set. */
+size_t kvfi_path_group(kvfi_xfer_t *xfers, size_t count);
+
 #define KVFI_CMA_VECTORS 1024 /* of a call */
 
 /* cma's own part of a slice: the system calls. */
