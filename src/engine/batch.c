@@ -291,14 +291,17 @@ static int copy_part(kvf_batch_t *batch)
     return ended;
 }
 
+static int advance(kvf_batch_t *batch, int copy)
+{
+    return kvfi_batch_advance_locked(batch) || (copy && copy_part(batch));
+}
+
 int kvfi_batch_advance(kvf_batch_t *batch, int copy)
 {
     int ended;
 
     pthread_mutex_lock(&batch->lock);
-    ended = kvfi_batch_advance_locked(batch);
-    if (!ended && copy)
-        ended = copy_part(batch);
+    ended = advance(batch, copy);
     pthread_mutex_unlock(&batch->lock);
     return ended;
 }
@@ -421,14 +424,20 @@ kvf_status_t kvf_batch_test(kvf_batch_t *batch)
 {
     kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
     kvf_engine_t *engine;
+    int           ended;
 
     if (status != KVF_OK)
         return status;
     engine = batch->object.engine;
-    if (!kvfi_batch_advance(batch, !engine->copiers))
-        kvfi_progress_drive(engine, 0);
     pthread_mutex_lock(&batch->lock);
-    status = kvfi_batch_advance_locked(batch) ? final_status(batch) : KVF_INPROGRESS;
+    ended = advance(batch, !engine->copiers);
+    if (!ended) {
+        pthread_mutex_unlock(&batch->lock);
+        kvfi_progress_drive(engine, 0);
+        pthread_mutex_lock(&batch->lock);
+        ended = kvfi_batch_advance_locked(batch);
+    }
+    status = ended ? final_status(batch) : KVF_INPROGRESS;
     pthread_mutex_unlock(&batch->lock);
     kvfi_leave(engine);
     return status;

@@ -1,0 +1,50 @@
+#!/bin/bash
+# The fixed costs of a batch in instructions, counted by callgrind: the table of docs/cost.md.
+#
+#   bench/cost.sh DIRECTORY            of the build; prints name and instructions, one a line
+#   bench/cost.sh DIRECTORY LIMITS     and says which are more than a quarter above those in the file
+set -u
+usage() { echo "usage: bench/cost.sh BUILD-DIRECTORY [docs/cost.md]" >&2; exit 2; }
+build=${1:-}
+limits=${2:-}
+[ -x "$build/bench/cost" ] || usage
+command -v valgrind >/dev/null || { echo "bench/cost.sh: valgrind is not installed" >&2; exit 3; }
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+posts=100
+rounds=31 # of bench/cost
+
+# count PATH OPS PAIRS: instructions of a batch, from post to done
+count()
+{
+    rm -f "$work"/out.*
+    "$build/libtool" --mode=execute valgrind --tool=callgrind --toggle-collect='post_all*' \
+        --callgrind-out-file="$work/out.%p" "$build/bench/cost" "$1" "$2" "$3" $posts \
+        >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+    sed -n 's/^summary: //p; s/^totals: //p' "$work"/out.* | sort -n | tail -n 1 |
+        awk -v n=$((posts * rounds)) '{ printf "%d\n", $1 / n }'
+}
+
+bad=0
+# row NAME INSTRUCTIONS
+row()
+{
+    local most=
+    printf '%-40s %6d\n' "$1" "$2"
+    [ -z "$limits" ] && return
+    most=$(awk -F'|' -v name="$1" '{ gsub(/^ +| +$/, "", $2) } $2 == name { print $3 + 0 }' "$limits")
+    if [ -z "$most" ]; then
+        echo "$limits has no row \"$1\""
+        bad=1
+    elif [ "$2" -gt $((most * 5 / 4)) ]; then
+        echo "that is more than a quarter above the $most of $limits"
+        bad=1
+    fi
+}
+
+self=$(count self 1 1) && shm=$(count shm 1 1) && shm9=$(count shm 9 1) && pairs=$(count shm 1 65) || exit 1
+row "a batch of one op, self" "$self"
+row "a batch of one op, shm" "$shm"
+row "one more op, shm" $(((shm9 - shm) / 8))
+row "one more pair of ids, shm" $(((pairs - shm) / 64))
+exit $bad
