@@ -14,6 +14,8 @@
 #include "cli.h"
 #include "machine.h"
 
+/* A few huge pages, so that it shows whether they are used. */
+#define SEGMENT_BYTES (UINT64_C(8) << 20)
 #define CLOSE_TIMEOUT UINT64_C(5000000000)
 
 static const struct part {
@@ -39,6 +41,8 @@ struct info {
     char trouble[512];
     struct path_fact paths[KVF_PATH_COUNT];
     char *ucx_text; /* NULL: none */
+    kvf_segment_attr_t segment;  /* what one of SEGMENT_BYTES had; len 0: it could not be had */
+    char segment_trouble[512];
     struct kvfi_machine machine;
 };
 
@@ -68,6 +72,18 @@ static void ask_ucx(struct info *info)
         free(info->ucx_text);
         info->ucx_text = NULL;
     }
+}
+
+static void ask_segment(struct info *info)
+{
+    kvf_segment_t *segment = NULL;
+
+    info->segment.struct_size = sizeof(info->segment);
+    if (kvf_segment_alloc(info->engine, SEGMENT_BYTES, &segment) != KVF_OK ||
+        kvf_segment_query(segment, &info->segment) != KVF_OK) {
+        snprintf(info->segment_trouble, sizeof(info->segment_trouble), "%s", kvf_last_error());
+    }
+    kvf_segment_release(segment);
 }
 
 static void open_engine(const char *net, struct info *info)
@@ -103,6 +119,7 @@ static void ask(const char *net, bool calibrates, struct info *info)
     }
     ask_paths(info);
     ask_ucx(info);
+    ask_segment(info);
 }
 
 /* ------------------------------------------------------------------ for people */
@@ -169,6 +186,30 @@ static void print_cpus(const struct kvfi_machine *m)
     }
 }
 
+/* What the library's memory is like here, tried with a segment of it. */
+static void print_segment(const struct info *info)
+{
+    const kvf_segment_attr_t *had = &info->segment;
+    char text[64], bytes[32];
+
+    if (info->engine == NULL) {
+        return;
+    }
+    snprintf(text, sizeof(text), "memory of a segment of %s",
+             kvfi_cli_bytes(SEGMENT_BYTES, bytes, sizeof(bytes)));
+    heading(text);
+    if (had->len == 0) {
+        printf("  it cannot be had: %s\n", info->segment_trouble);
+        return;
+    }
+    line("shared with neighbours", had->shared ? "yes" : "no");
+    line_bytes("takes", had->region_bytes);
+    line_bytes("page", had->page_bytes);
+    line_bytes("in huge pages", had->huge_bytes);
+    snprintf(text, sizeof(text), "%d", had->numa_node);
+    line("NUMA node", had->numa_node < 0 ? "several, or unknown" : text);
+}
+
 static void print_memory(const struct kvfi_machine *m)
 {
     char name[64], text[128], bytes[32];
@@ -217,6 +258,7 @@ static void print_all(const struct info *info)
         printf("  %-8s %-32s %s\n", parts[i].name, parts[i].state, parts[i].what_for);
     }
     print_engine(info);
+    print_segment(info);
     print_cpus(&info->machine);
     print_memory(&info->machine);
 }
@@ -289,6 +331,25 @@ static void json_cpus(struct kvfi_json *json, const struct kvfi_machine *m)
     kvfi_json_close(json, '}');
 }
 
+static void json_segment(struct kvfi_json *json, const struct info *info)
+{
+    const kvf_segment_attr_t *had = &info->segment;
+
+    kvfi_json_open(json, "segment", '{');
+    kvfi_json_u64(json, "bytes", had->len);
+    kvfi_json_text(json, "error", had->len != 0 || info->engine == NULL ? NULL : info->segment_trouble);
+    kvfi_json_bool(json, "shared", had->shared != 0);
+    kvfi_json_u64(json, "region_bytes", had->region_bytes);
+    kvfi_json_u64(json, "page_bytes", had->page_bytes);
+    kvfi_json_u64(json, "huge_bytes", had->huge_bytes);
+    if (had->len == 0 || had->numa_node < 0) {
+        kvfi_json_null(json, "numa_node");
+    } else {
+        kvfi_json_i64(json, "numa_node", had->numa_node);
+    }
+    kvfi_json_close(json, '}');
+}
+
 static void json_memory(struct kvfi_json *json, const struct kvfi_machine *m)
 {
     kvfi_json_open(json, "memory", '{');
@@ -332,6 +393,7 @@ static void print_json(const struct info *info)
     json_built(&json);
     json_engine(&json, info);
     json_cpus(&json, &info->machine);
+    json_segment(&json, info);
     json_memory(&json, &info->machine);
     kvfi_json_close(&json, '}');
 }

@@ -19,7 +19,8 @@ int kvfi_memory_peek(const void *addr, void *to, size_t len);
 /* Bytes that may still be allocated, and the limit that says so (static string). */
 uint64_t kvfi_memory_available(const char **limit_p);
 
-/* Fill the page tables of a mapping of pages that exist, as far as the kernel can. */
+/* Fill the page tables of a mapping of pages that exist, as far as the kernel can. As if they were read:
+ * stores to shared memory then take no fault either. */
 void kvfi_memory_populate(void *addr, uint64_t len);
 
 /* Touch every page of fresh, zeroed memory, so that who cannot have them learns it here and not by a

@@ -105,7 +105,7 @@ void kvfi_shm_limits(kvfi_shm_kind_t kind, char *buf, size_t len)
             snprintf(buf, len, SHM_DIR " is not mounted, or read-only");
         else
             snprintf(buf, len, SHM_DIR " has %" PRIu64 " bytes, %" PRIu64 " of them free: mount it "
-                     "with a larger size=", size, left);
+                     "with a larger size= (a container: --shm-size)", size, left);
         return;
     }
     limits = sysv_limits();

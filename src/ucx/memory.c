@@ -33,11 +33,6 @@ static ucs_status_t map_memory(kvfi_mem_t *mem, const kvfi_mem_want_t *want)
                                                UCP_MEM_ATTR_FIELD_LENGTH};
     ucs_status_t         status;
 
-    if (want->at) {
-        params.field_mask |= UCP_MEM_MAP_PARAM_FIELD_ADDRESS;
-        params.address = want->at;
-        params.flags |= UCP_MEM_MAP_FIXED;
-    }
     status = ucp_mem_map(mem->context, &params, &mem->handle);
     if (status != UCS_OK)
         return status;

@@ -49,7 +49,6 @@ void        kvfi_link_wake(kvfi_link_t *link);
 /* ---- memory that UCX allocates on a near link, and that near peers map */
 typedef struct kvfi_mem_want {
     uint64_t len;
-    void    *at;   /* page-aligned: there, in place of what is mapped; NULL: anywhere */
     int      huge; /* in huge pages, or not at all; len is rounded up to whole ones */
 } kvfi_mem_want_t;
 

@@ -49,8 +49,10 @@ START_TEST(alloc_errors)
     kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
 
     refused_naming(kvf_segment_alloc(engine, 0, &segment), KVF_ERR_INVALID, "len");
-    refused(kvf_segment_alloc(engine, UINT64_C(1) << 46, &segment), KVF_ERR_NOMEM, NULL);
-    refused(kvf_segment_alloc(engine, UINT64_MAX, &segment), KVF_ERR_NOMEM, NULL);
+    refused(kvf_segment_alloc(engine, UINT64_C(1) << 46, &segment), KVF_ERR_NOMEM,
+            "70368744177664 bytes are asked for, ");
+    refused(kvf_segment_alloc(engine, UINT64_MAX, &segment), KVF_ERR_NOMEM,
+            "18446744073709551615 bytes are more than an address can reach");
     must(segment == NULL, "an output of a failure");
     refused_naming(kvf_segment_alloc(engine, 4096, NULL), KVF_ERR_INVALID, "segment_p");
     ok(kvf_segment_alloc(engine, 5000, &segment));

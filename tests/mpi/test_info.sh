@@ -16,7 +16,7 @@ sed -n 's/^  [a-z_]* *no *//p' "$TMP/out" | grep -qx '' && fail "a path does not
 for name in NET LOCAL PROGRESS DEADLINE NOTIFY_DEPTH COPY_THREADS COPY_KERNEL STREAM_FROM CALIBRATION CHECK LOG; do
     grep -q "KVFERRY_$name " "$TMP/out" || { cat "$TMP/out"; fail "nothing about KVFERRY_$name"; }
 done
-for fact in 'page' '/dev/shm' 'ptrace scope' 'allowed to this process' 'cache L1'; do
+for fact in 'page' 'in huge pages' 'NUMA node' '/dev/shm' 'ptrace scope' 'allowed to this process' 'cache L1'; do
     grep -q "^  $fact" "$TMP/out" || fail "nothing about: $fact"
 done
 
@@ -24,7 +24,7 @@ done
 KVFERRY_NET=tcp "$info" | grep -Eq 'KVFERRY_NET +tcp' || fail "KVFERRY_NET=tcp does not show"
 
 "$info" --json >"$TMP/json" || fail "kvf_info --json ends with $?"
-for key in kvferry ucx built paths settings processors memory; do
+for key in kvferry ucx built paths settings segment processors memory; do
     grep -q "^  \"$key\": " "$TMP/json" || fail "--json has no $key"
 done
 if command -v python3 >/dev/null; then
