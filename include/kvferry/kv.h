@@ -78,7 +78,11 @@ typedef struct kvf_group {
     const uint32_t *layers;    /**< layer ids, in any order, each once */
     const kvf_plane_t *planes;
     uint32_t plane_count;      /**< at least 1 */
-    uint32_t reserved32;       /**< 0 */
+    uint32_t cp_ranks;         /**< ranks over which tokens are dealt; 0: 1, all tokens are here */
+    uint32_t cp_rank;          /**< of these; holds tokens t with t / cp_tokens % cp_ranks == it */
+    uint32_t cp_tokens;        /**< tokens dealt at a time, 0: block_tokens; a multiple of
+                                    block_tokens or a divisor, and of tokens_per_state. A block
+                                    then holds the next block_tokens tokens of those held */
     uint64_t reserved[2];      /**< 0 */
 } kvf_group_t;
 
@@ -200,32 +204,79 @@ const char *kvf_layout_name_at(uint32_t index);
 
 /* -------------------------------------------------------------------- plan */
 
-/** Make a plan from two layouts, once; both may be destroyed after. The two must mean the same
- *  (kvf_layout_compare()) and hold the same heads, layers and block_tokens; strides, order of
- *  layers, capacities, fused or split K and V, segments may differ.
- *  Errors: INVALID (not the same meaning), UNSUPPORTED (block_tokens, first_head, heads differ);
- *  each sentence names group, field and both values; NOMEM. */
-kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst, kvf_plan_t **plan_p);
+/** What of two layouts a plan carries; all 0: whatever both hold. */
+typedef struct kvf_plan_opts {
+    uint32_t struct_size;
+    uint32_t first_layer;   /**< ids of layers: from this one on */
+    uint32_t layer_count;   /**< so many ids; 0: all from first_layer on */
+    uint32_t first_head;    /**< ids of heads, likewise */
+    uint32_t heads;
+    uint32_t replica_count; /**< sources that hold the same; 0: 1. The destination's block b, counted
+                                 from the request's first token, comes from the one whose replica is
+                                 b % replica_count */
+    uint32_t replica;       /**< which of these the source is */
+    uint32_t reserved32;    /**< 0 */
+    uint64_t reserved[2];   /**< 0 */
+} kvf_plan_opts_t;
+
+/** Make a plan from two layouts, once; both may be destroyed after. It carries the layers, planes
+ *  and heads that both hold, paired by their ids, in whatever groups they stand; strides, order of
+ *  layers, capacities, block_tokens, head ranges, context parallelism, fused or split K and V,
+ *  segments may differ. Groups that share a plane of a layer must agree on heads_total,
+ *  tokens_per_state, window, element and content. opts may be NULL.
+ *  Errors: INVALID (a field on which they do not agree, a layer whose planes are not the same, with
+ *  groups, field and both values; nothing in common; a bad option), UNSUPPORTED (block sizes and
+ *  replicas that repeat only after more than 2^20 states), NOMEM. */
+kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
+                             const kvf_plan_opts_t *opts, kvf_plan_t **plan_p);
 
 /** Destroy a plan. Ops that it filled stay good. NULL is fine. Errors: none. */
 kvf_status_t kvf_plan_destroy(kvf_plan_t *plan);
 
-/** The block tables of one group of a request. Entry i of a table is the block that holds the
- *  block_tokens tokens from its first token + i * block_tokens on. The arrays are the caller's; the
- *  ops point into them, so they stay until the batch has ended. */
+/** A rank to read from, and what to read. */
+typedef struct kvf_plan_source {
+    uint32_t    rank; /**< index in the list of layouts */
+    uint32_t    reserved32;
+    kvf_plan_t *plan; /**< the caller's to destroy */
+} kvf_plan_source_t;
+
+/** The sources of one destination rank, each with its plan: all of the destination's layers, planes,
+ *  heads and tokens, each byte from one source, for any two ways to cut a model over ranks. srcs has
+ *  the layout of each source rank, NULL for one that is none. Heads that n sources hold are replicas:
+ *  the destination's block b is read from number (dst_rank + b) % n of them, by rank. opts restricts
+ *  layers and heads, its replica fields are 0; it may be NULL.
+ *  *count_p: in, length of sources, src_count is always enough; out, number filled, by rising rank.
+ *  A source that writes asks for each destination, and takes its own plan.
+ *  Errors: as kvf_plan_create(); INVALID also if no source has a layer, plane, head or context
+ *  parallel rank that the destination needs (it is named); SPACE (*count_p is set to the need). No
+ *  plan is made then. */
+kvf_status_t kvf_plan_sources(const kvf_layout_t *const *srcs, uint32_t src_count,
+                              const kvf_layout_t *dst, uint32_t dst_rank,
+                              const kvf_plan_opts_t *opts, kvf_plan_source_t *sources,
+                              uint32_t *count_p);
+
+/** null_id is set. */
+#define KVF_TABLE_NULL 1u
+
+/** The block table of one group of a request, at one end. Entry i is the block that holds the
+ *  block_tokens tokens from first_token + i * block_tokens on; with context parallelism, the i-th
+ *  block of those tokens from first_token on that are held there. The arrays are the caller's; ops
+ *  may point into them, so they stay until the batch has ended. */
 typedef struct kvf_bind_table {
-    const uint32_t *src_ids;   /**< src_count ids; NULL: 0, 1, 2, ... KVF_SKIP drops a pair */
-    const uint32_t *dst_ids;   /**< dst_count ids; NULL: 0, 1, 2, ... */
-    uint64_t src_first;        /**< token of the request that entry 0 begins with: a multiple of
-                                    block_tokens */
-    uint64_t dst_first;
-    uint32_t src_count;        /**< entries; 0: empty */
-    uint32_t dst_count;
-    const uint32_t *src_gens;  /**< NULL, or src_count generations: KVF_READ from a pool, with
-                                    src_ids */
-    int8_t  *block_status;     /**< NULL, or dst_count entries: set by the batch for blocks in the
-                                    range, others are left alone */
-    uint64_t reserved[2];      /**< 0 */
+    const uint32_t *ids;   /**< count ids; NULL: 0, 1, 2, ... KVF_SKIP drops what the entry holds, on
+                                both ends */
+    uint64_t first_token;  /**< a multiple of block_tokens; of cp_ranks times the larger of
+                                block_tokens and cp_tokens */
+    uint32_t count;        /**< entries; 0: empty */
+    uint32_t flags;        /**< KVF_TABLE_ bits */
+    uint32_t null_id;      /**< with KVF_TABLE_NULL: an id that means no block, like KVF_SKIP */
+    uint32_t reserved32;   /**< 0 */
+    const uint8_t *skip;   /**< NULL, or count entries; not 0: drop it, like KVF_SKIP */
+    const uint32_t *gens;  /**< source: NULL, or count generations: KVF_READ from a pool, with ids */
+    int8_t *block_status;  /**< destination: NULL, or count entries: set by the batch for blocks in
+                                the range, others are left alone. Only where the plan takes the ids
+                                as they are: equal block_tokens, no replicas, no dealt tokens */
+    uint64_t reserved[2];  /**< 0 */
 } kvf_bind_table_t;
 
 /** Of groups with a window, move only the last window tokens of the range. */
@@ -234,50 +285,61 @@ typedef struct kvf_bind_table {
 /** What a plan is bound to. */
 typedef struct kvf_bind {
     uint32_t struct_size;
-    uint32_t flags;        /**< KVF_BIND_ bits */
-    uint32_t dir;          /**< KVF_READ: the source is remote; KVF_WRITE: the destination is */
-    uint32_t table_count;  /**< the plan's number of groups; 1 may serve groups that have the same
-                                block_tokens */
-    const kvf_bind_table_t *tables;
-    uint64_t first_token;  /**< the range begins with this token of the request */
-    uint64_t tokens;       /**< tokens of the range; 0: nothing moves. A state moves if one of its
-                                tokens is in the range; blocks cut by an end move in part */
-    kvf_segment_t *const *segments; /**< handle of each segment of the local side's layout */
-    kvf_remote_t *const *remotes;   /**< handle of each segment of the remote side's layout */
+    uint32_t flags;     /**< KVF_BIND_ bits */
+    uint32_t dir;       /**< KVF_READ: the source is remote; KVF_WRITE: the destination is */
+    uint32_t src_table_count; /**< number of groups of the source's layout; 1 may serve groups that
+                                   have the same block_tokens and context parallelism */
+    uint32_t dst_table_count; /**< and of the destination's */
     uint32_t segment_count;
     uint32_t remote_count;
-    uint64_t reserved[4];  /**< 0 */
+    uint32_t reserved32;      /**< 0 */
+    const kvf_bind_table_t *src_tables;
+    const kvf_bind_table_t *dst_tables;
+    uint64_t first_token;     /**< the range begins with this token of the request */
+    uint64_t tokens;          /**< tokens of the range; 0: nothing moves. A state moves if one of its
+                                   tokens is in the range; blocks cut by an end move in part */
+    kvf_segment_t *const *segments; /**< handle of each segment of the local side's layout; those
+                                         that the plan does not touch may be NULL */
+    kvf_remote_t *const *remotes;   /**< handle of each segment of the remote side's layout */
+    uint64_t reserved[4];     /**< 0 */
 } kvf_bind_t;
 
-/** What a bound plan moves. Pairs with KVF_SKIP are counted as if they moved, and neighbours that
+/** What a bound plan moves. Pairs that are skipped are counted as if they moved, and neighbours that
  *  touch only because of their ids as two pieces. */
 typedef struct kvf_plan_size {
     uint32_t struct_size;
-    uint32_t groups;    /**< of the plan */
+    uint32_t reserved32;
     uint64_t ops;       /**< that kvf_plan_bind() fills */
+    uint64_t ids;       /**< ids that it fills */
     uint64_t pieces;
     uint64_t bytes;
     uint64_t piece_min; /**< bytes of the smallest piece; 0 if there is none */
     uint64_t piece_max; /**< and of the largest */
-    uint64_t blocks;    /**< pairs of block ids, over all groups, each once */
+    uint64_t pairs;     /**< pairs of block ids; those that several ops share are counted once */
     uint64_t reserved[4];
 } kvf_plan_size_t;
 
 /** Fill ops with what carries the range from source to destination: their number does not depend on
  *  the number of blocks. Layers at one stride on both sides, K and V too, are rows of one op; a
- *  third stride (token-major to head-major) makes an op a head; each end of the range that cuts a
- *  block makes ops of its own. Ids are not looked at: posting checks them against the capacity.
- *  *count_p: in, length of ops; out, number filled. With ops NULL (handles may then be NULL) or too
- *  short it is set to the need; NULL gives OK. op_size is sizeof(kvf_op_t) as the caller knows it.
- *  The ops may be posted together, also with others; no allocation.
- *  Errors: INVALID (the field is named), BOUNDS (the range needs blocks that a table has not),
- *  SPACE, UNSUPPORTED (op_size is too short for a field that must be set). */
+ *  third stride (token-major to head-major) makes an op a step of the shortest of them; each end of
+ *  the range that cuts a block makes ops of its own; where block sizes differ there are ops for each
+ *  place where two blocks can meet. Ids are taken from the tables as they are where the two tables
+ *  run side by side, and not looked at then: posting checks them. Else (block sizes differ, replicas,
+ *  dealt tokens, skip or null_id) they are checked and written to ids, which stays until the batch
+ *  has ended.
+ *  *op_count_p, *id_count_p: in, lengths of ops and ids; out, numbers filled. With ops NULL (handles
+ *  may then be NULL) or an array too short both are set to the need; ops NULL gives OK. ids NULL is a
+ *  length of 0; id_count_p may be NULL where no ids are needed. op_size is sizeof(kvf_op_t) as the
+ *  caller knows it. The ops may be posted together, also with others; no allocation.
+ *  Errors: INVALID (the field is named), BOUNDS (the range needs blocks that a table has not; an id
+ *  at or past the capacity, with its index), SPACE, UNSUPPORTED (op_size is too short for a field that
+ *  must be set; block_status where it cannot be). */
 kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
-                           size_t op_size, size_t *count_p);
+                           size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p);
 
-/** Ops, pieces and bytes of a binding, without making it: handles may be NULL. Counts of pieces are
- *  before merging by ids. size_p->struct_size is set by the caller. Errors: INVALID, BOUNDS, as
- *  kvf_plan_bind(). */
+/** Ops, ids, pieces and bytes of a binding, without making it: handles may be NULL. Counts of pieces
+ *  are before merging by ids. size_p->struct_size is set by the caller. Errors: INVALID, BOUNDS, as
+ *  kvf_plan_bind(), but ids are not looked at. */
 kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
                               kvf_plan_size_t *size_p);
 

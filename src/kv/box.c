@@ -4,7 +4,7 @@
  * sides, makes it longer; then axes that continue each other become one. Of what is left the two
  * longest axes go into the box, and each of the others costs a box a step: that is where a
  * layout pair that needs a third stride gets its op a head. Called at plan time for whole
- * blocks, at bind time for the ends of a range that cut a block.
+ * spans, at bind time for those that an end of the range cuts.
  */
 #include "kv/box.h"
 
@@ -16,21 +16,21 @@ static void remove_axis(kvfi_axis_t *axes, unsigned *count, unsigned at)
 }
 
 /* Axes that run backwards on both sides run forwards from their other end. */
-static void turn_forward(kvfi_unit_t *unit, kvfi_axis_t *axis)
+static void turn_forward(kvfi_op_box_t *box, kvfi_axis_t *axis)
 {
     if (axis->src >= 0 || axis->dst >= 0)
         return;
-    unit->src_off += (uint64_t)axis->src * (axis->count - 1);
-    unit->dst_off += (uint64_t)axis->dst * (axis->count - 1);
+    box->src_off += (uint64_t)axis->src * (axis->count - 1);
+    box->dst_off += (uint64_t)axis->dst * (axis->count - 1);
     axis->src = -axis->src;
     axis->dst = -axis->dst;
 }
 
-static bool grow_run(kvfi_unit_t *unit, kvfi_axis_t *axes, unsigned *count)
+static bool grow_run(kvfi_op_box_t *box, kvfi_axis_t *axes, unsigned *count)
 {
     for (unsigned i = 0; i < *count; i++) {
-        if (axes[i].src == axes[i].dst && axes[i].src > 0 && (uint64_t)axes[i].src == unit->len) {
-            unit->len *= axes[i].count;
+        if (axes[i].src == axes[i].dst && axes[i].src > 0 && (uint64_t)axes[i].src == box->len) {
+            box->len *= axes[i].count;
             remove_axis(axes, count, i);
             return true;
         }
@@ -89,45 +89,63 @@ static void order_axes(kvfi_axis_t *axes, unsigned count)
     }
 }
 
-void kvfi_kv_boxes_start(kvfi_boxes_t *boxes, const kvfi_unit_t *unit, uint32_t from,
-                         uint32_t count)
+static void add_axis(kvfi_op_box_t *box, kvfi_axis_t *axes, unsigned *count, kvfi_axis_t axis)
 {
-    kvfi_axis_t axes[KVFI_UNIT_AXES];
-    unsigned left = 0;
-
-    *boxes = (kvfi_boxes_t){.unit = *unit};
-    boxes->unit.src_off += from * (uint64_t)unit->axes[KVFI_UNIT_AXES - 1].src;
-    boxes->unit.dst_off += from * (uint64_t)unit->axes[KVFI_UNIT_AXES - 1].dst;
-    for (unsigned i = 0; i < KVFI_UNIT_AXES; i++) {
-        axes[left] = unit->axes[i];
-        if (i == KVFI_UNIT_AXES - 1)
-            axes[left].count = count;
-        if (axes[left].count > 1)
-            turn_forward(&boxes->unit, &axes[left++]);
-    }
-    while (grow_run(&boxes->unit, axes, &left)) {
-    }
-    while (join_two(axes, &left)) {
-    }
-    order_axes(axes, left);
-    for (unsigned i = 0; i < KVFI_UNIT_AXES; i++)
-        boxes->unit.axes[i] = i < left ? axes[i] : (kvfi_axis_t){.count = 1};
-    boxes->loops = left > 2 ? left - 2 : 0;
+    if (axis.count == 1)
+        return;
+    turn_forward(box, &axis);
+    axes[(*count)++] = axis;
 }
 
-bool kvfi_kv_boxes_next(kvfi_boxes_t *boxes, kvfi_unit_t *box_p)
+void kvfi_kv_boxes_start(kvfi_boxes_t *boxes, const kvfi_unit_t *unit, const kvfi_span_t *span)
+{
+    kvfi_axis_t axes[KVFI_BOX_AXES];
+    kvfi_op_box_t *box = &boxes->box;
+    unsigned count = 0;
+
+    *box = (kvfi_op_box_t){
+        .src_segment = unit->src_segment,
+        .dst_segment = unit->dst_segment,
+        .src_off = unit->src_off + span->src_state * (uint64_t)unit->src_state,
+        .dst_off = unit->dst_off + span->dst_state * (uint64_t)unit->dst_state,
+        .src_block = unit->src_block,
+        .dst_block = unit->dst_block,
+        .len = unit->len,
+    };
+    for (unsigned i = 0; i < KVFI_UNIT_AXES; i++)
+        add_axis(box, axes, &count, unit->axes[i]);
+    add_axis(box, axes, &count,
+             (kvfi_axis_t){span->count, span->src_step * unit->src_state,
+                           span->dst_step * unit->dst_state});
+    add_axis(box, axes, &count, (kvfi_axis_t){span->len, unit->src_state, unit->dst_state});
+    while (grow_run(box, axes, &count)) {
+    }
+    while (join_two(axes, &count)) {
+    }
+    order_axes(axes, count);
+    for (unsigned i = 0; i < 2; i++)
+        box->axes[i] = i < count ? axes[i] : (kvfi_axis_t){.count = 1};
+    boxes->loop_count = count > 2 ? count - 2 : 0;
+    for (unsigned i = 0; i < boxes->loop_count; i++) {
+        boxes->loops[i] = axes[i + 2];
+        boxes->at[i] = 0;
+    }
+    boxes->done = false;
+}
+
+bool kvfi_kv_boxes_next(kvfi_boxes_t *boxes, kvfi_op_box_t *box_p)
 {
     if (boxes->done)
         return false;
-    *box_p = boxes->unit;
-    for (unsigned i = 2; i < 2 + boxes->loops; i++) {
-        box_p->src_off += boxes->at[i] * (uint64_t)boxes->unit.axes[i].src;
-        box_p->dst_off += boxes->at[i] * (uint64_t)boxes->unit.axes[i].dst;
+    *box_p = boxes->box;
+    for (unsigned i = 0; i < boxes->loop_count; i++) {
+        box_p->src_off += boxes->at[i] * (uint64_t)boxes->loops[i].src;
+        box_p->dst_off += boxes->at[i] * (uint64_t)boxes->loops[i].dst;
     }
     boxes->done = true;
-    for (unsigned i = 2; i < 2 + boxes->loops && boxes->done; i++) {
+    for (unsigned i = 0; i < boxes->loop_count && boxes->done; i++) {
         boxes->at[i]++;
-        boxes->done = boxes->at[i] == boxes->unit.axes[i].count;
+        boxes->done = boxes->at[i] == boxes->loops[i].count;
         if (boxes->done)
             boxes->at[i] = 0;
     }

@@ -90,6 +90,21 @@ static kvf_status_t check_layers(const kvf_group_t *group, uint32_t g)
     return status;
 }
 
+static kvf_status_t check_dealt(const kvf_group_t *group, uint32_t g, uint32_t per_state)
+{
+    uint32_t n = group->block_tokens, dealt = group->cp_tokens == 0 ? n : group->cp_tokens;
+
+    if (group->cp_rank >= (group->cp_ranks == 0 ? 1 : group->cp_ranks))
+        return kvfi_fail(KVF_ERR_INVALID, "group %u: cp_rank %u of cp_ranks %u", g, group->cp_rank,
+                         group->cp_ranks);
+    if ((n % dealt != 0 && dealt % n != 0) || dealt % per_state != 0)
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "group %u: cp_tokens %u is neither a multiple nor a divisor of block_tokens "
+                         "%u, or no multiple of tokens_per_state %u",
+                         g, dealt, n, per_state);
+    return check_layers(group, g);
+}
+
 static kvf_status_t check_counts(const kvf_group_t *group, uint32_t g)
 {
     uint32_t per_state = group->tokens_per_state == 0 ? 1 : group->tokens_per_state;
@@ -106,7 +121,7 @@ static kvf_status_t check_counts(const kvf_group_t *group, uint32_t g)
         return kvfi_fail(KVF_ERR_INVALID, "group %u: %s is 0", g, zero);
     if (null != NULL)
         return kvfi_fail(KVF_ERR_INVALID, "group %u: %s is NULL", g, null);
-    if (group->reserved32 != 0 || group->reserved[0] != 0 || group->reserved[1] != 0)
+    if (group->reserved[0] != 0 || group->reserved[1] != 0)
         return kvfi_fail(KVF_ERR_INVALID, "group %u: reserved is not 0", g);
     if (group->block_tokens % per_state != 0)
         return kvfi_fail(KVF_ERR_INVALID,
@@ -116,7 +131,7 @@ static kvf_status_t check_counts(const kvf_group_t *group, uint32_t g)
         return kvfi_fail(KVF_ERR_INVALID,
                          "group %u: first_head %u and heads %u leave heads_total %u", g,
                          group->first_head, group->heads, group->heads_total);
-    return check_layers(group, g);
+    return check_dealt(group, g, per_state);
 }
 
 static kvf_status_t check_group(const kvf_layout_desc_t *desc, uint32_t g)

@@ -104,6 +104,10 @@ static void copy_group(arena_t *arena, const kvf_group_t *from, kvf_group_t *to,
     to->planes = planes;
     if (to->tokens_per_state == 0)
         to->tokens_per_state = 1;
+    if (to->cp_ranks == 0)
+        to->cp_ranks = 1;
+    if (to->cp_tokens == 0)
+        to->cp_tokens = to->block_tokens;
     *view = (kvfi_kv_view_t){.order = order, .parts = parts};
 }
 
@@ -137,8 +141,8 @@ static void add_part(kvfi_kv_view_t *view, const kvf_plane_t *plane, uint32_t ki
     uint32_t at = view->part_count++;
 
     while (at > 0 &&
-           (view->parts[at - 1].kind > kind ||
-            (view->parts[at - 1].kind == kind && view->parts[at - 1].index > plane->index))) {
+           (view->parts[at - 1].index > plane->index ||
+            (view->parts[at - 1].index == plane->index && view->parts[at - 1].kind > kind))) {
         view->parts[at] = view->parts[at - 1];
         at--;
     }

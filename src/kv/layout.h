@@ -28,7 +28,7 @@ typedef struct kvfi_kv_part {
 
 typedef struct kvfi_kv_view {
     uint32_t *order;       /* places in the layer list, by rising layer id */
-    kvfi_kv_part_t *parts; /* by rising kind, index */
+    kvfi_kv_part_t *parts; /* by rising index, kind: K and V of a plane are neighbours */
     uint32_t part_count;
 } kvfi_kv_view_t;
 

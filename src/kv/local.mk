@@ -3,6 +3,8 @@ pkginclude_HEADERS += include/kvferry/kv.h
 
 kv_sources += \
 	src/kv/bind.c \
+	src/kv/bind.h \
+	src/kv/bind_check.c \
 	src/kv/box.c \
 	src/kv/box.h \
 	src/kv/check.c \
@@ -11,6 +13,10 @@ kv_sources += \
 	src/kv/layout.h \
 	src/kv/name.c \
 	src/kv/overlap.c \
+	src/kv/pattern.c \
+	src/kv/pattern.h \
 	src/kv/plan.c \
 	src/kv/plan.h \
-	src/kv/preset.c
+	src/kv/preset.c \
+	src/kv/sources.c \
+	src/kv/unit.c

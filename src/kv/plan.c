@@ -1,282 +1,351 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Making a plan: pairs the cells of two layouts by global ids and finds the fewest units, sets
- * of cells at fixed strides on both sides. Parts that lie side by side in a cell on both sides
- * are one; parts that keep one distance are an axis (K and V); layers, taken in the order in
- * which they lie in the source, are an axis as long as they keep one distance on both sides and
- * one segment. What a request makes of it is bind.c's matter.
+ * Plans as objects: what two layouts have in common, by global ids of layers, planes and heads, in
+ * whatever groups they stand, as parts that are served alike. Cells are put together in unit.c,
+ * blocks in pattern.c, boxes in box.c; several sources for one destination in sources.c. What a
+ * request makes of a plan is bind.c's matter.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "kv/plan.h"
 
-/* One side of a part while units are found. */
-typedef struct side {
-    const kvf_group_t *group;
-    const kvfi_kv_view_t *view;
-} side_t;
-
-/* Neighbouring parts that are one run of bytes in a cell, on both sides. */
-typedef struct cells {
-    const kvfi_kv_part_t *src, *dst;
-    uint64_t content;
-} cells_t;
-
-/* Where a layer begins on both sides. */
-typedef struct spot {
-    uint32_t layer; /* by rising id */
-    uint32_t src_segment, dst_segment;
-    uint64_t src_off, dst_off;
-} spot_t;
-
-typedef struct work {
-    side_t src, dst;
-    cells_t *cells;
-    uint32_t cell_count;
-    spot_t *spots; /* of the first cells of an axis of planes */
-    uint32_t layers;
-} work_t;
-
-static spot_t find_spot(const work_t *w, const cells_t *cells, uint32_t layer)
+kvf_status_t kvfi_kv_plan_opts(const kvf_plan_opts_t *from, kvf_plan_opts_t *to)
 {
-    uint32_t s = w->src.view->order[layer], d = w->dst.view->order[layer];
-
-    return (spot_t){
-        .layer = layer,
-        .src_segment = kvfi_kv_layer_segment(cells->src->plane, s),
-        .dst_segment = kvfi_kv_layer_segment(cells->dst->plane, d),
-        .src_off = kvfi_kv_layer_base(cells->src->plane, s) + cells->src->off,
-        .dst_off = kvfi_kv_layer_base(cells->dst->plane, d) + cells->dst->off,
-    };
-}
-
-/* The distance from one spot to another, if it is one that an op can hold. */
-static bool spot_step(const spot_t *from, const spot_t *to, kvfi_axis_t *step_p)
-{
-    kvfi_wide_t src = (kvfi_wide_t)to->src_off - from->src_off;
-    kvfi_wide_t dst = (kvfi_wide_t)to->dst_off - from->dst_off;
-
-    step_p->src = (int64_t)src;
-    step_p->dst = (int64_t)dst;
-    return from->src_segment == to->src_segment && from->dst_segment == to->dst_segment &&
-           step_p->src == src && step_p->dst == dst;
-}
-
-static void find_cells(work_t *w)
-{
-    for (uint32_t p = 0; p < w->src.view->part_count; p++) {
-        const kvfi_kv_part_t *src = &w->src.view->parts[p], *dst = &w->dst.view->parts[p];
-        cells_t *last = w->cell_count > 0 ? &w->cells[w->cell_count - 1] : NULL;
-
-        /* Neighbouring parts of one plane lie side by side. */
-        if (last != NULL && last->src->plane == src->plane && last->dst->plane == dst->plane)
-            last->content += src->content;
-        else
-            w->cells[w->cell_count++] = (cells_t){.src = src, .dst = dst, .content = src->content};
+    *to = (kvf_plan_opts_t){.struct_size = sizeof(*to)};
+    if (from == NULL) {
+        to->replica_count = 1;
+        return KVF_OK;
     }
-}
-
-static bool same_strides(const work_t *w, const kvf_plane_t *one, const kvf_plane_t *other)
-{
-    const kvf_group_t *group = w->src.group;
-
-    return (one->block_stride == other->block_stride) &&
-           (group->heads == 1 || one->head_stride == other->head_stride) &&
-           (kvfi_kv_states(group) == 1 || one->state_stride == other->state_stride);
-}
-
-/* Whether cells next follow cells last at one distance in each layer. */
-static bool cells_step(const work_t *w, const cells_t *last, const cells_t *next,
-                       kvfi_axis_t *step_p)
-{
-    if (last->content != next->content || !same_strides(w, last->src->plane, next->src->plane) ||
-        !same_strides(w, last->dst->plane, next->dst->plane))
-        return false;
-    for (uint32_t i = 0; i < w->layers; i++) {
-        spot_t from = find_spot(w, last, i), to = find_spot(w, next, i);
-        kvfi_axis_t step;
-
-        if (!spot_step(&from, &to, &step))
-            return false;
-        if (i > 0 && (step.src != step_p->src || step.dst != step_p->dst))
-            return false;
-        *step_p = step;
-    }
-    return true;
-}
-
-/* Length of the axis of planes that starts at cells at. */
-static uint32_t plane_run(const work_t *w, uint32_t at, kvfi_axis_t *axis_p)
-{
-    uint32_t next = at + 1;
-    kvfi_axis_t step = {0};
-
-    *axis_p = (kvfi_axis_t){.count = 1};
-    while (next < w->cell_count && cells_step(w, &w->cells[next - 1], &w->cells[next], &step) &&
-           (next == at + 1 || (step.src == axis_p->src && step.dst == axis_p->dst))) {
-        axis_p->src = step.src;
-        axis_p->dst = step.dst;
-        next++;
-    }
-    axis_p->count = next - at;
-    return axis_p->count;
-}
-
-static uint32_t layer_run(const work_t *w, uint32_t at, kvfi_axis_t *axis_p)
-{
-    uint32_t next = at + 1;
-    kvfi_axis_t step = {0};
-
-    *axis_p = (kvfi_axis_t){.count = 1};
-    while (next < w->layers && spot_step(&w->spots[next - 1], &w->spots[next], &step) &&
-           (next == at + 1 || (step.src == axis_p->src && step.dst == axis_p->dst))) {
-        axis_p->src = step.src;
-        axis_p->dst = step.dst;
-        next++;
-    }
-    axis_p->count = next - at;
-    return axis_p->count;
-}
-
-static int by_source(const void *a, const void *b)
-{
-    const spot_t *x = a, *y = b;
-
-    if (x->src_segment != y->src_segment)
-        return x->src_segment < y->src_segment ? -1 : 1;
-    return x->src_off < y->src_off ? -1 : x->src_off > y->src_off;
-}
-
-static kvfi_unit_t make_unit(const work_t *w, const cells_t *cells, const spot_t *spot,
-                             const kvfi_axis_t *planes, const kvfi_axis_t *layers)
-{
-    const kvf_plane_t *src = cells->src->plane, *dst = cells->dst->plane;
-
-    return (kvfi_unit_t){
-        .src_segment = spot->src_segment,
-        .dst_segment = spot->dst_segment,
-        .src_off = spot->src_off,
-        .dst_off = spot->dst_off,
-        .src_block = src->block_stride,
-        .dst_block = dst->block_stride,
-        .len = cells->content,
-        .axes = {*planes,
-                 *layers,
-                 {w->src.group->heads, src->head_stride, dst->head_stride},
-                 {kvfi_kv_states(w->src.group), src->state_stride, dst->state_stride}},
-    };
-}
-
-/* Fill units, or only count them at NULL. */
-static uint32_t find_units(work_t *w, kvfi_unit_t *units)
-{
-    uint32_t count = 0;
-
-    for (uint32_t p = 0; p < w->cell_count;) {
-        kvfi_axis_t planes, layers;
-        uint32_t run = plane_run(w, p, &planes);
-
-        for (uint32_t i = 0; i < w->layers; i++)
-            w->spots[i] = find_spot(w, &w->cells[p], i);
-        qsort(w->spots, w->layers, sizeof(*w->spots), by_source);
-        for (uint32_t i = 0; i < w->layers; count++) {
-            uint32_t length = layer_run(w, i, &layers);
-
-            if (units != NULL)
-                units[count] = make_unit(w, &w->cells[p], &w->spots[i], &planes, &layers);
-            i += length;
-        }
-        p += run;
-    }
-    return count;
-}
-
-static uint32_t find_boxes(const kvfi_plan_group_t *group, kvfi_unit_t *out)
-{
-    uint32_t count = 0;
-
-    for (uint32_t u = 0; u < group->unit_count; u++) {
-        kvfi_boxes_t boxes;
-        kvfi_unit_t box;
-
-        kvfi_kv_boxes_start(&boxes, &group->units[u], 0, group->states);
-        while (kvfi_kv_boxes_next(&boxes, &box)) {
-            if (out != NULL)
-                out[count] = box;
-            count++;
-        }
-    }
-    return count;
-}
-
-static kvf_status_t plan_units(work_t *w, kvfi_plan_group_t *group)
-{
-    w->layers = w->src.group->layer_count;
-    w->cells = calloc(w->src.view->part_count, sizeof(*w->cells));
-    w->spots = calloc(w->layers, sizeof(*w->spots));
-    if (w->cells == NULL || w->spots == NULL)
-        return KVF_ERR_NOMEM;
-    find_cells(w);
-    group->unit_count = find_units(w, NULL);
-    group->units = calloc(group->unit_count, sizeof(*group->units));
-    if (group->units == NULL)
-        return KVF_ERR_NOMEM;
-    find_units(w, group->units);
-    group->box_count = find_boxes(group, NULL);
-    group->boxes = calloc(group->box_count, sizeof(*group->boxes));
-    if (group->boxes == NULL)
-        return KVF_ERR_NOMEM;
-    find_boxes(group, group->boxes);
+    if (!kvfi_kv_size_ok(from, sizeof(*from)))
+        return kvfi_fail(KVF_ERR_INVALID, "plan: struct_size %u is not that of the options",
+                         from->struct_size);
+    *to = *from;
+    if (to->reserved32 != 0 || to->reserved[0] != 0 || to->reserved[1] != 0)
+        return kvfi_fail(KVF_ERR_INVALID, "plan: reserved is not 0");
+    if (to->replica_count == 0)
+        to->replica_count = 1;
+    if (to->replica >= to->replica_count)
+        return kvfi_fail(KVF_ERR_INVALID, "plan: replica %u of replica_count %u", to->replica,
+                         to->replica_count);
     return KVF_OK;
 }
 
-static kvf_status_t plan_group(const kvf_layout_t *src, const kvf_layout_t *dst, uint32_t g,
-                               kvfi_plan_group_t *group)
+bool kvfi_kv_wants_layer(const kvf_plan_opts_t *opts, uint32_t layer)
 {
-    work_t w = {
-        .src = {&src->desc.groups[g], &src->views[g]},
-        .dst = {&dst->desc.groups[g], &dst->views[g]},
-    };
+    return layer >= opts->first_layer &&
+           (opts->layer_count == 0 || layer - opts->first_layer < opts->layer_count);
+}
+
+void kvfi_kv_wants_heads(const kvf_plan_opts_t *opts, uint32_t *first_p, uint32_t *count_p)
+{
+    uint64_t first = *first_p, end = first + *count_p;
+    uint64_t most = opts->heads == 0 ? UINT64_MAX : (uint64_t)opts->first_head + opts->heads;
+
+    first = first < opts->first_head ? opts->first_head : first;
+    end = end > most ? most : end;
+    *first_p = (uint32_t)first;
+    *count_p = end > first ? (uint32_t)(end - first) : 0;
+}
+
+static kvf_status_t contradict(const kvfi_spec_t *spec, const kvfi_pick_t *pick, uint32_t layer,
+                               const char *field, uint64_t src, uint64_t dst)
+{
+    return kvfi_fail(KVF_ERR_INVALID,
+                     "plan: layer %u, plane %s: %s is %llu in group %u of the source, %llu in group "
+                     "%u of the destination",
+                     layer, kvf_plane_name(pick->src->kind), field, (unsigned long long)src,
+                     spec->src_group, (unsigned long long)dst, spec->dst_group);
+}
+
+kvf_status_t kvfi_kv_agree(const kvfi_spec_t *spec, const kvfi_pick_t *pick, uint32_t layer)
+{
+    const kvf_group_t *s = spec->src, *d = spec->dst;
+
+    if (s->heads_total != d->heads_total)
+        return contradict(spec, pick, layer, "heads_total", s->heads_total, d->heads_total);
+    if (s->tokens_per_state != d->tokens_per_state)
+        return contradict(spec, pick, layer, "tokens_per_state", s->tokens_per_state,
+                          d->tokens_per_state);
+    if (s->window != d->window)
+        return contradict(spec, pick, layer, "window", s->window, d->window);
+    if (pick->src->content != pick->dst->content)
+        return contradict(spec, pick, layer, "content", pick->src->content, pick->dst->content);
+    if (strcmp(pick->src->plane->element, pick->dst->plane->element) != 0)
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "plan: layer %u, plane %s: element is %s in group %u of the source, %s in "
+                         "group %u of the destination",
+                         layer, kvf_plane_name(pick->src->kind), pick->src->plane->element,
+                         spec->src_group, pick->dst->plane->element, spec->dst_group);
+    return KVF_OK;
+}
+
+/* --------------------------------------------------------------- the object */
+
+static kvf_status_t open_end(const kvf_layout_t *layout, kvfi_plan_end_t *end)
+{
+    end->segment_count = layout->desc.segment_count;
+    end->group_count = layout->desc.group_count;
+    end->groups = calloc(end->group_count, sizeof(*end->groups));
+    if (end->groups == NULL)
+        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u groups", end->group_count);
+    for (uint32_t g = 0; g < end->group_count; g++) {
+        const kvf_group_t *group = &layout->desc.groups[g];
+        kvfi_cut_t cut = kvfi_kv_cut(group);
+
+        end->groups[g] = (kvfi_plan_group_t){
+            .block_tokens = group->block_tokens,
+            .blocks = group->blocks,
+            .span = kvfi_kv_cut_span(&cut) * group->tokens_per_state,
+            .stride = (uint64_t)group->block_tokens * group->cp_ranks,
+        };
+    }
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst, kvf_plan_t **plan_p)
+{
+    kvf_plan_t *plan = calloc(1, sizeof(*plan));
     kvf_status_t status;
 
-    *group = (kvfi_plan_group_t){
-        .block_tokens = w.src.group->block_tokens,
-        .tokens_per_state = w.src.group->tokens_per_state,
-        .states = kvfi_kv_states(w.src.group),
-        .window = w.src.group->window,
-        .src_blocks = w.src.group->blocks,
-        .dst_blocks = w.dst.group->blocks,
+    if (plan == NULL)
+        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory");
+    status = open_end(src, &plan->src);
+    if (status == KVF_OK)
+        status = open_end(dst, &plan->dst);
+    if (status != KVF_OK) {
+        kvf_plan_destroy(plan);
+        return status;
+    }
+    *plan_p = plan;
+    return KVF_OK;
+}
+
+/* The boxes of all forms, or only their number at boxes NULL. */
+static uint32_t find_boxes(const kvfi_plan_part_t *part, kvfi_op_box_t *boxes)
+{
+    uint32_t count = 0;
+
+    for (uint32_t f = 0; f < part->pattern.form_count; f++) {
+        part->form_boxes[f].first = count;
+        for (uint32_t u = 0; u < part->unit_count; u++) {
+            kvfi_boxes_t walk;
+            kvfi_op_box_t box;
+
+            kvfi_kv_boxes_start(&walk, &part->units[u], &part->pattern.forms[f].span);
+            while (kvfi_kv_boxes_next(&walk, &box)) {
+                if (boxes != NULL)
+                    boxes[count] = box;
+                count++;
+            }
+        }
+        part->form_boxes[f].count = count - part->form_boxes[f].first;
+    }
+    return count;
+}
+
+static void free_part(kvfi_plan_part_t *part)
+{
+    free(part->units);
+    free(part->form_boxes);
+    free(part->boxes);
+    kvfi_kv_pattern_free(&part->pattern);
+}
+
+static kvf_status_t fill_part(const kvfi_spec_t *spec, kvfi_plan_part_t *part)
+{
+    kvf_status_t status = kvfi_kv_units_make(spec, &part->units, &part->unit_count);
+
+    if (status != KVF_OK)
+        return status;
+    part->form_boxes = calloc(part->pattern.form_count, sizeof(*part->form_boxes));
+    if (part->form_boxes == NULL)
+        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u forms", part->pattern.form_count);
+    part->box_count = find_boxes(part, NULL);
+    part->boxes = calloc(part->box_count, sizeof(*part->boxes));
+    if (part->boxes == NULL)
+        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u boxes", part->box_count);
+    find_boxes(part, part->boxes);
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_kv_plan_add(kvf_plan_t *plan, const kvfi_spec_t *spec)
+{
+    kvfi_cut_t src = kvfi_kv_cut(spec->src), dst = kvfi_kv_cut(spec->dst);
+    kvfi_plan_part_t part = {
+        .src_group = spec->src_group,
+        .dst_group = spec->dst_group,
+        .tokens_per_state = spec->src->tokens_per_state,
+        .window = spec->src->window,
     };
-    status = plan_units(&w, group);
-    free(w.cells);
-    free(w.spots);
-    if (status == KVF_ERR_NOMEM)
-        return kvfi_fail(status, "plan: no memory for group %u", g);
+    kvf_status_t status =
+        kvfi_kv_pattern_make(&src, &dst, spec->replicas, spec->replica, &part.pattern);
+
+    if (status != KVF_OK || part.pattern.meet_count == 0)
+        return status;
+    if (plan->part_count == plan->part_cap) {
+        uint32_t cap = plan->part_cap == 0 ? 2 : 2 * plan->part_cap;
+        kvfi_plan_part_t *more = realloc(plan->parts, cap * sizeof(*more));
+
+        if (more == NULL) {
+            free_part(&part);
+            return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u parts", cap);
+        }
+        plan->parts = more;
+        plan->part_cap = cap;
+    }
+    status = fill_part(spec, &part);
+    if (status != KVF_OK) {
+        free_part(&part);
+        return status;
+    }
+    plan->parts[plan->part_count++] = part;
+    return KVF_OK;
+}
+
+kvf_status_t kvf_plan_destroy(kvf_plan_t *plan)
+{
+    if (plan == NULL)
+        return KVF_OK;
+    for (uint32_t i = 0; i < plan->part_count; i++)
+        free_part(&plan->parts[i]);
+    free(plan->parts);
+    free(plan->src.groups);
+    free(plan->dst.groups);
+    free(plan);
+    return KVF_OK;
+}
+
+/* ----------------------------------------------------- one source, one plan */
+
+/* What groups s and d have in common. Room for what can be. */
+typedef struct common {
+    kvfi_spec_t spec;
+    kvfi_pick_t *picks;
+    kvfi_layer_t *layers;
+} common_t;
+
+static void find_picks(const kvfi_kv_view_t *s, const kvfi_kv_view_t *d, common_t *c)
+{
+    for (uint32_t i = 0; i < d->part_count; i++) {
+        for (uint32_t j = 0; j < s->part_count; j++) {
+            if (s->parts[j].kind == d->parts[i].kind && s->parts[j].index == d->parts[i].index)
+                c->picks[c->spec.pick_count++] = (kvfi_pick_t){&s->parts[j], &d->parts[i]};
+        }
+    }
+}
+
+static void find_layers(const kvfi_kv_view_t *s, const kvfi_kv_view_t *d,
+                        const kvf_plan_opts_t *opts, common_t *c)
+{
+    const uint32_t *sl = c->spec.src->layers, *dl = c->spec.dst->layers;
+    uint32_t i = 0, j = 0;
+
+    while (i < c->spec.src->layer_count && j < c->spec.dst->layer_count) {
+        uint32_t x = sl[s->order[i]], y = dl[d->order[j]];
+
+        if (x == y && kvfi_kv_wants_layer(opts, x))
+            c->layers[c->spec.layer_count++] = (kvfi_layer_t){s->order[i], d->order[j]};
+        i += x <= y;
+        j += y <= x;
+    }
+}
+
+static void find_heads(const kvf_plan_opts_t *opts, kvfi_spec_t *spec)
+{
+    uint64_t first = spec->src->first_head, end = first + spec->src->heads;
+    uint64_t more = spec->dst->first_head, last = more + spec->dst->heads;
+
+    first = first > more ? first : more;
+    end = end < last ? end : last;
+    spec->first_head = (uint32_t)first;
+    spec->heads = end > first ? (uint32_t)(end - first) : 0;
+    kvfi_kv_wants_heads(opts, &spec->first_head, &spec->heads);
+}
+
+/* Add what two groups have in common. */
+static kvf_status_t add_common(kvf_plan_t *plan, const kvf_layout_t *src, uint32_t sg,
+                               const kvf_layout_t *dst, uint32_t dg, const kvf_plan_opts_t *opts)
+{
+    common_t c = {.spec = {.src = &src->desc.groups[sg],
+                           .dst = &dst->desc.groups[dg],
+                           .src_group = sg,
+                           .dst_group = dg,
+                           .replicas = opts->replica_count,
+                           .replica = opts->replica}};
+    const kvfi_kv_view_t *s = &src->views[sg], *d = &dst->views[dg];
+    kvf_status_t status = KVF_OK;
+
+    c.picks = calloc(d->part_count, sizeof(*c.picks));
+    c.layers = calloc(c.spec.dst->layer_count, sizeof(*c.layers));
+    if (c.picks == NULL || c.layers == NULL)
+        status = kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for group %u", dg);
+    if (status == KVF_OK) {
+        find_picks(s, d, &c);
+        find_layers(s, d, opts, &c);
+        find_heads(opts, &c.spec);
+        c.spec.picks = c.picks;
+        c.spec.layers = c.layers;
+    }
+    for (uint32_t i = 0; i < c.spec.pick_count && c.spec.layer_count > 0 && status == KVF_OK; i++)
+        status = kvfi_kv_agree(&c.spec, &c.picks[i], c.spec.dst->layers[c.layers[0].dst]);
+    if (status == KVF_OK && c.spec.pick_count > 0 && c.spec.layer_count > 0 && c.spec.heads > 0)
+        status = kvfi_kv_plan_add(plan, &c.spec);
+    free(c.picks);
+    free(c.layers);
     return status;
 }
 
-static kvf_status_t check_equal(const kvf_layout_t *src, const kvf_layout_t *dst)
+/* Whether a layout holds a layer at all, and a plane of it. */
+static bool holds(const kvf_layout_t *layout, uint32_t layer, const kvfi_kv_part_t *part,
+                  bool *layer_p)
 {
-    for (uint32_t g = 0; g < src->desc.group_count; g++) {
-        const kvf_group_t *s = &src->desc.groups[g], *d = &dst->desc.groups[g];
-        const char *field = s->block_tokens != d->block_tokens ? "block_tokens"
-                            : s->first_head != d->first_head   ? "first_head"
-                            : s->heads != d->heads             ? "heads"
-                                                               : NULL;
+    for (uint32_t g = 0; g < layout->desc.group_count; g++) {
+        const kvf_group_t *group = &layout->desc.groups[g];
+        const kvfi_kv_view_t *view = &layout->views[g];
 
-        if (field != NULL)
-            return kvfi_fail(
-                KVF_ERR_UNSUPPORTED,
-                "plan: group %u: %s differ: block_tokens %u, heads %u..%u at the source, "
-                "block_tokens %u, heads %u..%u at the destination; a plan needs them equal",
-                g, field, s->block_tokens, s->first_head, s->first_head + s->heads - 1,
-                d->block_tokens, d->first_head, d->first_head + d->heads - 1);
+        for (uint32_t i = 0; i < group->layer_count; i++) {
+            if (group->layers[i] != layer)
+                continue;
+            *layer_p = true;
+            for (uint32_t p = 0; p < view->part_count; p++) {
+                if (view->parts[p].kind == part->kind && view->parts[p].index == part->index)
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* A layer that both hold must have the same planes: what one of them has alone would be lost. */
+kvf_status_t kvfi_kv_planes_agree(const kvf_layout_t *one, const kvf_layout_t *other,
+                                  const char *name, const kvf_plan_opts_t *opts)
+{
+    for (uint32_t g = 0; g < one->desc.group_count; g++) {
+        const kvf_group_t *group = &one->desc.groups[g];
+
+        for (uint32_t i = 0; i < group->layer_count; i++) {
+            for (uint32_t p = 0; p < one->views[g].part_count; p++) {
+                const kvfi_kv_part_t *part = &one->views[g].parts[p];
+                bool there = false;
+
+                if (kvfi_kv_wants_layer(opts, group->layers[i]) &&
+                    !holds(other, group->layers[i], part, &there) && there)
+                    return kvfi_fail(KVF_ERR_INVALID,
+                                     "plan: layer %u has plane %s, index %u, at the %s only (group "
+                                     "%u)",
+                                     group->layers[i], kvf_plane_name(part->kind), part->index, name,
+                                     g);
+            }
+        }
     }
     return KVF_OK;
 }
 
-kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst, kvf_plan_t **plan_p)
+kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
+                             const kvf_plan_opts_t *opts, kvf_plan_t **plan_p)
 {
+    kvf_plan_opts_t o;
     kvf_plan_t *plan;
     kvf_status_t status;
 
@@ -285,43 +354,26 @@ kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst, k
                          src == NULL   ? "src"
                          : dst == NULL ? "dst"
                                        : "plan_p");
-    status = kvf_layout_compare(src, dst);
+    status = kvfi_kv_plan_opts(opts, &o);
     if (status == KVF_OK)
-        status = check_equal(src, dst);
+        status = kvfi_kv_planes_agree(src, dst, "source", &o);
+    if (status == KVF_OK)
+        status = kvfi_kv_planes_agree(dst, src, "destination", &o);
+    if (status == KVF_OK)
+        status = kvfi_kv_plan_open(src, dst, &plan);
     if (status != KVF_OK)
         return status;
-    plan = calloc(1, sizeof(*plan));
-    if (plan == NULL)
-        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory");
-    plan->src_segments = src->desc.segment_count;
-    plan->dst_segments = dst->desc.segment_count;
-    plan->groups = calloc(src->desc.group_count, sizeof(*plan->groups));
-    if (plan->groups == NULL) {
-        status = kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u groups", src->desc.group_count);
-        goto err_plan;
+    for (uint32_t d = 0; d < dst->desc.group_count && status == KVF_OK; d++) {
+        for (uint32_t s = 0; s < src->desc.group_count && status == KVF_OK; s++)
+            status = add_common(plan, src, s, dst, d, &o);
     }
-    plan->group_count = src->desc.group_count;
-    for (uint32_t g = 0; g < plan->group_count && status == KVF_OK; g++)
-        status = plan_group(src, dst, g, &plan->groups[g]);
-    if (status != KVF_OK)
-        goto err_plan;
+    if (status == KVF_OK && plan->part_count == 0)
+        status = kvfi_fail(KVF_ERR_INVALID, "plan: source and destination have no wanted layer, head "
+                                            "and token in common");
+    if (status != KVF_OK) {
+        kvf_plan_destroy(plan);
+        return status;
+    }
     *plan_p = plan;
-    return KVF_OK;
-
-err_plan:
-    kvf_plan_destroy(plan);
-    return status;
-}
-
-kvf_status_t kvf_plan_destroy(kvf_plan_t *plan)
-{
-    if (plan == NULL)
-        return KVF_OK;
-    for (uint32_t g = 0; g < plan->group_count; g++) {
-        free(plan->groups[g].units);
-        free(plan->groups[g].boxes);
-    }
-    free(plan->groups);
-    free(plan);
     return KVF_OK;
 }

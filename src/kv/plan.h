@@ -1,25 +1,88 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A plan as it is kept: for each group the units of cells, for blocks cut by an end of the
- * range, and the boxes of whole blocks, made once.
+ * A plan as it is kept: parts, each what one group of the source and one of the destination have
+ * in common that is served alike. A part has its units (unit.c), its pattern of blocks
+ * (pattern.c), and the boxes of each form of the pattern, made once.
  */
 #ifndef KVFI_KV_PLAN_H
 #define KVFI_KV_PLAN_H
 
-#include "kv/box.h"
+#include "kv/pattern.h"
 
-typedef struct kvfi_plan_group {
-    uint32_t block_tokens, tokens_per_state, states, window;
-    uint32_t src_blocks, dst_blocks; /* capacities */
+/* What a part is made of. */
+typedef struct kvfi_pick {
+    const kvfi_kv_part_t *src, *dst; /* the same kind and index */
+} kvfi_pick_t;
+
+typedef struct kvfi_layer {
+    uint32_t src, dst; /* places in the layer lists of the two groups: the same id */
+} kvfi_layer_t;
+
+typedef struct kvfi_spec {
+    const kvf_group_t *src, *dst;
+    uint32_t src_group, dst_group;
+    const kvfi_pick_t *picks;   /* in the order of the views */
+    const kvfi_layer_t *layers; /* in any order */
+    uint32_t pick_count, layer_count;
+    uint32_t first_head, heads;
+    uint32_t replicas, replica;
+} kvfi_spec_t;
+
+typedef struct kvfi_form_boxes {
+    uint32_t first, count;
+} kvfi_form_boxes_t;
+
+typedef struct kvfi_plan_part {
+    uint32_t src_group, dst_group;
+    uint32_t tokens_per_state, window;
     uint32_t unit_count, box_count;
     kvfi_unit_t *units;
-    kvfi_unit_t *boxes; /* two axes each */
+    kvfi_pattern_t pattern;
+    kvfi_form_boxes_t *form_boxes; /* one a form */
+    kvfi_op_box_t *boxes;
+} kvfi_plan_part_t;
+
+/* What binding must know of the groups of one end. */
+typedef struct kvfi_plan_group {
+    uint32_t block_tokens, blocks;
+    uint64_t span;   /* tokens: first_token of a table is a multiple */
+    uint64_t stride; /* tokens of the request from block to block, on the average */
 } kvfi_plan_group_t;
 
-struct kvf_plan {
-    uint32_t group_count;
-    uint32_t src_segments, dst_segments;
+typedef struct kvfi_plan_end {
+    uint32_t segment_count, group_count;
     kvfi_plan_group_t *groups;
+} kvfi_plan_end_t;
+
+struct kvf_plan {
+    kvfi_plan_end_t src, dst;
+    uint32_t part_count, part_cap;
+    kvfi_plan_part_t *parts;
 };
+
+/* Find the fewest units of a spec. Errors: NOMEM. */
+kvf_status_t kvfi_kv_units_make(const kvfi_spec_t *spec, kvfi_unit_t **units_p, uint32_t *count_p);
+
+/* An empty plan between two layouts. Errors: NOMEM. */
+kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst,
+                               kvf_plan_t **plan_p);
+
+/* Add a part, if the two sides meet in it. Errors: UNSUPPORTED, NOMEM. */
+kvf_status_t kvfi_kv_plan_add(kvf_plan_t *plan, const kvfi_spec_t *spec);
+
+/* Check options; fills *to with NULL read as all 0. Errors: INVALID. */
+kvf_status_t kvfi_kv_plan_opts(const kvf_plan_opts_t *from, kvf_plan_opts_t *to);
+
+/* Whether options want a layer, and which of heads [first, first + count) they want: *count_p 0 if
+ * none. */
+bool kvfi_kv_wants_layer(const kvf_plan_opts_t *opts, uint32_t layer);
+void kvfi_kv_wants_heads(const kvf_plan_opts_t *opts, uint32_t *first_p, uint32_t *count_p);
+
+/* Refuse two groups that share plane part of a layer and do not mean the same by it: INVALID. */
+kvf_status_t kvfi_kv_agree(const kvfi_spec_t *spec, const kvfi_pick_t *pick, uint32_t layer);
+
+/* Refuse a layer that both layouts hold, and of which one, called name, has a plane alone. */
+kvf_status_t kvfi_kv_planes_agree(const kvf_layout_t *one, const kvf_layout_t *other,
+                                  const char *name, const kvf_plan_opts_t *opts);
 
 #endif

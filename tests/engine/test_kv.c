@@ -110,16 +110,15 @@ static void move(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t from, 
     static kvf_op_t ops[MAX_OPS];
     int8_t status[BLOCKS];
     kvf_segment_t *segment = kvf_pool_segment(read ? dst->pool : src->pool);
-    kvf_bind_table_t table = {.src_ids = src->ids,
-                              .dst_ids = dst->ids,
-                              .src_count = BLOCKS,
-                              .dst_count = BLOCKS,
-                              .src_gens = read ? src->gens : NULL,
-                              .block_status = status};
+    kvf_bind_table_t from_table = {
+        .ids = src->ids, .count = BLOCKS, .gens = read ? src->gens : NULL};
+    kvf_bind_table_t to_table = {.ids = dst->ids, .count = BLOCKS, .block_status = status};
     kvf_bind_t bind = {.struct_size = sizeof(bind),
                        .dir = read ? KVF_READ : KVF_WRITE,
-                       .table_count = 1,
-                       .tables = &table,
+                       .src_table_count = 1,
+                       .dst_table_count = 1,
+                       .src_tables = &from_table,
+                       .dst_tables = &to_table,
                        .first_token = from,
                        .tokens = tokens,
                        .segments = &segment,
@@ -133,7 +132,7 @@ static void move(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t from, 
     want.memory.mem = malloc(len);
     memcpy(want.memory.mem, dst->cache.memory.mem, len);
     oracle_expect(&want, &src->table, &dst->table, from, from + tokens, false, NULL);
-    must(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count));
+    must(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL));
     must(kvf_batch_post(batch, ops, count, sizeof(ops[0]), NULL));
     must(kvf_batch_wait(batch, KVF_FOREVER));
     ck_assert_msg(memcmp(dst->cache.memory.mem, want.memory.mem, len) == 0, "%s to %s",
@@ -161,7 +160,7 @@ START_TEST(an_engine_takes_each_bound_plan)
         oracle_fill(&src.cache, &src.table);
         src.ids[rand() % BLOCKS] = KVF_SKIP;
         dst.ids[rand() % BLOCKS] = KVF_SKIP;
-        must(kvf_plan_create(src.layout, dst.layout, &plan));
+        must(kvf_plan_create(src.layout, dst.layout, NULL, &plan));
         for (unsigned i = 0; i < 6; i++) {
             uint64_t from = (uint64_t)rand() % 40;
 
@@ -183,11 +182,13 @@ START_TEST(a_reused_block_is_stale_in_each_op_that_shares_its_status)
     end_t src, dst;
     kvf_op_t ops[64];
     int8_t status[BLOCKS];
-    kvf_bind_table_t table = {.src_count = BLOCKS, .dst_count = BLOCKS, .block_status = status};
+    kvf_bind_table_t from = {.count = BLOCKS}, to = {.count = BLOCKS, .block_status = status};
     kvf_segment_t *segment;
     kvf_bind_t bind = {.struct_size = sizeof(bind),
-                       .table_count = 1,
-                       .tables = &table,
+                       .src_table_count = 1,
+                       .dst_table_count = 1,
+                       .src_tables = &from,
+                       .dst_tables = &to,
                        .first_token = 1,
                        .tokens = 46,
                        .segments = &segment,
@@ -198,15 +199,15 @@ START_TEST(a_reused_block_is_stale_in_each_op_that_shares_its_status)
     open_engine();
     make_end(&src, &model, "LBNHC");
     make_end(&dst, &model, "LBHNC");
-    must(kvf_plan_create(src.layout, dst.layout, &plan));
+    must(kvf_plan_create(src.layout, dst.layout, NULL, &plan));
     segment = kvf_pool_segment(dst.pool);
     bind.remotes = &src.remote;
-    table.src_ids = src.ids;
-    table.dst_ids = dst.ids;
-    table.src_gens = src.gens;
+    from.ids = src.ids;
+    to.ids = dst.ids;
+    from.gens = src.gens;
     must(kvf_pool_raise(src.pool, 1, &src.ids[0]));
     must(kvf_pool_raise(src.pool, 1, &src.ids[5]));
-    must(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count));
+    must(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL));
     ck_assert_uint_gt(count, 3);
     must(kvf_batch_post(batch, ops, count, sizeof(ops[0]), NULL));
     ck_assert_int_eq(kvf_batch_wait(batch, KVF_FOREVER), KVF_ERR_STALE);

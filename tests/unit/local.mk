@@ -29,9 +29,13 @@ TESTS += tests/unit/sample_trace.sh
 # The KV layer. The oracle shares no code with it.
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
-	tests/unit/test_plan_shape
+	tests/unit/test_plan_shape tests/unit/test_plan_any
 TESTS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
-	tests/unit/test_plan_shape
+	tests/unit/test_plan_shape tests/unit/test_plan_any
+tests_unit_test_plan_any_SOURCES = tests/unit/test_plan_any.c tests/unit/kv_oracle.c \
+	tests/unit/kv_oracle.h
+tests_unit_test_plan_any_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_plan_any_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_layout_SOURCES = tests/unit/test_layout.c
 tests_unit_test_layout_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_layout_LDADD = libkvfall.la $(CHECK_LIBS)

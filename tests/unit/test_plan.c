@@ -132,18 +132,19 @@ static void run_case(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t fr
     end_t *local = read ? dst : src, *remote = read ? src : dst;
     kvf_segment_t *segment = &local->cache.memory;
     kvf_remote_t *handle = &remote->remote;
-    kvf_bind_table_t table = {.src_ids = src->table.ids,
-                              .dst_ids = dst->table.ids,
-                              .src_first = src->table.first,
-                              .dst_first = dst->table.first,
-                              .src_count = src->table.count,
-                              .dst_count = dst->table.count,
-                              .block_status = status};
+    kvf_bind_table_t src_table = {
+        .ids = src->table.ids, .first_token = src->table.first, .count = src->table.count};
+    kvf_bind_table_t dst_table = {.ids = dst->table.ids,
+                                  .first_token = dst->table.first,
+                                  .count = dst->table.count,
+                                  .block_status = status};
     kvf_bind_t bind = {.struct_size = sizeof(bind),
                        .flags = flags,
                        .dir = read ? KVF_READ : KVF_WRITE,
-                       .table_count = 1,
-                       .tables = &table,
+                       .src_table_count = 1,
+                       .dst_table_count = 1,
+                       .src_tables = &src_table,
+                       .dst_tables = &dst_table,
                        .first_token = from,
                        .tokens = to - from,
                        .segments = &segment,
@@ -162,7 +163,7 @@ static void run_case(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t fr
     oracle_expect(&want, &src->table, &dst->table, from, to, flags & KVF_BIND_WINDOW, mark);
     memset(dst->cache.memory.writes, 0, len);
     remote->remote.memory = remote->cache.memory;
-    ck_assert_msg(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count) == KVF_OK, "%s",
+    ck_assert_msg(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL) == KVF_OK, "%s",
                   kvf_last_error());
     oracle_run(ops, count);
     ck_assert_msg(memcmp(dst->cache.memory.mem, want.memory.mem, len) == 0, "%s to %s: %s",
@@ -192,7 +193,7 @@ static void run_pair_of_names(const kvf_kv_model_t *model, const char *one, cons
 
         make_end(&src, model, one, round % 2);
         make_end(&dst, model, other, round % 2);
-        ck_assert_msg(kvf_plan_create(src.layout, dst.layout, &plan) == KVF_OK, "%s",
+        ck_assert_msg(kvf_plan_create(src.layout, dst.layout, NULL, &plan) == KVF_OK, "%s",
                       kvf_last_error());
         for (unsigned i = 0; i < 4; i++) {
             uint64_t from = (uint64_t)rand() % 30, to = from + (uint64_t)rand() % 21;
@@ -342,13 +343,15 @@ static void free_apart(apart_t *a)
 static size_t bind_apart(apart_t *src, apart_t *dst)
 {
     const uint32_t src_ids[] = {3, 0, 4}, dst_ids[] = {1, 2, 0};
-    kvf_bind_table_t table = {
-        .src_ids = src_ids, .dst_ids = dst_ids, .src_count = 3, .dst_count = 3};
+    kvf_bind_table_t src_table = {.ids = src_ids, .count = 3};
+    kvf_bind_table_t dst_table = {.ids = dst_ids, .count = 3};
     kvf_segment_t *segments[4];
     kvf_remote_t *remotes[4];
     kvf_bind_t bind = {.struct_size = sizeof(bind),
-                       .table_count = 1,
-                       .tables = &table,
+                       .src_table_count = 1,
+                       .dst_table_count = 1,
+                       .src_tables = &src_table,
+                       .dst_tables = &dst_table,
                        .tokens = 12,
                        .segments = segments,
                        .remotes = remotes,
@@ -365,10 +368,10 @@ static size_t bind_apart(apart_t *src, apart_t *dst)
     }
     ck_assert_msg(kvf_layout_create(&src->desc, &one) == KVF_OK, "%s", kvf_last_error());
     ck_assert_msg(kvf_layout_create(&dst->desc, &other) == KVF_OK, "%s", kvf_last_error());
-    ck_assert_int_eq(kvf_plan_create(one, other, &plan), KVF_OK);
+    ck_assert_int_eq(kvf_plan_create(one, other, NULL, &plan), KVF_OK);
     kvf_layout_destroy(one);
     kvf_layout_destroy(other);
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     oracle_run(ops, count);
     for (uint32_t layer = 0; layer < 4; layer++)
         for (uint32_t i = 0; i < 3 * 2 * 96; i++) {
@@ -441,11 +444,13 @@ START_TEST(strides_may_run_backwards)
     struct kvf_remote remote = {{.mem = from, .len = len}};
     kvf_segment_t *segment = &local;
     kvf_remote_t *handle = &remote;
-    kvf_bind_table_t table = {
-        .src_ids = &src_id, .dst_ids = &dst_id, .src_count = 1, .dst_count = 1};
+    kvf_bind_table_t src_table = {.ids = &src_id, .count = 1};
+    kvf_bind_table_t dst_table = {.ids = &dst_id, .count = 1};
     kvf_bind_t bind = {.struct_size = sizeof(bind),
-                       .table_count = 1,
-                       .tables = &table,
+                       .src_table_count = 1,
+                       .dst_table_count = 1,
+                       .src_tables = &src_table,
+                       .dst_tables = &dst_table,
                        .first_token = 1,
                        .tokens = 3,
                        .segments = &segment,
@@ -457,8 +462,8 @@ START_TEST(strides_may_run_backwards)
 
     for (unsigned i = 0; i < len; i++)
         from[i] = (uint8_t)(i + 1);
-    ck_assert_int_eq(kvf_plan_create(src, dst, &plan), KVF_OK);
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_create(src, dst, NULL, &plan), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     oracle_run(ops, count);
     ck_assert_uint_eq(count, 1);
     ck_assert_uint_eq(ops[0].len, src_turned == dst_turned ? 72 : 8);

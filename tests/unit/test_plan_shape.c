@@ -42,7 +42,7 @@ static kvf_plan_t *plan_of(const char *model, const char *src, const char *dst,
     kvf_layout_t *one = build(model, src, opts), *other = build(model, dst, opts);
     kvf_plan_t *plan = NULL;
 
-    ck_assert_msg(kvf_plan_create(one, other, &plan) == KVF_OK, "%s", kvf_last_error());
+    ck_assert_msg(kvf_plan_create(one, other, NULL, &plan) == KVF_OK, "%s", kvf_last_error());
     kvf_layout_destroy(one);
     kvf_layout_destroy(other);
     return plan;
@@ -51,11 +51,13 @@ static kvf_plan_t *plan_of(const char *model, const char *src, const char *dst,
 /* A whole prompt of so many blocks, tables NULL: block i is block i. */
 static kvf_bind_t whole(kvf_bind_table_t *table, uint32_t blocks, uint64_t tokens)
 {
-    *table = (kvf_bind_table_t){.src_count = blocks, .dst_count = blocks};
+    table[0] = table[1] = (kvf_bind_table_t){.count = blocks};
     return (kvf_bind_t){.struct_size = sizeof(kvf_bind_t),
                         .dir = KVF_READ,
-                        .table_count = 1,
-                        .tables = table,
+                        .src_table_count = 1,
+                        .dst_table_count = 1,
+                        .src_tables = &table[0],
+                        .dst_tables = &table[1],
                         .tokens = tokens,
                         .segments = &segment,
                         .remotes = &remote,
@@ -101,8 +103,8 @@ START_TEST(a_prompt_of_8192_tokens_makes_the_published_pieces)
                               .heads = shapes[_i].heads,
                               .first_head = shapes[_i].heads != 0 ? 4 : 0};
     kvf_plan_t *plan = plan_of(shapes[_i].model, shapes[_i].layout, shapes[_i].layout, &opts);
-    kvf_bind_table_t table;
-    kvf_bind_t bind = whole(&table, blocks, 8192);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, blocks, 8192);
     kvf_plan_size_t size = {.struct_size = sizeof(size)};
 
     ck_assert_msg(kvf_plan_measure(plan, &bind, &size) == KVF_OK, "%s", kvf_last_error());
@@ -111,8 +113,7 @@ START_TEST(a_prompt_of_8192_tokens_makes_the_published_pieces)
     ck_assert_uint_eq(size.piece_min, shapes[_i].piece);
     ck_assert_uint_eq(size.piece_max, shapes[_i].piece);
     ck_assert_uint_eq(size.bytes, shapes[_i].pieces * shapes[_i].piece);
-    ck_assert_uint_eq(size.blocks, blocks);
-    ck_assert_uint_eq(size.groups, 1);
+    ck_assert_uint_eq(size.pairs, blocks);
     kvf_plan_destroy(plan);
 }
 END_TEST
@@ -135,11 +136,11 @@ START_TEST(two_layouts_make_few_ops)
 {
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 1000};
     kvf_plan_t *plan = plan_of("llama-3.1-8b", crossings[_i].src, crossings[_i].dst, &opts);
-    kvf_bind_table_t table;
+    kvf_bind_table_t table[2];
     kvf_plan_size_t size = {.struct_size = sizeof(size)};
 
     for (uint32_t blocks = 1; blocks < 1000; blocks *= 10) {
-        kvf_bind_t bind = whole(&table, blocks, 16 * blocks);
+        kvf_bind_t bind = whole(table, blocks, 16 * blocks);
 
         ck_assert_int_eq(kvf_plan_measure(plan, &bind, &size), KVF_OK);
         ck_assert_uint_eq(size.ops, crossings[_i].ops);
@@ -155,24 +156,24 @@ START_TEST(a_range_that_cuts_blocks_makes_ops_for_each_end)
 {
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 1000};
     kvf_plan_t *plan = plan_of("llama-3.1-8b", "LBNHC", "LBNHC", &opts);
-    kvf_bind_table_t table;
-    kvf_bind_t bind = whole(&table, 100, 1000);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 100, 1000);
     kvf_op_t ops[8];
     size_t count = 8;
 
     bind.first_token = 37; /* token 5 of block 2, up to token 12 of block 64 */
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     ck_assert_uint_eq(count, 3);
-    ck_assert_uint_eq(ops[0].blocks, 1);
-    ck_assert_uint_eq(ops[0].len, 11 * 4096);
-    ck_assert_uint_eq(ops[1].blocks, 61);
-    ck_assert_uint_eq(ops[1].len, 16 * 4096);
+    ck_assert_uint_eq(ops[0].blocks, 61);
+    ck_assert_uint_eq(ops[0].len, 16 * 4096);
+    ck_assert_uint_eq(ops[1].blocks, 1);
+    ck_assert_uint_eq(ops[1].len, 11 * 4096);
     ck_assert_uint_eq(ops[2].blocks, 1);
     ck_assert_uint_eq(ops[2].len, 13 * 4096);
     bind.first_token = 35;
     bind.tokens = 2;
     count = 8;
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     ck_assert_uint_eq(count, 1);
     ck_assert_uint_eq(ops[0].len, 2 * 4096);
     ck_assert_uint_eq(ops[0].local_off, 2 * 65536 + 3 * 4096);
@@ -185,18 +186,17 @@ START_TEST(a_window_takes_the_last_tokens_only)
     kvf_plan_t *plan =
         plan_of("gpt-oss-120b", "BLNHC", "BLNHC",
                 &(kvf_layout_opts_t){.struct_size = sizeof(kvf_layout_opts_t), .blocks = 1000});
-    kvf_bind_table_t table;
-    kvf_bind_t bind = whole(&table, 512, 8192);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 512, 8192);
     kvf_plan_size_t size = {.struct_size = sizeof(size)};
 
     ck_assert_int_eq(kvf_plan_measure(plan, &bind, &size), KVF_OK);
     ck_assert_uint_eq(size.bytes, UINT64_C(576) << 20);
-    ck_assert_uint_eq(size.groups, 2);
     bind.flags = KVF_BIND_WINDOW;
     ck_assert_int_eq(kvf_plan_measure(plan, &bind, &size), KVF_OK);
     ck_assert_uint_eq(size.bytes, (UINT64_C(585) << 20) / 2);
     ck_assert_uint_eq(size.ops, 2);
-    ck_assert_uint_eq(size.blocks, 512 + 8);
+    ck_assert_uint_eq(size.pairs, 512 + 8);
     kvf_plan_destroy(plan);
 }
 END_TEST
@@ -225,8 +225,8 @@ START_TEST(states_of_several_tokens_move_whole)
                               .groups = &group,
                               .segment_count = 1,
                               .segment_len = &len};
-    kvf_bind_table_t table;
-    kvf_bind_t bind = whole(&table, 10, 3);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 10, 3);
     kvf_plan_size_t size = {.struct_size = sizeof(size)};
     kvf_layout_t *layout;
     kvf_plan_t *plan;
@@ -234,9 +234,9 @@ START_TEST(states_of_several_tokens_move_whole)
     bind.first_token = 31;
     for (unsigned round = 0; round < 2; round++) {
         ck_assert_msg(kvf_layout_create(&desc, &layout) == KVF_OK, "%s", kvf_last_error());
-        ck_assert_int_eq(kvf_plan_create(layout, layout, &plan), KVF_OK);
+        ck_assert_int_eq(kvf_plan_create(layout, layout, NULL, &plan), KVF_OK);
         ck_assert_int_eq(kvf_plan_measure(plan, &bind, &size), KVF_OK);
-        ck_assert_uint_eq(size.blocks, 2);
+        ck_assert_uint_eq(size.pairs, 2);
         /* Tokens 31, 32, 33: the states of two blocks, or the last of one and the first of the
          * next. */
         ck_assert_uint_eq(size.bytes, round == 0 ? 2 * 3 * 64 : 2 * 3 * 16);
@@ -268,15 +268,14 @@ START_TEST(offsets_past_4_gib_are_exact_on_both_sides)
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 200000};
     kvf_plan_t *plan = plan_of("llama-3.1-70b", "LBNHC", "BHLNC", &opts);
     const uint32_t src_id = 199999, dst_id = 131073;
-    kvf_bind_table_t table = {
-        .src_ids = &src_id, .dst_ids = &dst_id, .src_count = 1, .dst_count = 1};
-    kvf_bind_table_t unused;
-    kvf_bind_t bind = whole(&unused, 1, 16);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 1, 16);
     kvf_op_t ops[16];
     size_t count = 16, n = 0, m = 0;
 
-    bind.tables = &table;
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_OK);
+    table[0].ids = &src_id;
+    table[1].ids = &dst_id;
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     for (kvf_op_t *op = ops; op < ops + count; op++) {
         for (uint64_t i = 0; i < (uint64_t)op->count[0] * op->count[1]; i++) {
             uint64_t x = i % op->count[0], y = i / op->count[0];
@@ -305,25 +304,26 @@ END_TEST
 START_TEST(nothing_to_do_makes_no_op)
 {
     kvf_plan_t *plan = plan_of("llama-3.1-8b", "LBHNC", "L2BNHD", NULL);
-    kvf_bind_table_t table;
-    kvf_bind_t bind = whole(&table, 0, 0);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 0, 0);
     kvf_plan_size_t size = {.struct_size = sizeof(size), .ops = 9};
     kvf_op_t ops[4];
     size_t count = 4;
 
     memset(ops, 0x77, sizeof(ops));
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     ck_assert_uint_eq(count, 0);
     ck_assert_uint_eq(ops[0].blocks, 0x77777777);
     bind.first_token = 4096; /* a prompt that is cached to its end */
     count = 0;
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     ck_assert_uint_eq(count, 0);
     ck_assert_int_eq(kvf_plan_measure(plan, &bind, &size), KVF_OK);
-    ck_assert_uint_eq(size.ops | size.pieces | size.bytes | size.blocks | size.piece_min, 0);
+    ck_assert_uint_eq(size.ops | size.pieces | size.bytes | size.pairs | size.piece_min, 0);
     bind.tokens = 1;
-    expect(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_ERR_BOUNDS,
-           "bind: group 0: the range needs blocks 256 to 256 of the request, src_ids holds 0");
+    expect(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_ERR_BOUNDS,
+           "bind: source group 0: the range needs blocks 256 to 256 of the request, the table holds "
+           "0");
     kvf_plan_destroy(plan);
 }
 END_TEST
@@ -332,21 +332,21 @@ START_TEST(null_tables_count_from_their_entry_on)
 {
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 5000};
     kvf_plan_t *plan = plan_of("llama-3.1-8b", "BLHNC", "BLHNC", &opts);
-    kvf_bind_table_t table;
-    kvf_bind_t bind = whole(&table, 5000, 32);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 5000, 32);
     kvf_op_t op;
     size_t count = 1;
 
     bind.first_token = 16 * 4990;
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
     ck_assert_uint_eq(op.local_off, 4990 * UINT64_C(2097152));
     ck_assert_uint_eq(op.local_cap, 10);
     ck_assert_uint_eq(op.remote_cap, 10);
     ck_assert_ptr_null(op.local_ids);
-    table.src_count = table.dst_count = 5002;
+    table[0].count = table[1].count = 5002;
     bind.first_token = 16 * 4999;
-    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_ERR_BOUNDS,
-           "bind: group 0: src_ids is NULL and src_count reaches past 5000 blocks");
+    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_BOUNDS,
+           "bind: source group 0: ids is NULL and the range needs entry 5000 of 5000 blocks");
     kvf_plan_destroy(plan);
 }
 END_TEST
@@ -363,28 +363,28 @@ START_TEST(older_and_newer_ops_are_filled)
     const int8_t untouched = 0x55;
     const size_t shorter = offsetof(kvf_op_t, remote_gens);
     kvf_plan_t *plan = plan_of("llama-3.1-8b", "BLHNC", "BLHNC", NULL);
-    kvf_bind_table_t table;
-    kvf_bind_t bind = whole(&table, 1, 16);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 1, 16);
     longer_t big[2];
     char small[2 * sizeof(kvf_op_t)];
     kvf_op_t op;
     int8_t status;
     size_t count = 2;
 
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
     memset(big, untouched, sizeof(big));
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &big[0].op, sizeof(big[0]), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &big[0].op, sizeof(big[0]), &count, NULL, NULL), KVF_OK);
     ck_assert_mem_eq(&big[0].op, &op, sizeof(op));
     ck_assert_uint_eq(big[0].more[0] | big[0].more[1] | big[0].more[2], 0);
     ck_assert_uint_eq(*(char *)&big[1], untouched);
     memset(small, untouched, sizeof(small));
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL), KVF_OK);
     ck_assert_mem_eq(small, &op, shorter);
     ck_assert_uint_eq(small[shorter], untouched);
-    table.block_status = &status;
-    expect(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count), KVF_ERR_UNSUPPORTED,
+    table[1].block_status = &status;
+    expect(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL), KVF_ERR_UNSUPPORTED,
            "bind: op_size 128 leaves out byte");
-    expect(kvf_plan_bind(plan, &bind, &op, 0, &count), KVF_ERR_INVALID, "bind: op_size is 0");
+    expect(kvf_plan_bind(plan, &bind, &op, 0, &count, NULL, NULL), KVF_ERR_INVALID, "bind: op_size is 0");
     kvf_plan_destroy(plan);
 }
 END_TEST
@@ -392,19 +392,19 @@ END_TEST
 START_TEST(a_short_array_is_told_the_need)
 {
     kvf_plan_t *plan = plan_of("llama-3.1-8b", "LBNHC", "LBHNC", NULL);
-    kvf_bind_table_t table;
-    kvf_bind_t bind = whole(&table, 1, 16);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 1, 16);
     kvf_op_t ops[8];
     size_t count = 7;
 
-    expect(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_ERR_SPACE,
+    expect(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_ERR_SPACE,
            "bind: 8 ops are needed, the array holds 7");
     ck_assert_uint_eq(count, 8);
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     count = 0;
     bind.segments = NULL;
     bind.remotes = NULL;
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, NULL, sizeof(ops[0]), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, NULL, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     ck_assert_uint_eq(count, 8);
     kvf_plan_destroy(plan);
 }
@@ -416,21 +416,15 @@ START_TEST(directions_generations_and_status_reach_the_op)
     kvf_plan_t *plan = plan_of("llama-3.1-8b", "LBHNC", "BLHNC", &opts);
     const uint32_t src_ids[3] = {1, 2, 3}, dst_ids[3] = {4, 5, 6}, gens[3] = {7, 8, 9};
     int8_t status[3];
-    kvf_bind_table_t table = {.src_ids = src_ids,
-                              .dst_ids = dst_ids,
-                              .src_count = 3,
-                              .dst_count = 3,
-                              .src_first = 16,
-                              .src_gens = gens,
-                              .block_status = status};
-    kvf_bind_table_t unused;
-    kvf_bind_t bind = whole(&unused, 1, 16);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 3, 16);
     kvf_op_t op;
     size_t count = 1;
 
-    bind.tables = &table;
+    table[0] = (kvf_bind_table_t){.ids = src_ids, .count = 3, .first_token = 16, .gens = gens};
+    table[1] = (kvf_bind_table_t){.ids = dst_ids, .count = 3, .block_status = status};
     bind.first_token = 32;
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
     ck_assert_ptr_eq(op.segment, segment);
     ck_assert_ptr_eq(op.remote, remote);
     ck_assert_ptr_eq(op.remote_ids, &src_ids[1]);
@@ -440,16 +434,16 @@ START_TEST(directions_generations_and_status_reach_the_op)
     ck_assert_uint_eq(op.remote_block, 65536);
     ck_assert_uint_eq(op.local_block, 32 * 65536);
     bind.dir = KVF_WRITE;
-    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_ERR_INVALID,
-           "bind: tables[0]: src_gens with KVF_WRITE");
+    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID,
+           "bind: src_tables[0]: gens with KVF_WRITE");
     bind.dir = KVF_READ;
-    table.src_ids = NULL;
-    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_ERR_INVALID,
-           "bind: tables[0]: src_gens without src_ids");
+    table[0].ids = NULL;
+    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID,
+           "bind: src_tables[0]: gens without ids");
     bind.dir = KVF_WRITE;
-    table.src_ids = src_ids;
-    table.src_gens = NULL;
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count), KVF_OK);
+    table[0].ids = src_ids;
+    table[0].gens = NULL;
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
     ck_assert_ptr_eq(op.local_ids, &src_ids[1]);
     ck_assert_ptr_eq(op.remote_ids, &dst_ids[2]);
     ck_assert_uint_eq(op.local_block, 65536);
@@ -459,13 +453,13 @@ END_TEST
 
 /* -------------------------------------------------------------- refusals */
 
-static void expect_plan(const kvf_layout_opts_t *opts, const char *model, kvf_status_t status,
-                        const char *sentence)
+static void expect_plan(const kvf_layout_opts_t *opts, const char *model,
+                        const kvf_plan_opts_t *plan_opts, const char *sentence)
 {
-    kvf_layout_t *one = build("llama-3.1-8b", "LBHNC", NULL), *other = build(model, "LBHNC", opts);
+    kvf_layout_t *one = build("llama-3.1-8b", "LBHNC", opts), *other = build(model, "LBHNC", NULL);
     kvf_plan_t *plan = NULL;
 
-    expect(kvf_plan_create(one, other, &plan), status, sentence);
+    expect(kvf_plan_create(one, other, plan_opts, &plan), KVF_ERR_INVALID, sentence);
     ck_assert_ptr_null(plan);
     kvf_layout_destroy(one);
     kvf_layout_destroy(other);
@@ -473,23 +467,27 @@ static void expect_plan(const kvf_layout_opts_t *opts, const char *model, kvf_st
 
 START_TEST(layouts_that_do_not_fit_are_refused_by_field)
 {
-    kvf_layout_opts_t tokens = {.struct_size = sizeof(tokens), .block_tokens = 32};
-    kvf_layout_opts_t first = {.struct_size = sizeof(first), .first_head = 4};
-    kvf_layout_opts_t heads = {.struct_size = sizeof(heads), .heads = 4};
-    kvf_layout_opts_t layers = {.struct_size = sizeof(layers), .layer_count = 31};
+    kvf_layout_opts_t late = {.struct_size = sizeof(late), .first_layer = 31};
     kvf_layout_t *layout = build("llama-3.1-8b", "LBHNC", NULL);
+    kvf_plan_opts_t opts = {.struct_size = sizeof(opts)};
     kvf_plan_t *plan;
 
-    expect_plan(&tokens, "llama-3.1-8b", KVF_ERR_UNSUPPORTED,
-                "plan: group 0: block_tokens differ: block_tokens 16, heads 0..7 at the source, "
-                "block_tokens 32, heads 0..7 at the destination");
-    expect_plan(&first, "llama-3.1-8b", KVF_ERR_UNSUPPORTED, "plan: group 0: first_head differ");
-    expect_plan(&heads, "llama-3.1-8b", KVF_ERR_UNSUPPORTED, "plan: group 0: heads differ");
-    expect_plan(&layers, "llama-3.1-8b", KVF_ERR_INVALID, "group 0: layer_count is 32 in one");
-    expect_plan(NULL, "gpt-oss-120b", KVF_ERR_INVALID, "group_count is 1 in one layout, 2 in");
-    expect(kvf_plan_create(NULL, layout, &plan), KVF_ERR_INVALID, "plan: src is NULL");
-    expect(kvf_plan_create(layout, NULL, &plan), KVF_ERR_INVALID, "plan: dst is NULL");
-    expect(kvf_plan_create(layout, layout, NULL), KVF_ERR_INVALID, "plan: plan_p is NULL");
+    expect_plan(NULL, "qwen3-235b", NULL,
+                "plan: layer 0, plane k: heads_total is 8 in group 0 of the source, 4 in group 0 of "
+                "the destination");
+    expect_plan(NULL, "gpt-oss-120b", NULL, "plan: layer 1, plane k: content is 256 in group 0 of");
+    expect_plan(NULL, "deepseek-v3", NULL, "plan: layer 0 has plane k, index 0, at the source only");
+    opts.layer_count = 31;
+    expect_plan(&late, "llama-3.1-8b", &opts, "plan: source and destination have no wanted layer");
+    opts = (kvf_plan_opts_t){.struct_size = 7};
+    expect_plan(NULL, "llama-3.1-8b", &opts, "plan: struct_size 7 is not that of the options");
+    opts = (kvf_plan_opts_t){.struct_size = sizeof(opts), .reserved = {0, 1}};
+    expect_plan(NULL, "llama-3.1-8b", &opts, "plan: reserved is not 0");
+    opts = (kvf_plan_opts_t){.struct_size = sizeof(opts), .replica = 1};
+    expect_plan(NULL, "llama-3.1-8b", &opts, "plan: replica 1 of replica_count 1");
+    expect(kvf_plan_create(NULL, layout, NULL, &plan), KVF_ERR_INVALID, "plan: src is NULL");
+    expect(kvf_plan_create(layout, NULL, NULL, &plan), KVF_ERR_INVALID, "plan: dst is NULL");
+    expect(kvf_plan_create(layout, layout, NULL, NULL), KVF_ERR_INVALID, "plan: plan_p is NULL");
     ck_assert_int_eq(kvf_plan_destroy(NULL), KVF_OK);
     kvf_layout_destroy(layout);
 }
@@ -497,11 +495,12 @@ END_TEST
 
 /* One field of a binding broken at a time. */
 #define BIND(field)  offsetof(bound_t, bind.field), sizeof(((kvf_bind_t *)0)->field)
-#define TABLE(field) offsetof(bound_t, table.field), sizeof(((kvf_bind_table_t *)0)->field)
+#define SRC(field)   offsetof(bound_t, table[0].field), sizeof(((kvf_bind_table_t *)0)->field)
+#define DST(field)   offsetof(bound_t, table[1].field), sizeof(((kvf_bind_table_t *)0)->field)
 
 typedef struct bound {
     kvf_bind_t bind;
-    kvf_bind_table_t table;
+    kvf_bind_table_t table[2];
     kvf_segment_t *segment;
     kvf_remote_t *remote;
 } bound_t;
@@ -515,24 +514,31 @@ static const struct {
     {BIND(struct_size), 4, KVF_ERR_INVALID, "bind: struct_size 4"},
     {BIND(flags), 2, KVF_ERR_INVALID, "bind: flags 0x2"},
     {BIND(dir), 2, KVF_ERR_INVALID, "bind: dir 2"},
-    {BIND(table_count), 0, KVF_ERR_INVALID, "bind: table_count is 0, the plan has 1 groups"},
-    {BIND(table_count), 2, KVF_ERR_INVALID, "bind: table_count is 2, the plan has 1 groups"},
-    {BIND(tables), 0, KVF_ERR_INVALID, "bind: tables is NULL"},
+    {BIND(src_table_count), 0, KVF_ERR_INVALID, "bind: src_table_count is 0, the layout has 1 gr"},
+    {BIND(dst_table_count), 2, KVF_ERR_INVALID, "bind: dst_table_count is 2, the layout has 1 gr"},
+    {BIND(src_tables), 0, KVF_ERR_INVALID, "bind: src_tables is NULL"},
+    {BIND(dst_tables), 0, KVF_ERR_INVALID, "bind: dst_tables is NULL"},
     {BIND(tokens), 400, KVF_ERR_BOUNDS,
-     "bind: group 0: the range needs blocks 0 to 24 of the request, src_ids holds 20 from 0 on"},
-    {BIND(tokens), UINT64_MAX, KVF_ERR_BOUNDS, "bind: group 0: the range needs blocks 0 to 1152"},
+     "bind: source group 0: the range needs blocks 0 to 24 of the request, the table holds 20 from "
+     "0 on"},
+    {BIND(tokens), UINT64_MAX, KVF_ERR_INVALID, "bind: first_token and tokens overflow"},
     {BIND(first_token), UINT64_MAX - 100, KVF_ERR_INVALID, "bind: first_token and tokens overfl"},
     {BIND(segments), 0, KVF_ERR_INVALID, "bind: segments has 0, the local layout 1"},
     {BIND(segment_count), 2, KVF_ERR_INVALID, "bind: segments has 2, the local layout 1"},
     {BIND(remotes), 0, KVF_ERR_INVALID, "bind: remotes has 0, the remote layout 1"},
     {BIND(remote_count), 3, KVF_ERR_INVALID, "bind: remotes has 3, the remote layout 1"},
     {BIND(reserved[3]), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
-    {TABLE(reserved[0]), 1, KVF_ERR_INVALID, "bind: tables[0]: reserved is not 0"},
-    {TABLE(src_first), 8, KVF_ERR_INVALID, "bind: group 0: src_first 8 is no multiple of block_t"},
-    {TABLE(dst_first), 1, KVF_ERR_INVALID, "bind: group 0: dst_first 1 is no multiple"},
-    {TABLE(dst_first), 16, KVF_ERR_BOUNDS,
-     "bind: group 0: the range needs blocks 0 to 19 of the request, dst_ids holds 20 from 1 on"},
-    {TABLE(dst_count), 19, KVF_ERR_BOUNDS, "bind: group 0: the range needs blocks 0 to 19"},
+    {BIND(reserved32), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
+    {SRC(reserved[0]), 1, KVF_ERR_INVALID, "bind: src_tables[0]: reserved is not 0"},
+    {DST(flags), 2, KVF_ERR_INVALID, "bind: dst_tables[0]: flags are unknown"},
+    {DST(gens), 64, KVF_ERR_INVALID, "bind: dst_tables[0]: gens are the source's"},
+    {SRC(block_status), 64, KVF_ERR_INVALID, "bind: src_tables[0]: block_status is the destin"},
+    {SRC(first_token), 8, KVF_ERR_INVALID, "bind: source group 0: first_token 8 is no multiple of"},
+    {DST(first_token), 1, KVF_ERR_INVALID, "bind: destination group 0: first_token 1 is no mul"},
+    {DST(first_token), 16, KVF_ERR_BOUNDS,
+     "bind: destination group 0: the range needs blocks 0 to 19 of the request, the table holds 20 "
+     "from 1 on"},
+    {DST(count), 19, KVF_ERR_BOUNDS, "bind: destination group 0: the range needs blocks 0 to 19"},
     {offsetof(bound_t, segment), 8, 0, KVF_ERR_INVALID, "bind: segments[0] is NULL"},
     {offsetof(bound_t, remote), 8, 0, KVF_ERR_INVALID, "bind: remotes[0] is NULL"},
 };
@@ -541,18 +547,19 @@ START_TEST(a_broken_binding_is_refused_by_field)
 {
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 50};
     kvf_plan_t *plan = plan_of("llama-3.1-8b", "LBHNC", "LBHNC", &opts);
-    kvf_bind_table_t table;
-    bound_t b = {.bind = whole(&table, 20, 320), .segment = segment, .remote = remote};
+    kvf_bind_table_t table[2];
+    bound_t b = {.bind = whole(table, 20, 320), .segment = segment, .remote = remote};
     kvf_op_t op;
     size_t count = 1;
 
-    b.table = table;
-    b.bind.tables = &b.table;
+    memcpy(b.table, table, sizeof(table));
+    b.bind.src_tables = &b.table[0];
+    b.bind.dst_tables = &b.table[1];
     b.bind.segments = &b.segment;
     b.bind.remotes = &b.remote;
-    ck_assert_int_eq(kvf_plan_bind(plan, &b.bind, &op, sizeof(op), &count), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &b.bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
     memcpy((char *)&b + broken[_i].off, &broken[_i].value, broken[_i].size);
-    expect(kvf_plan_bind(plan, &b.bind, &op, sizeof(op), &count), broken[_i].status,
+    expect(kvf_plan_bind(plan, &b.bind, &op, sizeof(op), &count, NULL, NULL), broken[_i].status,
            broken[_i].sentence);
     ck_assert_uint_eq(count, 1);
     kvf_plan_destroy(plan);
@@ -562,20 +569,20 @@ END_TEST
 START_TEST(null_arguments_of_a_binding_are_refused)
 {
     kvf_plan_t *plan = plan_of("llama-3.1-8b", "LBHNC", "LBHNC", NULL);
-    kvf_bind_table_t table;
-    kvf_bind_t bind = whole(&table, 1, 16);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 1, 16);
     kvf_plan_size_t size = {.struct_size = 4};
     kvf_op_t op;
     size_t count = 1;
 
-    expect(kvf_plan_bind(NULL, &bind, &op, sizeof(op), &count), KVF_ERR_INVALID, "bind: plan is");
-    expect(kvf_plan_bind(plan, NULL, &op, sizeof(op), &count), KVF_ERR_INVALID, "bind: bind is");
-    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), NULL), KVF_ERR_INVALID, "bind: count_p is");
+    expect(kvf_plan_bind(NULL, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID, "bind: plan is");
+    expect(kvf_plan_bind(plan, NULL, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID, "bind: bind is");
+    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), NULL, NULL, NULL), KVF_ERR_INVALID, "bind: op_count_p is");
     expect(kvf_plan_measure(plan, &bind, NULL), KVF_ERR_INVALID, "measure: size_p is NULL");
     expect(kvf_plan_measure(plan, &bind, &size), KVF_ERR_INVALID, "measure: size_p is NULL or");
     size.struct_size = sizeof(size);
     bind.tokens = 17;
-    expect(kvf_plan_measure(plan, &bind, &size), KVF_ERR_BOUNDS, "bind: group 0: the range needs");
+    expect(kvf_plan_measure(plan, &bind, &size), KVF_ERR_BOUNDS, "bind: source group 0");
     kvf_plan_destroy(plan);
 }
 END_TEST

@@ -102,7 +102,7 @@ static kvf_status_t open_memory(struct replay_decode *d, uint64_t need)
         status = kvfi_replay_shape_layout(shape, shape->pool_blocks, &pool);
     }
     if (status == KVF_OK) {
-        status = kvf_plan_create(pool, d->layout, &d->plan);
+        status = kvf_plan_create(pool, d->layout, NULL, &d->plan);
         kvf_layout_destroy(pool);
     }
     return status;
@@ -254,19 +254,19 @@ static bool looks_at(const struct replay_decode *d, uint64_t request, uint32_t j
 
 static kvf_status_t bind_ops(struct replay_decode *d, struct pull *pull, int from, size_t *count_p)
 {
-    kvf_bind_table_t table = {
-        .src_ids = pull->src_ids, .dst_ids = pull->dst_ids,
-        .src_count = pull->blocks, .dst_count = pull->blocks,
-        .src_gens = pull->src_gens, .block_status = pull->status,
+    kvf_bind_table_t src = {.ids = pull->src_ids, .count = pull->blocks, .gens = pull->src_gens};
+    kvf_bind_table_t dst = {
+        .ids = pull->dst_ids, .count = pull->blocks, .block_status = pull->status,
     };
     kvf_bind_t bind = {
-        .struct_size = sizeof(bind), .dir = KVF_READ, .table_count = 1, .tables = &table,
+        .struct_size = sizeof(bind), .dir = KVF_READ,
+        .src_tables = &src, .src_table_count = 1, .dst_tables = &dst, .dst_table_count = 1,
         .tokens = (uint64_t)pull->blocks * d->job->shape->block_tokens,
         .segments = &d->segment, .segment_count = 1,
         .remotes = &d->remotes[from], .remote_count = 1,
     };
     *count_p = pull->op_room;
-    kvf_status_t status = kvf_plan_bind(d->plan, &bind, pull->ops, sizeof(kvf_op_t), count_p);
+    kvf_status_t status = kvf_plan_bind(d->plan, &bind, pull->ops, sizeof(kvf_op_t), count_p, NULL, NULL);
 
     if ((status == KVF_OK && pull->ops == NULL) || status == KVF_ERR_SPACE) {
         free(pull->ops);
@@ -274,7 +274,7 @@ static kvf_status_t bind_ops(struct replay_decode *d, struct pull *pull, int fro
         pull->ops = calloc(pull->op_room, sizeof(kvf_op_t));
         status = pull->ops == NULL
                      ? KVF_ERR_NOMEM
-                     : kvf_plan_bind(d->plan, &bind, pull->ops, sizeof(kvf_op_t), count_p);
+                     : kvf_plan_bind(d->plan, &bind, pull->ops, sizeof(kvf_op_t), count_p, NULL, NULL);
     }
     return status;
 }

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Whether a binding makes sense: struct, flags, tables and handles, before bind.c walks it. What a
+ * table must hold for a range is bind.c's matter, and what an id may be that of post, unless bind.c
+ * writes it.
+ */
+#include "kv/bind.h"
+
+static kvf_status_t check_table(const kvf_bind_t *bind, const char *side, uint32_t g,
+                                const kvf_bind_table_t *t)
+{
+    const char *bad = NULL;
+
+    if (t->reserved32 != 0 || t->reserved[0] != 0 || t->reserved[1] != 0)
+        bad = "reserved is not 0";
+    else if ((t->flags & ~KVF_TABLE_NULL) != 0)
+        bad = "flags are unknown";
+    else if (t->gens != NULL && side[0] == 'd')
+        bad = "gens are the source's";
+    else if (t->gens != NULL && bind->dir != KVF_READ)
+        bad = "gens with KVF_WRITE";
+    else if (t->gens != NULL && t->ids == NULL)
+        bad = "gens without ids"; /* it guards the block of that id, so the op must carry the id */
+    else if (t->block_status != NULL && side[0] == 's')
+        bad = "block_status is the destination's";
+    if (bad != NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: %s_tables[%u]: %s", side, g, bad);
+    return KVF_OK;
+}
+
+static kvf_status_t check_tables(const kvf_bind_t *bind, const char *side,
+                                 const kvfi_plan_end_t *end, const kvf_bind_table_t *tables,
+                                 uint32_t count)
+{
+    kvf_status_t status = KVF_OK;
+
+    if (tables == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: %s_tables is NULL", side);
+    if (count != end->group_count && count != 1)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: %s_table_count is %u, the layout has %u groups",
+                         side, count, end->group_count);
+    for (uint32_t g = 1; count == 1 && g < end->group_count; g++) {
+        if (end->groups[g].block_tokens != end->groups[0].block_tokens ||
+            end->groups[g].span != end->groups[0].span)
+            return kvfi_fail(KVF_ERR_INVALID,
+                             "bind: %s_table_count is 1, but groups 0 and %u have block_tokens %u "
+                             "and %u, or deal tokens otherwise",
+                             side, g, end->groups[0].block_tokens, end->groups[g].block_tokens);
+    }
+    for (uint32_t g = 0; g < count && status == KVF_OK; g++)
+        status = check_table(bind, side, g, &tables[g]);
+    return status;
+}
+
+kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind)
+{
+    kvf_status_t status;
+
+    if (plan == NULL || bind == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: %s is NULL", plan == NULL ? "plan" : "bind");
+    if (!kvfi_kv_size_ok(bind, sizeof(*bind)))
+        return kvfi_fail(KVF_ERR_INVALID, "bind: struct_size %u is not that of the binding",
+                         bind->struct_size);
+    if ((bind->flags & ~KVF_BIND_WINDOW) != 0)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: flags 0x%x are unknown", bind->flags);
+    if (bind->dir != KVF_READ && bind->dir != KVF_WRITE)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: dir %u is unknown", bind->dir);
+    if (bind->first_token > INT64_MAX || bind->tokens > INT64_MAX - bind->first_token)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: first_token and tokens overflow 63 bits");
+    if ((bind->reserved32 | bind->reserved[0] | bind->reserved[1] | bind->reserved[2] |
+         bind->reserved[3]) != 0)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: reserved is not 0");
+    status = check_tables(bind, "src", &plan->src, bind->src_tables, bind->src_table_count);
+    if (status == KVF_OK)
+        status = check_tables(bind, "dst", &plan->dst, bind->dst_tables, bind->dst_table_count);
+    return status;
+}
+
+kvf_status_t kvfi_kv_bind_check_handles(const kvf_plan_t *plan, const kvf_bind_t *bind)
+{
+    bool read = bind->dir == KVF_READ;
+    uint32_t local = read ? plan->dst.segment_count : plan->src.segment_count;
+    uint32_t remote = read ? plan->src.segment_count : plan->dst.segment_count;
+
+    if (bind->segments == NULL || bind->segment_count != local)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: segments has %u, the local layout %u",
+                         bind->segments != NULL ? bind->segment_count : 0, local);
+    if (bind->remotes == NULL || bind->remote_count != remote)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: remotes has %u, the remote layout %u",
+                         bind->remotes != NULL ? bind->remote_count : 0, remote);
+    return KVF_OK;
+}
