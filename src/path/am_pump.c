@@ -113,12 +113,12 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
     return 1;
 }
 
-/* Bytes that wait, as far as chunks are free; no more at a time than a ring holds, so that what comes
- * in is looked at in between. */
+/* Bytes that wait, as far as chunks are free; on stage few at a time, for the link's lock is held and
+ * what comes in is to be looked at in between. */
 static void send_chunks(kvfi_am_peer_t *peer)
 {
     kvfi_stage_t *stage = &peer->stage;
-    unsigned      most = peer->am->near ? 2 * KVFI_STAGE_SLOTS : UINT_MAX;
+    unsigned      most = peer->am->near ? KVFI_STAGE_SLOTS / 2 : UINT_MAX;
 
     while (!peer->failed && peer->chunks < KVFI_AM_CHUNKS && (peer->reads || peer->writes)) {
         if (!most--) {

@@ -38,6 +38,12 @@ TESTS += tests/mpi/test_info.sh tests/mpi/test_calibrate.sh
 EXTRA_DIST += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh tests/mpi/test_no_socket_calls.sh
 TESTS += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh tests/mpi/test_no_socket_calls.sh
 
+# A job some of whose system calls are refused.
+EXTRA_DIST += tests/mpi/test_forbidden.sh
+TESTS += tests/mpi/test_forbidden.sh
+check_PROGRAMS += tests/mpi/forbidden
+tests_mpi_forbidden_SOURCES = tests/mpi/forbidden.c tests/engine/forbid.c tests/engine/forbid.h
+
 # The main job.
 EXTRA_DIST += tests/mpi/replay_check.py tests/mpi/replay_faults.py tests/mpi/replay_lib.sh
 replay_tests = tests/mpi/replay.sh tests/mpi/replay_layouts.sh tests/mpi/replay_faults.sh \
