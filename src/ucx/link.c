@@ -16,7 +16,7 @@
 #include "ucx/internal.h"
 
 #define DESCRIPTORS 24
-#define POSIX_BUFFERS "72" /* a queue of 64, and one more */
+#define BUFFERS     "72" /* a queue of 64, and one more */
 #define SETTLE_NS   UINT64_C(1000000000) /* for a peer to take what was sent, then for UCX to let go */
 
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
@@ -73,14 +73,14 @@ static void set_near(ucp_config_t *config, kvfi_shm_kind_t kind, int huge)
     /* left to itself it takes a huge page for what fills the half of one */
     set(config, "MM_HUGETLB_MODE", huge ? "y" : "n");
     set(config, "MM_ERROR_HANDLING", "y");
+    /* each is touched, and in a file written, when it is made: as many as are in use at once */
+    set(config, "MM_RX_BUFS_GROW", BUFFERS);
     if (sysv)
         return;
     set_of(config, "POSIX_", "DIR", "/dev/shm");
     set_of(config, "POSIX_", "USE_PROC_LINK", "y"); /* no file stays behind */
     if (kvfi_ucx_release() >= (1 << 16 | 16 << 8))
         set_of(config, "POSIX_", "SHM_MIN_SIZE", "0");
-    /* the files are written when they are made: as many receive buffers as are in use at once */
-    set(config, "MM_RX_BUFS_GROW", POSIX_BUFFERS);
 }
 
 static ucs_status_t open_context(const char *name, const char *net, kvfi_shm_kind_t kind, int huge,
