@@ -136,6 +136,7 @@ static void send_chunks(kvfi_am_peer_t *peer)
         kvfi_am_serve_end(peer->reads, stage->refused);
     while (peer->writes)
         kvfi_am_refuse(peer->writes, stage->refused);
+    kvfi_stage_retry(peer);
 }
 
 static void pump_peer(kvfi_am_peer_t *peer)

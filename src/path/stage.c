@@ -56,6 +56,17 @@ static kvf_status_t make_ring(kvfi_am_peer_t *peer)
     return KVF_OK;
 }
 
+void kvfi_stage_retry(kvfi_am_peer_t *peer)
+{
+    kvfi_stage_t *stage = &peer->stage;
+
+    kvfi_mem_free(stage->mem);
+    stage->mem = NULL;
+    stage->ring = NULL;
+    stage->free = 0;
+    stage->refused = KVF_OK;
+}
+
 static uint32_t take_returned(kvfi_stage_ring_t *ring)
 {
     return atomic_load_explicit(&ring->returned, memory_order_relaxed)

@@ -52,6 +52,8 @@ typedef struct kvfi_stage {
 /* ---- the sender */
 /* A free slot, or NULL: the first call makes the ring; refused says if it cannot be had. */
 char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p);
+/* What waited for the ring was refused: the next need tries again. */
+void  kvfi_stage_retry(kvfi_am_peer_t *peer);
 /* RETURN came: of the mapping, with its status, or of slots. */
 void  kvfi_stage_returned(kvfi_am_peer_t *peer, kvf_status_t status);
 

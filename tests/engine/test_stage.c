@@ -342,6 +342,37 @@ START_TEST(a_killed_owner_ends_the_batch_without_pidfd_open)
 }
 END_TEST
 
+/* A request longer than any buffer of the near link, for many slots full of small pieces. */
+START_TEST(a_long_list_of_ids_arrives_whole)
+{
+    uint32_t count = 300000;
+    rig_opts_t opts = { .owner_len = UINT64_C(64) * count, .local_len = UINT64_C(64) * count };
+    uint32_t *ids = malloc(count * sizeof(*ids));
+    uint8_t *have = malloc(opts.owner_len);
+    kvf_op_t op;
+    rig_t rig;
+
+    rig_open(&rig, WHERE_STAGE, &opts);
+    owner_fill(&rig, 1);
+    owner_get(&rig, 0, have, opts.owner_len);
+    for (uint32_t i = 0; i < count; i++) {
+        ids[i] = (uint32_t)((uint64_t)i * 7919 % count);
+    }
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 64, KVF_READ);
+    op.blocks = count;
+    op.local_block = op.remote_block = 64;
+    op.remote_ids = ids;
+    move(&rig, &op, 1);
+    for (uint32_t i = 0; i < count; i++) {
+        must(memcmp(rig.me.mem + UINT64_C(64) * i, have + UINT64_C(64) * ids[i], 64) == 0,
+             "block %u", i);
+    }
+    free(ids);
+    free(have);
+    rig_close(&rig);
+}
+END_TEST
+
 /* Times that the progress thread of this process went to sleep. */
 static uint64_t naps(void)
 {
@@ -470,6 +501,7 @@ int main(void)
     tcase_add_test(tc, a_rank_in_a_user_namespace_of_its_own);
     tcase_add_test(tc, a_rank_that_is_not_dumpable_and_one_without_the_capability);
     tcase_add_loop_test(tc, a_killed_owner_ends_the_batch_without_pidfd_open, 0, 4);
+    tcase_add_test(tc, a_long_list_of_ids_arrives_whole);
     tcase_add_test(tc, both_threads_sleep_once_a_pair_is_idle);
     tcase_add_loop_test(tc, both_sides_ask_at_once, 0, 2);
     suite_add_tcase(suite, tc);

@@ -17,7 +17,8 @@
 typedef struct party {
     int rank;
     int far;              /* 1: some ranks are on another node */
-    int own;              /* 1: memory is the caller's, so that others come over cma */
+    int own;              /* 1: memory is the caller's, so that others come over cma, */
+    int stage;            /* or over stage */
     kvf_engine_t *engine; /* a job's, or the fresh one's own */
     kvf_grant_t *grant;
     uint8_t *served;
@@ -54,7 +55,8 @@ static inline void party_init(party_t *p, int rank, const char *path, const char
     memset(p, 0, sizeof(*p));
     p->rank = rank;
     p->far = strcmp(path, "am") == 0;
-    p->own = strcmp(path, "cma") == 0;
+    p->stage = strcmp(path, "stage") == 0;
+    p->own = p->stage || strcmp(path, "cma") == 0;
     for (uint32_t i = 0; i < PIECES; i++) {
         p->ids[i] = (i * 1237 + 11) % PIECES;
     }
@@ -82,6 +84,7 @@ static inline void choose_path(party_t *p, int to)
     OK(kvf_peer_query(p->peer[to], &attr));
     MUST(p->far || attr.locality == KVF_LOCALITY_NODE, "rank %d is not near", to);
     p->path[to] = KVF_PATH_BIT(attr.locality == KVF_LOCALITY_CROSS ? KVF_PATH_AM
+                               : p->stage                          ? KVF_PATH_STAGE
                                : p->own                            ? KVF_PATH_CMA
                                                                    : KVF_PATH_SHM);
 }
@@ -89,6 +92,12 @@ static inline void choose_path(party_t *p, int to)
 static inline int is_far(const party_t *p, int to)
 {
     return p->path[to] == KVF_PATH_BIT(KVF_PATH_AM);
+}
+
+/* It must help with our batches: stopped, it ends none. */
+static inline int is_served(const party_t *p, int to)
+{
+    return p->stage || is_far(p, to);
 }
 
 static inline void put_blobs(party_t *p)

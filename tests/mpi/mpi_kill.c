@@ -2,12 +2,12 @@
  *
  * A rank of four is killed, or stopped, while every rank has batches under way with every other:
  *
- *     mpirun -n 4 mpi_kill kill|stop shm|cma|am thread|caller DIR
- *     mpi_kill fresh shm|cma|am thread|caller DIR   once DIR/dead is there, no MPI
+ *     mpirun -n 4 mpi_kill kill|stop shm|cma|stage|am thread|caller DIR
+ *     mpi_kill fresh shm|cma|stage|am thread|caller DIR   once DIR/dead is there, no MPI
  *
  * kill: batches with the dead one end within 5 s, OK with the right bytes or PEER, later posts say
  * PEER, the others' batches go on; a fresh process takes the dead one's place, through blobs in
- * files. stop: far batches end at their deadline, near ones go on; after SIGCONT not one byte of an
+ * files. stop: far and staged batches end at their deadline, near ones go on; after SIGCONT not one byte of an
  * ended batch's memory changes, and batches work again. With am some ranks are on another node;
  * among those of one node such a job uses shm.
  *
@@ -201,7 +201,7 @@ static void runs_start(party_t *p, run_t *set, uint64_t deadline_ns, uint64_t pa
         r->slot = slot;
         r->to = run_target(p->rank, slot);
         r->dir = slot & 1 ? KVF_WRITE : KVF_READ;
-        r->deadline_ns = is_far(p, r->to) ? deadline_ns : 0;
+        r->deadline_ns = is_served(p, r->to) ? deadline_ns : 0;
         r->patience_ns = patience_ns;
         r->mem = p->local_mem + (uint64_t)slot * AREA;
         OK(kvf_batch_create(p->engine, &r->batch));
@@ -423,7 +423,7 @@ static void see_it_stop(party_t *p)
     for (int slot = 0; slot < RUNS; slot++) {
         run_t *r = &set[slot];
 
-        if (r->to != VICTIM || !is_far(p, VICTIM)) {
+        if (r->to != VICTIM || !is_served(p, VICTIM)) {
             run_end_well(r, 1);
             continue;
         }
@@ -437,7 +437,7 @@ static void see_it_stop(party_t *p)
              (size_t)((r->ended_ns - r->posted_ns) / MSEC));
         timeouts += r->status == KVF_ERR_TIMEOUT;
     }
-    MUST(timeouts > 0 || !is_far(p, VICTIM), "no batch met its deadline: the test shows nothing");
+    MUST(timeouts > 0 || !is_served(p, VICTIM), "no batch met its deadline: the test shows nothing");
     nothing_changes(p, set);
 }
 
@@ -516,7 +516,7 @@ int main(int argc, char **argv)
     int result;
 
     if (argc != 5) {
-        fprintf(stderr, "usage: %s kill|stop|fresh shm|cma|am thread|caller DIR\n", argv[0]);
+        fprintf(stderr, "usage: %s kill|stop|fresh shm|cma|stage|am thread|caller DIR\n", argv[0]);
         return 2;
     }
     alarm(60);

@@ -21,9 +21,10 @@ one_node() { "$MPIRUN" --oversubscribe --bind-to none "${kill_args[@]}" -n 4 "$@
 here() { "$@"; }
 
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-for path in shm cma; do
+for path in shm cma stage; do
     run_kill kill $path thread here -- one_node
 done
 run_kill stop shm thread here -- one_node
 run_kill stop cma caller here -- one_node
+run_kill stop stage caller here -- one_node
 [ -z "${KVF_SANDBOX:-}" ] || nothing_left env
