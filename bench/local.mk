@@ -3,3 +3,8 @@ check_PROGRAMS += bench/cost
 bench_cost_LDADD = libkvferry.la
 EXTRA_DIST += bench/cost.sh docs/cost.md tests/cost.sh
 TESTS += tests/cost.sh
+
+# What others do on the same machine; by hand only, for it takes wheels from PyPI.
+EXTRA_DIST += bench/peers/README.md bench/peers/grid.py bench/peers/mooncake_peer.py \
+	bench/peers/nixl_peer.py bench/peers/run.sh bench/peers/setup.sh bench/peers/stub_cuda.c \
+	bench/peers/table.py
