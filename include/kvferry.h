@@ -61,6 +61,7 @@ typedef struct kvf_grant   kvf_grant_t;
 typedef struct kvf_peer    kvf_peer_t;
 typedef struct kvf_remote  kvf_remote_t;
 typedef struct kvf_batch   kvf_batch_t;
+typedef struct kvf_view    kvf_view_t;
 
 /* ------------------------------------------------------------------ status */
 
@@ -296,11 +297,14 @@ kvf_segment_t *kvf_pool_segment(kvf_pool_t *pool);
 kvf_status_t kvf_pool_alloc(kvf_pool_t *pool, uint32_t count, uint32_t *ids_p);
 
 /** Give count blocks back, all or none: their generations are raised first, so that guarded reads
- *  under way end with STALE. Errors: INVALID (index and id of one that is not taken, or twice). */
+ *  under way end with STALE. Errors: INVALID (index and id of one that is not taken, or twice), BUSY
+ *  (somebody has a view of one: block, rank and pid; generations are raised, none is given back, call
+ *  again). */
 kvf_status_t kvf_pool_free(kvf_pool_t *pool, uint32_t count, const uint32_t *ids);
 
 /** Raise the generations of count taken blocks, before their contents are overwritten.
- *  Errors: INVALID (index and id). */
+ *  Errors: INVALID (index and id), BUSY (somebody has a view of one: block, rank and pid; all are raised,
+ *  but must not be overwritten yet: call again). */
 kvf_status_t kvf_pool_raise(kvf_pool_t *pool, uint32_t count, const uint32_t *ids);
 
 /** The present generations of count blocks, taken or free. Errors: INVALID (index and id). */
@@ -387,7 +391,7 @@ typedef struct kvf_remote_attr {
 kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
                                kvf_remote_t **remotes_p, uint32_t *count_p);
 
-/** Undo one import of one remote. Errors: BUSY (a running batch uses it). */
+/** Undo one import of one remote. Errors: BUSY (a running batch or an open view uses it). */
 kvf_status_t kvf_remote_forget(kvf_remote_t *remote);
 
 /** What a remote is. attr_p->struct_size is set by the caller. Errors: INVALID. */
@@ -398,6 +402,29 @@ kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *att
  *  Errors: INVALID (handles of different engines), NO_PATH (the sentence says why each is out). */
 kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask,
                          kvf_path_t *path_p);
+
+/* -------------------------------------------------------------------- view */
+
+/** Blocks that views of one engine may pin at one peer at a time. */
+#define KVF_VIEW_BLOCKS 64
+
+/** Look at len bytes at off of a near remote's range where they are; nothing is copied. *addr_p is the
+ *  first byte, which can be read until the view is closed, and nothing can be stored through it. Of a pool's
+ *  remote: count, ids and gens name the blocks that the bytes belong to, as remote ids, and the
+ *  generation expected of each; while the view is open the owner's kvf_pool_free() and kvf_pool_raise() of
+ *  them answer BUSY. Of other memory count is 0. Either way the owner's revoke waits for the view.
+ *  How a block's bytes lie in the range is its layout's matter: a view of more bytes than its blocks have
+ *  shows what others do to the rest.
+ *  Errors: INVALID (NULL, len 0, count 0 for a pool or more than KVF_VIEW_BLOCKS, not 0 for other memory), BOUNDS
+ *  (off and len, or index and id), PERM (no right to read), NO_PATH (not mapped here: the peer is far, or
+ *  it is its own memory), STALE (index, both generations), REVOKED, PEER (known dead), BUSY (open views
+ *  pin too many blocks at this peer), NOMEM. */
+kvf_status_t kvf_view_open(kvf_remote_t *remote, uint64_t off, uint64_t len, uint32_t count,
+                           const uint32_t *ids, const uint32_t *gens, const void **addr_p,
+                           kvf_view_t **view_p);
+
+/** Close a view: its bytes must not be read any more. Errors: none. */
+kvf_status_t kvf_view_close(kvf_view_t *view);
 
 /* ------------------------------------------------------------------- batch */
 
@@ -557,8 +584,10 @@ typedef struct kvf_counters {
     uint64_t served_bytes;     /**< moved for others by this engine's own hand (am) */
     uint64_t notify_sent;
     uint64_t notify_received;
+    uint64_t views;            /**< opened */
+    uint64_t viewed_bytes;     /**< of them; nothing was moved */
     uint64_t dropped_messages; /**< malformed, unknown or late */
-    uint64_t reserved[8];
+    uint64_t reserved[6];
 } kvf_counters_t;
 
 /** Counters since open, counted where bytes move. counters_p->struct_size is set by the caller. */

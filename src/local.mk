@@ -111,7 +111,8 @@ engine_sources = \
 	src/engine/remote.c \
 	src/engine/segment.c \
 	src/engine/served.c \
-	src/engine/settings.c
+	src/engine/settings.c \
+	src/engine/view.c
 
 # src/kv/local.mk appends its files
 kv_sources =

@@ -3,12 +3,21 @@
  * Reads /proc/self/smaps, whose VmFlags tell what maps do not: locked, kept from forks because a device
  * knows the pages, growing downwards. Pins that the kernel shows nowhere (a GPU's, an io_uring's) are
  * the caller's to know of.
+ *
+ * The system call is made directly: UCX hooks the C library's mremap(), and UCX 1.13 drops its fifth argument.
  */
+#define _GNU_SOURCE
 #include "base/vma.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/pages.h"
 
 typedef struct vma {
     uint64_t from, to, inode;
@@ -124,4 +133,23 @@ int kvfi_vma_same(const void *addr, uint64_t len, const void *other)
     }
     fclose(maps);
     return object.to && same && at >= end;
+}
+
+void *kvfi_vma_twin(void *addr, uint64_t len, int writable)
+{
+    void *twin = (void *)syscall(SYS_mremap, addr, 0, len, MREMAP_MAYMOVE, NULL);
+
+    if (twin == MAP_FAILED)
+        return NULL;
+    kvfi_pages_huge(twin, len, 1);
+    kvfi_memory_populate(twin, len);
+    if (writable || !mprotect(twin, len, PROT_READ))
+        return twin;
+    munmap(twin, len);
+    return NULL;
+}
+
+int kvfi_vma_move(void *addr, uint64_t len, void *to)
+{
+    return (void *)syscall(SYS_mremap, addr, len, len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to ? 0 : -1;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What kind of mappings a range of this process's memory is made of.
+ * What kind of mappings a range of this process's memory is made of, and moving them.
  */
 #ifndef KVFI_BASE_VMA_H
 #define KVFI_BASE_VMA_H
@@ -20,5 +20,12 @@ kvfi_vma_verdict_t kvfi_vma_judge(const void *addr, uint64_t len, const char **w
 
 /* Is every page of [addr, addr + len) shared memory of the same object as at other? */
 int kvfi_vma_same(const void *addr, uint64_t len, const void *other);
+
+/* A second mapping of shared memory, its page tables filled; NULL: the kernel has none to give.
+ * writable 0: nothing can be stored through it. */
+void *kvfi_vma_twin(void *addr, uint64_t len, int writable);
+
+/* Move a mapping over what is mapped at to, in one step; 0, or -1. */
+int kvfi_vma_move(void *addr, uint64_t len, void *to);
 
 #endif

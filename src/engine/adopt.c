@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -23,24 +22,15 @@
 #include "base/vma.h"
 #include "engine/internal.h"
 
-/* Not the C library's mremap(): UCX hooks that, and UCX 1.13 drops the fifth argument. With old_len 0 it
- * makes a second mapping of shared memory. */
-static void *remap(void *addr, uint64_t old_len, uint64_t len, int flags, void *to)
-{
-    return (void *)syscall(SYS_mremap, addr, old_len, len, MREMAP_MAYMOVE | flags, to);
-}
-
-/* A second mapping of the region, its page tables filled, over [addr, addr + len). */
+/* A second mapping of the region over [addr, addr + len). */
 static kvf_status_t map_twin(const kvf_segment_t *segment, void *addr)
 {
-    char *twin = remap(segment->region, 0, segment->len, 0, NULL);
+    char *twin = kvfi_vma_twin(segment->region, segment->len, 1);
 
-    if (twin == MAP_FAILED)
+    if (!twin)
         return kvfi_fail(KVF_ERR_NOMEM, "no second mapping of %llu bytes: %m",
                          (unsigned long long)segment->len);
-    kvfi_pages_huge(twin, segment->len, 1);
-    kvfi_memory_populate(twin, segment->len);
-    if (remap(twin, segment->len, segment->len, MREMAP_FIXED, addr) == addr)
+    if (!kvfi_vma_move(twin, segment->len, addr))
         return KVF_OK;
     kvfi_fail(KVF_ERR_SYSTEM, "shared memory cannot be moved to %p: %m", addr);
     munmap(twin, segment->len);
@@ -64,7 +54,7 @@ static kvf_status_t map_private(const kvf_segment_t *segment, void *addr)
                          why);
     }
     memcpy(fresh, segment->region, len);
-    if (remap(fresh, len, len, MREMAP_FIXED, addr) == addr)
+    if (!kvfi_vma_move(fresh, len, addr))
         return KVF_OK;
     kvfi_fail(KVF_ERR_SYSTEM, "private memory cannot be moved to %p: %m", addr);
     munmap(fresh, len);

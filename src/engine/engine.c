@@ -248,6 +248,14 @@ static kvfi_object_t *next_of(kvf_engine_t *engine, kvfi_kind_t kind)
     return object;
 }
 
+static void free_views(kvf_engine_t *engine)
+{
+    kvfi_object_t *object;
+
+    while ((object = next_of(engine, KVFI_VIEW)))
+        kvfi_view_free((kvf_view_t *)object);
+}
+
 static void free_objects(kvf_engine_t *engine, int keep_memory)
 {
     kvfi_object_t *object;
@@ -302,10 +310,11 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
         atomic_store(&engine->closing, CLOSE_AGAIN); /* those threads stand in it: it is left alone */
         return KVF_ERR_TIMEOUT;
     }
+    free_views(engine); /* of one's own pools: the grants would wait for them */
     for (uint32_t i = 0; i < KVFI_PAGE_GRANTS; i++)
         if (engine->grants[i] && !engine->grants[i]->revoked)
             kvfi_page_revoke(home->page, i);
-    status = kvfi_grant_quiesce(engine, end_ns, 1);
+    status = kvfi_grant_quiesce(engine, KVFI_ALL_GRANTS, end_ns);
     kvfi_copiers_close(engine);
     kvfi_progress_close(engine);
     free_objects(engine, status != KVF_OK);

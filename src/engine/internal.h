@@ -29,7 +29,8 @@ typedef enum kvfi_kind {
     KVFI_GRANT,
     KVFI_PEER,
     KVFI_REMOTE,
-    KVFI_BATCH
+    KVFI_BATCH,
+    KVFI_VIEW
 } kvfi_kind_t;
 
 typedef struct kvfi_object {
@@ -123,7 +124,7 @@ struct kvf_engine {
 
     kvfi_count_t      path[KVF_PATH_COUNT];
     _Atomic uint64_t  locality[KVF_LOCALITY_COUNT];
-    _Atomic uint64_t  batches, stale_blocks, notify_sent, notify_received;
+    _Atomic uint64_t  batches, stale_blocks, notify_sent, notify_received, views, viewed_bytes;
 };
 
 struct kvf_segment {
@@ -167,6 +168,8 @@ typedef struct kvfi_region {
     unsigned            refs;
     kvfi_map_t         *map;
     char               *addr; /* NULL: could not be mapped */
+    uint64_t            len;
+    char               *twin; /* the same, read-only, of the first view on; else NULL */
 } kvfi_region_t;
 
 /* A notification on its way out, in its peer's line from post on. */
@@ -289,14 +292,20 @@ void         kvfi_pool_free(kvf_pool_t *pool);
 kvf_status_t kvfi_grant_view(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
                              uint32_t range, kvfi_am_view_t *view_p);
 void         kvfi_grant_free(kvf_grant_t *grant);
-/* Wait until no slice runs under an epoch raised before: OK, or TIMEOUT with a sentence; CLOSED if the
- * engine begins to close and it is not close that waits. */
-kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint64_t end_ns, int closing);
+#define KVFI_ALL_GRANTS UINT32_MAX
+/* Wait until no slice runs under an epoch raised before, and no view is open of the grant: OK, or TIMEOUT
+ * with a sentence; CLOSED if the engine begins to close and it is not close that waits (for all grants). */
+kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint32_t slot, uint64_t end_ns);
 void         kvfi_peer_free(kvf_peer_t *peer);
 /* The connection for ops over stage, made at the first need. */
 kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p);
 void         kvfi_remote_free(kvf_remote_t *remote);
 int          kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns);
+
+/* ---- view.c */
+void         kvfi_view_free(kvf_view_t *view);
+/* BUSY with a sentence if a living peer has a view of one of the blocks, whose generations were raised. */
+kvf_status_t kvfi_view_unpinned(kvf_pool_t *pool, uint32_t count, const uint32_t *ids);
 
 /* ---- check.c */
 /* What the check of a batch's ops carries from one to the next: ops in a row with the same handles and

@@ -31,6 +31,8 @@ kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *c)
     c->stale_blocks = atomic_load(&engine->stale_blocks);
     c->notify_sent = atomic_load(&engine->notify_sent);
     c->notify_received = atomic_load(&engine->notify_received);
+    c->views = atomic_load(&engine->views);
+    c->viewed_bytes = atomic_load(&engine->viewed_bytes);
     if (atomic_load(&engine->am))
         kvfi_am_stats(atomic_load(&engine->am), &am);
     if (engine->stage)

@@ -16,7 +16,7 @@ static unsigned        grave_at;
 static const char *name_of(kvfi_kind_t kind)
 {
     static const char *const names[] = {"engine", "segment", "pool", "grant", "peer", "remote",
-                                        "batch"};
+                                        "batch", "view"};
 
     return names[kind - KVFI_ENGINE];
 }

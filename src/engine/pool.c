@@ -190,33 +190,45 @@ static void raise_generation(kvf_pool_t *pool, uint32_t id)
     atomic_fetch_add_explicit(&pool->gens[id], 1, memory_order_seq_cst);
 }
 
+/* Blocks marked as free, up to the first that is not taken, or given twice: so many. */
+static uint32_t mark_free(kvf_pool_t *pool, uint32_t count, const uint32_t *ids)
+{
+    uint32_t i;
+
+    for (i = 0; i < count && is_taken(pool, ids[i]); i++)
+        flip(pool, ids[i]);
+    return i;
+}
+
+static kvf_status_t raise_all(kvf_pool_t *pool, uint32_t count, const uint32_t *ids)
+{
+    for (uint32_t i = 0; i < count; i++)
+        raise_generation(pool, ids[i]);
+    return kvfi_view_unpinned(pool, count, ids);
+}
+
 kvf_status_t kvf_pool_free(kvf_pool_t *pool, uint32_t count, const uint32_t *ids)
 {
     kvf_status_t status = kvfi_enter(pool, KVFI_POOL);
-    uint32_t     i;
+    uint32_t     marked = 0;
 
     if (status != KVF_OK)
         return status;
     pthread_mutex_lock(&pool->lock);
     status = check_ids(pool, count, ids, 1);
-    for (i = 0; status == KVF_OK && i < count; i++) {
-        if (!is_taken(pool, ids[i]))
-            status = kvfi_fail(KVF_ERR_INVALID, "ids[%u] is %u, which is given twice", i, ids[i]);
-        else
-            flip(pool, ids[i]);
-    }
     if (status == KVF_OK) {
-        for (i = 0; i < count; i++) {
-            raise_generation(pool, ids[i]);
-            if (ids[i] < pool->hint)
-                pool->hint = ids[i];
-        }
-        pool->available += count;
-    } else if (count && ids) {
-        /* all or none: take back what was flipped before the fault was met */
-        for (uint32_t j = 0; j + 1 < i; j++)
-            flip(pool, ids[j]);
+        marked = mark_free(pool, count, ids);
+        status = marked == count ? raise_all(pool, count, ids)
+                                 : kvfi_fail(KVF_ERR_INVALID, "ids[%u] is %u, which is given twice",
+                                             marked, ids[marked]);
     }
+    for (uint32_t i = 0; i < marked; i++)
+        if (status != KVF_OK)
+            flip(pool, ids[i]); /* all or none */
+        else if (ids[i] < pool->hint)
+            pool->hint = ids[i];
+    if (status == KVF_OK)
+        pool->available += count;
     pthread_mutex_unlock(&pool->lock);
     kvfi_leave(pool->object.engine);
     return status;
@@ -230,8 +242,8 @@ kvf_status_t kvf_pool_raise(kvf_pool_t *pool, uint32_t count, const uint32_t *id
         return status;
     pthread_mutex_lock(&pool->lock);
     status = check_ids(pool, count, ids, 1);
-    for (uint32_t i = 0; status == KVF_OK && i < count; i++)
-        raise_generation(pool, ids[i]);
+    if (status == KVF_OK)
+        status = raise_all(pool, count, ids);
     pthread_mutex_unlock(&pool->lock);
     kvfi_leave(pool->object.engine);
     return status;

@@ -4,6 +4,7 @@
  * the owner near, its region is mapped here, once for all ranges and grants in it.
  */
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <string.h>
 
 #include "base/blob.h"
@@ -129,6 +130,7 @@ static kvfi_region_t *region_get(kvf_peer_t *peer, const kvfi_region_card_t *car
         return NULL;
     region->uid = card->uid;
     region->refs = 1;
+    region->len = card->len;
     if (peer->locality == KVF_LOCALITY_SELF) {
         region->addr = (char *)(uintptr_t)card->addr;
     } else if (peer->locality == KVF_LOCALITY_NODE && card->rkey_len) {
@@ -154,6 +156,8 @@ static void region_put(kvf_peer_t *peer, kvfi_region_t *region)
     while (*at != region)
         at = &(*at)->next;
     *at = region->next;
+    if (region->twin)
+        munmap(region->twin, region->len);
     if (region->map) {
         kvfi_link_lock(near);
         kvfi_map_close(region->map);
@@ -267,7 +271,7 @@ static kvf_status_t check_import(kvf_peer_t *peer, const kvfi_grant_card_t *card
 
 static kvf_status_t remote_busy(const kvf_remote_t *remote)
 {
-    return kvfi_fail(KVF_ERR_BUSY, "%u ops of running batches use the remote",
+    return kvfi_fail(KVF_ERR_BUSY, "%u ops of running batches and open views use the remote",
                      atomic_load(&remote->inflight));
 }
 

@@ -68,6 +68,9 @@ int kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint64_t incarnation, u
                              (atomic_load(&seat->busy[w].word) + 1) & ~UINT32_C(1));
                 atomic_flag_clear(&hold->taken[w]);
             }
+            for (unsigned p = 0; p < KVFI_SEAT_PINS; p++)
+                atomic_store_explicit(&seat->pins[p], 0, memory_order_relaxed);
+            atomic_store(&seat->pinned, 0);
             seat->rank = rank;
             seat->proc = proc;
             atomic_store(&seat->ready, 1);
@@ -114,6 +117,69 @@ void kvfi_hold_leave(kvfi_hold_t *hold, unsigned word)
 {
     atomic_fetch_add_explicit(&hold->seat->busy[word].word, 1, memory_order_release);
     atomic_flag_clear_explicit(&hold->taken[word], memory_order_release);
+}
+
+int kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint64_t *taken_p)
+{
+    kvfi_seat_t *seat = hold->seat;
+    uint64_t     taken = 0;
+    unsigned     n = 0;
+
+    pthread_mutex_lock(&hold->put_lock);
+    for (unsigned i = 0; i < KVFI_SEAT_PINS && n < count; i++)
+        if (!atomic_load_explicit(&seat->pins[i], memory_order_relaxed)) {
+            atomic_store_explicit(&seat->pins[i], pins[n++], memory_order_relaxed);
+            taken |= UINT64_C(1) << i;
+        }
+    atomic_fetch_add(&seat->pinned, n);
+    pthread_mutex_unlock(&hold->put_lock);
+    *taken_p = taken;
+    if (n < count) {
+        kvfi_hold_unpin(hold, taken);
+        return -1;
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    return 0;
+}
+
+void kvfi_hold_unpin(kvfi_hold_t *hold, uint64_t taken)
+{
+    kvfi_seat_t *seat = hold->seat;
+
+    for (unsigned i = 0; i < KVFI_SEAT_PINS; i++)
+        if (taken >> i & 1)
+            atomic_store_explicit(&seat->pins[i], 0, memory_order_release);
+    atomic_fetch_sub(&seat->pinned, (unsigned)__builtin_popcountll(taken));
+}
+
+int kvfi_page_pins(kvfi_page_t *page)
+{
+    for (unsigned i = 0; i < atomic_load(&page->high); i++)
+        if (atomic_load(&page->seats[i].pinned))
+            return 1;
+    return 0;
+}
+
+int kvfi_page_find_pin(kvfi_page_t *page,
+                       int (*match)(void *arg, uint32_t grant, uint32_t range, uint32_t id), void *arg,
+                       const kvfi_seat_t **seat_p)
+{
+    for (unsigned i = 0; i < atomic_load(&page->high); i++) {
+        kvfi_seat_t *seat = &page->seats[i];
+
+        if (!atomic_load(&seat->holder) || !atomic_load(&seat->pinned))
+            continue;
+        for (unsigned k = 0; k < KVFI_SEAT_PINS; k++) {
+            uint64_t pin = atomic_load_explicit(&seat->pins[k], memory_order_acquire);
+
+            if (pin && match(arg, pin >> 44 & 0xfff, pin >> 32 & 0xfff, (uint32_t)pin) &&
+                holder_lives(seat)) {
+                *seat_p = seat;
+                return 1;
+            }
+        }
+    }
+    return 0;
 }
 
 static kvfi_note_t *note_at(kvfi_page_t *page, const kvfi_seat_t *seat, uint32_t at)

@@ -12,7 +12,8 @@
  *     word++ (even)
  *
  * Either the initiator sees the new epoch and copies nothing, or the owner sees the odd word and
- * waits. Only the seat's holder writes its words.
+ * waits. Only the seat's holder writes its words, and its pins, which keep blocks from being freed under
+ * a view.
  */
 #ifndef KVFI_PATH_PAGE_H
 #define KVFI_PATH_PAGE_H
@@ -24,10 +25,11 @@
 #include "base/proc.h"
 #include "kvferry.h"
 
-#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727931)
+#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727932)
 #define KVFI_PAGE_GRANTS 4096u
 #define KVFI_PAGE_SEATS  256u
 #define KVFI_SEAT_WORDS  16u /* threads of an initiator that copy at once; more wait for one another */
+#define KVFI_SEAT_PINS   KVF_VIEW_BLOCKS
 #define KVFI_SEAT_CLEARING UINT64_C(1) /* as a holder: being made free */
 
 typedef struct kvfi_note {
@@ -44,6 +46,8 @@ typedef struct kvfi_seat {
     struct {
         _Alignas(64) _Atomic uint32_t word;
     } busy[KVFI_SEAT_WORDS];
+    _Alignas(64) _Atomic uint32_t pinned; /* pins that are not 0 */
+    _Atomic uint64_t pins[KVFI_SEAT_PINS];
     _Alignas(64) _Atomic uint32_t head; /* next note to take: the owner writes */
     _Alignas(64) _Atomic uint32_t tail; /* next note to put: the holder writes */
 } kvfi_seat_t;
@@ -92,6 +96,16 @@ static inline int kvfi_hold_granted(const kvfi_hold_t *hold, uint32_t grant, uin
 }
 void         kvfi_hold_leave(kvfi_hold_t *hold, unsigned word);
 
+/* A pin says: a view holds block `id` of a range of a grant. */
+static inline uint64_t kvfi_pin_of(uint32_t grant, uint32_t range, uint32_t id)
+{
+    return UINT64_C(1) << 63 | (uint64_t)grant << 44 | (uint64_t)range << 32 | id;
+}
+
+/* Set count pins, and the fence after them: 0, or -1 if fewer are free. *taken_p: bits of their places. */
+int  kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint64_t *taken_p);
+void kvfi_hold_unpin(kvfi_hold_t *hold, uint64_t taken);
+
 /* Put a note in the ring: 1 done and a doorbell is wanted, 0 done, -1 full. */
 int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len);
 
@@ -102,6 +116,12 @@ void kvfi_page_revoke(kvfi_page_t *page, uint32_t grant);
 unsigned kvfi_page_snapshot(kvfi_page_t *page, uint32_t *seen);
 /* How many of seen[] are still unchanged with a living holder; *seat_p is one of them. */
 unsigned kvfi_page_still_busy(kvfi_page_t *page, uint32_t *seen, const kvfi_seat_t **seat_p);
+/* Is anything pinned? The dead's pins count until their seat is taken again. */
+int kvfi_page_pins(kvfi_page_t *page);
+/* The first pin of a living holder that match() takes: 1, with its seat. */
+int kvfi_page_find_pin(kvfi_page_t *page,
+                       int (*match)(void *arg, uint32_t grant, uint32_t range, uint32_t id), void *arg,
+                       const kvfi_seat_t **seat_p);
 /* The next note of any seat, starting after *from_p: 1 taken, 0 none. */
 int kvfi_page_take(kvfi_page_t *page, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
                    uint64_t *rank_p);

@@ -36,6 +36,7 @@ engine_tests = \
 	tests/engine/test_eventfd \
 	tests/engine/test_adopt \
 	tests/engine/test_no_alloc \
+	tests/engine/test_views \
 	tests/engine/test_gens \
 	tests/engine/test_revoke \
 	tests/engine/test_lifetime \
@@ -58,6 +59,7 @@ tests_engine_test_notify_LDADD = $(engine_test_libs)
 tests_engine_test_eventfd_LDADD = $(engine_test_libs)
 tests_engine_test_adopt_LDADD = $(engine_test_libs)
 tests_engine_test_no_alloc_LDADD = $(engine_test_libs)
+tests_engine_test_views_LDADD = $(engine_test_libs)
 tests_engine_test_gens_LDADD = $(engine_test_libs)
 tests_engine_test_revoke_LDADD = $(engine_test_libs)
 tests_engine_test_lifetime_LDADD = $(engine_test_libs)
