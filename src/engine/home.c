@@ -55,18 +55,17 @@ static kvf_status_t open_page(kvfi_home_t *home, uint64_t len)
 {
     kvfi_shm_kind_t kinds[KVFI_SHM_KINDS];
     kvf_status_t    status;
-    char            first[400];
-
     kvfi_shm_sweep();
     kvfi_shm_order(kinds);
     for (int i = 0; i < KVFI_SHM_KINDS; i++) {
         status = open_shared(home, kinds[i], len);
         if (status == KVF_OK || (status != KVF_ERR_UNSUPPORTED && status != KVF_ERR_NOMEM))
             return status;
-        if (!i)
-            snprintf(first, sizeof first, "%s", kvf_last_error());
+        snprintf(home->why_private + strlen(home->why_private),
+                 sizeof home->why_private - strlen(home->why_private), "%s%s", i ? "; nor: " : "",
+                 kvf_last_error());
     }
-    kvfi_log(KVFI_LOG_WARN, "no shared memory between processes: %s; nor: %s", first, kvf_last_error());
+    kvfi_log(KVFI_LOG_WARN, "no shared memory between processes: %s", home->why_private);
     home->page = aligned_alloc(4096, (len + 4095) & ~UINT64_C(4095));
     if (!home->page)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for the control page");

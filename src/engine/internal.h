@@ -59,7 +59,8 @@ typedef struct kvfi_home {
     kvf_engine_t *_Atomic engine; /* NULL once it closes */
     uint64_t          incarnation;
     unsigned          refs;
-    kvfi_link_t      *near; /* NULL: no shared memory on this machine */
+    kvfi_link_t      *near; /* NULL: no shared memory on this machine, */
+    char              why_private[480]; /* for this reason */
     kvfi_mem_t       *mem;  /* of the page; NULL: the page is private */
     kvfi_page_t      *page;
     kvfi_proc_id_t    proc;

@@ -55,7 +55,7 @@ static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cm
     case KVF_PATH_SHM:
         if (engine->local_off)
             return "local = off";
-        return engine->home->near ? NULL : "UCX has no shared memory transport here";
+        return engine->home->near ? NULL : engine->home->why_private;
     case KVF_PATH_CMA:
         if (engine->local_off)
             return "local = off";
@@ -71,7 +71,7 @@ static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cm
     case KVF_PATH_STAGE:
         if (engine->local_off)
             return "local = off";
-        return engine->stage ? NULL : "UCX has no shared memory transport here";
+        return engine->stage ? NULL : "no shared memory for a ring";
     default: return "this build has no CUDA";
     }
 }

@@ -238,6 +238,11 @@ ucp_context_h kvfi_link_huge(kvfi_link_t *link)
 {
     if (link->huge)
         return link->huge;
+    if (link->kind != KVFI_SHM_SYSV) {
+        /* UCX would fill the file before it learns that */
+        kvfi_fail(KVF_ERR_NOMEM, "/dev/shm has no huge pages of those set aside");
+        return NULL;
+    }
     if (check_descriptors() != KVF_OK)
         return NULL;
     if (open_context("kvferry-huge", NULL, link->kind, 1, &link->huge) != UCS_OK) {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define RANKS 4
@@ -38,6 +39,9 @@ static void open_and_tell(void *state, const void *in, size_t in_len, proc_out_t
     (void)in_len;
     must(was >= 0 && log >= 0 && dup2(log, 2) == 2, "no file for the log");
     ok(kvf_engine_open(&opts, &side->engine));
+    if (kvf_engine_path_check(side->engine, KVF_PATH_SHM) != KVF_OK) {
+        must(strstr(kvf_last_error(), "/dev/shm has") != NULL, "%s", kvf_last_error());
+    }
     dup2(was, 2);
     n = pread(log, text, sizeof(text) - 1, 0);
     must(n >= 0, "the log");
@@ -193,7 +197,7 @@ START_TEST(a_small_or_full_dev_shm_is_no_matter_where_system_v_works)
         world_fill_shm();
     }
     start(ranks, logs);
-    pools(ranks, 256 * MIB, had);
+    pools(ranks, _i == 0 ? 256 * MIB : 72 * MIB, had);
     for (int i = 0; i < RANKS; i++) {
         must(logs[i][0] == '\0', "rank %d logs: %s", i, logs[i]);
         must(had[i].status == KVF_OK && had[i].shared, "rank %d: %s", i, had[i].sentence);
@@ -216,7 +220,7 @@ START_TEST(a_pool_that_dev_shm_cannot_hold_names_it_and_its_size)
         world_fill_shm();
     }
     start(ranks, logs);
-    pools(ranks, 256 * MIB, had);
+    pools(ranks, _i == 0 ? 256 * MIB : 72 * MIB, had);
     for (int i = 0; i < RANKS; i++) {
         const char *told = had[i].status != KVF_OK ? had[i].sentence : logs[i];
 
@@ -257,6 +261,64 @@ START_TEST(four_that_want_the_last_of_dev_shm_at_once_get_it_or_an_error)
 }
 END_TEST
 
+/* ------------------------------------------------- limits of System V memory */
+
+static uint64_t shm_free(void)
+{
+    struct statvfs fs;
+
+    must(statvfs("/dev/shm", &fs) == 0, "no /dev/shm");
+    return (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+/* kernel.shmall and kernel.shmmax of 32 MiB, beside a /dev/shm of half or of four times that. */
+START_TEST(the_kind_that_may_be_larger_is_used)
+{
+    int posix = _i & 1;
+    uint64_t size = posix ? 128 * MIB : 16 * MIB;
+    kvf_engine_t *engine = NULL;
+    kvf_segment_t *segment = NULL;
+    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+
+    world_enter(0);
+    world_mount("/dev/shm", size);
+    world_limit_sysv(_i < 2 ? "shmall" : "shmmax", _i < 2 ? "8192" : "33554432");
+    ok(kvf_engine_open(NULL, &engine));
+    ok(kvf_segment_alloc(engine, 20 * MIB, &segment));
+    ok(kvf_segment_query(segment, &attr));
+    must(attr.shared, "it is not shared");
+    must(posix ? shm_free() <= size - 20 * MIB : shm_free() == size, "%zu bytes free in /dev/shm",
+         (size_t)shm_free());
+    refused_naming(kvf_segment_alloc(engine, 200 * MIB, &segment), KVF_ERR_NOMEM,
+                   posix ? "/dev/shm|134217728" : "kernel.shmmax|kernel.shmall|33554432");
+    ok(kvf_engine_close(engine, SEC));
+    /* one segment tells others that this process lives */
+    must(world_names("/dev/shm") == 0 && world_segments() <= 1 && shm_free() == size, "something is left");
+}
+END_TEST
+
+START_TEST(no_system_v_segment_left_names_the_limit)
+{
+    kvf_engine_t *engine = NULL;
+    kvf_segment_t *segments[16] = { NULL };
+    kvf_status_t status = KVF_OK;
+    int count = 0;
+
+    world_enter(0);
+    world_limit_sysv("shmmni", "9");
+    ok(kvf_engine_open(NULL, &engine));
+    while (count < 16 && status == KVF_OK) {
+        status = kvf_segment_alloc(engine, 4096, &segments[count]);
+        count += status == KVF_OK;
+    }
+    must(count > 0 && count < 9 && status == KVF_ERR_NOMEM, "%d segments, %s", count, kvf_status_name(status));
+    must(strstr(kvf_last_error(), "kernel.shmmni") != NULL, "%s", kvf_last_error());
+    ok(kvf_segment_release(segments[0]));
+    ok(kvf_segment_alloc(engine, 4096, &segments[0]));
+    ok(kvf_engine_close(engine, SEC));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("shm_limits");
@@ -267,6 +329,8 @@ int main(void)
     tcase_add_loop_test(tc, a_small_or_full_dev_shm_is_no_matter_where_system_v_works, 0, 3);
     tcase_add_loop_test(tc, a_pool_that_dev_shm_cannot_hold_names_it_and_its_size, 0, 3);
     tcase_add_test(tc, four_that_want_the_last_of_dev_shm_at_once_get_it_or_an_error);
+    tcase_add_loop_test(tc, the_kind_that_may_be_larger_is_used, 0, 4);
+    tcase_add_test(tc, no_system_v_segment_left_names_the_limit);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

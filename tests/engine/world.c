@@ -57,9 +57,12 @@ static int try_mount(const char *folder, uint64_t bytes)
     return mount("tmpfs", folder, "tmpfs", 0, size);
 }
 
-static int try_forbid_sysv(void)
+static int try_limit_sysv(const char *name, const char *value)
 {
-    return put("/proc/sys/kernel/shmmax", "0");
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/sys/kernel/%s", name);
+    return put(path, value);
 }
 
 void world_needed(void)
@@ -71,7 +74,7 @@ void world_needed(void)
         if (try_enter(1) != 0) {
             _exit(1);
         }
-        _exit(try_mount("/dev/shm", 1 << 20) == 0 && try_forbid_sysv() == 0 ? 0 : 2);
+        _exit(try_mount("/dev/shm", 1 << 20) == 0 && try_limit_sysv("shmmax", "0") == 0 ? 0 : 2);
     }
     if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) == 1) {
         skip_all("no namespaces of mounts, IPC and sockets can be made here");
@@ -105,9 +108,14 @@ void world_fill_shm(void)
     close(fd);
 }
 
+void world_limit_sysv(const char *name, const char *value)
+{
+    must(try_limit_sysv(name, value) == 0, "%s: %s", name, strerror(errno));
+}
+
 void world_forbid_sysv(void)
 {
-    must(try_forbid_sysv() == 0, "%s", strerror(errno));
+    world_limit_sysv("shmmax", "0");
 }
 
 unsigned world_segments(void)

@@ -21,6 +21,9 @@ void world_mount(const char *folder, uint64_t bytes);
 /* Fills /dev/shm to the brim. */
 void world_fill_shm(void);
 
+/* A limit of System V memory here: "shmmax", "shmall", "shmmni". */
+void world_limit_sysv(const char *name, const char *value);
+
 /* From now on nobody here makes a System V segment. */
 void world_forbid_sysv(void);
 
