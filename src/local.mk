@@ -33,7 +33,6 @@ base_sources = \
 copy_sources = \
 	src/copy/box.c \
 	src/copy/box.h \
-	src/copy/buffer.c \
 	src/copy/calibrate.c \
 	src/copy/calibration.c \
 	src/copy/calibration.h \

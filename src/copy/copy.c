@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The walk collects pieces, a kernel copies them: so the stores of the walk do not queue behind those
- * of each copy, and a streaming kernel sees many pieces at once.
+ * of each copy, and a streaming kernel sees many pieces at once. A gather or scatter is the same with
+ * a buffer for one side: what is gathered stays in the caches, as the wire reads the buffer next.
  */
 #include "copy/copy.h"
 
@@ -10,7 +11,64 @@
 #include "copy/tune.h"
 #include "copy/walk.h"
 
-#define COLLECT 192u /* pieces that are collected at a time, KVFI_KERNEL_AHEAD of them for the next */
+#define COLLECT   192u   /* pieces that are collected at a time, KVFI_KERNEL_AHEAD of them for the next */
+#define LOOK_FROM 16384u /* bytes of a gather or scatter that are worth a look at the caches */
+#define LOOKS     4u     /* pieces that such a look sees */
+
+/* Where pieces come from. */
+typedef struct feed {
+    kvfi_walk_t  walk;
+    uint64_t     budget;
+    kvfi_moved_t moved;
+    char        *to;   /* NULL, or a buffer for all sources, */
+    const char  *from; /* or one for all destinations */
+} feed_t;
+
+/* At most `most` more, which is never more than COLLECT. */
+static unsigned collect(feed_t *feed, kvfi_piece_t *pieces, unsigned most)
+{
+    uint64_t at = feed->moved.bytes, room = KVFI_COPY_PIECES - feed->moved.pieces;
+    unsigned count;
+
+    count = kvfi_walk_fill(&feed->walk, pieces, most < room ? most : (unsigned)room,
+                           feed->budget - at, &feed->moved.bytes);
+    feed->moved.pieces += count;
+    for (unsigned i = 0; (feed->to || feed->from) && i < count; i++) {
+        if (feed->to)
+            pieces[i].dst = feed->to + at;
+        else
+            pieces[i].src = feed->from + at;
+        at += pieces[i].len;
+    }
+    return count;
+}
+
+/* Copy `have` pieces and all that come after them. The last pieces of each fill wait for the next
+ * one, for a kernel to fetch them. */
+static void copy_ahead(feed_t *feed, const kvfi_tune_t *tune, int stream, kvfi_piece_t *pieces,
+                       unsigned have)
+{
+    kvfi_flow_t flow = {.linear_from = tune->linear_from};
+    void (*copy)(const kvfi_piece_t *, unsigned, unsigned, kvfi_flow_t *) =
+        stream ? tune->kernel->stream : tune->kernel->fetch;
+
+    while (have == COLLECT) {
+        unsigned ready = have - KVFI_KERNEL_AHEAD;
+
+        copy(pieces, ready, KVFI_KERNEL_AHEAD, &flow);
+        memcpy(pieces, pieces + ready, KVFI_KERNEL_AHEAD * sizeof *pieces);
+        have = KVFI_KERNEL_AHEAD + collect(feed, pieces + KVFI_KERNEL_AHEAD, ready);
+    }
+    copy(pieces, have, 0, &flow);
+}
+
+static void copy_cached(feed_t *feed, const kvfi_tune_t *tune, kvfi_piece_t *pieces, unsigned have)
+{
+    while (have) {
+        tune->kernel->cached(pieces, have);
+        have = have == COLLECT ? collect(feed, pieces, COLLECT) : 0;
+    }
+}
 
 static int streams(const kvfi_tune_t *tune, uint64_t whole, const kvfi_piece_t *pieces,
                    unsigned count)
@@ -20,56 +78,68 @@ static int streams(const kvfi_tune_t *tune, uint64_t whole, const kvfi_piece_t *
     return whole >= tune->stream_from || kvfi_tune_cold(tune, pieces, count);
 }
 
-/* Copy `have` pieces and what the walk finds after them. The last pieces of each fill wait for the
- * next one, for a kernel to fetch them. */
-static void copy_streaming(kvfi_walk_t *walk, const kvfi_tune_t *tune, kvfi_piece_t *pieces,
-                           unsigned have, uint64_t budget, kvfi_moved_t *moved)
-{
-    kvfi_flow_t flow = {.linear_from = tune->linear_from};
-
-    while (have == COLLECT) {
-        unsigned ready = have - KVFI_KERNEL_AHEAD, more, room;
-
-        tune->kernel->stream(pieces, ready, KVFI_KERNEL_AHEAD, &flow);
-        memcpy(pieces, pieces + ready, KVFI_KERNEL_AHEAD * sizeof *pieces);
-        room = moved->pieces + ready <= KVFI_COPY_PIECES ? ready
-                                                         : (unsigned)(KVFI_COPY_PIECES - moved->pieces);
-        more = kvfi_walk_fill(walk, pieces + KVFI_KERNEL_AHEAD, room, budget - moved->bytes,
-                              &moved->bytes);
-        moved->pieces += more;
-        have = KVFI_KERNEL_AHEAD + more;
-    }
-    tune->kernel->stream(pieces, have, 0, &flow);
-}
-
-static void copy_cached(kvfi_walk_t *walk, const kvfi_tune_t *tune, kvfi_piece_t *pieces,
-                        unsigned have, uint64_t budget, kvfi_moved_t *moved)
-{
-    while (have) {
-        tune->kernel->cached(pieces, have);
-        if (have < COLLECT || moved->pieces + COLLECT > KVFI_COPY_PIECES)
-            return;
-        have = kvfi_walk_fill(walk, pieces, COLLECT, budget - moved->bytes, &moved->bytes);
-        moved->pieces += have;
-    }
-}
-
 kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
                            uint64_t budget, uint64_t whole)
 {
     const kvfi_tune_t *tune = kvfi_tune();
-    kvfi_walk_t        walk = kvfi_walk_of(cursor, local, remote, dir);
+    feed_t             feed = {.walk = kvfi_walk_of(cursor, local, remote, dir), .budget = budget};
     kvfi_piece_t       pieces[COLLECT];
-    kvfi_moved_t       moved = {0};
+    unsigned           have = collect(&feed, pieces, COLLECT);
+
+    if (have && streams(tune, whole, pieces, have))
+        copy_ahead(&feed, tune, 1, pieces, have);
+    else
+        copy_cached(&feed, tune, pieces, have);
+    return feed.moved;
+}
+
+/* Only the scattered side is looked at: the buffer may be hot in the cache of another core. */
+static int is_cold(const feed_t *feed, const kvfi_tune_t *tune, const kvfi_piece_t *pieces,
+                   unsigned count)
+{
+    kvfi_piece_t looks[LOOKS];
+
+    for (unsigned i = 0; i < LOOKS; i++) {
+        const kvfi_piece_t *piece = &pieces[(uint64_t)i * count / LOOKS];
+        char               *at = feed->to ? (char *)piece->src : piece->dst;
+
+        looks[i] = (kvfi_piece_t){at, at + piece->len / 2, piece->len - piece->len / 2};
+    }
+    return kvfi_tune_cold(tune, looks, LOOKS);
+}
+
+/* One call moves as many pieces as there are. */
+static uint64_t whole_feed(feed_t *feed, uint64_t *pieces_p)
+{
+    const kvfi_tune_t *tune = kvfi_tune();
+    kvfi_piece_t       pieces[COLLECT];
+    uint64_t           count = 0;
     unsigned           have;
 
-    have = kvfi_walk_fill(&walk, pieces, COLLECT, budget, &moved.bytes);
-    moved.pieces = have;
-    if (!have)
-        return moved;
-    if (streams(tune, whole, pieces, have))
-        copy_streaming(&walk, tune, pieces, have, budget, &moved);
-    else
-        copy_cached(&walk, tune, pieces, have, budget, &moved);
-    return moved;
+    while ((have = collect(feed, pieces, COLLECT))) {
+        if (feed->budget >= LOOK_FROM && is_cold(feed, tune, pieces, have))
+            copy_ahead(feed, tune, !feed->to, pieces, have);
+        else
+            copy_cached(feed, tune, pieces, have);
+        count += feed->moved.pieces;
+        feed->moved.pieces = 0;
+    }
+    *pieces_p += count;
+    return feed->moved.bytes;
+}
+
+uint64_t kvfi_copy_gather(kvfi_cursor_t *cursor, const char *base, char *buf, uint64_t cap,
+                          uint64_t *pieces_p)
+{
+    feed_t feed = {.walk = kvfi_walk_local(cursor, (char *)base), .budget = cap, .to = buf};
+
+    return whole_feed(&feed, pieces_p);
+}
+
+uint64_t kvfi_copy_scatter(kvfi_cursor_t *cursor, char *base, const char *buf, uint64_t len,
+                           uint64_t *pieces_p)
+{
+    feed_t feed = {.walk = kvfi_walk_local(cursor, base), .budget = len, .from = buf};
+
+    return whole_feed(&feed, pieces_p);
 }

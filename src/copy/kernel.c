@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The portable kernel, which is memcpy in both ways, and which kernels this processor can run.
+ * The portable kernel, which is memcpy in all ways, and which kernels this processor can run.
  */
 #include "copy/kernel.h"
 
@@ -19,7 +19,7 @@ static void stream(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, k
     cached(pieces, count);
 }
 
-const kvfi_kernel_t kvfi_kernel_plain = {"plain", stream, cached};
+const kvfi_kernel_t kvfi_kernel_plain = {"plain", stream, stream, cached};
 
 static const char *const names[] = {"auto", "plain", "avx2", "avx512", "neon"};
 

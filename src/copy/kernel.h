@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Kernels: how pieces are copied once the walk has found them, one file an instruction set, all of
- * them in one binary. A kernel has two ways. The streaming one is for memory that is not in a cache:
+ * them in one binary. A kernel has three ways. The streaming one is for memory that is not in a cache:
  * non-temporal stores, so that no line is read only to be overwritten, and sources fetched about
  * 8 KiB ahead, across pieces; pieces of middle length go eight at a time, a few lines of each in
  * turn, so that a core waits for eight rows of memory at once. The cached one is for memory that is:
- * plain stores, and no call of memcpy for what is shorter than such a call. tune.h says which one.
+ * plain stores, and no call of memcpy for what is shorter than such a call. tune.h says which one. A
+ * third is for memory that is copied into a buffer of the caches: plain stores, sources fetched ahead.
  */
 #ifndef KVFI_COPY_KERNEL_H
 #define KVFI_COPY_KERNEL_H
@@ -34,6 +35,7 @@ typedef struct kvfi_kernel {
     /* Copy count pieces. Any length, any alignment; destinations do not overlap anything. Another
      * `ahead` pieces follow them in memory, which the next call will copy. */
     void (*stream)(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, kvfi_flow_t *flow);
+    void (*fetch)(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, kvfi_flow_t *flow);
     void (*cached)(const kvfi_piece_t *pieces, unsigned count);
 } kvfi_kernel_t;
 

@@ -15,6 +15,8 @@
 #define MANY_FROM    4096u
 #define TURN         512u   /* bytes between two fetches where pieces go one after the other */
 #define LINEAR_AHEAD 8192u
+#define FETCH_MOST   32768u /* of longer pieces the processor itself fetches what comes next */
+#define STEP         2048u /* bytes that are copied to the caches between two fetches */
 #define CALL_FROM    1024u  /* memcpy is worth its call */
 
 typedef struct {
@@ -85,6 +87,15 @@ static inline void fetch_on(const kvfi_piece_t *pieces, unsigned at, unsigned to
     }
 }
 
+/* What was not fetched before its turn came need not be any more. */
+static inline void skip_to(kvfi_flow_t *flow, unsigned at)
+{
+    if (flow->piece < at) {
+        flow->piece = at;
+        flow->in = flow->gap = 0;
+    }
+}
+
 static inline void copied(kvfi_flow_t *flow, uint64_t len)
 {
     flow->gap -= len < flow->gap ? len : flow->gap;
@@ -96,10 +107,7 @@ static void copy_linear(const kvfi_piece_t *pieces, unsigned at, unsigned total,
     stream_t stream;
     uint64_t line = 0;
 
-    if (flow->piece < at) {
-        flow->piece = at;
-        flow->in = flow->gap = 0;
-    }
+    skip_to(flow, at);
     fetch_on(pieces, at, total, flow);
     stream = open_stream(&pieces[at]);
     for (; line + TURN / 64 <= stream.lines; line += TURN / 64) {
@@ -167,7 +175,12 @@ static void copy_lanes(const kvfi_piece_t *pieces, unsigned total)
         copy_lines(lanes[k].dst + lines * 64, lanes[k].src + lines * 64, lanes[k].lines - lines);
 }
 
-/* --------------------------------------------------------------- the two ways */
+/* ------------------------------------------------------------- the three ways */
+
+static void end_call(kvfi_flow_t *flow, unsigned count)
+{
+    flow->piece -= flow->piece < count ? flow->piece : count;
+}
 
 static void copy_streaming(const kvfi_piece_t *pieces, unsigned count, unsigned ahead,
                            kvfi_flow_t *flow)
@@ -185,15 +198,42 @@ static void copy_streaming(const kvfi_piece_t *pieces, unsigned count, unsigned 
             i++;
         }
     }
-    flow->piece -= flow->piece < count ? flow->piece : count;
+    end_call(flow, count);
     fence();
+}
+
+static inline void copy_one(const kvfi_piece_t *piece)
+{
+    if (piece->len < CALL_FROM)
+        copy_short(piece->dst, piece->src, piece->len);
+    else
+        memcpy(piece->dst, piece->src, piece->len);
+}
+
+static void copy_fetched(const kvfi_piece_t *pieces, unsigned count, unsigned ahead,
+                         kvfi_flow_t *flow)
+{
+    for (unsigned i = 0; i < count; i++) {
+        kvfi_piece_t rest = pieces[i];
+
+        skip_to(flow, i);
+        if (rest.len <= FETCH_MOST)
+            fetch_on(pieces, i, count + ahead, flow);
+        for (; rest.len > STEP && rest.len <= FETCH_MOST; rest.len -= STEP) {
+            memcpy(rest.dst, rest.src, STEP);
+            rest.dst += STEP;
+            rest.src += STEP;
+            copied(flow, STEP);
+            fetch_on(pieces, i, count + ahead, flow);
+        }
+        copy_one(&rest);
+        copied(flow, rest.len);
+    }
+    end_call(flow, count);
 }
 
 static void copy_cached(const kvfi_piece_t *pieces, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        if (pieces[i].len < CALL_FROM)
-            copy_short(pieces[i].dst, pieces[i].src, pieces[i].len);
-        else
-            memcpy(pieces[i].dst, pieces[i].src, pieces[i].len);
+        copy_one(&pieces[i]);
 }

@@ -23,6 +23,15 @@ kvfi_walk_t kvfi_walk_of(kvfi_cursor_t *cursor, char *local, char *remote, uint3
     return walk;
 }
 
+kvfi_walk_t kvfi_walk_local(kvfi_cursor_t *cursor, char *base)
+{
+    kvfi_walk_t walk = kvfi_walk_of(cursor, base, base, KVF_WRITE);
+
+    walk.dst = walk.src;
+    walk.alone = 1;
+    return walk;
+}
+
 static char *block_of(const kvfi_walk_side_t *side, uint32_t pair)
 {
     return side->base + kvfi_box_id(side->ids, pair) * side->block;
@@ -37,7 +46,7 @@ static unsigned one_run(const kvfi_walk_t *walk, kvfi_piece_t *piece, uint64_t m
     if (!kvfi_cursor_next(walk->cursor, max, &run))
         return 0;
     here = walk->local + run.local;
-    there = walk->remote + run.remote;
+    there = walk->alone ? here : walk->remote + run.remote;
     *piece = walk->read ? (kvfi_piece_t){here, there, run.len} : (kvfi_piece_t){there, here, run.len};
     return 1;
 }

@@ -22,11 +22,15 @@ typedef struct kvfi_walk {
     kvfi_walk_side_t dst, src;
     char            *local, *remote;
     int              read;  /* from the remote side to the local one */
+    int              alone; /* the local side is both */
     int              whole; /* a block is one piece, and blocks touch on both sides */
 } kvfi_walk_t;
 
 /* Over both sides of the cursor's box, from the remote one to the local one (KVF_READ) or back. */
 kvfi_walk_t kvfi_walk_of(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir);
+
+/* Over the local side alone: runs have it as their source and as their destination. */
+kvfi_walk_t kvfi_walk_local(kvfi_cursor_t *cursor, char *base);
 
 /* The next runs, at most `most` and at most budget bytes in all; fewer than both only at the end.
  * Returns how many, adds their bytes to *bytes_p. */

@@ -80,14 +80,16 @@ endif
 
 # The rooms below the engine, from the inside.
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/test_base tests/unit/test_extent tests/unit/test_box tests/unit/test_kernel
-TESTS += tests/unit/test_base tests/unit/test_extent tests/unit/test_box tests/unit/test_kernel
+check_PROGRAMS += tests/unit/test_base tests/unit/test_extent tests/unit/test_box tests/unit/test_kernel tests/unit/test_walk
+TESTS += tests/unit/test_base tests/unit/test_extent tests/unit/test_box tests/unit/test_kernel tests/unit/test_walk
 tests_unit_test_base_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_base_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_extent_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_extent_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_kernel_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_kernel_LDADD = libkvfall.la $(CHECK_LIBS)
+tests_unit_test_walk_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_walk_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_box_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_box_LDADD = libkvfall.la $(CHECK_LIBS)
 endif

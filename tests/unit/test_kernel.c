@@ -44,15 +44,16 @@ static char *aligned(uint64_t len)
     return mem;
 }
 
+typedef void way_t(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, kvfi_flow_t *flow);
+
 /* The pieces of the second call are in sight of the first. */
-static void in_two_calls(const kvfi_kernel_t *kernel, const kvfi_piece_t *pieces, unsigned count,
-                         uint64_t linear_from)
+static void in_two_calls(way_t *way, const kvfi_piece_t *pieces, unsigned count, uint64_t linear_from)
 {
     kvfi_flow_t flow = { .linear_from = linear_from };
     unsigned first = (unsigned)rnd(count + 1);
 
-    kernel->stream(pieces, first, count - first, &flow);
-    kernel->stream(pieces + first, count - first, 0, &flow);
+    way(pieces, first, count - first, &flow);
+    way(pieces + first, count - first, 0, &flow);
 }
 
 /* Piece k of lens[k] bytes goes from alignment k % 64 to k / 64 % 64, in slots of `slot` bytes, the first
@@ -75,11 +76,12 @@ static void one_group(const kvfi_kernel_t *kernel, const uint64_t *lens, unsigne
         pieces[k] = (kvfi_piece_t){ dst + to, src + from, lens[k] };
         memcpy(want + to, src + from, lens[k]);
     }
-    for (int way = 0; way < 3; way++) { /* cached; streamed in lanes; streamed one after the other */
+    for (int way = 0; way < 4; way++) { /* cached; fetched; streamed in lanes; one after the other */
         if (way == 0) {
             kernel->cached(pieces, count);
         } else {
-            in_two_calls(kernel, pieces, count, way == 1 ? UINT64_MAX : 1);
+            in_two_calls(way == 1 ? kernel->fetch : kernel->stream, pieces, count,
+                         way == 2 ? UINT64_MAX : 1);
         }
         ck_assert_msg(memcmp(dst, want, all) == 0,
                       "%s, way %d, pieces of %zu bytes and so: wrong bytes, or a canary", kernel->name,
@@ -198,8 +200,9 @@ START_TEST(the_last_byte_before_an_unmapped_page)
 
             pieces[k] = (kvfi_piece_t){ dst + from, src + from, k == 7 ? 4096 - off : 3000 };
         }
-        in_two_calls(kernel, pieces, 8, off % 2 ? UINT64_MAX : 1);
+        in_two_calls(kernel->stream, pieces, 8, off % 2 ? UINT64_MAX : 1);
         ck_assert(memcmp(dst + 7 * 4096 + off, src + 7 * 4096 + off, 4096 - off) == 0);
+        in_two_calls(kernel->fetch, pieces, 8, 1);
         kernel->cached(pieces, 8);
     }
 }
