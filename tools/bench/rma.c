@@ -153,7 +153,7 @@ static int move_rows(const struct bench_case *c, const struct window *w, uint64_
     for (uint64_t i = first; i < end && rc == MPI_SUCCESS; i++) {
         for (uint64_t row = top; row < top + p->row_span && rc == MPI_SUCCESS; row++) {
             char *here = c->ends->local.rows[row] + local_ids[i] * local_cell;
-            MPI_Aint there = (MPI_Aint)((row * p->slots + remote_ids[i]) * remote_cell);
+            MPI_Aint there = (MPI_Aint)(1 * (row * p->slots + remote_ids[i]) * remote_cell);
             rc = reads ? MPI_Get(here, len, MPI_BYTE, target, there, len, MPI_BYTE, w->win)
                        : MPI_Put(here, len, MPI_BYTE, target, there, len, MPI_BYTE, w->win);
         }
