@@ -294,6 +294,8 @@ kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
     *stage_p = stage;
     if (stage && kvfi_am_alive(stage))
         return KVF_OK;
+    if (!kvfi_peer_alive(peer, 0))
+        return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", peer->proc.pid);
     status = kvfi_progress_near(engine);
     if (status != KVF_OK)
         return status;
@@ -305,6 +307,8 @@ kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
             kvfi_am_disconnect(engine->stage, stage); /* the same one, counted once */
         if (status == KVF_OK)
             atomic_store(&peer->stage, fresh);
+        else
+            kvfi_life_check(&peer->life, 0); /* so that others learn of it too */
     }
     pthread_mutex_unlock(&engine->far_lock);
     *stage_p = atomic_load(&peer->stage);

@@ -136,7 +136,11 @@ kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address)
     kvfi_am_message_t *hello;
     kvf_status_t       status;
 
+    if (am->near)
+        kvfi_ucx_quiet(1); /* a neighbour that has just died is no error of ours */
     status = kvfi_ep_open(am->link, address, on_ep_failed, peer, &peer->ep);
+    if (am->near)
+        kvfi_ucx_quiet(0);
     if (status != KVF_OK)
         return status;
     if (am->near && !peer->watched)
@@ -379,6 +383,7 @@ void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer)
     kvfi_link_lock(am->link);
     if (!--peer->imports)
         peer->closed = NULL;
+    am->looked_ns = 0; /* it may have died: the next progress looks */
     kvfi_am_pump_and_unlock(am);
 }
 

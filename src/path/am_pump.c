@@ -216,7 +216,7 @@ static void look_at_lives(kvfi_am_t *am)
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
         if (!peer->ep)
             continue;
-        if (peer->watched && !kvfi_life_check(&peer->life, LIVES_NS))
+        if (peer->watched && !kvfi_life_check(&peer->life, 0))
             kvfi_am_peer_fail(peer, "its process has died");
         else if (peer->closed && atomic_load(peer->closed))
             kvfi_am_peer_fail(peer, "its engine has closed");
