@@ -101,3 +101,7 @@ TESTS += tests/unit/test_memory
 tests_unit_test_memory_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_memory_LDADD = libkvfall.la $(CHECK_LIBS)
 endif
+
+# The copy room on another processor.
+TESTS += tests/unit/cross_neon.sh
+EXTRA_DIST += tests/unit/cross_neon.sh tests/unit/cross/check.h
