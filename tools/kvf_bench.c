@@ -104,7 +104,7 @@ static int run_cases(const struct bench_job *job, const struct bench_args *args,
         if (job->rank == 0) {
             complain(&args->shapes[i]);
         }
-        if (outcome == FAILED || !args->sweep || args->path_count == 1) {
+        if (outcome == FAILED || !args->sweep || args->way_count == 1) {
             return KVFI_EXIT_WRONG;
         }
         break; /* the sweep goes on with the next path */
@@ -136,9 +136,11 @@ static int run_paths(struct bench_args *args, struct bench_report *report)
     int code = KVFI_EXIT_OK, rank;
 
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    for (size_t i = 0; i < args->path_count && code == KVFI_EXIT_OK; i++) {
+    for (size_t i = 0; i < args->way_count && code == KVFI_EXIT_OK; i++) {
         struct bench_job job;
-        args->path = args->paths[i];
+        args->way = i;
+        args->path = args->ways[i].path;
+        args->adopts = args->ways[i].adopts;
         code = kvfi_bench_job_open(args, &job);
         if (code != KVFI_EXIT_OK) {
             if (rank == 0) {

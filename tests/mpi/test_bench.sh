@@ -118,11 +118,12 @@ done
 expect am cross socket 2 $small --op write --net tcp --beside 2M
 
 # Several paths one after the other, rank 1 looking on at self; a picture of them and its data.
-mpi_run 2 "$bench" --path self,shm,cma,stage,am --peer stream,ucx --json "$TMP/json" --reps 1 --hot \
+mpi_run 2 "$bench" --path self,shm,adopt,cma,stage,am --peer stream,ucx --json "$TMP/json" --reps 1 --hot \
     --piece 4K --pieces 64 >"$TMP/out" 2>"$TMP/err" ||
-    { cat "$TMP/err"; fail "--path self,shm,cma,stage,am"; }
-[ "$(sed -nE 's/.*"path": "([a-z]+)".*/\1/p' "$TMP/json" | tr '\n' ' ')" = "self shm cma stage am " ] ||
+    { cat "$TMP/err"; fail "--path self,shm,adopt,cma,stage,am"; }
+[ "$(sed -nE 's/.*"path": "([a-z]+)".*/\1/p' "$TMP/json" | tr '\n' ' ')" = "self shm shm cma stage am " ] ||
     { cat "$TMP/json"; fail "not one line for each path"; }
+[ "$(grep -c '"memory": "adopt"' "$TMP/json")" -eq 1 ] || fail "not one line of adopted memory"
 [ "$(grep -c '"peer_ucx_gbps"' "$TMP/json")" -eq 1 ] || fail "peers stand beside more than one path"
 if command -v gnuplot >/dev/null; then
     mpi_run 2 "$bench" --sweep --shape W1,W2 --scale 1/512 --path shm,am --peer ucx --reps 1 \

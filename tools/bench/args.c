@@ -83,7 +83,7 @@ void kvfi_bench_usage(FILE *file)
         "How\n"
         "  --path NAME[,NAME..]   self, shm, cma, stage, am or auto (default), one after the other;\n"
         "                         what a path cannot serve is refused. am makes the other rank far,\n"
-        "                         on one node too\n"
+        "                         on one node too; adopt is shm with --memory adopt\n"
         "  --op read|write        rank 0 pulls from, or pushes to, rank 1; default read\n"
         "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
         "  --segments one|per-layer  all rows in one segment (default), or each in its own: a grant\n"
@@ -119,20 +119,21 @@ void kvfi_bench_usage(FILE *file)
 
 static int parse_path(const char *name, struct bench_args *args)
 {
-    static const char *const names[] = {"auto", "self", "shm", "cma", "stage", "am"};
-    static const kvf_path_t paths[] = {KVF_PATH_NONE, KVF_PATH_SELF,  KVF_PATH_SHM,
+    static const char *const names[] = {"auto", "self", "shm", "adopt", "cma", "stage", "am"};
+    static const kvf_path_t paths[] = {KVF_PATH_NONE, KVF_PATH_SELF,  KVF_PATH_SHM, KVF_PATH_SHM,
                                        KVF_PATH_CMA,  KVF_PATH_STAGE, KVF_PATH_AM};
     size_t index;
 
     if (kvfi_cli_choice("--path", name, names, sizeof(names) / sizeof(names[0]), &index) != 0) {
         return -1;
     }
-    for (size_t i = 0; i < args->path_count; i++) {
-        if (args->paths[i] == paths[index]) {
+    for (size_t i = 0; i < args->way_count; i++) {
+        if (strcmp(args->ways[i].name, names[index]) == 0) {
             return kvfi_cli_fail("--path: %s is there twice", name);
         }
     }
-    args->paths[args->path_count++] = paths[index];
+    args->ways[args->way_count++] =
+        (struct bench_way){names[index], paths[index], strcmp(names[index], "adopt") == 0};
     return 0;
 }
 
@@ -214,7 +215,7 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
     case OPT_ROWS:
         return kvfi_cli_count("--rows", optarg, 1, UINT64_C(1) << 20, &own->rows);
     case OPT_PATH:
-        args->path_count = 0;
+        args->way_count = 0;
         return parse_list(optarg, parse_path, args);
     case OPT_OP:
         return parse_op(optarg, &args->dir);

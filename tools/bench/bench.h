@@ -40,8 +40,13 @@ struct bench_args {
     struct bench_shape *shapes; /* cases in order; owned */
     size_t              shape_count;
     kvf_path_t          path;   /* of the cases that run now; NONE: whatever serves */
-    kvf_path_t          paths[BENCH_PATHS]; /* asked for, one after the other */
-    size_t              path_count;
+    bool                adopts; /* they run over adopted memory, whatever --memory says */
+    struct bench_way {
+        const char *name; /* "shm"; "adopt" is shm over adopted memory */
+        kvf_path_t  path;
+        bool        adopts;
+    } ways[BENCH_PATHS];        /* asked for, one after the other */
+    size_t              way_count, way; /* way: the one that runs now */
     bool                sweep;  /* what was not said is chosen: shapes, paths, peers */
     uint32_t            dir;    /* KVF_READ or KVF_WRITE */
     const char         *net;
@@ -339,7 +344,7 @@ struct bench_report {
     size_t point_count;
     char  cpus[2][128]; /* allowed to initiator and owner */
     bool  headed;
-    kvf_path_t headed_for;
+    size_t headed_for; /* its way */
 };
 
 void kvfi_bench_report_cpus(const struct bench_job *job, struct bench_report *report);

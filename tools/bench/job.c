@@ -25,18 +25,18 @@ int kvfi_bench_fail_status(const char *what, kvf_status_t status)
     return kvfi_cli_fail("%s: %s: %s", what, kvf_status_name(status), kvf_last_error());
 }
 
-static int check_size(const struct bench_args *args, kvf_path_t path, int size)
+static int check_size(const struct bench_args *args, const struct bench_way *way, int size)
 {
-    int want = path == KVF_PATH_SELF ? 1 : 2;
-    bool fits = path == KVF_PATH_NONE || size == want ||
-                (path == KVF_PATH_SELF && args->path_count > 1); /* rank 1 looks on */
+    int want = way->path == KVF_PATH_SELF ? 1 : 2;
+    bool fits = way->path == KVF_PATH_NONE || size == want ||
+                (way->path == KVF_PATH_SELF && args->way_count > 1); /* rank 1 looks on */
 
     if (size > 2 || !fits) {
         return kvfi_cli_fail("--path %s takes %s, and the job has %d: mpirun -n %d --bind-to none",
-                             path == KVF_PATH_NONE ? "auto" : kvf_path_name(path),
-                             path == KVF_PATH_NONE ? "1 or 2 ranks"
-                             : want == 1           ? "1 rank"
-                                                   : "2 ranks",
+                             way->name,
+                             way->path == KVF_PATH_NONE ? "1 or 2 ranks"
+                             : want == 1                ? "1 rank"
+                                                        : "2 ranks",
                              size, want);
     }
     return 0;
@@ -44,17 +44,19 @@ static int check_size(const struct bench_args *args, kvf_path_t path, int size)
 
 int kvfi_bench_job_paths(struct bench_args *args, int size)
 {
-    static const kvf_path_t all[] = {KVF_PATH_SELF, KVF_PATH_SHM, KVF_PATH_CMA, KVF_PATH_STAGE,
-                                     KVF_PATH_AM};
+    static const struct bench_way all[] = {
+        {"self", KVF_PATH_SELF, false},   {"shm", KVF_PATH_SHM, false},
+        {"adopt", KVF_PATH_SHM, true},    {"cma", KVF_PATH_CMA, false},
+        {"stage", KVF_PATH_STAGE, false}, {"am", KVF_PATH_AM, false}};
 
-    if (args->path_count == 0 && args->sweep) {
-        args->path_count = size == 1 ? 1 : sizeof(all) / sizeof(all[0]);
-        memcpy(args->paths, all, args->path_count * sizeof(all[0]));
-    } else if (args->path_count == 0) {
-        args->paths[args->path_count++] = KVF_PATH_NONE;
+    if (args->way_count == 0 && args->sweep) {
+        args->way_count = size == 1 ? 1 : sizeof(all) / sizeof(all[0]);
+        memcpy(args->ways, all, args->way_count * sizeof(all[0]));
+    } else if (args->way_count == 0) {
+        args->ways[args->way_count++] = (struct bench_way){"auto", KVF_PATH_NONE, false};
     }
-    for (size_t i = 0; i < args->path_count; i++) {
-        if (check_size(args, args->paths[i], size) != 0) {
+    for (size_t i = 0; i < args->way_count; i++) {
+        if (check_size(args, &args->ways[i], size) != 0) {
             return -1;
         }
     }

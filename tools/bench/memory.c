@@ -20,8 +20,8 @@
 
 enum bench_kind_of_memory kvfi_bench_memory(const struct bench_args *args)
 {
-    if (args->memory != BENCH_MEMORY_OF_PATH) {
-        return args->memory;
+    if (args->adopts || args->memory != BENCH_MEMORY_OF_PATH) {
+        return args->adopts ? BENCH_MEMORY_ADOPT : args->memory;
     }
     return args->path == KVF_PATH_CMA || args->path == KVF_PATH_STAGE ? BENCH_MEMORY_OWN
                                                                       : BENCH_MEMORY_POOL;

@@ -59,10 +59,10 @@ static size_t asked_for(const struct bench_args *args)
 {
     size_t first = 0;
 
-    while (first + 1 < args->path_count && args->paths[first] == KVF_PATH_SELF) {
+    while (first + 1 < args->way_count && args->ways[first].path == KVF_PATH_SELF) {
         first++;
     }
-    return args->path_count <= 1 || args->path == args->paths[first] ? args->peer_count : 0;
+    return args->way_count <= 1 || args->way == first ? args->peer_count : 0;
 }
 
 size_t kvfi_bench_peers_of(const struct bench_args *args, kvf_path_t path,

@@ -20,17 +20,18 @@
 #include "../cli.h"
 
 #define SUFFIX ".svg"
-#define CURVES (KVF_PATH_COUNT + BENCH_PEERS)
+#define CURVES (BENCH_PATHS + BENCH_PEERS + 1) /* the other paths' floor */
 
 static const struct {
     const char *name;
     bool path;
     const char *colour;
 } colours[] = {
-    {"self", true, "#56b4e9"},     {"shm", true, "#0072b2"},      {"cma", true, "#009e73"},
-    {"stage", true, "#cc79a7"},    {"am", true, "#d55e00"},       {"memcpy", false, "#000000"},
-    {"stream", false, "#999999"},  {"cma", false, "#009e73"},     {"socket", false, "#d55e00"},
-    {"mpi-shm", false, "#8c6bb1"}, {"mpi-rma", false, "#b8860b"}, {"ucx", false, "#c2185b"}};
+    {"self", true, "#56b4e9"},    {"shm", true, "#0072b2"},      {"cma", true, "#009e73"},
+    {"adopt", true, "#e69f00"},   {"stage", true, "#cc79a7"},    {"am", true, "#d55e00"},
+    {"memcpy", false, "#000000"}, {"stream", false, "#999999"},  {"cma", false, "#009e73"},
+    {"socket", false, "#d55e00"}, {"mpi-shm", false, "#8c6bb1"}, {"mpi-rma", false, "#b8860b"},
+    {"ucx", false, "#c2185b"}};
 
 struct curve {
     const char *name, *label; /* as of its points */

@@ -113,6 +113,12 @@ static const char *locality_name(kvf_locality_t locality)
                                            : "cross";
 }
 
+/* As it was asked for; what auto found. */
+static const char *way_name(const struct bench_args *args, const struct bench_ends *ends)
+{
+    return args->path == KVF_PATH_NONE ? kvf_path_name(ends->path) : args->ways[args->way].name;
+}
+
 static const char *memory_name(const struct bench_args *args)
 {
     enum bench_kind_of_memory kind = kvfi_bench_memory(args);
@@ -288,9 +294,9 @@ static void write_row(struct bench_report *report, const struct bench_args *args
 {
     char piece[32], pieces[32];
 
-    if (!report->headed || report->headed_for != args->path) { /* other peers may stand beside it */
+    if (!report->headed || report->headed_for != args->way) { /* other peers may stand beside it */
         report->headed = true;
-        report->headed_for = args->path;
+        report->headed_for = args->way;
         write_head(report, args, f);
     }
     snprintf(pieces, sizeof(pieces), "%llu", (unsigned long long)plan->shape.pieces);
@@ -301,9 +307,9 @@ static void write_row(struct bench_report *report, const struct bench_args *args
     fprintf(
         report->table,
         "%-5s %-5s %-5s %9s %10s %8.2f %8.2f %6.2f  (%4.2f-%4.2f)   %5.1f%% %10.1f %10.1f %8.2f",
-        plan->shape.name, args->dir == KVF_READ ? "read" : "write", kvf_path_name(ends->path),
-        piece, pieces, s->gbps, s->floor_gbps, s->ratio, s->ratio_min, s->ratio_max,
-        s->spread * 100, s->p50_us, s->p99_us, s->cpu_s_per_gib);
+        plan->shape.name, args->dir == KVF_READ ? "read" : "write", way_name(args, ends), piece,
+        pieces, s->gbps, s->floor_gbps, s->ratio, s->ratio_min, s->ratio_max, s->spread * 100,
+        s->p50_us, s->p99_us, s->cpu_s_per_gib);
     if (args->beside != 0) {
         fprintf(report->table, " %10.1f %11.1f", beside_us(f, 0.50), beside_us(f, 0.99));
     }
@@ -344,7 +350,7 @@ static void add_points(struct bench_report *report, const struct bench_case *c,
                        const struct bench_figures *f, const struct summary *s)
 {
     bool near = f->peers[0].kind == &kvfi_bench_peer_memcpy;
-    struct bench_point point = {kvf_path_name(c->ends->path), NULL, c->plan->shape.piece, s->gbps,
+    struct bench_point point = {way_name(c->args, c->ends), NULL, c->plan->shape.piece, s->gbps,
                                 near ? s->ratio : NAN};
 
     add_point(report, &point);

@@ -85,6 +85,7 @@ static int open_window(const struct bench_case *c, struct bench_peer *peer, bool
                            peer->kind->name);
     }
     peer->state = w;
+    peer->way = getenv("OMPI_MCA_osc"); /* mpirun --mca osc; NULL: Open MPI's own choice */
     if (kvfi_bench_meet(c->job, rc) != 0) {
         return -1;
     }
