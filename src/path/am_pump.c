@@ -53,9 +53,14 @@ static kvfi_am_message_t *next_chunk(kvfi_am_peer_t *peer, uint64_t token, char 
     return message;
 }
 
-static uint32_t chunk_bytes(const kvfi_am_peer_t *peer)
+static uint32_t chunk_bytes(const kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 {
-    return peer->am->near ? KVFI_STAGE_SLOT_BYTES : KVFI_LINK_CHUNK;
+    uint64_t fair = xfer->stream / KVFI_STAGE_CHUNKS;
+
+    if (!peer->am->near)
+        return KVFI_LINK_CHUNK;
+    fair = fair < KVFI_STAGE_LEAST ? KVFI_STAGE_LEAST : fair;
+    return fair < KVFI_STAGE_SLOT_BYTES ? (uint32_t)fair : KVFI_STAGE_SLOT_BYTES;
 }
 
 static int send_read_chunk(kvfi_am_peer_t *peer)
@@ -72,7 +77,7 @@ static int send_read_chunk(kvfi_am_peer_t *peer)
     if (!message)
         return 0;
     rotate_reads(peer);
-    if (kvfi_am_serve_chunk(serve, message, buf, chunk_bytes(peer))) {
+    if (kvfi_am_serve_chunk(serve, message, buf, chunk_bytes(peer, &serve->xfer))) {
         kvf_status_t status = serve->xfer.bad_count ? KVF_ERR_STALE : KVF_OK;
 
         message->head.flags |= status == KVF_OK ? KVFI_AM_FIN : 0;
@@ -99,8 +104,8 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
     if (!peer->writes)
         peer->writes_end = &peer->writes;
     message->head.off = xfer->sent;
-    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf, chunk_bytes(peer),
-                                                   &xfer->moved.pieces);
+    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf,
+                                                   chunk_bytes(peer, xfer), &xfer->moved.pieces);
     message->head.flags |= KVFI_AM_TO_OWNER;
     xfer->sent += message->head.len;
     xfer->calls++;
@@ -118,7 +123,7 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
 static void send_chunks(kvfi_am_peer_t *peer)
 {
     kvfi_stage_t *stage = &peer->stage;
-    unsigned      most = peer->am->near ? KVFI_STAGE_SLOTS / 2 : UINT_MAX;
+    unsigned      most = peer->am->near ? KVFI_STAGE_SLOTS : UINT_MAX;
 
     while (!peer->failed && peer->chunks < KVFI_AM_CHUNKS && (peer->reads || peer->writes)) {
         if (!most--) {

@@ -29,8 +29,10 @@
 
 #include "path/am.h"
 
-#define KVFI_STAGE_SLOTS      8u
-#define KVFI_STAGE_SLOT_BYTES (UINT32_C(128) * 1024)
+#define KVFI_STAGE_SLOTS      4u
+#define KVFI_STAGE_SLOT_BYTES (UINT32_C(256) * 1024)
+#define KVFI_STAGE_LEAST      (UINT32_C(32) * 1024) /* that a slot is filled with, */
+#define KVFI_STAGE_CHUNKS     8u /* and how many times, so that both sides of a short op copy at once */
 
 typedef struct kvfi_stage_ring {
     _Alignas(64) _Atomic uint32_t returned; /* slots: the receiver has read them */
