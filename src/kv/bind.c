@@ -11,6 +11,8 @@
 
 #include "kv/bind.h"
 
+#define FEW 16
+
 /* One end of a binding, for one part. */
 typedef struct end {
     const char *name;
@@ -332,9 +334,12 @@ static kvf_status_t put_whole(sink_t *s, const kvfi_plan_part_t *part, uint32_t 
     return status;
 }
 
+/* One pair of blocks: few boxes are merged first, many are put as they come. */
 static kvf_status_t put_span(sink_t *s, const kvfi_plan_part_t *part, const kvfi_span_t *span,
                              const side_t *src, const side_t *dst)
 {
+    kvfi_op_box_t few[FEW];
+    uint32_t count = 0;
     kvf_status_t status = KVF_OK;
 
     for (uint32_t u = 0; u < part->unit_count; u++) {
@@ -342,9 +347,17 @@ static kvf_status_t put_span(sink_t *s, const kvfi_plan_part_t *part, const kvfi
         kvfi_op_box_t box;
 
         kvfi_kv_boxes_start(&boxes, &part->units[u], span);
-        while (status == KVF_OK && kvfi_kv_boxes_next(&boxes, &box))
-            status = put_box(s, &box, src, dst, 1);
+        while (status == KVF_OK && kvfi_kv_boxes_next(&boxes, &box)) {
+            if (count == FEW) {
+                status = put_box(s, &few[0], src, dst, 1);
+                few[0] = few[--count];
+            }
+            few[count++] = box;
+        }
     }
+    count = kvfi_kv_boxes_merge(few, count);
+    for (uint32_t i = 0; i < count && status == KVF_OK; i++)
+        status = put_box(s, &few[i], src, dst, 1);
     return status;
 }
 

@@ -89,6 +89,31 @@ static void order_axes(kvfi_axis_t *axes, unsigned count)
     }
 }
 
+/* Returns how many axes are left; the first two of them are then the box's. */
+static unsigned fold(kvfi_op_box_t *box, kvfi_axis_t *axes, unsigned count)
+{
+    while (grow_run(box, axes, &count)) {
+    }
+    while (join_two(axes, &count)) {
+    }
+    order_axes(axes, count);
+    for (unsigned i = 0; i < 2; i++)
+        box->axes[i] = i < count ? axes[i] : (kvfi_axis_t){.count = 1};
+    return count;
+}
+
+void kvfi_kv_box_fold(kvfi_op_box_t *box)
+{
+    kvfi_axis_t axes[2];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < 2; i++) {
+        if (box->axes[i].count > 1)
+            axes[count++] = box->axes[i];
+    }
+    fold(box, axes, count);
+}
+
 static void add_axis(kvfi_op_box_t *box, kvfi_axis_t *axes, unsigned *count, kvfi_axis_t axis)
 {
     if (axis.count == 1)
@@ -118,13 +143,7 @@ void kvfi_kv_boxes_start(kvfi_boxes_t *boxes, const kvfi_unit_t *unit, const kvf
              (kvfi_axis_t){span->count, span->src_step * unit->src_state,
                            span->dst_step * unit->dst_state});
     add_axis(box, axes, &count, (kvfi_axis_t){span->len, unit->src_state, unit->dst_state});
-    while (grow_run(box, axes, &count)) {
-    }
-    while (join_two(axes, &count)) {
-    }
-    order_axes(axes, count);
-    for (unsigned i = 0; i < 2; i++)
-        box->axes[i] = i < count ? axes[i] : (kvfi_axis_t){.count = 1};
+    count = fold(box, axes, count);
     boxes->loop_count = count > 2 ? count - 2 : 0;
     for (unsigned i = 0; i < boxes->loop_count; i++) {
         boxes->loops[i] = axes[i + 2];

@@ -58,7 +58,14 @@ typedef struct kvfi_boxes {
 /* The boxes of a span of a unit: merged wherever both sides are contiguous. */
 void kvfi_kv_boxes_start(kvfi_boxes_t *boxes, const kvfi_unit_t *unit, const kvfi_span_t *span);
 
+/* Make one box of several wherever that is possible, and longer pieces of those that touch. All are
+ * of one span, or of one part of a span. Returns how many are left. */
+uint32_t kvfi_kv_boxes_merge(kvfi_op_box_t *boxes, uint32_t count);
+
 /* Fill *box_p with the next box and say true; or false at the end. */
 bool kvfi_kv_boxes_next(kvfi_boxes_t *boxes, kvfi_op_box_t *box_p);
+
+/* Grow pieces along axes, join axes, and put the two axes of a box in order. */
+void kvfi_kv_box_fold(kvfi_op_box_t *box);
 
 #endif

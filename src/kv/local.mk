@@ -11,6 +11,7 @@ kv_sources += \
 	src/kv/compare.c \
 	src/kv/layout.c \
 	src/kv/layout.h \
+	src/kv/merge.c \
 	src/kv/name.c \
 	src/kv/overlap.c \
 	src/kv/pattern.c \

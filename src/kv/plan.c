@@ -121,27 +121,48 @@ kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst,
     return KVF_OK;
 }
 
-/* The boxes of all forms, or only their number at boxes NULL. */
-static uint32_t find_boxes(const kvfi_plan_part_t *part, kvfi_op_box_t *boxes)
+static uint32_t count_boxes(const kvfi_plan_part_t *part)
 {
     uint32_t count = 0;
 
     for (uint32_t f = 0; f < part->pattern.form_count; f++) {
-        part->form_boxes[f].first = count;
         for (uint32_t u = 0; u < part->unit_count; u++) {
             kvfi_boxes_t walk;
             kvfi_op_box_t box;
 
             kvfi_kv_boxes_start(&walk, &part->units[u], &part->pattern.forms[f].span);
-            while (kvfi_kv_boxes_next(&walk, &box)) {
-                if (boxes != NULL)
-                    boxes[count] = box;
+            while (kvfi_kv_boxes_next(&walk, &box))
                 count++;
-            }
         }
-        part->form_boxes[f].count = count - part->form_boxes[f].first;
     }
     return count;
+}
+
+static kvf_status_t fill_boxes(kvfi_plan_part_t *part)
+{
+    kvfi_op_box_t *boxes = calloc(count_boxes(part), sizeof(*boxes));
+    uint32_t count = 0;
+
+    if (boxes == NULL)
+        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for the boxes of %u units",
+                         part->unit_count);
+    for (uint32_t f = 0; f < part->pattern.form_count; f++) {
+        kvfi_form_boxes_t *own = &part->form_boxes[f];
+
+        *own = (kvfi_form_boxes_t){.first = count};
+        for (uint32_t u = 0; u < part->unit_count; u++) {
+            kvfi_boxes_t walk;
+
+            kvfi_kv_boxes_start(&walk, &part->units[u], &part->pattern.forms[f].span);
+            while (kvfi_kv_boxes_next(&walk, &boxes[count]))
+                count++;
+        }
+        own->count = kvfi_kv_boxes_merge(boxes + own->first, count - own->first);
+        count = own->first + own->count;
+    }
+    free(part->boxes);
+    part->boxes = boxes;
+    return KVF_OK;
 }
 
 static void free_part(kvfi_plan_part_t *part)
@@ -152,50 +173,71 @@ static void free_part(kvfi_plan_part_t *part)
     kvfi_kv_pattern_free(&part->pattern);
 }
 
-static kvf_status_t fill_part(const kvfi_spec_t *spec, kvfi_plan_part_t *part)
+/* Add a spec's units to a part, whose boxes are then made anew. */
+static kvf_status_t add_units(kvfi_plan_part_t *part, const kvfi_spec_t *spec)
 {
-    kvf_status_t status = kvfi_kv_units_make(spec, &part->units, &part->unit_count);
+    kvfi_unit_t *units, *all;
+    uint32_t count;
+    kvf_status_t status = kvfi_kv_units_make(spec, &units, &count);
 
     if (status != KVF_OK)
+        return status;
+    all = realloc(part->units, (part->unit_count + count) * sizeof(*all));
+    if (all == NULL) {
+        free(units);
+        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u units", part->unit_count + count);
+    }
+    memcpy(all + part->unit_count, units, count * sizeof(*all));
+    free(units);
+    part->units = all;
+    part->unit_count += count;
+    return fill_boxes(part);
+}
+
+static kvf_status_t new_part(kvf_plan_t *plan, const kvfi_spec_t *spec, kvfi_plan_part_t *part)
+{
+    kvfi_cut_t src = kvfi_kv_cut(spec->src), dst = kvfi_kv_cut(spec->dst);
+    kvf_status_t status =
+        kvfi_kv_pattern_make(&src, &dst, spec->replicas, spec->replica, &part->pattern);
+
+    if (status != KVF_OK || part->pattern.meet_count == 0)
         return status;
     part->form_boxes = calloc(part->pattern.form_count, sizeof(*part->form_boxes));
     if (part->form_boxes == NULL)
         return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u forms", part->pattern.form_count);
-    part->box_count = find_boxes(part, NULL);
-    part->boxes = calloc(part->box_count, sizeof(*part->boxes));
-    if (part->boxes == NULL)
-        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u boxes", part->box_count);
-    find_boxes(part, part->boxes);
-    return KVF_OK;
-}
-
-kvf_status_t kvfi_kv_plan_add(kvf_plan_t *plan, const kvfi_spec_t *spec)
-{
-    kvfi_cut_t src = kvfi_kv_cut(spec->src), dst = kvfi_kv_cut(spec->dst);
-    kvfi_plan_part_t part = {
-        .src_group = spec->src_group,
-        .dst_group = spec->dst_group,
-        .tokens_per_state = spec->src->tokens_per_state,
-        .window = spec->src->window,
-    };
-    kvf_status_t status =
-        kvfi_kv_pattern_make(&src, &dst, spec->replicas, spec->replica, &part.pattern);
-
-    if (status != KVF_OK || part.pattern.meet_count == 0)
-        return status;
     if (plan->part_count == plan->part_cap) {
         uint32_t cap = plan->part_cap == 0 ? 2 : 2 * plan->part_cap;
         kvfi_plan_part_t *more = realloc(plan->parts, cap * sizeof(*more));
 
-        if (more == NULL) {
-            free_part(&part);
+        if (more == NULL)
             return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u parts", cap);
-        }
         plan->parts = more;
         plan->part_cap = cap;
     }
-    status = fill_part(spec, &part);
-    if (status != KVF_OK) {
+    return add_units(part, spec);
+}
+
+kvf_status_t kvfi_kv_plan_add(kvf_plan_t *plan, const kvfi_spec_t *spec)
+{
+    kvfi_plan_part_t part = {
+        .src_group = spec->src_group,
+        .dst_group = spec->dst_group,
+        .replicas = spec->replicas,
+        .replica = spec->replica,
+        .tokens_per_state = spec->src->tokens_per_state,
+        .window = spec->src->window,
+    };
+    kvf_status_t status;
+
+    for (uint32_t i = 0; i < plan->part_count; i++) {
+        kvfi_plan_part_t *p = &plan->parts[i];
+
+        if (p->src_group == part.src_group && p->dst_group == part.dst_group &&
+            p->replicas == part.replicas && p->replica == part.replica)
+            return add_units(p, spec);
+    }
+    status = new_part(plan, spec, &part);
+    if (status != KVF_OK || part.pattern.meet_count == 0) {
         free_part(&part);
         return status;
     }

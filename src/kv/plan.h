@@ -34,8 +34,9 @@ typedef struct kvfi_form_boxes {
 
 typedef struct kvfi_plan_part {
     uint32_t src_group, dst_group;
+    uint32_t replicas, replica;
     uint32_t tokens_per_state, window;
-    uint32_t unit_count, box_count;
+    uint32_t unit_count;
     kvfi_unit_t *units;
     kvfi_pattern_t pattern;
     kvfi_form_boxes_t *form_boxes; /* one a form */
@@ -67,7 +68,8 @@ kvf_status_t kvfi_kv_units_make(const kvfi_spec_t *spec, kvfi_unit_t **units_p, 
 kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst,
                                kvf_plan_t **plan_p);
 
-/* Add a part, if the two sides meet in it. Errors: UNSUPPORTED, NOMEM. */
+/* Add a spec, if the two sides meet in it: to the part that is served alike, or as a new one. Errors:
+ * UNSUPPORTED, NOMEM. */
 kvf_status_t kvfi_kv_plan_add(kvf_plan_t *plan, const kvfi_spec_t *spec);
 
 /* Check options; fills *to with NULL read as all 0. Errors: INVALID. */

@@ -118,18 +118,30 @@ static uint32_t plane_run(const work_t *w, uint32_t at, kvfi_axis_t *axis_p)
     return axis_p->count;
 }
 
+/* Whether a step can make longer pieces, and one that went before it cannot. */
+static bool touches_more(const kvfi_axis_t *step, const kvfi_axis_t *before)
+{
+    return step->src == step->dst && step->src > 0 &&
+           (before->src != before->dst || step->src < before->src);
+}
+
+/* Length of the axis of layers that starts at layer at. */
 static uint32_t layer_run(const work_t *w, uint32_t at, kvfi_axis_t *axis_p)
 {
-    uint32_t next = at + 1;
+    uint32_t next = at + 1, layers = w->spec->layer_count;
     kvfi_axis_t step = {0};
+    bool ok = false;
 
     *axis_p = (kvfi_axis_t){.count = 1};
-    while (next < w->spec->layer_count && spot_step(&w->spots[next - 1], &w->spots[next], &step) &&
+    while (next < layers && (ok = spot_step(&w->spots[next - 1], &w->spots[next], &step)) &&
            (next == at + 1 || (step.src == axis_p->src && step.dst == axis_p->dst))) {
         axis_p->src = step.src;
         axis_p->dst = step.dst;
         next++;
     }
+    /* The last layer rather goes with the one after it, if those two touch. */
+    if (next < layers && ok && next > at + 1 && touches_more(&step, axis_p))
+        next--;
     axis_p->count = next - at;
     return axis_p->count;
 }

@@ -552,8 +552,55 @@ static void check_gens(const kvf_op_t *op)
     }
 }
 
+/* Ops over the same pairs of blocks, between the same two memories. */
+static bool same_pairs(const kvf_op_t *a, const kvf_op_t *b)
+{
+    return a->segment == b->segment && a->remote == b->remote && a->blocks == b->blocks &&
+           a->local_ids == b->local_ids && a->remote_ids == b->remote_ids &&
+           a->local_cap == b->local_cap && a->remote_cap == b->remote_cap &&
+           a->local_block == b->local_block && a->remote_block == b->remote_block;
+}
+
+static bool same_axis(const kvf_op_t *a, const kvf_op_t *b, unsigned i)
+{
+    return a->count[i] == b->count[i] &&
+           (a->count[i] == 1 || (a->local_stride[i] == b->local_stride[i] &&
+                                 a->remote_stride[i] == b->remote_stride[i]));
+}
+
+/* An op by itself: pieces do not touch along an axis, and its two axes are not one. */
+static void check_op(const kvf_op_t *op)
+{
+    for (unsigned i = 0; i < 2; i++)
+        must(op->count[i] == 1 || (uint64_t)op->local_stride[i] != op->len ||
+                 (uint64_t)op->remote_stride[i] != op->len,
+             "pieces of an axis touch on both sides");
+    must(op->count[1] == 1 || op->local_stride[1] != op->count[0] * op->local_stride[0] ||
+             op->remote_stride[1] != op->count[0] * op->remote_stride[0],
+         "two axes could be one");
+}
+
+/* Merging is minimal: along no axis do pieces touch on both sides, no op continues the pieces of
+ * another, and none is a step of another that has an axis to spare. Single pairs of blocks that meet
+ * in several places, or for several reasons, look like one, and are not compared. */
+static void check_minimal(size_t op_count, bool single)
+{
+    for (size_t i = 0; i < op_count; i++) {
+        check_op(&ops[i]);
+        for (size_t j = 0; j < op_count && (single || ops[i].blocks > 1); j++) {
+            const kvf_op_t *a = &ops[i], *b = &ops[j];
+
+            if (i == j || !same_pairs(a, b) || !same_axis(a, b, 0) || !same_axis(a, b, 1))
+                continue;
+            must(a->local_off + a->len != b->local_off || a->remote_off + a->len != b->remote_off,
+                 "an op continues the pieces of another");
+            must(a->count[1] > 1 || a->len != b->len, "two ops could be one");
+        }
+    }
+}
+
 static void run_plan(const kvf_plan_t *plan, rank_t *src, rank_t *dst, uint64_t from, uint64_t to,
-                     bool read, bool window)
+                     bool read, bool window, bool single)
 {
     kvf_segment_t *segments[MAX_LAYERS + 1];
     kvf_remote_t *remotes[MAX_LAYERS + 1];
@@ -593,6 +640,7 @@ static void run_plan(const kvf_plan_t *plan, rank_t *src, rank_t *dst, uint64_t 
     }
     must(size.ops == op_count && size.ids == id_count, "measure tells other needs than bind");
     must(size.pieces == pieces && size.bytes == bytes, "measure counts other pieces than bind");
+    check_minimal(op_count, single);
     oracle_run(ops, op_count);
 }
 
@@ -613,6 +661,8 @@ static void run_setup(void)
     make_side(&m, &src, from, to, read, true, UINT32_MAX);
     make_side(&m, &dst, from, to, read, false, d);
     d %= dst.count;
+    bool single = src.cp == 1 && dst.cp == 1 && src.tokens[0] == dst.tokens[0] &&
+                  (m.groups == 1 || src.tokens[1] == dst.tokens[1]);
     rank_t *to_rank = &dst.ranks[d];
 
     if (to_rank->count > 0) {
@@ -632,7 +682,8 @@ static void run_setup(void)
                  KVF_OK,
              kvf_last_error());
         for (uint32_t i = 0; i < count; i++) {
-            run_plan(sources[i].plan, &src.ranks[sources[i].rank], to_rank, from, to, read, window);
+            run_plan(sources[i].plan, &src.ranks[sources[i].rank], to_rank, from, to, read, window,
+                     single && count == 1);
             kvf_plan_destroy(sources[i].plan);
             totals[0]++;
         }
@@ -667,7 +718,7 @@ START_TEST(any_ranks_any_layouts_give_each_byte_once)
     }
     printf("\r%llu plans, %llu bytes\n", (unsigned long long)totals[0],
            (unsigned long long)totals[1]);
-    ck_assert_uint_gt(totals[1], count * 10);
+    ck_assert_uint_ge(totals[1], count < 100 ? 0 : count * 100);
 }
 END_TEST
 
