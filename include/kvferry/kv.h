@@ -133,9 +133,24 @@ uint64_t kvf_layout_fingerprint(const kvf_layout_t *layout);
  *  differs and both values. Groups are compared in order. Errors: INVALID. */
 kvf_status_t kvf_layout_compare(const kvf_layout_t *one, const kvf_layout_t *other);
 
+/** All fields in which the meaning of two layouts differs, a line of text each, in the words of
+ *  kvf_layout_compare(); "" if there is none. *len_p: in, bytes of text; out, the need, with the 0
+ *  at the end. text NULL only tells the need. Errors: INVALID, SPACE. */
+kvf_status_t kvf_layout_diff(const kvf_layout_t *one, const kvf_layout_t *other, char *text,
+                             size_t *len_p);
+
+/** A layout as bytes that another rank can read, of this version and byte order. *len_p: in, bytes of
+ *  buf; out, the need. buf NULL only tells the need. Errors: INVALID, SPACE. */
+kvf_status_t kvf_layout_pack(const kvf_layout_t *layout, void *buf, size_t *len_p);
+
+/** The layout that was packed, checked as kvf_layout_create() checks. Errors: INVALID (NULL), BLOB (it
+ *  is damaged, or what it describes is no layout: the sentence says why), VERSION, NOMEM. */
+kvf_status_t kvf_layout_unpack(const void *buf, size_t len, kvf_layout_t **layout_p);
+
 /* --------------------------------------------------------- models by name */
 
-/** Sizes of a model's cache. One group, or two where some layers have a window. */
+/** Sizes of a model's cache. One group; one more where some layers have a window, and where some keep
+ *  a recurrent state. */
 typedef struct kvf_kv_model {
     uint32_t    struct_size;
     uint32_t    layers;          /**< layers that keep KV */
@@ -149,6 +164,13 @@ typedef struct kvf_kv_model {
     const char *indexer_element; /**< of the indexer plane, or NULL */
     uint32_t    window;          /**< 0, or the window of layers with id % window_every == 0 */
     uint32_t    window_every;    /**< 0 without a window */
+    uint64_t    scale_bytes;     /**< of the scales plane a (token, layer, head); 0: none */
+    const char *scale_element;   /**< of the scales plane, or NULL */
+    uint64_t    state_bytes;     /**< of the recurrent state a (layer, head), one a block; 0: none */
+    const char *state_element;   /**< of the state plane, or NULL */
+    uint32_t    state_heads;     /**< heads of the state; 0 without */
+    uint32_t    state_every;     /**< layers with id % state_every != state_every - 1 keep a state
+                                      and no K and V; 0 without */
     uint64_t    reserved[2];     /**< 0 */
 } kvf_kv_model_t;
 
@@ -158,7 +180,8 @@ kvf_status_t kvf_kv_model_find(const char *name, const kvf_kv_model_t **model_p)
 /** Model index of those known, NULL past the last. Static storage. */
 const kvf_kv_model_t *kvf_kv_model_at(uint32_t index);
 
-/** Bytes that tokens tokens of a request take over all layers and heads, indexer apart; layers with
+/** Bytes that tokens tokens of a request take over all layers and heads, indexer, scales and states
+ *  apart; layers with
  *  a window count their last window tokens only. Errors: INVALID (NULL, overflow). */
 kvf_status_t kvf_kv_model_bytes(const kvf_kv_model_t *model, uint64_t tokens, uint64_t *bytes_p);
 
@@ -172,27 +195,39 @@ typedef struct kvf_layout_opts {
     uint32_t        layer_count;  /**< 0: all from first_layer on */
     uint32_t        first_head;   /**< first head held */
     uint32_t        heads;        /**< heads held; 0: all from first_head on */
-    uint32_t        reserved32;   /**< 0 */
+    uint32_t        first_state_head; /**< of a recurrent state, likewise */
+    uint32_t        state_heads;
+    uint32_t        cp_ranks;     /**< context parallelism, as in kvf_group_t */
+    uint32_t        cp_rank;
+    uint32_t        cp_tokens;
     const uint32_t *layers;       /**< NULL, or layer_count ids, each once, in the order in which
                                        they lie in memory */
-    uint64_t        base;         /**< where the cache begins, from the start of segment 0 */
-    uint64_t        segment_len;  /**< bytes of segment 0; 0: what the cache needs and no more */
+    uint64_t        base;         /**< where the cache begins, from the start of each segment */
+    uint64_t        segment_len;  /**< bytes of each segment; 0: what the cache needs and no more */
     uint64_t        reserved[2];  /**< 0 */
 } kvf_layout_opts_t;
 
-/** Build the layout of a model's cache by name, in one segment, without gaps. A name spells the
- *  axes from the outermost inwards: L layer, B block, N token in block, H head, 2 K or V, and last
- *  C (cell: K and V fused, or the latent) or D (K and V apart, with a 2 somewhere). Any order of
- *  the axes is understood; those with a name of their own in the field are listed by
- *  kvf_layout_name_at(). H may be left out where a model has one head (LBNC).
+/** Build the layout of a model's cache by name, without gaps. A name spells the axes from the
+ *  outermost inwards: L layer, B block, N token in block, H head, 2 K or V, and last C (cell: K and V
+ *  fused, or the latent) or D (K and V apart, with a 2 somewhere). Any order of the axes is
+ *  understood. H may be left out where a model has one head (LBNC). A / after L, 2 or both in front
+ *  gives each of these a segment of its own, numbered in that order; without it there is one segment.
  *      LBHNC LBNHC LHBNC BLHNC BLNHC BHLNC   K and V fused: plane KV
  *      L2BNHD LB2NHD BL2HND BL2NHD 2LBNHD 2BLNHD   planes K and V
  *      LBNC BLNC   MLA: plane LATENT
+ *  Names of the field stand for a spelling:
+ *      vllm-0.21 L/2BNHD            vllm-0.23 L/B2NHD            vllm-0.26 LBHNC
+ *      vllm-mla L/BNC               sglang 2L/BNHD               tensorrt-llm BL2HND
+ *      hicache-layer-first 2LBNHD   hicache-token-first 2BNLHD   hicache-page-first 2BLNHD
+ *      hicache-page-head 2BHNLD     lmcache B2LNHD, 256 tokens   kvbm-universal BHL2ND
+ *      flexkv-layer-first L2BNHD    flexkv-block-first BL2NHD    kvbm-nhd BL2NHD
+ *      kvbm-hnd BL2HND
  *  Order in memory: groups one after the other, each with its planes one after the other, each
- *  with room for all blocks; but K and V interleave as the 2 says. A model with a window has two
- *  groups, first the layers without; both have the capacity asked for, so one block table may
- *  serve both. A group of which no layer is held is left out. opts NULL: one block, all layers,
- *  all heads.
+ *  with room for all blocks; but K and V interleave as the 2 says. Indexer, scales and state have no
+ *  2; with a / each layer of each of them has its segment too. A model with a window has a group for
+ *  the layers without and one for those with, one with a state a last group; all have the capacity
+ *  asked for, so one block table may serve them. A group of which no layer is held is left out. opts
+ *  NULL: one block, all layers, all heads.
  *  Errors: INVALID (unknown letter, missing or doubled axis, the sentence lists the known names; a
  *  2 for MLA; H missing where there are heads; a layer or head that the model has not), BOUNDS
  *  (segment_len is too small), NOMEM. */

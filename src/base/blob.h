@@ -21,7 +21,11 @@
 #define KVFI_WIRE_LOWEST 1u
 #define KVFI_WIRE_HIGHEST 1u
 
-typedef enum kvfi_blob_kind { KVFI_BLOB_ENGINE = 1, KVFI_BLOB_GRANT = 2 } kvfi_blob_kind_t;
+typedef enum kvfi_blob_kind {
+    KVFI_BLOB_ENGINE = 1,
+    KVFI_BLOB_GRANT = 2,
+    KVFI_BLOB_LAYOUT = 3 /* its incarnation is the layout's fingerprint */
+} kvfi_blob_kind_t;
 
 /* Writer over the caller's buffer, past the header. */
 kvfi_writer_t kvfi_blob_begin(void *buf, size_t cap);

@@ -2,8 +2,10 @@
  *
  * What two layouts must have in common before anything is carried between them: the meaning of
  * their cells. The fingerprint hashes it, the comparison walks the same fields in the same order
- * and names the first that differs. Where the cells lie is no part of it.
+ * and names those that differ. Where the cells lie is no part of it.
  */
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "kv/layout.h"
@@ -51,75 +53,133 @@ uint64_t kvfi_kv_fingerprint(const kvf_layout_t *layout)
     return hash != 0 ? hash : 1;
 }
 
-static kvf_status_t differ(uint32_t g, const char *field, uint64_t one, uint64_t other)
+/* Where differences go: the first sentence, and all of them as lines. */
+typedef struct diff {
+    uint32_t found;
+    char first[256];
+    char *text; /* may be NULL: only counts */
+    size_t room, len;
+} diff_t;
+
+static void differ(diff_t *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void differ(diff_t *d, const char *fmt, ...)
 {
-    return kvfi_fail(KVF_ERR_INVALID, "group %u: %s is %llu in one layout, %llu in the other", g,
-                     field, (unsigned long long)one, (unsigned long long)other);
+    char line[256];
+    size_t len;
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(line, sizeof(line), fmt, args);
+    va_end(args);
+    if (d->found++ == 0)
+        memcpy(d->first, line, sizeof(line));
+    len = strlen(line);
+    line[len++] = '\n';
+    if (d->text != NULL && d->len + len < d->room)
+        memcpy(d->text + d->len, line, len);
+    d->len += len;
 }
 
-static kvf_status_t compare_part(uint32_t g, const kvfi_kv_part_t *one, const kvfi_kv_part_t *other)
+static void differ_field(diff_t *d, uint32_t g, const char *field, uint64_t one, uint64_t other)
+{
+    if (one != other)
+        differ(d, "group %u: %s is %llu in one layout, %llu in the other", g, field,
+               (unsigned long long)one, (unsigned long long)other);
+}
+
+static void compare_part(diff_t *d, uint32_t g, const kvfi_kv_part_t *one,
+                         const kvfi_kv_part_t *other)
 {
     const char *name = kvf_plane_name(one->kind);
 
-    if (one->kind != other->kind)
-        return kvfi_fail(KVF_ERR_INVALID,
-                         "group %u: planes differ: %s in one layout, %s in the other", g, name,
-                         kvf_plane_name(other->kind));
+    if (one->kind != other->kind) {
+        differ(d, "group %u: planes differ: %s in one layout, %s in the other", g, name,
+               kvf_plane_name(other->kind));
+        return;
+    }
     if (one->index != other->index)
-        return kvfi_fail(KVF_ERR_INVALID,
-                         "group %u, plane %s: index is %u in one layout, %u in the other", g, name,
-                         one->index, other->index);
+        differ(d, "group %u, plane %s: index is %u in one layout, %u in the other", g, name,
+               one->index, other->index);
     if (one->content != other->content)
-        return kvfi_fail(
-            KVF_ERR_INVALID, "group %u, plane %s: content is %llu in one layout, %llu in the other",
-            g, name, (unsigned long long)one->content, (unsigned long long)other->content);
+        differ(d, "group %u, plane %s: content is %llu in one layout, %llu in the other", g, name,
+               (unsigned long long)one->content, (unsigned long long)other->content);
     if (strcmp(one->plane->element, other->plane->element) != 0)
-        return kvfi_fail(KVF_ERR_INVALID,
-                         "group %u, plane %s: element is %s in one layout, %s in the other", g,
-                         name, one->plane->element, other->plane->element);
-    return KVF_OK;
+        differ(d, "group %u, plane %s: element is %s in one layout, %s in the other", g, name,
+               one->plane->element, other->plane->element);
 }
 
-static kvf_status_t compare_group(const kvf_layout_t *one, const kvf_layout_t *other, uint32_t g)
+/* Both by rising id. */
+static void compare_layers(diff_t *d, uint32_t g, const kvf_group_t *a, const kvfi_kv_view_t *va,
+                           const kvf_group_t *b, const kvfi_kv_view_t *vb)
+{
+    uint32_t i = 0, j = 0;
+
+    while (i < a->layer_count || j < b->layer_count) {
+        uint64_t x = i < a->layer_count ? a->layers[va->order[i]] : UINT64_MAX;
+        uint64_t y = j < b->layer_count ? b->layers[vb->order[j]] : UINT64_MAX;
+
+        if (x != y)
+            differ(d, "group %u: layers differ: only %s layout holds layer %llu", g,
+                   x < y ? "one" : "the other", (unsigned long long)(x < y ? x : y));
+        i += x <= y;
+        j += y <= x;
+    }
+}
+
+static void compare_group(diff_t *d, const kvf_layout_t *one, const kvf_layout_t *other, uint32_t g)
 {
     const kvf_group_t *a = &one->desc.groups[g], *b = &other->desc.groups[g];
     const kvfi_kv_view_t *va = &one->views[g], *vb = &other->views[g];
-    kvf_status_t status = KVF_OK;
 
-    if (a->layer_count != b->layer_count)
-        return differ(g, "layer_count", a->layer_count, b->layer_count);
-    for (uint32_t i = 0; i < a->layer_count; i++) {
-        uint32_t x = a->layers[va->order[i]], y = b->layers[vb->order[i]];
+    differ_field(d, g, "layer_count", a->layer_count, b->layer_count);
+    compare_layers(d, g, a, va, b, vb);
+    differ_field(d, g, "heads_total", a->heads_total, b->heads_total);
+    differ_field(d, g, "tokens_per_state", a->tokens_per_state, b->tokens_per_state);
+    differ_field(d, g, "window", a->window, b->window);
+    for (uint32_t p = 0; p < va->part_count && p < vb->part_count; p++)
+        compare_part(d, g, &va->parts[p], &vb->parts[p]);
+    differ_field(d, g, "number of planes (fused K and V are two)", va->part_count, vb->part_count);
+}
 
-        if (x != y)
-            return kvfi_fail(KVF_ERR_INVALID,
-                             "group %u: layers differ: only one layout holds layer %u", g,
-                             x < y ? x : y);
-    }
-    if (a->heads_total != b->heads_total)
-        return differ(g, "heads_total", a->heads_total, b->heads_total);
-    if (a->tokens_per_state != b->tokens_per_state)
-        return differ(g, "tokens_per_state", a->tokens_per_state, b->tokens_per_state);
-    if (a->window != b->window)
-        return differ(g, "window", a->window, b->window);
-    for (uint32_t p = 0; p < va->part_count && p < vb->part_count && status == KVF_OK; p++)
-        status = compare_part(g, &va->parts[p], &vb->parts[p]);
-    if (status == KVF_OK && va->part_count != vb->part_count)
-        status =
-            differ(g, "number of planes (fused K and V are two)", va->part_count, vb->part_count);
-    return status;
+static void compare_all(diff_t *d, const kvf_layout_t *one, const kvf_layout_t *other)
+{
+    uint32_t a = one->desc.group_count, b = other->desc.group_count;
+
+    if (a != b)
+        differ(d, "group_count is %u in one layout, %u in the other", a, b);
+    for (uint32_t g = 0; g < a && g < b; g++)
+        compare_group(d, one, other, g);
 }
 
 kvf_status_t kvf_layout_compare(const kvf_layout_t *one, const kvf_layout_t *other)
 {
-    kvf_status_t status = KVF_OK;
+    diff_t d = {.found = 0};
 
     if (one == NULL || other == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "compare: %s is NULL", one == NULL ? "one" : "other");
-    if (one->desc.group_count != other->desc.group_count)
-        return kvfi_fail(KVF_ERR_INVALID, "group_count is %u in one layout, %u in the other",
-                         one->desc.group_count, other->desc.group_count);
-    for (uint32_t g = 0; g < one->desc.group_count && status == KVF_OK; g++)
-        status = compare_group(one, other, g);
-    return status;
+    compare_all(&d, one, other);
+    return d.found == 0 ? KVF_OK : kvfi_fail(KVF_ERR_INVALID, "%s", d.first);
+}
+
+kvf_status_t kvf_layout_diff(const kvf_layout_t *one, const kvf_layout_t *other, char *text,
+                             size_t *len_p)
+{
+    diff_t d = {.text = text};
+
+    if (one == NULL || other == NULL || len_p == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "diff: %s is NULL",
+                         one == NULL     ? "one"
+                         : other == NULL ? "other"
+                                         : "len_p");
+    d.room = text != NULL ? *len_p : 0;
+    compare_all(&d, one, other);
+    *len_p = d.len + 1;
+    if (text == NULL)
+        return KVF_OK;
+    if (d.len >= d.room)
+        return kvfi_fail(KVF_ERR_SPACE, "diff: the text needs %zu bytes, the buffer has %zu",
+                         d.len + 1, d.room);
+    text[d.len] = '\0';
+    return KVF_OK;
 }

@@ -14,6 +14,7 @@ kv_sources += \
 	src/kv/merge.c \
 	src/kv/name.c \
 	src/kv/overlap.c \
+	src/kv/pack.c \
 	src/kv/pattern.c \
 	src/kv/pattern.h \
 	src/kv/plan.c \

@@ -29,9 +29,12 @@ TESTS += tests/unit/sample_trace.sh
 # The KV layer. The oracle shares no code with it.
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
-	tests/unit/test_plan_shape tests/unit/test_plan_any
+	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources
 TESTS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
-	tests/unit/test_plan_shape tests/unit/test_plan_any
+	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources
+tests_unit_test_sources_SOURCES = tests/unit/test_sources.c
+tests_unit_test_sources_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_sources_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_plan_any_SOURCES = tests/unit/test_plan_any.c tests/unit/kv_oracle.c \
 	tests/unit/kv_oracle.h
 tests_unit_test_plan_any_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)

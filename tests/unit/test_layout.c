@@ -147,7 +147,7 @@ START_TEST(names_put_cells_where_their_letters_say)
     uint32_t count = 0;
     kvf_layout_t *layout;
 
-    for (; (name = kvf_layout_name_at(count)) != NULL; count++) {
+    for (; (name = kvf_layout_name_at(count)) != NULL && name[0] < 'a'; count++) {
         bool latent = strchr(name, 'H') == NULL;
 
         opts.first_head = latent ? 0 : 2;
@@ -212,6 +212,111 @@ START_TEST(layers_with_a_window_are_a_group_of_their_own)
 }
 END_TEST
 
+/* Names of the field, what they stand for, and how many segments they make of 4 layers. */
+static const struct {
+    const char *name, *spelling;
+    uint32_t segments, block_tokens;
+} presets[] = {
+    {"vllm-0.21", "L/2BNHD", 4, 16},        {"vllm-0.23", "L/B2NHD", 4, 16},
+    {"vllm-0.26", "LBHNC", 1, 16},          {"vllm-mla", "L/BNC", 4, 64},
+    {"sglang", "2L/BNHD", 8, 16},           {"hicache-layer-first", "2LBNHD", 1, 16},
+    {"hicache-token-first", "2BNLHD", 1, 16}, {"hicache-page-first", "2BLNHD", 1, 16},
+    {"hicache-page-head", "2BHNLD", 1, 16}, {"tensorrt-llm", "BL2HND", 1, 16},
+    {"lmcache", "B2LNHD", 1, 256},          {"flexkv-layer-first", "L2BNHD", 1, 16},
+    {"flexkv-block-first", "BL2NHD", 1, 16}, {"kvbm-universal", "BHL2ND", 1, 16},
+    {"kvbm-nhd", "BL2NHD", 1, 16},          {"kvbm-hnd", "BL2HND", 1, 16},
+};
+
+START_TEST(names_of_the_field_stand_for_a_spelling)
+{
+    bool latent = strstr(presets[_i].name, "mla") != NULL;
+    kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 5, .layer_count = 4};
+    const kvf_kv_model_t *model = model_of(latent ? "deepseek-v3" : "qwen3-8b");
+    static char one[8192], other[8192];
+    size_t n = sizeof(one), m = sizeof(other);
+    kvf_layout_t *layout, *spelled;
+    bool listed = false;
+
+    for (uint32_t i = 0; kvf_layout_name_at(i) != NULL; i++)
+        listed |= strcmp(kvf_layout_name_at(i), presets[_i].name) == 0;
+    ck_assert(listed);
+    ck_assert_int_eq(kvf_layout_build(model, presets[_i].name, &opts, &layout), KVF_OK);
+    ck_assert_uint_eq(kvf_layout_describe(layout)->segment_count, presets[_i].segments);
+    ck_assert_uint_eq(kvf_layout_describe(layout)->groups[0].block_tokens, presets[_i].block_tokens);
+    opts.block_tokens = presets[_i].block_tokens;
+    ck_assert_int_eq(kvf_layout_build(model, presets[_i].spelling, &opts, &spelled), KVF_OK);
+    ck_assert_int_eq(kvf_layout_pack(layout, one, &n), KVF_OK);
+    ck_assert_int_eq(kvf_layout_pack(spelled, other, &m), KVF_OK);
+    ck_assert_uint_eq(n, m);
+    ck_assert_mem_eq(one, other, n);
+    kvf_layout_destroy(layout);
+    kvf_layout_destroy(spelled);
+}
+END_TEST
+
+START_TEST(axes_before_a_slash_are_segments)
+{
+    const kvf_kv_model_t *model = model_of("llama-3.1-8b");
+    kvf_layout_opts_t opts = {
+        .struct_size = sizeof(opts), .blocks = 5, .first_layer = 2, .layer_count = 3, .base = 64};
+    const struct {
+        const char *name;
+        uint32_t k_step, v_from;
+    } cases[] = {{"L/2BNHD", 1, 0}, {"2L/BNHD", 1, 3}, {"L2/BNHD", 2, 1}, {"2/LBNHD", 0, 1}};
+
+    for (unsigned i = 0; i < 4; i++) {
+        kvf_layout_t *layout;
+        uint32_t segment;
+        uint64_t off, half = UINT64_C(5) * 16 * 8 * 256;
+
+        ck_assert_int_eq(kvf_layout_build(model, cases[i].name, &opts, &layout), KVF_OK);
+        for (uint32_t l = 0; l < 3; l++)
+            for (uint32_t v = 0; v < 2; v++) {
+                uint64_t want = 64 + ((UINT64_C(4) * 16 + 15) * 8 + 7) * 256;
+
+                want += v == 1 && i == 0 ? half : 0;
+                want += i == 3 ? l * half : 0;
+                ck_assert_int_eq(kvf_layout_locate(layout, 0, v, l + 2, 4, 7, 15, &segment, &off),
+                                 KVF_OK);
+                ck_assert_uint_eq(segment, l * cases[i].k_step + v * cases[i].v_from);
+                ck_assert_uint_eq(off, want);
+            }
+        ck_assert_uint_eq(kvf_layout_describe(layout)->segment_len[0],
+                          64 + half * (i == 0 ? 2 : i == 3 ? 3 : 1));
+        kvf_layout_destroy(layout);
+    }
+}
+END_TEST
+
+START_TEST(scales_and_states_have_their_planes_and_groups)
+{
+    kvf_kv_model_t model = *model_of("llama-3.1-8b");
+    kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .first_state_head = 4, .state_heads = 2};
+    kvf_layout_t *layout;
+
+    model.scale_bytes = 8;
+    model.scale_element = "f32";
+    model.state_every = 4;
+    model.state_bytes = 100;
+    model.state_heads = 6;
+    model.state_element = "f32";
+    ck_assert_int_eq(kvf_layout_build(&model, "L2BNHD", &opts, &layout), KVF_OK);
+    const kvf_layout_desc_t *d = kvf_layout_describe(layout);
+
+    ck_assert_uint_eq(d->group_count, 2);
+    ck_assert_uint_eq(d->groups[0].layer_count, 8);
+    ck_assert_uint_eq(d->groups[0].layers[1], 7);
+    ck_assert_uint_eq(d->groups[0].plane_count, 3);
+    ck_assert_uint_eq(d->groups[0].planes[2].kind, KVF_PLANE_SCALES);
+    ck_assert_uint_eq(d->groups[1].layer_count, 24);
+    ck_assert_uint_eq(d->groups[1].tokens_per_state, 16);
+    ck_assert_uint_eq(d->groups[1].first_head, 4);
+    ck_assert_uint_eq(d->groups[1].heads_total, 6);
+    ck_assert_uint_eq(kvf_layout_block_bytes(layout), 8 * 16 * 8 * (512 + 8) + 24 * 2 * 100);
+    kvf_layout_destroy(layout);
+}
+END_TEST
+
 START_TEST(offsets_past_4_gib_are_exact)
 {
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 4000000000u};
@@ -229,6 +334,10 @@ static const struct {
     const char *model, *name, *sentence;
 } bad_names[] = {
     {"qwen3-8b", "", "layout \"\": it ends neither in C nor in D; known are LBHNC, LBNHC"},
+    {"qwen3-8b", "LB/HNC", "layout \"LB/HNC\": in front of a / stand L, 2 or both"},
+    {"qwen3-8b", "/LBHNC", "layout \"/LBHNC\": in front of a / stand"},
+    {"qwen3-8b", "L/B/HNC", "layout \"L/B/HNC\": an axis is none of"},
+    {"kimi-k2", "sglang", "layout \"2L/BNHD\": a latent is one plane"},
     {"qwen3-8b", "LBHN", "layout \"LBHN\": it ends neither"},
     {"qwen3-8b", "LBXHNC", "layout \"LBXHNC\": an axis is none of"},
     {"qwen3-8b", "LBHNBC", "layout \"LBHNBC\": an axis stands twice"},
@@ -284,7 +393,11 @@ START_TEST(bad_options_of_a_layout_are_refused_by_name)
                 "layout: first_head 6 and heads 3: model llama-3.1-8b has 8 heads");
     expect_opts((kvf_layout_opts_t){.segment_len = 100}, KVF_ERR_BOUNDS,
                 "group 0, plane kv: ends at byte 2097152 of segment 0, which has 100");
-    expect_opts((kvf_layout_opts_t){.reserved32 = 1}, KVF_ERR_INVALID, "layout: reserved");
+    expect_opts((kvf_layout_opts_t){.reserved = {1}}, KVF_ERR_INVALID, "layout: reserved");
+    expect_opts((kvf_layout_opts_t){.state_heads = 1}, KVF_ERR_INVALID,
+                "layout: first_state_head 0 and state_heads 1: model llama-3.1-8b has 0");
+    expect_opts((kvf_layout_opts_t){.cp_ranks = 2, .cp_rank = 2}, KVF_ERR_INVALID,
+                "group 0: cp_rank 2 of cp_ranks 2");
     expect_opts((kvf_layout_opts_t){.base = UINT64_MAX - 5}, KVF_ERR_INVALID,
                 "layout LBHNC: 1 blocks of model llama-3.1-8b overflow");
     expect_opts((kvf_layout_opts_t){.blocks = UINT32_MAX, .block_tokens = 1u << 31},
@@ -375,6 +488,9 @@ static Suite *suite(void)
     tcase_add_test(named, names_put_cells_where_their_letters_say);
     tcase_add_loop_test(named, bytes_of_a_block_are_those_of_the_model, 0, ROWS(sizes));
     tcase_add_test(named, layers_with_a_window_are_a_group_of_their_own);
+    tcase_add_loop_test(named, names_of_the_field_stand_for_a_spelling, 0, ROWS(presets));
+    tcase_add_test(named, axes_before_a_slash_are_segments);
+    tcase_add_test(named, scales_and_states_have_their_planes_and_groups);
     tcase_add_test(named, offsets_past_4_gib_are_exact);
     tcase_add_loop_test(named, a_bad_name_is_refused_with_the_reason, 0, ROWS(bad_names));
     tcase_add_test(named, bad_options_of_a_layout_are_refused_by_name);

@@ -11,6 +11,7 @@
 
 #include <kvferry/kv.h>
 
+#include "base/blob.h"
 #include "kv/layout.h"
 
 static void expect(kvf_status_t got, kvf_status_t want, const char *start)
@@ -343,6 +344,141 @@ START_TEST(a_difference_of_meaning_is_named)
 }
 END_TEST
 
+START_TEST(all_differences_are_listed)
+{
+    hand_t h;
+    kvf_layout_t *one, *other;
+    char text[512];
+    size_t len = sizeof(text), need;
+
+    make_hand(&h);
+    h.lens[1] *= 2;
+    ck_assert_int_eq(kvf_layout_create(&h.desc, &one), KVF_OK);
+    ck_assert_int_eq(kvf_layout_diff(one, one, text, &len), KVF_OK);
+    ck_assert_str_eq(text, "");
+    ck_assert_uint_eq(len, 1);
+    h.layers[0][1] = 7;
+    h.groups[1].window = 3;
+    h.planes[1][0].content = 30;
+    ck_assert_int_eq(kvf_layout_create(&h.desc, &other), KVF_OK);
+    len = sizeof(text);
+    ck_assert_int_eq(kvf_layout_diff(one, other, text, &len), KVF_OK);
+    ck_assert_str_eq(text, "group 0: layers differ: only one layout holds layer 1\n"
+                           "group 0: layers differ: only the other layout holds layer 7\n"
+                           "group 1: window is 0 in one layout, 3 in the other\n"
+                           "group 1, plane k: content is 16 in one layout, 15 in the other\n"
+                           "group 1, plane v: content is 16 in one layout, 15 in the other\n");
+    ck_assert_uint_eq(len, strlen(text) + 1);
+    ck_assert_int_eq(kvf_layout_diff(one, other, NULL, &need), KVF_OK);
+    ck_assert_uint_eq(need, len);
+    need--;
+    expect(kvf_layout_diff(one, other, text, &need), KVF_ERR_SPACE, "diff: the text needs");
+    expect(kvf_layout_diff(NULL, other, text, &need), KVF_ERR_INVALID, "diff: one is NULL");
+    expect(kvf_layout_diff(one, NULL, text, &need), KVF_ERR_INVALID, "diff: other is NULL");
+    expect(kvf_layout_diff(one, other, text, NULL), KVF_ERR_INVALID, "diff: len_p is NULL");
+    kvf_layout_destroy(one);
+    kvf_layout_destroy(other);
+}
+END_TEST
+
+/* ------------------------------------------------------------------- bytes */
+
+static size_t pack_hand(hand_t *h, uint8_t *blob, size_t room)
+{
+    kvf_layout_t *layout;
+    size_t len = room;
+
+    make_hand(h);
+    h->planes[0][0].layer_base = h->bases;
+    h->planes[0][0].layer_segment = h->segments;
+    h->bases[1] = 256;
+    h->bases[2] = 512;
+    h->groups[1].cp_ranks = 3;
+    h->groups[1].cp_rank = 2;
+    h->groups[1].cp_tokens = 2;
+    h->groups[1].window = 9;
+    ck_assert_msg(kvf_layout_create(&h->desc, &layout) == KVF_OK, "%s", kvf_last_error());
+    ck_assert_int_eq(kvf_layout_pack(layout, NULL, &len), KVF_OK);
+    size_t need = len;
+
+    len = need - 1;
+    expect(kvf_layout_pack(layout, blob, &len), KVF_ERR_SPACE, "the blob needs");
+    ck_assert_uint_eq(len, need);
+    ck_assert_int_eq(kvf_layout_pack(layout, blob, &len), KVF_OK);
+    expect(kvf_layout_pack(NULL, blob, &len), KVF_ERR_INVALID, "pack: layout is NULL");
+    expect(kvf_layout_pack(layout, blob, NULL), KVF_ERR_INVALID, "pack: len_p is NULL");
+    kvf_layout_destroy(layout);
+    return need;
+}
+
+START_TEST(a_layout_comes_back_as_it_was_packed)
+{
+    static uint8_t blob[4096], again[4096];
+    hand_t h;
+    size_t len = pack_hand(&h, blob, sizeof(blob)), more = sizeof(again);
+    kvf_layout_t *layout;
+
+    ck_assert_msg(kvf_layout_unpack(blob, len, &layout) == KVF_OK, "%s", kvf_last_error());
+    const kvf_layout_desc_t *d = kvf_layout_describe(layout);
+
+    ck_assert_uint_eq(d->groups[1].cp_rank, 2);
+    ck_assert_uint_eq(d->groups[1].window, 9);
+    ck_assert_uint_eq(d->groups[0].planes[0].layer_base[2], 512);
+    ck_assert_uint_eq(d->groups[0].planes[0].k_content, 16);
+    ck_assert_str_eq(d->groups[1].planes[0].element, "bf16");
+    ck_assert_int_eq(kvf_layout_pack(layout, again, &more), KVF_OK);
+    ck_assert_uint_eq(more, len);
+    ck_assert_mem_eq(blob, again, len);
+    kvf_layout_destroy(layout);
+    expect(kvf_layout_unpack(NULL, len, &layout), KVF_ERR_INVALID, "unpack: buf is NULL");
+    expect(kvf_layout_unpack(blob, len, NULL), KVF_ERR_INVALID, "unpack: layout_p is NULL");
+}
+END_TEST
+
+/* Damage, with and without a checksum that fits it: never a crash, and never a layout that would not
+ * have been created. */
+START_TEST(a_damaged_blob_is_refused)
+{
+    static uint8_t blob[4096], bad[4096];
+    hand_t h;
+    size_t len = pack_hand(&h, blob, sizeof(blob));
+    kvf_layout_t *layout;
+    unsigned refused = 0;
+
+    for (size_t cut = 0; cut < len; cut++)
+        ck_assert_int_eq(kvf_layout_unpack(blob, cut, &layout), KVF_ERR_BLOB);
+    for (size_t at = 0; at < len; at++) {
+        memcpy(bad, blob, len);
+        bad[at] ^= 1u << (at % 8);
+        ck_assert_int_ne(kvf_layout_unpack(bad, len, &layout), KVF_OK);
+    }
+    srand(11);
+    for (size_t round = 0; round < 20000; round++) {
+        uint64_t incarnation;
+        kvfi_reader_t reader;
+        size_t at = KVFI_BLOB_HEADER + (size_t)rand() % (len - KVFI_BLOB_HEADER), whole = len;
+
+        ck_assert_int_eq(kvfi_blob_open(blob, len, KVFI_BLOB_LAYOUT, &incarnation, &reader), KVF_OK);
+        memcpy(bad, blob, len);
+        bad[at] = (uint8_t)(rand() % 2 ? rand() : 0xff);
+        if (rand() % 4 == 0)
+            whole -= (size_t)rand() % (len - KVFI_BLOB_HEADER);
+        kvfi_writer_t w = kvfi_blob_begin(bad, whole);
+
+        w.len = whole;
+        ck_assert_int_eq(kvfi_blob_end(&w, KVFI_BLOB_LAYOUT, 0, incarnation, &whole), KVF_OK);
+        kvf_status_t status = kvf_layout_unpack(bad, whole, &layout);
+
+        refused += status != KVF_OK;
+        if (status == KVF_OK)
+            kvf_layout_destroy(layout);
+        else
+            ck_assert_int_eq(status, KVF_ERR_BLOB);
+    }
+    ck_assert_uint_gt(refused, 5000);
+}
+END_TEST
+
 #define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
 static Suite *suite(void)
@@ -356,6 +492,9 @@ static Suite *suite(void)
     tcase_add_test(hand, strides_too_irregular_to_check_are_refused_in_time);
     tcase_add_test(hand, overlap_is_exact);
     suite_add_tcase(s, hand);
+    tcase_add_test(meaning, all_differences_are_listed);
+    tcase_add_test(meaning, a_layout_comes_back_as_it_was_packed);
+    tcase_add_test(meaning, a_damaged_blob_is_refused);
     tcase_add_loop_test(meaning, a_difference_of_meaning_is_named, 0, ROWS(meanings));
     suite_add_tcase(s, meaning);
     return s;
