@@ -38,7 +38,6 @@ static void rewind_xfer(kvfi_xfer_t *xfer)
     xfer->calls = 0;
     xfer->checked = 0;
     xfer->bad_count = 0;
-    xfer->path = KVF_PATH_STAGE;
     atomic_store(&xfer->status, KVF_INPROGRESS);
 }
 
@@ -46,17 +45,17 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
 {
     kvf_engine_t *engine = batch->object.engine;
     kvfi_xfer_t  *xfer = &batch->xfers[index];
-    kvf_status_t  status;
+    kvf_status_t  status = kvfi_served_connect(batch->ops[index].remote, xfer->dir, &xfer->peer);
 
     rewind_xfer(xfer);
+    if (status != KVF_OK) { /* nothing of it is with the am machine */
+        atomic_store(&xfer->status, status);
+        kvfi_batch_finish_op(batch, index);
+        return;
+    }
+    xfer->path = KVF_PATH_STAGE;
     atomic_fetch_add(&batch->am_pending, 1);
     batch->am_xfers[batch->am_count++] = xfer;
-    status = kvfi_served_connect(batch->ops[index].remote, xfer->dir, &xfer->peer);
-    if (status == KVF_OK) {
-        kvfi_am_start(engine->stage, &batch->am_xfers[batch->am_count - 1], 1);
-    } else {
-        atomic_store(&xfer->status, status);
-        atomic_fetch_sub(&batch->am_pending, 1);
-    }
+    kvfi_am_start(engine->stage, &batch->am_xfers[batch->am_count - 1], 1);
     kvfi_progress_posted(engine);
 }

@@ -248,6 +248,40 @@ START_TEST(a_filter_in_mid_batch_fails_what_may_only_take_cma)
 }
 END_TEST
 
+/* The kernel refuses the call in mid batch, and then the thread that stage needs: the op has failed, and
+ * the rest of the batch can be cancelled, or goes on. */
+START_TEST(an_op_that_stage_cannot_take_either_fails_alone)
+{
+    static const long denied[] = { SYS_process_vm_readv, SYS_clone,
+#ifdef SYS_clone3
+                                   SYS_clone3
+#endif
+    };
+    rig_opts_t opts = { .owner_len = 16 << 20, .local_len = 16 << 20 };
+    kvf_status_t status;
+    kvf_op_t ops[2];
+    rig_t rig;
+
+    rig_open(&rig, WHERE_CMA, &opts);
+    for (int i = 0; i < 2; i++) {
+        ops[i] = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, i == 0 ? KVF_READ : KVF_WRITE);
+        ops[i].blocks = 2048; /* two calls */
+        ops[i].local_block = ops[i].remote_block = 8192;
+    }
+    ops[1].local_off = ops[1].remote_off = 4096;
+    ok(kvf_batch_post(rig.batch, ops, 2, sizeof(ops[0]), NULL));
+    must(forbid(denied, (int)(sizeof(denied) / sizeof(denied[0])), EPERM) == 0, "seccomp: %s",
+         strerror(errno));
+    answers(kvf_batch_test(rig.batch), KVF_INPROGRESS); /* refused */
+    answers(kvf_batch_test(rig.batch), KVF_INPROGRESS); /* noticed, and a call of the other */
+    status = _i == 0 ? kvf_batch_cancel(rig.batch) : kvf_batch_wait(rig.batch, 20 * SEC);
+    must(status == KVF_ERR_SYSTEM, "%s", kvf_last_error());
+    answers(kvf_batch_op_status(rig.batch, 0), KVF_ERR_SYSTEM);
+    answers(kvf_batch_op_status(rig.batch, 1), _i == 0 ? KVF_ERR_CANCELED : KVF_OK);
+    rig_close(&rig);
+}
+END_TEST
+
 /* --------------------------------------------- namespaces and capabilities */
 
 /* From inside a user namespace nobody reaches out; from outside the owner of it may reach in. */
@@ -498,6 +532,7 @@ int main(void)
     tcase_add_loop_test(tc, a_job_goes_on_without_any_one_call, 0, CALLS * 2 * 3);
     tcase_add_loop_test(tc, a_filter_in_mid_batch_moves_it_to_stage_and_warns_once, 0, 8);
     tcase_add_test(tc, a_filter_in_mid_batch_fails_what_may_only_take_cma);
+    tcase_add_loop_test(tc, an_op_that_stage_cannot_take_either_fails_alone, 0, 2);
     tcase_add_test(tc, a_rank_in_a_user_namespace_of_its_own);
     tcase_add_test(tc, a_rank_that_is_not_dumpable_and_one_without_the_capability);
     tcase_add_loop_test(tc, a_killed_owner_ends_the_batch_without_pidfd_open, 0, 4);
