@@ -139,18 +139,18 @@ kvf_status_t kvf_layout_compare(const kvf_layout_t *one, const kvf_layout_t *oth
 kvf_status_t kvf_layout_diff(const kvf_layout_t *one, const kvf_layout_t *other, char *text,
                              size_t *len_p);
 
-/** A layout as bytes that another rank can read, of this version and byte order. *len_p: in, bytes of
- *  buf; out, the need. buf NULL only tells the need. Errors: INVALID, SPACE. */
+/** A layout as bytes that another rank can read, of this version and byte order. *len_p: in, bytes
+ *  of buf; out, the need. buf NULL only tells the need. Errors: INVALID, SPACE. */
 kvf_status_t kvf_layout_pack(const kvf_layout_t *layout, void *buf, size_t *len_p);
 
-/** The layout that was packed, checked as kvf_layout_create() checks. Errors: INVALID (NULL), BLOB (it
- *  is damaged, or what it describes is no layout: the sentence says why), VERSION, NOMEM. */
+/** The layout that was packed, checked as kvf_layout_create() checks. Errors: INVALID (NULL), BLOB
+ *  (it is damaged, or what it describes is no layout: the sentence says why), VERSION, NOMEM. */
 kvf_status_t kvf_layout_unpack(const void *buf, size_t len, kvf_layout_t **layout_p);
 
 /* --------------------------------------------------------- models by name */
 
-/** Sizes of a model's cache. One group; one more where some layers have a window, and where some keep
- *  a recurrent state. */
+/** Sizes of a model's cache. One group; one more where some layers have a window, and where some
+ *  keep a recurrent state. */
 typedef struct kvf_kv_model {
     uint32_t    struct_size;
     uint32_t    layers;          /**< layers that keep KV */
@@ -166,7 +166,7 @@ typedef struct kvf_kv_model {
     uint32_t    window_every;    /**< 0 without a window */
     uint64_t    scale_bytes;     /**< of the scales plane a (token, layer, head); 0: none */
     const char *scale_element;   /**< of the scales plane, or NULL */
-    uint64_t    state_bytes;     /**< of the recurrent state a (layer, head), one a block; 0: none */
+    uint64_t    state_bytes;     /**< of the recurrent state a (block, layer, head); 0: none */
     const char *state_element;   /**< of the state plane, or NULL */
     uint32_t    state_heads;     /**< heads of the state; 0 without */
     uint32_t    state_every;     /**< layers with id % state_every != state_every - 1 keep a state
@@ -208,10 +208,11 @@ typedef struct kvf_layout_opts {
 } kvf_layout_opts_t;
 
 /** Build the layout of a model's cache by name, without gaps. A name spells the axes from the
- *  outermost inwards: L layer, B block, N token in block, H head, 2 K or V, and last C (cell: K and V
- *  fused, or the latent) or D (K and V apart, with a 2 somewhere). Any order of the axes is
+ *  outermost inwards: L layer, B block, N token in block, H head, 2 K or V, and last C (cell: K and
+ *  V fused, or the latent) or D (K and V apart, with a 2 somewhere). Any order of the axes is
  *  understood. H may be left out where a model has one head (LBNC). A / after L, 2 or both in front
- *  gives each of these a segment of its own, numbered in that order; without it there is one segment.
+ *  gives each of these a segment of its own, numbered in that order; without it there is one
+ *  segment.
  *      LBHNC LBNHC LHBNC BLHNC BLNHC BHLNC   K and V fused: plane KV
  *      L2BNHD LB2NHD BL2HND BL2NHD 2LBNHD 2BLNHD   planes K and V
  *      LBNC BLNC   MLA: plane LATENT
@@ -223,11 +224,11 @@ typedef struct kvf_layout_opts {
  *      flexkv-layer-first L2BNHD    flexkv-block-first BL2NHD    kvbm-nhd BL2NHD
  *      kvbm-hnd BL2HND
  *  Order in memory: groups one after the other, each with its planes one after the other, each
- *  with room for all blocks; but K and V interleave as the 2 says. Indexer, scales and state have no
- *  2; with a / each layer of each of them has its segment too. A model with a window has a group for
- *  the layers without and one for those with, one with a state a last group; all have the capacity
- *  asked for, so one block table may serve them. A group of which no layer is held is left out. opts
- *  NULL: one block, all layers, all heads.
+ *  with room for all blocks; but K and V interleave as the 2 says. Indexer, scales and state have
+ *  no 2; with a / each layer of each of them has its segment too. A model with a window has a group
+ *  for the layers without and one for those with, one with a state a last group; all have the
+ *  capacity asked for, so one block table may serve them. A group of which no layer is held is left
+ *  out. opts NULL: one block, all layers, all heads.
  *  Errors: INVALID (unknown letter, missing or doubled axis, the sentence lists the known names; a
  *  2 for MLA; H missing where there are heads; a layer or head that the model has not), BOUNDS
  *  (segment_len is too small), NOMEM. */
@@ -246,9 +247,9 @@ typedef struct kvf_plan_opts {
     uint32_t layer_count;   /**< so many ids; 0: all from first_layer on */
     uint32_t first_head;    /**< ids of heads, likewise */
     uint32_t heads;
-    uint32_t replica_count; /**< sources that hold the same; 0: 1. The destination's block b, counted
-                                 from the request's first token, comes from the one whose replica is
-                                 b % replica_count */
+    uint32_t replica_count; /**< sources that hold the same; 0: 1. The destination's block b,
+                                 counted from the request's first token, comes from the one whose
+                                 replica is b % replica_count */
     uint32_t replica;       /**< which of these the source is */
     uint32_t reserved32;    /**< 0 */
     uint64_t reserved[2];   /**< 0 */
@@ -275,11 +276,11 @@ typedef struct kvf_plan_source {
     kvf_plan_t *plan; /**< the caller's to destroy */
 } kvf_plan_source_t;
 
-/** The sources of one destination rank, each with its plan: all of the destination's layers, planes,
- *  heads and tokens, each byte from one source, for any two ways to cut a model over ranks. srcs has
- *  the layout of each source rank, NULL for one that is none. Heads that n sources hold are replicas:
- *  the destination's block b is read from number (dst_rank + b) % n of them, by rank. opts restricts
- *  layers and heads, its replica fields are 0; it may be NULL.
+/** The sources of one destination rank, each with its plan: all of the destination's layers,
+ *  planes, heads and tokens, each byte from one source, for any two ways to cut a model over ranks.
+ *  srcs has the layout of each source rank, NULL for one that is none. Heads that n sources hold
+ *  are replicas: the destination's block b is read from number (dst_rank + b) % n of them, by rank.
+ *  opts restricts layers and heads, its replica fields are 0; it may be NULL.
  *  *count_p: in, length of sources, src_count is always enough; out, number filled, by rising rank.
  *  A source that writes asks for each destination, and takes its own plan.
  *  Errors: as kvf_plan_create(); INVALID also if no source has a layer, plane, head or context
@@ -298,8 +299,8 @@ kvf_status_t kvf_plan_sources(const kvf_layout_t *const *srcs, uint32_t src_coun
  *  block of those tokens from first_token on that are held there. The arrays are the caller's; ops
  *  may point into them, so they stay until the batch has ended. */
 typedef struct kvf_bind_table {
-    const uint32_t *ids;   /**< count ids; NULL: 0, 1, 2, ... KVF_SKIP drops what the entry holds, on
-                                both ends */
+    const uint32_t *ids;   /**< count ids; NULL: 0, 1, 2, ... KVF_SKIP drops what the entry holds,
+                                on both ends */
     uint64_t first_token;  /**< a multiple of block_tokens; of cp_ranks times the larger of
                                 block_tokens and cp_tokens */
     uint32_t count;        /**< entries; 0: empty */
@@ -307,7 +308,8 @@ typedef struct kvf_bind_table {
     uint32_t null_id;      /**< with KVF_TABLE_NULL: an id that means no block, like KVF_SKIP */
     uint32_t reserved32;   /**< 0 */
     const uint8_t *skip;   /**< NULL, or count entries; not 0: drop it, like KVF_SKIP */
-    const uint32_t *gens;  /**< source: NULL, or count generations: KVF_READ from a pool, with ids */
+    const uint32_t *gens;  /**< source: NULL, or count generations: KVF_READ from a pool,
+                                with ids */
     int8_t *block_status;  /**< destination: NULL, or count entries: set by the batch for blocks in
                                 the range, others are left alone. Only where the plan takes the ids
                                 as they are: equal block_tokens, no replicas, no dealt tokens */
@@ -331,16 +333,16 @@ typedef struct kvf_bind {
     const kvf_bind_table_t *src_tables;
     const kvf_bind_table_t *dst_tables;
     uint64_t first_token;     /**< the range begins with this token of the request */
-    uint64_t tokens;          /**< tokens of the range; 0: nothing moves. A state moves if one of its
-                                   tokens is in the range; blocks cut by an end move in part */
+    uint64_t tokens;          /**< tokens of the range; 0: nothing moves. A state moves if one of
+                                   its tokens is in the range; blocks cut by an end move in part */
     kvf_segment_t *const *segments; /**< handle of each segment of the local side's layout; those
                                          that the plan does not touch may be NULL */
     kvf_remote_t *const *remotes;   /**< handle of each segment of the remote side's layout */
     uint64_t reserved[4];     /**< 0 */
 } kvf_bind_t;
 
-/** What a bound plan moves. Pairs that are skipped are counted as if they moved, and neighbours that
- *  touch only because of their ids as two pieces. */
+/** What a bound plan moves. Pairs that are skipped are counted as if they moved, and neighbours
+ *  that touch only because of their ids as two pieces. */
 typedef struct kvf_plan_size {
     uint32_t struct_size;
     uint32_t reserved32;
@@ -357,24 +359,25 @@ typedef struct kvf_plan_size {
 /** Fill ops with what carries the range from source to destination: their number does not depend on
  *  the number of blocks. Layers at one stride on both sides, K and V too, are rows of one op; a
  *  third stride (token-major to head-major) makes an op a step of the shortest of them; each end of
- *  the range that cuts a block makes ops of its own; where block sizes differ there are ops for each
- *  place where two blocks can meet. Ids are taken from the tables as they are where the two tables
- *  run side by side, and not looked at then: posting checks them. Else (block sizes differ, replicas,
- *  dealt tokens, skip or null_id) they are checked and written to ids, which stays until the batch
- *  has ended.
- *  *op_count_p, *id_count_p: in, lengths of ops and ids; out, numbers filled. With ops NULL (handles
- *  may then be NULL) or an array too short both are set to the need; ops NULL gives OK. ids NULL is a
- *  length of 0; id_count_p may be NULL where no ids are needed. op_size is sizeof(kvf_op_t) as the
- *  caller knows it. The ops may be posted together, also with others; no allocation.
- *  Errors: INVALID (the field is named), BOUNDS (the range needs blocks that a table has not; an id
- *  at or past the capacity, with its index), SPACE, UNSUPPORTED (op_size is too short for a field that
- *  must be set; block_status where it cannot be). */
+ *  the range that cuts a block makes ops of its own; where block sizes differ there are ops for
+ *  each place where two blocks can meet. Ids are taken from the tables as they are where the two
+ *  tables run side by side, and not looked at then: posting checks them. Else (block sizes differ,
+ *  replicas, dealt tokens, skip or null_id) they are checked and written to ids, which stays until
+ *  the batch has ended.
+ *  *op_count_p, *id_count_p: in, lengths of ops and ids; out, numbers filled. With ops NULL
+ *  (handles may then be NULL) or an array too short both are set to the need; ops NULL gives OK.
+ *  ids NULL is a length of 0; id_count_p may be NULL where no ids are needed. op_size is
+ *  sizeof(kvf_op_t) as the caller knows it. The ops may be posted together, also with others; no
+ *  allocation.
+ *  Errors: INVALID (the field is named), BOUNDS (the range needs blocks that a table
+ *  has not; an id at or past the capacity, with its index), SPACE, UNSUPPORTED (op_size is too
+ *  short for a field that must be set; block_status where it cannot be). */
 kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
                            size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p);
 
-/** Ops, ids, pieces and bytes of a binding, without making it: handles may be NULL. Counts of pieces
- *  are before merging by ids. size_p->struct_size is set by the caller. Errors: INVALID, BOUNDS, as
- *  kvf_plan_bind(), but ids are not looked at. */
+/** Ops, ids, pieces and bytes of a binding, without making it: handles may be NULL. Counts of
+ *  pieces are before merging by ids. size_p->struct_size is set by the caller. Errors: INVALID,
+ *  BOUNDS, as kvf_plan_bind(), but ids are not looked at. */
 kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
                               kvf_plan_size_t *size_p);
 

@@ -1,16 +1,63 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The checks of a binding's arguments, before anything is filled. Both name the field.
+ * Binding in three files: bind_check.c looks at the arguments, bind_list.c makes lists of block
+ * pairs, bind.c walks the plan and fills ops.
  */
 #ifndef KVFI_KV_BIND_H
 #define KVFI_KV_BIND_H
 
 #include "kv/plan.h"
 
-/* All but handles. INVALID. */
+/* One end of a binding, for one part. */
+typedef struct kvfi_end {
+    const char *name;
+    bool is_source;
+    const kvf_bind_table_t *table;
+    const kvfi_plan_group_t *group;
+    uint32_t index;   /* of the group */
+    uint32_t entries; /* blocks in a period */
+    uint64_t first;   /* block of the request in entry 0 of the table */
+    bool remade;      /* the table's ids mean more than ids */
+} kvfi_end_t;
+
+/* Places of one form: of each meet those in periods [low, high) that lie within the range. */
+typedef struct kvfi_places {
+    const kvfi_meet_t *meets;
+    uint32_t meet_count;
+    uint64_t low, high;
+    uint64_t from, to; /* states wanted */
+    uint64_t period;
+    uint64_t count;
+} kvfi_places_t;
+
+/* One end of a list of pairs. */
+typedef struct kvfi_list {
+    const uint32_t *ids; /* NULL: counted from entry on */
+    uint64_t entry;
+    const uint32_t *gens;
+    int8_t *status;
+} kvfi_list_t;
+
+/* The caller's ids. */
+typedef struct kvfi_ids {
+    uint32_t *ids; /* NULL: only counted */
+    size_t room;
+    uint64_t used;
+} kvfi_ids_t;
+
+/* Periods in which a meet lies whole within [from, to): [*low_p, *high_p), low <= high. */
+void kvfi_kv_whole_periods(const kvfi_meet_t *meet, uint64_t period, uint64_t from, uint64_t to,
+                           uint64_t *low_p, uint64_t *high_p);
+
+/* One end of the list of some places; ids are taken from room where it must be written out. Errors:
+ * BOUNDS, UNSUPPORTED. */
+kvf_status_t kvfi_kv_list_make(kvfi_ids_t *room, const kvfi_places_t *places, const kvfi_end_t *end,
+                               kvfi_list_t *list_p);
+
+/* Check all arguments but handles. INVALID. */
 kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind);
 
-/* The arrays of handles. INVALID. */
+/* Check the arrays of handles. INVALID. */
 kvf_status_t kvfi_kv_bind_check_handles(const kvf_plan_t *plan, const kvf_bind_t *bind);
 
 #endif

@@ -36,6 +36,7 @@ typedef struct kvfi_unit {
     int64_t src_state, dst_state; /* strides */
     uint64_t len;
     kvfi_axis_t axes[KVFI_UNIT_AXES];
+    bool like_last; /* the unit before this one differs in segments and offsets only */
 } kvfi_unit_t;
 
 typedef struct kvfi_op_box {

@@ -22,8 +22,9 @@ static bool same_axis(const kvfi_axis_t *a, const kvfi_axis_t *b)
 /* Make the pieces of a longer by those of b. */
 static bool lengthen(kvfi_op_box_t *a, const kvfi_op_box_t *b)
 {
-    if (!same_frame(a, b) || a->src_off + a->len != b->src_off || a->dst_off + a->len != b->dst_off ||
-        !same_axis(&a->axes[0], &b->axes[0]) || !same_axis(&a->axes[1], &b->axes[1]))
+    if (!same_frame(a, b) || a->src_off + a->len != b->src_off ||
+        a->dst_off + a->len != b->dst_off || !same_axis(&a->axes[0], &b->axes[0]) ||
+        !same_axis(&a->axes[1], &b->axes[1]))
         return false;
     a->len += b->len;
     kvfi_kv_box_fold(a);

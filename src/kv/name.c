@@ -152,10 +152,10 @@ typedef struct build {
     kvf_group_t groups[GROUPS];
     kvf_plane_t planes[GROUPS][4];
     uint32_t group_count;
-    size_t apart;            /* axes that are segments */
-    uint32_t *segments;      /* of the layers of planes, where they lie apart */
+    size_t apart;       /* axes that are segments */
+    uint32_t *segments; /* of the layers of planes, where they lie apart */
     uint32_t segments_used;
-    uint64_t *lens;          /* of segments */
+    uint64_t *lens; /* of segments */
     uint32_t segment_count;
     uint64_t end; /* bytes used so far, from the start of the segment */
     bool overflow;
@@ -185,8 +185,8 @@ static uint32_t spread_plane(build_t *b, const kvf_group_t *group, kvf_plane_t *
     return between;
 }
 
-/* A plane of cells of content bytes at the end of what is there, or in segments of its own. *V_p, if
- * not NULL, is made its other half. */
+/* A plane of cells of content bytes at the end of what is there, or in segments of its own. *V_p,
+ * if not NULL, is made its other half. */
 static void add_plane(build_t *b, kvf_group_t *group, uint32_t kind, const char *element,
                       uint64_t content, kvf_plane_t *v_p)
 {

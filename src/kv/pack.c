@@ -12,7 +12,7 @@
 
 enum { HAS_BASES = 1, HAS_SEGMENTS = 2 };
 
-#define GROUP_LEAST 48u  /* bytes that a group takes at least */
+#define GROUP_LEAST 48u /* bytes that a group takes at least */
 #define PLANE_LEAST 88u /* and a plane */
 
 static void put_plane(kvfi_writer_t *w, const kvf_group_t *group, const kvf_plane_t *plane)
@@ -39,8 +39,8 @@ static void put_plane(kvfi_writer_t *w, const kvf_group_t *group, const kvf_plan
 static void put_group(kvfi_writer_t *w, const kvf_group_t *group)
 {
     const uint32_t fields[] = {
-        group->block_tokens, group->tokens_per_state, group->first_head, group->heads,
-        group->heads_total,  group->window,           group->blocks,     group->cp_ranks,
+        group->block_tokens, group->tokens_per_state, group->first_head,  group->heads,
+        group->heads_total,  group->window,           group->blocks,      group->cp_ranks,
         group->cp_rank,      group->cp_tokens,        group->layer_count, group->plane_count,
     };
 
@@ -83,8 +83,8 @@ static void *take_room(in_t *in, uint32_t count, size_t size, size_t least)
     if (in->status != KVF_OK)
         return NULL;
     if (in->r.failed || count > (in->r.len - in->r.off) / least) {
-        in->status = kvfi_fail(KVF_ERR_BLOB, "layout blob: it counts %u, and is too short for that",
-                               count);
+        in->status =
+            kvfi_fail(KVF_ERR_BLOB, "layout blob: it counts %u, and is too short for that", count);
         return NULL;
     }
     if (in->count == in->cap) {

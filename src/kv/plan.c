@@ -52,9 +52,11 @@ static kvf_status_t contradict(const kvfi_spec_t *spec, const kvfi_pick_t *pick,
                                const char *field, uint64_t src, uint64_t dst)
 {
     return kvfi_fail(KVF_ERR_INVALID,
-                     "plan: layer %u, plane %s: %s is %llu in group %u of the source, %llu in group "
-                     "%u of the destination",
-                     layer, kvf_plane_name(pick->src->kind), field, (unsigned long long)src,
+                     "plan: layer %u, plane %s: %s is %llu in group %u of the source, %llu in group
+                     " " %
+                         u of the destination ",
+                         layer,
+                     kvf_plane_name(pick->src->kind), field, (unsigned long long)src,
                      spec->src_group, (unsigned long long)dst, spec->dst_group);
 }
 
@@ -103,7 +105,8 @@ static kvf_status_t open_end(const kvf_layout_t *layout, kvfi_plan_end_t *end)
     return KVF_OK;
 }
 
-kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst, kvf_plan_t **plan_p)
+kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst,
+                               kvf_plan_t **plan_p)
 {
     kvf_plan_t *plan = calloc(1, sizeof(*plan));
     kvf_status_t status;
@@ -138,30 +141,60 @@ static uint32_t count_boxes(const kvfi_plan_part_t *part)
     return count;
 }
 
+void kvfi_kv_ready_make(const kvfi_op_box_t *boxes, uint32_t count, kvfi_ready_t *ready,
+                        kvfi_sum_t *sum_p)
+{
+    kvfi_sum_t sum = {.piece_min = UINT64_MAX};
+
+    for (uint32_t i = 0; i < count; i++) {
+        const kvfi_op_box_t *b = &boxes[i];
+        uint64_t pieces = (uint64_t)b->axes[0].count * b->axes[1].count;
+
+        ready[i] = (kvfi_ready_t){
+            .src = {b->src_off, b->src_block, {b->axes[0].src, b->axes[1].src}, b->src_segment},
+            .dst = {b->dst_off, b->dst_block, {b->axes[0].dst, b->axes[1].dst}, b->dst_segment},
+            .len = b->len,
+            .count = {b->axes[0].count, b->axes[1].count},
+        };
+        sum.pieces += pieces;
+        sum.bytes += pieces * b->len;
+        sum.piece_min = b->len < sum.piece_min ? b->len : sum.piece_min;
+        sum.piece_max = b->len > sum.piece_max ? b->len : sum.piece_max;
+    }
+    *sum_p = sum;
+}
+
 static kvf_status_t fill_boxes(kvfi_plan_part_t *part)
 {
-    kvfi_op_box_t *boxes = calloc(count_boxes(part), sizeof(*boxes));
-    uint32_t count = 0;
+    uint32_t most = count_boxes(part), count = 0;
+    kvfi_op_box_t *boxes = calloc(most, sizeof(*boxes));
+    kvfi_ready_t *ready = calloc(most, sizeof(*ready));
 
-    if (boxes == NULL)
+    if (boxes == NULL || ready == NULL) {
+        free(boxes);
+        free(ready);
         return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for the boxes of %u units",
                          part->unit_count);
+    }
     for (uint32_t f = 0; f < part->pattern.form_count; f++) {
         kvfi_form_boxes_t *own = &part->form_boxes[f];
+        uint32_t found = 0;
 
-        *own = (kvfi_form_boxes_t){.first = count};
         for (uint32_t u = 0; u < part->unit_count; u++) {
             kvfi_boxes_t walk;
 
             kvfi_kv_boxes_start(&walk, &part->units[u], &part->pattern.forms[f].span);
-            while (kvfi_kv_boxes_next(&walk, &boxes[count]))
-                count++;
+            while (kvfi_kv_boxes_next(&walk, &boxes[found]))
+                found++;
         }
-        own->count = kvfi_kv_boxes_merge(boxes + own->first, count - own->first);
-        count = own->first + own->count;
+        own->first = count;
+        own->count = kvfi_kv_boxes_merge(boxes, found);
+        kvfi_kv_ready_make(boxes, own->count, ready + count, &own->sum);
+        count += own->count;
     }
+    free(boxes);
     free(part->boxes);
-    part->boxes = boxes;
+    part->boxes = ready;
     return KVF_OK;
 }
 
@@ -171,6 +204,19 @@ static void free_part(kvfi_plan_part_t *part)
     free(part->form_boxes);
     free(part->boxes);
     kvfi_kv_pattern_free(&part->pattern);
+}
+
+/* Whether two units differ in where they lie only. */
+static bool alike(const kvfi_unit_t *a, const kvfi_unit_t *b)
+{
+    bool same = a->src_block == b->src_block && a->dst_block == b->dst_block &&
+                a->src_state == b->src_state && a->dst_state == b->dst_state && a->len == b->len;
+
+    for (unsigned i = 0; i < KVFI_UNIT_AXES && same; i++)
+        same = a->axes[i].count == b->axes[i].count &&
+               (a->axes[i].count == 1 ||
+                (a->axes[i].src == b->axes[i].src && a->axes[i].dst == b->axes[i].dst));
+    return same;
 }
 
 /* Add a spec's units to a part, whose boxes are then made anew. */
@@ -190,6 +236,8 @@ static kvf_status_t add_units(kvfi_plan_part_t *part, const kvfi_spec_t *spec)
     memcpy(all + part->unit_count, units, count * sizeof(*all));
     free(units);
     part->units = all;
+    for (uint32_t u = 1; u < part->unit_count + count; u++)
+        all[u].like_last = alike(&all[u - 1], &all[u]);
     part->unit_count += count;
     return fill_boxes(part);
 }
@@ -376,8 +424,8 @@ kvf_status_t kvfi_kv_planes_agree(const kvf_layout_t *one, const kvf_layout_t *o
                     return kvfi_fail(KVF_ERR_INVALID,
                                      "plan: layer %u has plane %s, index %u, at the %s only (group "
                                      "%u)",
-                                     group->layers[i], kvf_plane_name(part->kind), part->index, name,
-                                     g);
+                                     group->layers[i], kvf_plane_name(part->kind), part->index,
+                                     name, g);
             }
         }
     }
@@ -410,8 +458,9 @@ kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
             status = add_common(plan, src, s, dst, d, &o);
     }
     if (status == KVF_OK && plan->part_count == 0)
-        status = kvfi_fail(KVF_ERR_INVALID, "plan: source and destination have no wanted layer, head "
-                                            "and token in common");
+        status =
+            kvfi_fail(KVF_ERR_INVALID, "plan: source and destination have no wanted layer, head "
+                                       "and token in common");
     if (status != KVF_OK) {
         kvf_plan_destroy(plan);
         return status;

@@ -28,8 +28,27 @@ typedef struct kvfi_spec {
     uint32_t replicas, replica;
 } kvfi_spec_t;
 
+/* A box as an op has it, one half an end. */
+typedef struct kvfi_half {
+    uint64_t off, block;
+    int64_t stride[2];
+    uint32_t segment;
+} kvfi_half_t;
+
+typedef struct kvfi_ready {
+    kvfi_half_t src, dst;
+    uint64_t len;
+    uint32_t count[2];
+} kvfi_ready_t;
+
+/* What boxes move for one pair of blocks. */
+typedef struct kvfi_sum {
+    uint64_t pieces, bytes, piece_min, piece_max;
+} kvfi_sum_t;
+
 typedef struct kvfi_form_boxes {
     uint32_t first, count;
+    kvfi_sum_t sum;
 } kvfi_form_boxes_t;
 
 typedef struct kvfi_plan_part {
@@ -40,7 +59,7 @@ typedef struct kvfi_plan_part {
     kvfi_unit_t *units;
     kvfi_pattern_t pattern;
     kvfi_form_boxes_t *form_boxes; /* one a form */
-    kvfi_op_box_t *boxes;
+    kvfi_ready_t *boxes;
 } kvfi_plan_part_t;
 
 /* What binding must know of the groups of one end. */
@@ -68,9 +87,13 @@ kvf_status_t kvfi_kv_units_make(const kvfi_spec_t *spec, kvfi_unit_t **units_p, 
 kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst,
                                kvf_plan_t **plan_p);
 
-/* Add a spec, if the two sides meet in it: to the part that is served alike, or as a new one. Errors:
- * UNSUPPORTED, NOMEM. */
+/* Add a spec, if the two sides meet in it: to the part that is served alike, or as a new one.
+ * Errors: UNSUPPORTED, NOMEM. */
 kvf_status_t kvfi_kv_plan_add(kvf_plan_t *plan, const kvfi_spec_t *spec);
+
+/* Turn count boxes into what ops have of them, and sum up what they move. */
+void kvfi_kv_ready_make(const kvfi_op_box_t *boxes, uint32_t count, kvfi_ready_t *ready,
+                        kvfi_sum_t *sum_p);
 
 /* Check options; fills *to with NULL read as all 0. Errors: INVALID. */
 kvf_status_t kvfi_kv_plan_opts(const kvf_plan_opts_t *from, kvf_plan_opts_t *to);

@@ -39,10 +39,10 @@ typedef struct work {
     column_t *columns; /* layer by layer within a plane */
     holder_t *holders;
     size_t holder_count, holder_cap;
-    uint32_t *set;        /* holders of a stretch of heads, of those with one cp_rank */
-    uint32_t *layers;     /* places in the destination's list, of the class at hand */
-    kvfi_layer_t *pairs;  /* and in both */
-    uint32_t *parts;      /* parts of the class at hand */
+    uint32_t *set;       /* holders of a stretch of heads, of those with one cp_rank */
+    uint32_t *layers;    /* places in the destination's list, of the class at hand */
+    kvfi_layer_t *pairs; /* and in both */
+    uint32_t *parts;     /* parts of the class at hand */
     kvfi_pick_t *picks;
     uint32_t layer_count, part_count;
 } work_t;
@@ -146,9 +146,8 @@ static kvf_status_t fill_columns(work_t *w)
 
 static bool same_holders(const work_t *w, const column_t *one, const column_t *other)
 {
-    return one->count == other->count &&
-           memcmp(w->holders + one->first, w->holders + other->first,
-                  one->count * sizeof(*w->holders)) == 0;
+    return one->count == other->count && memcmp(w->holders + one->first, w->holders + other->first,
+                                                one->count * sizeof(*w->holders)) == 0;
 }
 
 /* The columns of one class, as planes times layers: those layers of plane p whose holders are those
@@ -221,8 +220,8 @@ static kvf_status_t add_part(work_t *w, const holder_t *h, uint32_t first, uint3
         w->picks[k] = (kvfi_pick_t){find_part(&src->views[h->group], part), part};
     }
     for (uint32_t k = 0; k < w->layer_count; k++)
-        w->pairs[k] = (kvfi_layer_t){find_layer(src, h->group, group->layers[w->layers[k]]),
-                                     w->layers[k]};
+        w->pairs[k] =
+            (kvfi_layer_t){find_layer(src, h->group, group->layers[w->layers[k]]), w->layers[k]};
     if (w->plans[h->source] == NULL)
         status = kvfi_kv_plan_open(src, w->dst, &w->plans[h->source]);
     return status == KVF_OK ? kvfi_kv_plan_add(w->plans[h->source], &spec) : status;
@@ -257,12 +256,15 @@ static kvf_status_t add_stretch(work_t *w, const column_t *class, uint32_t first
 
         if (h->first > first || h->end < end)
             continue;
-        if (like != NULL && (group_of(w, h)->cp_ranks != ranks ||
-                             (ranks > 1 && group_of(w, h)->cp_tokens != group_of(w, like)->cp_tokens)))
+        if (like != NULL &&
+            (group_of(w, h)->cp_ranks != ranks ||
+             (ranks > 1 && group_of(w, h)->cp_tokens != group_of(w, like)->cp_tokens)))
             return kvfi_fail(KVF_ERR_INVALID,
-                             "sources: source %u deals tokens over %u ranks by %u, source %u over %u "
-                             "by %u, and both hold heads %u to %u of destination group %u",
-                             like->source, ranks, group_of(w, like)->cp_tokens, h->source,
+                             "sources: source %u deals tokens over %u ranks by %u, source %u over %u
+                             " " by %
+                                 u,
+                             and both hold heads % u to % u of destination group %u", like->source,
+                             ranks, group_of(w, like)->cp_tokens, h->source,
                              group_of(w, h)->cp_ranks, group_of(w, h)->cp_tokens, first, end - 1,
                              w->g);
         like = h;

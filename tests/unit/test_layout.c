@@ -217,14 +217,22 @@ static const struct {
     const char *name, *spelling;
     uint32_t segments, block_tokens;
 } presets[] = {
-    {"vllm-0.21", "L/2BNHD", 4, 16},        {"vllm-0.23", "L/B2NHD", 4, 16},
-    {"vllm-0.26", "LBHNC", 1, 16},          {"vllm-mla", "L/BNC", 4, 64},
-    {"sglang", "2L/BNHD", 8, 16},           {"hicache-layer-first", "2LBNHD", 1, 16},
-    {"hicache-token-first", "2BNLHD", 1, 16}, {"hicache-page-first", "2BLNHD", 1, 16},
-    {"hicache-page-head", "2BHNLD", 1, 16}, {"tensorrt-llm", "BL2HND", 1, 16},
-    {"lmcache", "B2LNHD", 1, 256},          {"flexkv-layer-first", "L2BNHD", 1, 16},
-    {"flexkv-block-first", "BL2NHD", 1, 16}, {"kvbm-universal", "BHL2ND", 1, 16},
-    {"kvbm-nhd", "BL2NHD", 1, 16},          {"kvbm-hnd", "BL2HND", 1, 16},
+    {"vllm-0.21", "L/2BNHD", 4, 16},
+    {"vllm-0.23", "L/B2NHD", 4, 16},
+    {"vllm-0.26", "LBHNC", 1, 16},
+    {"vllm-mla", "L/BNC", 4, 64},
+    {"sglang", "2L/BNHD", 8, 16},
+    {"hicache-layer-first", "2LBNHD", 1, 16},
+    {"hicache-token-first", "2BNLHD", 1, 16},
+    {"hicache-page-first", "2BLNHD", 1, 16},
+    {"hicache-page-head", "2BHNLD", 1, 16},
+    {"tensorrt-llm", "BL2HND", 1, 16},
+    {"lmcache", "B2LNHD", 1, 256},
+    {"flexkv-layer-first", "L2BNHD", 1, 16},
+    {"flexkv-block-first", "BL2NHD", 1, 16},
+    {"kvbm-universal", "BHL2ND", 1, 16},
+    {"kvbm-nhd", "BL2NHD", 1, 16},
+    {"kvbm-hnd", "BL2HND", 1, 16},
 };
 
 START_TEST(names_of_the_field_stand_for_a_spelling)
@@ -242,7 +250,8 @@ START_TEST(names_of_the_field_stand_for_a_spelling)
     ck_assert(listed);
     ck_assert_int_eq(kvf_layout_build(model, presets[_i].name, &opts, &layout), KVF_OK);
     ck_assert_uint_eq(kvf_layout_describe(layout)->segment_count, presets[_i].segments);
-    ck_assert_uint_eq(kvf_layout_describe(layout)->groups[0].block_tokens, presets[_i].block_tokens);
+    ck_assert_uint_eq(kvf_layout_describe(layout)->groups[0].block_tokens,
+                      presets[_i].block_tokens);
     opts.block_tokens = presets[_i].block_tokens;
     ck_assert_int_eq(kvf_layout_build(model, presets[_i].spelling, &opts, &spelled), KVF_OK);
     ck_assert_int_eq(kvf_layout_pack(layout, one, &n), KVF_OK);
@@ -281,8 +290,9 @@ START_TEST(axes_before_a_slash_are_segments)
                 ck_assert_uint_eq(segment, l * cases[i].k_step + v * cases[i].v_from);
                 ck_assert_uint_eq(off, want);
             }
-        ck_assert_uint_eq(kvf_layout_describe(layout)->segment_len[0],
-                          64 + half * (i == 0 ? 2 : i == 3 ? 3 : 1));
+        ck_assert_uint_eq(kvf_layout_describe(layout)->segment_len[0], 64 + half * (i == 0   ? 2
+                                                                                    : i == 3 ? 3
+                                                                                             : 1));
         kvf_layout_destroy(layout);
     }
 }

@@ -435,8 +435,8 @@ START_TEST(a_layout_comes_back_as_it_was_packed)
 }
 END_TEST
 
-/* Damage, with and without a checksum that fits it: never a crash, and never a layout that would not
- * have been created. */
+/* Damage, with and without a checksum that fits it: never a crash, and never a layout that would
+ * not have been created. */
 START_TEST(a_damaged_blob_is_refused)
 {
     static uint8_t blob[4096], bad[4096];
@@ -458,7 +458,8 @@ START_TEST(a_damaged_blob_is_refused)
         kvfi_reader_t reader;
         size_t at = KVFI_BLOB_HEADER + (size_t)rand() % (len - KVFI_BLOB_HEADER), whole = len;
 
-        ck_assert_int_eq(kvfi_blob_open(blob, len, KVFI_BLOB_LAYOUT, &incarnation, &reader), KVF_OK);
+        ck_assert_int_eq(kvfi_blob_open(blob, len, KVFI_BLOB_LAYOUT, &incarnation, &reader),
+                         KVF_OK);
         memcpy(bad, blob, len);
         bad[at] = (uint8_t)(rand() % 2 ? rand() : 0xff);
         if (rand() % 4 == 0)

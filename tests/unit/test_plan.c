@@ -163,8 +163,8 @@ static void run_case(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t fr
     oracle_expect(&want, &src->table, &dst->table, from, to, flags & KVF_BIND_WINDOW, mark);
     memset(dst->cache.memory.writes, 0, len);
     remote->remote.memory = remote->cache.memory;
-    ck_assert_msg(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL) == KVF_OK, "%s",
-                  kvf_last_error());
+    ck_assert_msg(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL) == KVF_OK,
+                  "%s", kvf_last_error());
     oracle_run(ops, count);
     ck_assert_msg(memcmp(dst->cache.memory.mem, want.memory.mem, len) == 0, "%s to %s: %s",
                   src->cache.regions[0].axes, dst->cache.regions[0].axes, "bytes differ");

@@ -78,7 +78,8 @@ static void must(bool holds, const char *what)
 static uint8_t byte_of(uint32_t rank, uint32_t layer, uint32_t kind, uint32_t head, uint64_t at,
                        uint32_t byte)
 {
-    uint64_t x = ((((rank * UINT64_C(31) + layer) * 37 + kind) * 41 + head) * 1009 + at) * 61 + byte;
+    uint64_t x =
+        ((((rank * UINT64_C(31) + layer) * 37 + kind) * 41 + head) * 1009 + at) * 61 + byte;
 
     x *= UINT64_C(0x9e3779b97f4a7c15);
     x ^= x >> 29;
@@ -163,11 +164,10 @@ static void make_planes(const meaning_t *m, held_t *h)
         from = 2;
     }
     for (uint32_t k = from; k < kinds && !m->group[h->meaning].latent; k++)
-        h->planes[h->g.plane_count++] =
-            (kvf_plane_t){.kind = k == 0   ? KVF_PLANE_K
-                                  : k == 1 ? KVF_PLANE_V
-                                           : KVF_PLANE_SCALES,
-                          .content = content[k]};
+        h->planes[h->g.plane_count++] = (kvf_plane_t){.kind = k == 0   ? KVF_PLANE_K
+                                                              : k == 1 ? KVF_PLANE_V
+                                                                       : KVF_PLANE_SCALES,
+                                                      .content = content[k]};
     for (uint32_t p = 0; p < h->g.plane_count; p++)
         strcpy(h->planes[p].element, "x");
 }
@@ -332,9 +332,8 @@ static void make_memory(rank_t *rank)
     }
     for (uint32_t s = 0; s < segments; s++) {
         rank->lens[s] += roll(5) + 1;
-        rank->memory[s] = (struct kvf_segment){.mem = malloc(rank->lens[s]),
-                                               .writes = calloc(1, rank->lens[s]),
-                                               .len = rank->lens[s]};
+        rank->memory[s] = (struct kvf_segment){
+            .mem = malloc(rank->lens[s]), .writes = calloc(1, rank->lens[s]), .len = rank->lens[s]};
         for (uint64_t i = 0; i < rank->lens[s]; i++)
             rank->memory[s].mem[i] = (uint8_t)roll(256);
         rank->remotes[s].memory = rank->memory[s];
@@ -404,9 +403,11 @@ static uint64_t find_byte(const held_t *h, uint32_t kind, uint32_t layer_at, uin
         if (plane->kind != kind && !fused)
             continue;
         *segment_p = plane->layer_segment != NULL ? plane->layer_segment[layer_at] : 0;
-        return (plane->layer_base != NULL ? plane->layer_base[layer_at]
-                                          : plane->base + layer_at * (uint64_t)plane->layer_stride) +
-               block * plane->block_stride + (head - h->g.first_head) * (uint64_t)plane->head_stride +
+        return (plane->layer_base != NULL
+                    ? plane->layer_base[layer_at]
+                    : plane->base + layer_at * (uint64_t)plane->layer_stride) +
+               block * plane->block_stride +
+               (head - h->g.first_head) * (uint64_t)plane->head_stride +
                at * (uint64_t)plane->state_stride + byte +
                (fused && kind == KVF_PLANE_V ? plane->k_content : 0);
     }
@@ -435,8 +436,8 @@ static uint32_t real_id(const held_t *h, uint64_t entry)
 static uint64_t find_entry(const held_t *h, uint64_t t, uint64_t *block_p)
 {
     *block_p = local_token(&h->g, t) / h->g.block_tokens;
-    return *block_p - h->table.first_token / (h->g.cp_ranks > 1 ? h->g.cp_ranks : 1) /
-                          h->g.block_tokens;
+    return *block_p -
+           h->table.first_token / (h->g.cp_ranks > 1 ? h->g.cp_ranks : 1) / h->g.block_tokens;
 }
 
 static void fill_source(const meaning_t *m, rank_t *rank, uint32_t r, uint64_t from, uint64_t to)
@@ -458,10 +459,9 @@ static void fill_source(const meaning_t *m, rank_t *rank, uint32_t r, uint64_t f
                     for (uint32_t c = 0; c < m->group[h->meaning].kinds; c++)
                         for (uint32_t b = 0; b < m->group[h->meaning].content[c]; b++) {
                             uint32_t kind = kind_of(m, h->meaning, c), segment;
-                            uint64_t at =
-                                find_byte(h, kind, l, h->ids[entry], head,
-                                          local_token(&h->g, t) % h->g.block_tokens / per, b,
-                                          &segment);
+                            uint64_t at = find_byte(h, kind, l, h->ids[entry], head,
+                                                    local_token(&h->g, t) % h->g.block_tokens / per,
+                                                    b, &segment);
 
                             rank->memory[segment].mem[at] =
                                 byte_of(r, h->layers[l], kind, head, t / per, b);
@@ -503,8 +503,8 @@ static void expect(const meaning_t *m, const side_t *src, const rank_t *dst, uin
     for (uint32_t k = 0; k < dst->count; k++) {
         const held_t *h = &dst->held[k];
         uint32_t per = h->g.tokens_per_state;
-        uint64_t first = window && h->g.window != 0 && to - from > h->g.window ? to - h->g.window
-                                                                              : from;
+        uint64_t first =
+            window && h->g.window != 0 && to - from > h->g.window ? to - h->g.window : from;
 
         for (uint64_t t = first / per * per; t < to; t += per) {
             uint64_t block, entry, src_block, src_entry;
@@ -524,10 +524,9 @@ static void expect(const meaning_t *m, const side_t *src, const rank_t *dst, uin
                     for (uint32_t c = 0; c < m->group[h->meaning].kinds; c++)
                         for (uint32_t b = 0; b < m->group[h->meaning].content[c]; b++) {
                             uint32_t kind = kind_of(m, h->meaning, c), segment;
-                            uint64_t at =
-                                find_byte(h, kind, l, h->ids[entry], head,
-                                          local_token(&h->g, t) % h->g.block_tokens / per, b,
-                                          &segment);
+                            uint64_t at = find_byte(h, kind, l, h->ids[entry], head,
+                                                    local_token(&h->g, t) % h->g.block_tokens / per,
+                                                    b, &segment);
 
                             want[segment][at] = byte_of(r, h->layers[l], kind, head, t / per, b);
                             mark[segment][at]++;
@@ -581,8 +580,8 @@ static void check_op(const kvf_op_t *op)
 }
 
 /* Merging is minimal: along no axis do pieces touch on both sides, no op continues the pieces of
- * another, and none is a step of another that has an axis to spare. Single pairs of blocks that meet
- * in several places, or for several reasons, look like one, and are not compared. */
+ * another, and none is a step of another that has an axis to spare. Single pairs of blocks that
+ * meet in several places, or for several reasons, look like one, and are not compared. */
 static void check_minimal(size_t op_count, bool single)
 {
     for (size_t i = 0; i < op_count; i++) {

@@ -321,9 +321,10 @@ START_TEST(nothing_to_do_makes_no_op)
     ck_assert_int_eq(kvf_plan_measure(plan, &bind, &size), KVF_OK);
     ck_assert_uint_eq(size.ops | size.pieces | size.bytes | size.pairs | size.piece_min, 0);
     bind.tokens = 1;
-    expect(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_ERR_BOUNDS,
-           "bind: source group 0: the range needs blocks 256 to 256 of the request, the table holds "
-           "0");
+    expect(
+        kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_ERR_BOUNDS,
+        "bind: source group 0: the range needs blocks 256 to 256 of the request, the table holds "
+        "0");
     kvf_plan_destroy(plan);
 }
 END_TEST
@@ -373,18 +374,21 @@ START_TEST(older_and_newer_ops_are_filled)
 
     ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
     memset(big, untouched, sizeof(big));
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &big[0].op, sizeof(big[0]), &count, NULL, NULL), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &big[0].op, sizeof(big[0]), &count, NULL, NULL),
+                     KVF_OK);
     ck_assert_mem_eq(&big[0].op, &op, sizeof(op));
     ck_assert_uint_eq(big[0].more[0] | big[0].more[1] | big[0].more[2], 0);
     ck_assert_uint_eq(*(char *)&big[1], untouched);
     memset(small, untouched, sizeof(small));
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL), KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL),
+                     KVF_OK);
     ck_assert_mem_eq(small, &op, shorter);
     ck_assert_uint_eq(small[shorter], untouched);
     table[1].block_status = &status;
-    expect(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL), KVF_ERR_UNSUPPORTED,
-           "bind: op_size 128 leaves out byte");
-    expect(kvf_plan_bind(plan, &bind, &op, 0, &count, NULL, NULL), KVF_ERR_INVALID, "bind: op_size is 0");
+    expect(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL),
+           KVF_ERR_UNSUPPORTED, "bind: op_size 128 leaves out byte");
+    expect(kvf_plan_bind(plan, &bind, &op, 0, &count, NULL, NULL), KVF_ERR_INVALID,
+           "bind: op_size is 0");
     kvf_plan_destroy(plan);
 }
 END_TEST
@@ -472,11 +476,13 @@ START_TEST(layouts_that_do_not_fit_are_refused_by_field)
     kvf_plan_opts_t opts = {.struct_size = sizeof(opts)};
     kvf_plan_t *plan;
 
-    expect_plan(NULL, "qwen3-235b", NULL,
-                "plan: layer 0, plane k: heads_total is 8 in group 0 of the source, 4 in group 0 of "
-                "the destination");
+    expect_plan(
+        NULL, "qwen3-235b", NULL,
+        "plan: layer 0, plane k: heads_total is 8 in group 0 of the source, 4 in group 0 of "
+        "the destination");
     expect_plan(NULL, "gpt-oss-120b", NULL, "plan: layer 1, plane k: content is 256 in group 0 of");
-    expect_plan(NULL, "deepseek-v3", NULL, "plan: layer 0 has plane k, index 0, at the source only");
+    expect_plan(NULL, "deepseek-v3", NULL,
+                "plan: layer 0 has plane k, index 0, at the source only");
     opts.layer_count = 31;
     expect_plan(&late, "llama-3.1-8b", &opts, "plan: source and destination have no wanted layer");
     opts = (kvf_plan_opts_t){.struct_size = 7};
@@ -494,9 +500,9 @@ START_TEST(layouts_that_do_not_fit_are_refused_by_field)
 END_TEST
 
 /* One field of a binding broken at a time. */
-#define BIND(field)  offsetof(bound_t, bind.field), sizeof(((kvf_bind_t *)0)->field)
-#define SRC(field)   offsetof(bound_t, table[0].field), sizeof(((kvf_bind_table_t *)0)->field)
-#define DST(field)   offsetof(bound_t, table[1].field), sizeof(((kvf_bind_table_t *)0)->field)
+#define BIND(field) offsetof(bound_t, bind.field), sizeof(((kvf_bind_t *)0)->field)
+#define SRC(field)  offsetof(bound_t, table[0].field), sizeof(((kvf_bind_table_t *)0)->field)
+#define DST(field)  offsetof(bound_t, table[1].field), sizeof(((kvf_bind_table_t *)0)->field)
 
 typedef struct bound {
     kvf_bind_t bind;
@@ -575,9 +581,12 @@ START_TEST(null_arguments_of_a_binding_are_refused)
     kvf_op_t op;
     size_t count = 1;
 
-    expect(kvf_plan_bind(NULL, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID, "bind: plan is");
-    expect(kvf_plan_bind(plan, NULL, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID, "bind: bind is");
-    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), NULL, NULL, NULL), KVF_ERR_INVALID, "bind: op_count_p is");
+    expect(kvf_plan_bind(NULL, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID,
+           "bind: plan is");
+    expect(kvf_plan_bind(plan, NULL, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID,
+           "bind: bind is");
+    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), NULL, NULL, NULL), KVF_ERR_INVALID,
+           "bind: op_count_p is");
     expect(kvf_plan_measure(plan, &bind, NULL), KVF_ERR_INVALID, "measure: size_p is NULL");
     expect(kvf_plan_measure(plan, &bind, &size), KVF_ERR_INVALID, "measure: size_p is NULL or");
     size.struct_size = sizeof(size);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Named cases of one cache cut two ways: the published pieces of each pair of ranks, with two ops at
- * most; heads replicated, layers cut unevenly, placeholders in block tables, replicas that take
+ * Named cases of one cache cut two ways: the published pieces of each pair of ranks, with two ops
+ * at most; heads replicated, layers cut unevenly, placeholders in block tables, replicas that take
  * turns; and what is refused with which sentence. That the bytes are right for anything is
  * test_plan_any's matter. No op here is run.
  */
@@ -82,8 +82,8 @@ static kvf_bind_t request(kvf_bind_table_t tables[2], uint32_t count, uint64_t t
 
 /* ----------------------------------------------------- the published pieces */
 
-#define NHD  "L2BNHD"
-#define KIB  1024
+#define NHD "L2BNHD"
+#define KIB 1024
 
 static const struct {
     const char *model, *layout;
@@ -155,7 +155,8 @@ static const char *const apart[] = {"vllm-0.21", "vllm-0.23", "sglang", "L/BNHC"
 START_TEST(layers_in_allocations_of_their_own_make_two_ops_each_at_most)
 {
     const kvf_kv_model_t *model = model_of("llama-3.1-70b");
-    kvf_layout_t *src = rank_of(model, apart[_i], 4, 1, 512), *dst = rank_of(model, apart[_i], 8, 3, 512);
+    kvf_layout_t *src = rank_of(model, apart[_i], 4, 1, 512),
+                 *dst = rank_of(model, apart[_i], 8, 3, 512);
     kvf_plan_size_t size = {.struct_size = sizeof(size)};
     kvf_bind_table_t tables[2];
     kvf_bind_t bind = request(tables, 512, 8192);
@@ -267,7 +268,8 @@ static uint64_t take(const job_t *job, uint32_t d, kvf_bind_t *bind, uint64_t *g
 
 static const struct {
     uint32_t heads, src_tp, dst_tp;
-} cuts[] = {{2, 4, 1}, {2, 1, 4}, {2, 4, 8}, {4, 4, 8}, {8, 8, 16}, {8, 16, 2}, {8, 2, 16}, {8, 3, 5}};
+} cuts[] = {{2, 4, 1},  {2, 1, 4},  {2, 4, 8},  {4, 4, 8},
+            {8, 8, 16}, {8, 16, 2}, {8, 2, 16}, {8, 3, 5}};
 
 START_TEST(replicated_heads_come_once_and_from_all_in_turn)
 {
@@ -343,18 +345,20 @@ START_TEST(groups_with_other_head_counts_are_never_merged)
     kvf_plan_source_t sources[MOST];
     uint32_t count = MOST;
 
-    expect(kvf_plan_sources((const kvf_layout_t *const *)job.srcs, 16, job.dsts[0], 0, NULL, sources,
-                            &count),
-           KVF_ERR_INVALID,
-           "source 0: plan: layer 1, plane k: heads_total is 8 in group 1 of the source, 16 in group "
-           "1 of the destination");
+    expect(
+        kvf_plan_sources((const kvf_layout_t *const *)job.srcs, 16, job.dsts[0], 0, NULL, sources,
+                         &count),
+        KVF_ERR_INVALID,
+        "source 0: plan: layer 1, plane k: heads_total is 8 in group 1 of the source, 16 in group "
+        "1 of the destination");
     free_job(&job);
 }
 END_TEST
 
 /* ---------------------------------------------------------- layers (E4) */
 
-static kvf_layout_t *stage_of(const kvf_kv_model_t *model, uint32_t first, uint32_t count, bool back)
+static kvf_layout_t *stage_of(const kvf_kv_model_t *model, uint32_t first, uint32_t count,
+                              bool back)
 {
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 8, .layer_count = count};
     uint32_t layers[64];
@@ -440,14 +444,16 @@ START_TEST(what_no_source_has_is_named)
     good(kvf_layout_build(model, "LBHNC", &opts, &job.srcs[0]));
     opts.cp_rank = 1;
     good(kvf_layout_build(model, "LBHNC", &opts, &job.srcs[1]));
-    expect(kvf_plan_sources(srcs, 3, job.dsts[0], 0, NULL, sources, &count), KVF_ERR_INVALID,
-           "sources: no source holds layer 0, plane k, heads 0 to 7 of destination group 0, cp_rank "
-           "2 of 3");
+    expect(
+        kvf_plan_sources(srcs, 3, job.dsts[0], 0, NULL, sources, &count), KVF_ERR_INVALID,
+        "sources: no source holds layer 0, plane k, heads 0 to 7 of destination group 0, cp_rank "
+        "2 of 3");
     opts.cp_rank = 2;
     opts.cp_tokens = 4;
     good(kvf_layout_build(model, "LBHNC", &opts, &job.srcs[2]));
-    expect(kvf_plan_sources(srcs, 3, job.dsts[0], 0, NULL, sources, &count), KVF_ERR_INVALID,
-           "sources: source 1 deals tokens over 3 ranks by 16, source 2 over 3 by 4, and both hold");
+    expect(
+        kvf_plan_sources(srcs, 3, job.dsts[0], 0, NULL, sources, &count), KVF_ERR_INVALID,
+        "sources: source 1 deals tokens over 3 ranks by 16, source 2 over 3 by 4, and both hold");
     kvf_layout_destroy(job.srcs[2]);
     opts.cp_tokens = 16;
     good(kvf_layout_build(model, "LBHNC", &opts, &job.srcs[2]));
@@ -575,9 +581,9 @@ static Suite *suite(void)
     Suite *s = suite_create("sources");
     TCase *c = tcase_create("sources");
 
-    tcase_add_loop_test(
-        c, a_prompt_of_8192_tokens_makes_the_published_pieces_for_each_pair_of_ranks, 0,
-        ROWS(table));
+    tcase_add_loop_test(c,
+                        a_prompt_of_8192_tokens_makes_the_published_pieces_for_each_pair_of_ranks,
+                        0, ROWS(table));
     tcase_add_loop_test(c, layers_in_allocations_of_their_own_make_two_ops_each_at_most, 0,
                         ROWS(apart));
     tcase_add_test(c, block_sizes_that_differ_make_an_op_for_each_place);
