@@ -26,17 +26,15 @@ static kvf_status_t need_entries(const kvfi_end_t *e, uint64_t low, uint64_t hig
 
     if (low < e->first || high - e->first >= count)
         return kvfi_fail(KVF_ERR_BOUNDS,
-                         "bind: %s group %u: the range needs blocks %llu to %llu of the request, the
-                         " " table holds %
-                             llu from %
-                             llu on ",
-                             e->name,
-                         e->index, (unsigned long long)low, (unsigned long long)high,
+                         "bind: %s group %u: the range needs blocks %llu to %llu of the request, "
+                         "the table holds %llu from %llu on",
+                         e->name, e->index, (unsigned long long)low, (unsigned long long)high,
                          (unsigned long long)count, (unsigned long long)e->first);
     if (e->table->ids == NULL && high - e->first >= e->group->blocks)
         return kvfi_fail(KVF_ERR_BOUNDS,
-                         "bind: %s group %u: ids is NULL and the range needs entry %llu of %u
-                         blocks ", e->name, e->index, (unsigned long long)(high - e->first),
+                         "bind: %s group %u: ids is NULL and the range needs entry %llu of %u "
+                         "blocks",
+                         e->name, e->index, (unsigned long long)(high - e->first),
                          e->group->blocks);
     return KVF_OK;
 }

@@ -99,10 +99,9 @@ static kvf_status_t check_dealt(const kvf_group_t *group, uint32_t g, uint32_t p
                          group->cp_ranks);
     if ((n % dealt != 0 && dealt % n != 0) || dealt % per_state != 0)
         return kvfi_fail(KVF_ERR_INVALID,
-                         "group %u: cp_tokens %u is neither a multiple nor a divisor of block_tokens
-                         " " %
-                             u,
-                         or no multiple of tokens_per_state %u", g, dealt, n, per_state);
+                         "group %u: cp_tokens %u is neither a multiple nor a divisor of "
+                         "block_tokens %u, or no multiple of tokens_per_state %u",
+                         g, dealt, n, per_state);
     return check_layers(group, g);
 }
 

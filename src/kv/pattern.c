@@ -187,13 +187,12 @@ kvf_status_t kvfi_kv_pattern_make(const kvfi_cut_t *src, const kvfi_cut_t *dst, 
                      : common_multiple(kvfi_kv_cut_span(src), period);
     if (!plain && period > PERIOD_MAX)
         return kvfi_fail(KVF_ERR_UNSUPPORTED,
-                         "plan: blocks of %llu and %llu states, dealt over %llu and %llu ranks, with
-                         " " %
-                             u replicas repeat only after more than %
-                             llu states ",
-                             (unsigned long long)src->states,
+                         "plan: blocks of %llu and %llu states, dealt over %llu and %llu ranks, "
+                         "with %u replicas repeat only after more than %llu states",
+                         (unsigned long long)src->states,
                          (unsigned long long)dst->states, (unsigned long long)src->ranks,
-                         (unsigned long long)dst->ranks, replicas, (unsigned long long)PERIOD_MAX);
+                         (unsigned long long)dst->ranks, replicas,
+                         (unsigned long long)PERIOD_MAX);
     pattern_p->period = period;
     pattern_p->src_entries = (uint32_t)(period / src->ranks / src->states);
     pattern_p->dst_entries = (uint32_t)(period / dst->ranks / dst->states);

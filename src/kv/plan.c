@@ -52,11 +52,9 @@ static kvf_status_t contradict(const kvfi_spec_t *spec, const kvfi_pick_t *pick,
                                const char *field, uint64_t src, uint64_t dst)
 {
     return kvfi_fail(KVF_ERR_INVALID,
-                     "plan: layer %u, plane %s: %s is %llu in group %u of the source, %llu in group
-                     " " %
-                         u of the destination ",
-                         layer,
-                     kvf_plane_name(pick->src->kind), field, (unsigned long long)src,
+                     "plan: layer %u, plane %s: %s is %llu in group %u of the source, %llu in "
+                     "group %u of the destination",
+                     layer, kvf_plane_name(pick->src->kind), field, (unsigned long long)src,
                      spec->src_group, (unsigned long long)dst, spec->dst_group);
 }
 

@@ -260,11 +260,9 @@ static kvf_status_t add_stretch(work_t *w, const column_t *class, uint32_t first
             (group_of(w, h)->cp_ranks != ranks ||
              (ranks > 1 && group_of(w, h)->cp_tokens != group_of(w, like)->cp_tokens)))
             return kvfi_fail(KVF_ERR_INVALID,
-                             "sources: source %u deals tokens over %u ranks by %u, source %u over %u
-                             " " by %
-                                 u,
-                             and both hold heads % u to % u of destination group %u", like->source,
-                             ranks, group_of(w, like)->cp_tokens, h->source,
+                             "sources: source %u deals tokens over %u ranks by %u, source %u over "
+                             "%u by %u, and both hold heads %u to %u of destination group %u",
+                             like->source, ranks, group_of(w, like)->cp_tokens, h->source,
                              group_of(w, h)->cp_ranks, group_of(w, h)->cp_tokens, first, end - 1,
                              w->g);
         like = h;
