@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The am machine: its messages, peers and their endpoints, its opening and closing. See am_internal.h
- * for the messages, am_pump.c for what drives it.
+ * The am machine: its messages, peers and their endpoints, its opening and closing. See
+ * am_internal.h for the messages, am_pump.c for what drives it.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -315,7 +315,7 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
         kvfi_link_receive_with(am->link, drop_message, NULL);
     kvfi_link_unlock(am->link);
     if (!am->near)
-        kvfi_link_close(am->link); /* UCX ends what is still under way: peers are needed until here */
+        kvfi_link_close(am->link); /* UCX ends what is under way: peers are needed until here */
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
         if (peer->outgoing)
             return; /* UCX may still come back with it: it must find what it holds */

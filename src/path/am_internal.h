@@ -162,6 +162,7 @@ void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi
 void kvfi_am_serve_end(kvfi_am_serve_t *serve, kvf_status_t status);
 void kvfi_am_serve_drop(kvfi_am_serve_t *serve);
 /* Gather the next chunk into message; 1 if it was the last. */
-int  kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf, uint32_t cap);
+int  kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf,
+                         uint32_t cap);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The pump of the am machine: sends what is queued and the bytes that wait, as far as there is room,
- * and looks after peers that died. It runs after each progress of the link, under its lock, in
- * whoever drives; nothing waits.
+ * The pump of the am machine: sends what is queued and the bytes that wait, as far as there is
+ * room, and looks after peers that died. It runs after each progress of the link, under its lock,
+ * in whoever drives; nothing waits.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -118,8 +118,8 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
     return 1;
 }
 
-/* Bytes that wait, as far as chunks are free; on stage few at a time, for the link's lock is held and
- * what comes in is to be looked at in between. */
+/* Bytes that wait, as far as chunks are free; on stage few at a time, for the link's lock is held
+ * and what comes in is to be looked at in between. */
 static void send_chunks(kvfi_am_peer_t *peer)
 {
     kvfi_stage_t *stage = &peer->stage;
@@ -190,7 +190,7 @@ void kvfi_am_pump(kvfi_am_t *am)
     }
 }
 
-/* A peer that the pump buried is to be told of: by who drives, for the host is not to be called here. */
+/* A peer that the pump buried is to be told of: by who drives, the host is not to be called here. */
 void kvfi_am_pump_and_unlock(kvfi_am_t *am)
 {
     int changed;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * cma: the owner is a neighbour and the memory its own. Runs are gathered into as few
- * process_vm_readv/writev as possible: up to 1024 vectors and 64 MiB a call, which is far below what
- * the kernel takes (0x7ffff000) and short enough for who waits: a deadline, a revoke. The kernel
- * checks the addresses; memory that the owner unmapped is FAULT. A PID may come to name another
- * process, so the owner's life is looked at around reads, and before and after each write. Where the
- * kernel refuses the call itself (EPERM, ENOSYS) the xfer is handed on to stage.
+ * process_vm_readv/writev as possible: up to 1024 vectors and 64 MiB a call, which is far below
+ * what the kernel takes (0x7ffff000) and short enough for who waits: a deadline, a revoke. The
+ * kernel checks the addresses; memory that the owner unmapped is FAULT. A PID may come to name
+ * another process, so the owner's life is looked at around reads, and before and after each write.
+ * Where the kernel refuses the call itself (EPERM, ENOSYS) the xfer is handed on to stage.
  */
 #define _GNU_SOURCE
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Why cross-memory attach is refused, in a sentence that says what to do. A call without vectors is
- * let through by the kernel's own checks and stopped by a filter, so the two are told apart; what the
- * kernel checks (Yama, user namespaces, users, capabilities) is read from /proc. Reads a few files
- * there, once a peer; never blocks.
+ * let through by the kernel's own checks and stopped by a filter, so the two are told apart; what
+ * the kernel checks (Yama, user namespaces, users, capabilities) is read from /proc. Reads a few
+ * files there, once a peer; never blocks.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -78,17 +78,17 @@ static void explain_access(char *buf, size_t len, uint32_t dir, int error, pid_t
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     uid = number_in(path, "Uid:", 10);
     if (uid >= 0 && uid != (long long)geteuid() && !caps)
-        snprintf(reason, sizeof reason, "the peer runs as user %lld, we as %lld; run both as one user, or "
-                 "give CAP_SYS_PTRACE", uid, (long long)geteuid());
+        snprintf(reason, sizeof reason, "the peer runs as user %lld, we as %lld; run both as one "
+                 "user, or give CAP_SYS_PTRACE", uid, (long long)geteuid());
     else if (yama > 0 && !caps)
-        snprintf(reason, sizeof reason, "Yama's ptrace_scope is %lld; set kernel.yama.ptrace_scope to 0, or "
-                 "give CAP_SYS_PTRACE", yama);
+        snprintf(reason, sizeof reason, "Yama's ptrace_scope is %lld; set "
+                 "kernel.yama.ptrace_scope to 0, or give CAP_SYS_PTRACE", yama);
     else if (!same_user_namespace(pid))
-        snprintf(reason, sizeof reason, "the peer is in another user namespace, or hidden; start both "
-                 "ranks in one, or give CAP_SYS_PTRACE there");
+        snprintf(reason, sizeof reason, "the peer is in another user namespace, or hidden; start "
+                 "both ranks in one, or give CAP_SYS_PTRACE there");
     else
-        snprintf(reason, sizeof reason, "the peer is not dumpable or has capabilities that we lack%s; give "
-                 "both the same, or CAP_SYS_PTRACE", caps ? "" : " (CAP_SYS_PTRACE is not ours)");
+        snprintf(reason, sizeof reason, "the peer is not dumpable or has capabilities that we "
+                 "lack%s; give both the same, or CAP_SYS_PTRACE", caps ? "" : " (CAP_SYS_PTRACE is not ours)");
     snprintf(buf, len, "%s: %s: %s", name_of(dir), strerror(error), reason);
 }
 
@@ -138,8 +138,8 @@ void kvfi_cma_prove(kvfi_cma_t *cma, const kvfi_life_t *life, uint64_t raddr, co
     }
     if (error)
         kvfi_cma_lose(cma, life, KVF_READ, error);
-    /* what the kernel checks is the same for both; a filter knows them apart, and then nothing proves
-     * that the PID is the peer's but its start time */
+    /* what the kernel checks is the same for both; a filter knows them apart, and then nothing
+     * proves that the PID is the peer's but its start time */
     if (error && !call_of_nothing(life->id.pid, KVF_READ))
         kvfi_cma_lose(cma, life, KVF_WRITE, error);
     error = call_of_nothing(life->id.pid, KVF_WRITE);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The rings of a near pair: made, announced, mapped, and their slots handed to and fro. See stage.h.
- * Nothing here waits. A sleeping sender sets `waiting` and then looks at `returned` once more; a
+ * The rings of a near pair: made, announced, mapped, and their slots handed to and fro. See
+ * stage.h. Nothing here waits. A sleeping sender sets `waiting` and then looks at `returned` once more; a
  * receiver sets `returned` and then looks at `waiting`: one of them sees the other.
  */
 #include <stdlib.h>

@@ -31,8 +31,9 @@
 
 #define KVFI_STAGE_SLOTS      4u
 #define KVFI_STAGE_SLOT_BYTES (UINT32_C(256) * 1024)
-#define KVFI_STAGE_LEAST      (UINT32_C(32) * 1024) /* that a slot is filled with, */
-#define KVFI_STAGE_CHUNKS     8u /* and how many times, so that both sides of a short op copy at once */
+/* A short op fills slots with less, several times, so that both sides copy at once. */
+#define KVFI_STAGE_LEAST  (UINT32_C(32) * 1024)
+#define KVFI_STAGE_CHUNKS 8u
 
 typedef struct kvfi_stage_ring {
     _Alignas(64) _Atomic uint32_t returned; /* slots: the receiver has read them */
@@ -60,11 +61,13 @@ void  kvfi_stage_retry(kvfi_am_peer_t *peer);
 void  kvfi_stage_returned(kvfi_am_peer_t *peer, kvf_status_t status);
 
 /* ---- the receiver */
-void        kvfi_stage_announced(kvfi_am_peer_t *peer, const void *data, size_t len); /* RING came */
-void        kvfi_stage_map(kvfi_am_peer_t *peer); /* what was announced */
+/* RING came. */
+void kvfi_stage_announced(kvfi_am_peer_t *peer, const void *data, size_t len);
+/* What was announced. */
+void kvfi_stage_map(kvfi_am_peer_t *peer);
 /* The bytes of a DATA, or NULL: there are no such. */
 const char *kvfi_stage_data(const kvfi_am_peer_t *peer, unsigned slot, uint32_t len);
-void        kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot);
+void kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot);
 
 /* Both rings are let go. */
 void kvfi_stage_drop(kvfi_am_peer_t *peer);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * System calls that the kernel refuses this process from now on, as container profiles do: a seccomp
- * filter, for good, on all threads, inherited by children.
+ * System calls that the kernel refuses this process from now on, as container profiles do: a
+ * seccomp filter, for good, on all threads, inherited by children.
  */
 #ifndef KVF_TESTS_FORBID_H
 #define KVF_TESTS_FORBID_H

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * A neighbour's own memory where the kernel forbids to reach it: by a system call filter from the
- * start, on one side or both, or in the middle of a batch; by a user namespace; by capabilities. The
- * job goes on over stage, the bytes are right, the counters tell the path, and the user is told once.
+ * start, on one side or both, or in the middle of a batch; by a user namespace; by capabilities.
+ * The job goes on over stage, the bytes are right, the counters tell the path, and the user is told
+ * once.
  */
 #define _GNU_SOURCE
 #include "rig.h"
@@ -152,7 +153,8 @@ static int lines_with(int fd, const char *word, char *line_p, size_t line_len)
 
     must(len >= 0, "pread: %s", strerror(errno));
     text[len] = 0;
-    for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
+    for (char *line = strtok_r(text, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save)) {
         if (strstr(line, word) != NULL) {
             count++;
             snprintf(line_p, line_len, "%s", line);
@@ -161,8 +163,8 @@ static int lines_with(int fd, const char *word, char *line_p, size_t line_len)
     return count;
 }
 
-/* The filter comes after the first system calls of a batch, or while copy threads make them: its ops
- * go on, and none is lost. */
+/* The filter comes after the first system calls of a batch, or while copy threads make them: its
+ * ops go on, and none is lost. */
 START_TEST(a_filter_in_mid_batch_moves_it_to_stage_and_warns_once)
 {
     rig_opts_t opts = { .owner_len = 32 << 20, .local_len = 32 << 20 };
@@ -222,7 +224,8 @@ START_TEST(a_filter_in_mid_batch_moves_it_to_stage_and_warns_once)
     ok(run_ops(rig.batch, ops, 2, NULL));
     must(lines_with(fd, "over stage", line, sizeof(line)) == 1, "not told once");
     must(strstr(line, dir == KVF_READ ? "process_vm_readv" : "process_vm_writev") != NULL &&
-             strstr(line, "filter") != NULL && strstr(line, "rank 2") != NULL, "told: \"%s\"", line);
+             strstr(line, "filter") != NULL && strstr(line, "rank 2") != NULL,
+         "told: \"%s\"", line);
     free(have);
     rig_close(&rig);
 }
