@@ -1,5 +1,5 @@
 #!/bin/bash
-# The fixed costs of a batch in instructions, counted by callgrind: the table of docs/cost.md.
+# The fixed costs of a batch, and of binding a plan, in instructions, counted by callgrind: the table of docs/cost.md.
 #
 #   bench/cost.sh DIRECTORY            of the build; prints name and instructions, one a line
 #   bench/cost.sh DIRECTORY LIMITS     and says which are more than a quarter above those in the file
@@ -7,23 +7,27 @@ set -u
 usage() { echo "usage: bench/cost.sh BUILD-DIRECTORY [docs/cost.md]" >&2; exit 2; }
 build=${1:-}
 limits=${2:-}
-[ -x "$build/bench/cost" ] || usage
+[ -x "$build/bench/cost" ] && [ -x "$build/bench/bind" ] || usage
 command -v valgrind >/dev/null || { echo "bench/cost.sh: valgrind is not installed" >&2; exit 3; }
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 posts=100
 rounds=31 # of bench/cost
 
-# count PATH OPS PAIRS: instructions of a batch, from post to done
+# count FUNCTION PROGRAM ARGUMENT...: instructions of one call of what FUNCTION repeats
 count()
 {
+    local inside=$1 program=$2
+    shift 2
     rm -f "$work"/out.*
-    "$build/libtool" --mode=execute valgrind --tool=callgrind --toggle-collect='post_all*' \
-        --callgrind-out-file="$work/out.%p" "$build/bench/cost" "$1" "$2" "$3" $posts \
+    "$build/libtool" --mode=execute valgrind --tool=callgrind --toggle-collect="$inside*" \
+        --callgrind-out-file="$work/out.%p" "$build/bench/$program" "$@" $posts \
         >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
     sed -n 's/^summary: //p; s/^totals: //p' "$work"/out.* | sort -n | tail -n 1 |
         awk -v n=$((posts * rounds)) '{ printf "%d\n", $1 / n }'
 }
+post() { count post_all cost "$@"; }
+bind_plan() { count bind_all bind "$@"; }
 
 bad=0
 # row NAME INSTRUCTIONS
@@ -42,9 +46,16 @@ row()
     fi
 }
 
-self=$(count self 1 1) && shm=$(count shm 1 1) && shm9=$(count shm 9 1) && pairs=$(count shm 1 65) || exit 1
+self=$(post self 1 1) && shm=$(post shm 1 1) && shm9=$(post shm 9 1) && pairs=$(post shm 1 65) || exit 1
+whole=$(bind_plan whole 512) && long=$(bind_plan whole 65536) && cut=$(bind_plan cut 512) &&
+    layers=$(bind_plan layers 512) && few=$(bind_plan sizes 512) && many=$(bind_plan sizes 4608) || exit 1
 row "a batch of one op, self" "$self"
 row "a batch of one op, shm" "$shm"
 row "one more op, shm" $(((shm9 - shm) / 8))
 row "one more pair of ids, shm" $(((pairs - shm) / 64))
+row "a plan bound, one op" "$whole"
+row "the same, 65536 blocks" "$long"
+row "a plan bound, both ends cut: 3 ops" "$cut"
+row "one more op of a plan" $(((layers - whole) / 159))
+row "one more id written" $(((many - few) / 4096))
 exit $bad

@@ -1,6 +1,7 @@
 # What is measured beside kvf_bench.
-check_PROGRAMS += bench/cost
+check_PROGRAMS += bench/cost bench/bind
 bench_cost_LDADD = libkvferry.la
+bench_bind_LDADD = libkvferry.la
 EXTRA_DIST += bench/cost.sh docs/cost.md tests/cost.sh
 TESTS += tests/cost.sh
 

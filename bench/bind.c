@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What it costs to bind a plan to a request: Llama-3.1-70B from TP4 to TP8, so many blocks of 16
+ * tokens; prints ops, ids, and the least and the median nanoseconds a binding. Run under callgrind,
+ * which collects inside of bind_all() only, it gives instructions instead of times (bench/cost.sh).
+ *
+ *     bind CASE BLOCKS BINDS     whole: layers in one allocation; cut: both ends within a block;
+ *                                layers: K and V of each layer in allocations of their own;
+ *                                sizes: to blocks of 64 tokens, so that ids are written
+ */
+#include <kvferry/kv.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define ROUNDS   31
+#define MOST     65536u
+#define OPS_MAX  1024u
+#define SEGMENTS 256u
+
+static void ok(kvf_status_t status, const char *what)
+{
+    if (status == KVF_OK)
+        return;
+    fprintf(stderr, "bind: %s: %s\n", what, kvf_last_error());
+    exit(1);
+}
+
+static kvf_layout_t *layout_of(const char *name, uint32_t first_head, uint32_t heads,
+                               uint32_t tokens, uint32_t blocks)
+{
+    kvf_layout_opts_t opts = {.struct_size = sizeof(opts),
+                              .block_tokens = tokens,
+                              .blocks = blocks,
+                              .first_head = first_head,
+                              .heads = heads};
+    const kvf_kv_model_t *model;
+    kvf_layout_t *layout = NULL;
+
+    ok(kvf_kv_model_find("llama-3.1-70b", &model), "model");
+    ok(kvf_layout_build(model, name, &opts, &layout), "layout");
+    return layout;
+}
+
+typedef struct run {
+    kvf_plan_t *plan;
+    kvf_bind_t bind;
+    kvf_bind_table_t src, dst;
+    kvf_op_t ops[OPS_MAX];
+    uint32_t src_ids[MOST], dst_ids[MOST], ids[2 * MOST];
+    kvf_segment_t *segments[SEGMENTS];
+    kvf_remote_t *remotes[SEGMENTS];
+    size_t op_count, id_count;
+} run_t;
+
+static char handles[16]; /* binding looks at no handle */
+
+static void make_run(run_t *r, const char *what, uint32_t blocks)
+{
+    const char *name = strcmp(what, "layers") == 0 ? "sglang" : "L2BNHD";
+    uint32_t wide = strcmp(what, "sizes") == 0 ? 4 : 1;
+    kvf_layout_t *src = layout_of(name, 0, 2, 16, blocks);
+    kvf_layout_t *dst = layout_of(name, 1, 1, 16 * wide, (blocks + wide - 1) / wide);
+    uint32_t segments = kvf_layout_describe(src)->segment_count;
+
+    for (uint32_t i = 0; i < blocks; i++) {
+        r->src_ids[i] = (uint32_t)((i * UINT64_C(7919) + 3) % blocks);
+        r->dst_ids[i] = blocks / wide - 1 - i / wide;
+    }
+    for (uint32_t i = 0; i < SEGMENTS; i++) {
+        r->segments[i] = (kvf_segment_t *)&handles[0];
+        r->remotes[i] = (kvf_remote_t *)&handles[8];
+    }
+    r->src = (kvf_bind_table_t){.ids = r->src_ids, .count = blocks};
+    r->dst = (kvf_bind_table_t){.ids = r->dst_ids, .count = blocks / wide};
+    r->bind = (kvf_bind_t){.struct_size = sizeof(r->bind),
+                           .src_tables = &r->src,
+                           .dst_tables = &r->dst,
+                           .src_table_count = 1,
+                           .dst_table_count = 1,
+                           .tokens = UINT64_C(16) * blocks,
+                           .segments = r->segments,
+                           .remotes = r->remotes,
+                           .segment_count = segments,
+                           .remote_count = segments};
+    if (strcmp(what, "cut") == 0) {
+        r->bind.first_token = 5;
+        r->bind.tokens -= 12;
+    }
+    ok(kvf_plan_create(src, dst, NULL, &r->plan), "plan");
+    kvf_layout_destroy(src);
+    kvf_layout_destroy(dst);
+}
+
+/* What is measured; callgrind finds it by name. */
+static __attribute__((noinline)) void bind_all(run_t *r, unsigned binds)
+{
+    for (unsigned i = 0; i < binds; i++) {
+        r->op_count = OPS_MAX;
+        r->id_count = 2 * MOST;
+        ok(kvf_plan_bind(r->plan, &r->bind, r->ops, sizeof r->ops[0], &r->op_count, r->ids,
+                         &r->id_count),
+           "bind");
+    }
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+int main(int argc, char **argv)
+{
+    static const char *const cases[] = {"whole", "cut", "layers", "sizes"};
+    static run_t r;
+    double ns[ROUNDS];
+    uint32_t blocks = argc == 4 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
+    unsigned binds = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0, known = 0;
+
+    for (unsigned i = 0; argc == 4 && i < 4; i++)
+        known += strcmp(argv[1], cases[i]) == 0;
+    if (!known || blocks < 4 || blocks % 4 != 0 || blocks > MOST || !binds) {
+        fprintf(stderr, "usage: bind whole|cut|layers|sizes BLOCKS BINDS\n"
+                        "BLOCKS is a multiple of 4, at most 65536\n");
+        return 2;
+    }
+    make_run(&r, argv[1], blocks);
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t from = now_ns();
+
+        bind_all(&r, binds);
+        ns[i] = (double)(now_ns() - from) / binds;
+    }
+    qsort(ns, ROUNDS, sizeof *ns, by_size);
+    printf("%zu ops %zu ids %.1f %.1f\n", r.op_count, r.id_count, ns[0], ns[ROUNDS / 2]);
+    kvf_plan_destroy(r.plan);
+    return 0;
+}
