@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The walk collects pieces, a kernel copies them: so the stores of the walk do not queue behind those
- * of each copy, and a streaming kernel sees many pieces at once. A gather or scatter is the same with
- * a buffer for one side: what is gathered stays in the caches, as the wire reads the buffer next.
+ * What the caches hold is copied by memcpy as the walk comes to it. For the rest the walk collects
+ * pieces and a kernel streams them, so that it sees many at once. A gather or scatter is the same with a
+ * buffer for one side: what is gathered stays in the caches, as the wire reads the buffer next.
  */
 #include "copy/copy.h"
 
@@ -12,6 +12,7 @@
 #include "copy/walk.h"
 
 #define COLLECT   192u   /* pieces that are collected at a time, KVFI_KERNEL_AHEAD of them for the next */
+#define SAMPLE    32u    /* pieces that a look at the caches is taken from */
 #define LOOK_FROM 16384u /* bytes of a gather or scatter that are worth a look at the caches */
 #define LOOKS     4u     /* pieces that such a look sees */
 
@@ -70,12 +71,12 @@ static void copy_cached(feed_t *feed, const kvfi_tune_t *tune, kvfi_piece_t *pie
     }
 }
 
-static int streams(const kvfi_tune_t *tune, uint64_t whole, const kvfi_piece_t *pieces,
-                   unsigned count)
+/* memcpy piece by piece, called while the next pieces are looked up. */
+static void copy_plainly(feed_t *feed)
 {
-    if (whole < tune->probe_from)
-        return 0;
-    return whole >= tune->stream_from || kvfi_tune_cold(tune, pieces, count);
+    feed->moved.pieces += kvfi_walk_fill(&feed->walk, NULL,
+                                         (unsigned)(KVFI_COPY_PIECES - feed->moved.pieces),
+                                         feed->budget - feed->moved.bytes, &feed->moved.bytes);
 }
 
 kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
@@ -84,12 +85,21 @@ kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uin
     const kvfi_tune_t *tune = kvfi_tune();
     feed_t             feed = {.walk = kvfi_walk_of(cursor, local, remote, dir), .budget = budget};
     kvfi_piece_t       pieces[COLLECT];
-    unsigned           have = collect(&feed, pieces, COLLECT);
+    unsigned           have;
 
-    if (have && streams(tune, whole, pieces, have))
+    if (whole < tune->probe_from) {
+        copy_plainly(&feed);
+        return feed.moved;
+    }
+    have = collect(&feed, pieces, SAMPLE);
+    if (have && (whole >= tune->stream_from || kvfi_tune_cold(tune, pieces, have))) {
+        have += have == SAMPLE ? collect(&feed, pieces + have, COLLECT - have) : 0;
         copy_ahead(&feed, tune, 1, pieces, have);
-    else
-        copy_cached(&feed, tune, pieces, have);
+    } else {
+        tune->kernel->cached(pieces, have);
+        if (have == SAMPLE)
+            copy_plainly(&feed);
+    }
     return feed.moved;
 }
 

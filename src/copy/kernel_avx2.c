@@ -19,15 +19,6 @@ static inline void stream_line(char *dst, const char *src)
     _mm256_stream_si256((void *)(dst + 32), high);
 }
 
-static inline void copy_line(char *dst, const char *src)
-{
-    __m256i low = _mm256_loadu_si256((const void *)src);
-    __m256i high = _mm256_loadu_si256((const void *)(src + 32));
-
-    _mm256_storeu_si256((void *)dst, low);
-    _mm256_storeu_si256((void *)(dst + 32), high);
-}
-
 #include "copy/part.h"
 
 static inline void fence(void)

@@ -15,11 +15,6 @@ static inline void stream_line(char *dst, const char *src)
     _mm512_stream_si512((void *)dst, _mm512_loadu_si512(src));
 }
 
-static inline void copy_line(char *dst, const char *src)
-{
-    _mm512_storeu_si512(dst, _mm512_loadu_si512(src));
-}
-
 static inline void copy_part(char *dst, const char *src, uint64_t len)
 {
     __mmask64 mask = (UINT64_C(1) << len) - 1;

@@ -21,11 +21,6 @@ static inline void stream_line(char *dst, const char *src)
                      : "memory");
 }
 
-static inline void copy_line(char *dst, const char *src)
-{
-    vst1q_u8_x4((uint8_t *)dst, vld1q_u8_x4((const uint8_t *)src));
-}
-
 #include "copy/part.h"
 
 static inline void fence(void)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The bodies of the kernels. The file of an instruction set defines stream_line(), 64 bytes from
- * anywhere to an aligned destination by a non-temporal store; copy_line(), the same to anywhere by a
- * plain one; copy_part(), less than 64 bytes; and fence(); then it includes this.
+ * anywhere to an aligned destination by a non-temporal store; copy_part(), less than 64 bytes by plain
+ * ones; and fence(); then it includes this.
  *
  *   dst    |head|line|line|line|line|line|tail|      head and tail by plain stores, so that each
  *               ^ aligned to 64                      line belongs to one kind of store
@@ -31,16 +31,45 @@ static inline void fetch(const char *src, uint64_t len)
         __builtin_prefetch(src + at, 0, 3);
 }
 
-/* Any length that memcpy is not worth its call for. */
+/* A line in as many registers as it takes. */
+typedef char line_t __attribute__((vector_size(64), aligned(1), may_alias));
+
+/* All loads before all stores: none has to wait until the processor knows that they do not overlap. */
+static inline void copy_4(char *dst, const char *src)
+{
+    line_t a = *(const line_t *)src, b = *(const line_t *)(src + 64);
+    line_t c = *(const line_t *)(src + 128), d = *(const line_t *)(src + 192);
+
+    *(line_t *)dst = a;
+    *(line_t *)(dst + 64) = b;
+    *(line_t *)(dst + 128) = c;
+    *(line_t *)(dst + 192) = d;
+}
+
+/* Any length that memcpy is not worth its call for: lines from the front, and lines up to the end that
+ * may overlap them. */
 static inline void copy_short(char *dst, const char *src, uint64_t len)
 {
     if (len < 64) {
         copy_part(dst, src, len);
-        return;
+    } else if (len <= 128) {
+        line_t first = *(const line_t *)src, last = *(const line_t *)(src + len - 64);
+
+        *(line_t *)dst = first;
+        *(line_t *)(dst + len - 64) = last;
+    } else if (len <= 256) {
+        line_t first = *(const line_t *)src, second = *(const line_t *)(src + 64);
+        line_t third = *(const line_t *)(src + len - 128), last = *(const line_t *)(src + len - 64);
+
+        *(line_t *)dst = first;
+        *(line_t *)(dst + 64) = second;
+        *(line_t *)(dst + len - 128) = third;
+        *(line_t *)(dst + len - 64) = last;
+    } else {
+        for (uint64_t at = 0; at + 256 < len; at += 256)
+            copy_4(dst + at, src + at);
+        copy_4(dst + len - 256, src + len - 256);
     }
-    for (uint64_t at = 0; at + 64 < len; at += 64)
-        copy_line(dst + at, src + at);
-    copy_line(dst + len - 64, src + len - 64);
 }
 
 /* Copy head and tail, leave the lines between. */

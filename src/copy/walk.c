@@ -6,6 +6,8 @@
  */
 #include "copy/walk.h"
 
+#include <string.h>
+
 kvfi_walk_t kvfi_walk_of(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir)
 {
     const kvfi_box_t *box = cursor->box;
@@ -52,41 +54,57 @@ static unsigned one_run(const kvfi_walk_t *walk, kvfi_piece_t *piece, uint64_t m
 }
 
 /* Pairs of one piece each; ids that follow each other on both sides become one run. Ends at a full
- * array, or where the budget is too small for the next piece. */
-static unsigned fill_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most,
-                           uint64_t *left_p)
+ * array, or where the budget is too small for the next piece. All that the loop needs is in locals, as
+ * the compiler cannot know that a piece is no part of a box. */
+static inline __attribute__((always_inline)) unsigned
+walk_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_t *left_p)
 {
-    const kvfi_box_t *box = walk->cursor->box;
-    uint64_t          len = box->len, left = *left_p;
-    uint32_t          pair = walk->cursor->pair;
-    unsigned          count = 0;
-    int               touches = 0; /* nothing was skipped since the last piece */
+    const kvfi_box_t      *box = walk->cursor->box;
+    const kvfi_walk_side_t to = walk->dst, from = walk->src;
+    const uint32_t        *local_ids = box->local_ids, *remote_ids = box->remote_ids;
+    uint64_t               len = box->len, left = *left_p;
+    uint32_t               pair = walk->cursor->pair, pairs = box->blocks;
+    unsigned               count = 0;
+    const char            *dst_end = NULL, *src_end = NULL; /* of the last piece, if it may go on */
 
-    for (; pair < box->blocks; pair++) {
-        char *dst, *src;
+    for (; pair < pairs; pair++) {
+        char       *dst;
+        const char *src;
+        int         goes_on;
 
-        if (kvfi_box_skips(box, pair)) {
-            touches = 0;
+        if (kvfi_box_id(local_ids, pair) == KVF_SKIP || kvfi_box_id(remote_ids, pair) == KVF_SKIP)
             continue;
-        }
+        dst = to.base + kvfi_box_id(to.ids, pair) * to.block;
+        src = from.base + kvfi_box_id(from.ids, pair) * from.block;
         if (len > left)
             break;
-        dst = block_of(&walk->dst, pair);
-        src = block_of(&walk->src, pair);
-        if (walk->whole && touches && dst == pieces[count - 1].dst + pieces[count - 1].len &&
-            src == pieces[count - 1].src + pieces[count - 1].len) {
+        goes_on = dst == dst_end && src == src_end;
+        if (!goes_on && count == most)
+            break;
+        if (!pieces) {
+            memcpy(dst, src, len);
+            count += !goes_on;
+        } else if (goes_on) {
             pieces[count - 1].len += len;
         } else {
-            if (count == most)
-                break;
             pieces[count++] = (kvfi_piece_t){dst, src, len};
         }
-        touches = 1;
+        if (walk->whole) {
+            dst_end = dst + len;
+            src_end = src + len;
+        }
         left -= len;
     }
     walk->cursor->pair = pair;
     *left_p = left;
     return count;
+}
+
+/* Two loops, so that the one without a call keeps its registers. */
+static unsigned fill_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most,
+                           uint64_t *left_p)
+{
+    return pieces ? walk_table(walk, pieces, most, left_p) : walk_table(walk, NULL, most, left_p);
 }
 
 /* The rest of the row that the cursor is in, or what fits. */
@@ -104,7 +122,11 @@ static unsigned fill_row(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned
     unsigned    count = 0, row = box->count[0] - cursor->x;
 
     while (count < row && count < most && len <= left) {
-        pieces[count++] = (kvfi_piece_t){dst, src, len};
+        if (pieces)
+            pieces[count] = (kvfi_piece_t){dst, src, len};
+        else
+            memcpy(dst, src, len);
+        count++;
         dst += to->stride[0];
         src += from->stride[0];
         left -= len;
@@ -132,13 +154,20 @@ unsigned kvfi_walk_fill(kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, 
 
     while (count < most && left && !kvfi_cursor_ended(cursor)) {
         if (cursor->in || box->len > left) {
-            if (!one_run(walk, &pieces[count], left))
+            kvfi_piece_t piece;
+
+            if (!one_run(walk, &piece, left))
                 break;
-            left -= pieces[count++].len;
+            if (pieces)
+                pieces[count] = piece;
+            else
+                memcpy(piece.dst, piece.src, piece.len);
+            left -= piece.len;
+            count++;
         } else if (single) {
-            count += fill_table(walk, pieces + count, most - count, &left);
+            count += fill_table(walk, pieces ? pieces + count : NULL, most - count, &left);
         } else {
-            count += fill_row(walk, pieces + count, most - count, &left);
+            count += fill_row(walk, pieces ? pieces + count : NULL, most - count, &left);
         }
     }
     *bytes_p += budget - left;

@@ -33,7 +33,7 @@ kvfi_walk_t kvfi_walk_of(kvfi_cursor_t *cursor, char *local, char *remote, uint3
 kvfi_walk_t kvfi_walk_local(kvfi_cursor_t *cursor, char *base);
 
 /* The next runs, at most `most` and at most budget bytes in all; fewer than both only at the end.
- * Returns how many, adds their bytes to *bytes_p. */
+ * Returns how many, adds their bytes to *bytes_p. pieces NULL: hand each to memcpy at once instead. */
 unsigned kvfi_walk_fill(kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_t budget,
                         uint64_t *bytes_p);
 
