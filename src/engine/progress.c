@@ -23,7 +23,7 @@
 #define RETRY_NS     UINT64_C(5000000) /* of a notification that waits for room in a near ring */
 #define LIVES_NS     UINT64_C(60000000) /* to look at near peers that serve us, or that we serve */
 #define NAP_NS       UINT64_C(50000)
-#define SPIN_NS      UINT64_C(20000) /* that the thread looks for the next bytes before it sleeps */
+#define SPIN_NS      UINT64_C(50000) /* the thread looks for the next slot, filled in half of that */
 
 /* ------------------------------------------------------------------- drive */
 
