@@ -3,7 +3,7 @@
  * kvf_bench: what its files share. The nouns, from the command line to the report:
  *
  *   args --> shapes --> plan (which bytes, in which order) --> memory on each rank
- *        --> repetitions of { floor, case, peers, floor } --> figures --> one JSON line, one table row
+ *        --> repetitions of { floor, case, peers, floor } --> figures --> JSON, table, picture
  *
  * Rank 0 is the initiator: it posts and measures. The last rank is the owner: the remote memory is
  * its own. With one rank both are the same. Both compute the same plan from the same arguments, and
@@ -84,8 +84,9 @@ int kvfi_bench_shape_add(const struct bench_shape *shape, struct bench_args *arg
 /* ---------------------------------------------------------------- plan */
 
 /* Which bytes a run moves. Piece (row, slot id) lies id * cell after the start of its row on either
- * side; where rows start is not the plan's, functions get an array of shape.rows addresses. A run is `batches` batches; batch b moves the pairs [b * per .., at most per of them) of the
- * two permutations, which start again after `slots`. */
+ * side; where rows start is not the plan's: functions get an array of shape.rows addresses. A run
+ * is `batches` batches; batch b moves the pairs [b * per .., at most per of them) of the two
+ * permutations, which start again after `slots`. */
 struct bench_plan {
     struct bench_shape shape; /* as it is run: after --scale and --hot */
     uint64_t  slots;          /* blocks that each side's memory holds */
