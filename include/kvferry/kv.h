@@ -312,7 +312,9 @@ typedef struct kvf_bind_table {
                                 with ids */
     int8_t *block_status;  /**< destination: NULL, or count entries: set by the batch for blocks in
                                 the range, others are left alone. Only where the plan takes the ids
-                                as they are: equal block_tokens, no replicas, no dealt tokens */
+                                as they are: equal block_tokens, no replicas, no dealt tokens.
+                                Elsewhere set block_status of the ops that come out: entry i is that
+                                of the op's pair i of ids */
     uint64_t reserved[2];  /**< 0 */
 } kvf_bind_table_t;
 

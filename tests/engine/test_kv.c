@@ -55,18 +55,19 @@ static void close_engine(void)
     must(kvf_engine_close(engine, KVF_FOREVER));
 }
 
-static void make_end(end_t *e, const kvf_kv_model_t *model, const char *name)
+static void make_end_of(end_t *e, const kvf_kv_model_t *model, const char *name, uint32_t tokens,
+                        uint32_t blocks)
 {
     static char blob[65536];
     const uint32_t layers[] = {1, 2, 4, 5};
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts),
-                              .block_tokens = 4,
-                              .blocks = BLOCKS,
+                              .block_tokens = tokens,
+                              .blocks = blocks,
                               .layers = layers,
                               .layer_count = 4,
                               .first_head = 1,
                               .heads = 3};
-    kvf_pool_opts_t pool_opts = {.struct_size = sizeof(pool_opts), .blocks = BLOCKS};
+    kvf_pool_opts_t pool_opts = {.struct_size = sizeof(pool_opts), .blocks = blocks};
     kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_range_t range = {.rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
     size_t len = sizeof(blob);
@@ -76,7 +77,7 @@ static void make_end(end_t *e, const kvf_kv_model_t *model, const char *name)
     must(kvf_layout_build(model, name, &opts, &e->layout));
     pool_opts.block_bytes = kvf_layout_block_bytes(e->layout);
     must(kvf_pool_create(engine, &pool_opts, &e->pool));
-    must(kvf_pool_alloc(e->pool, BLOCKS, e->ids));
+    must(kvf_pool_alloc(e->pool, blocks, e->ids));
     must(kvf_segment_query(kvf_pool_segment(e->pool), &attr));
     oracle_make(&e->cache, model, &opts, name, 0);
     ck_assert_uint_eq(attr.len, e->cache.memory.len);
@@ -86,14 +87,19 @@ static void make_end(end_t *e, const kvf_kv_model_t *model, const char *name)
     must(kvf_grant_create(engine, &range, 1, NULL, &e->grant));
     must(kvf_grant_export(e->grant, blob, &len));
     must(kvf_remote_import(self, blob, len, &e->remote, &count));
-    for (uint32_t i = BLOCKS; i > 1; i--) {
+    for (uint32_t i = blocks; i > 1; i--) {
         uint32_t j = (uint32_t)rand() % i, id = e->ids[i - 1];
 
         e->ids[i - 1] = e->ids[j];
         e->ids[j] = id;
     }
-    must(kvf_pool_generations(e->pool, BLOCKS, e->ids, e->gens));
-    e->table = (table_t){.ids = e->ids, .count = BLOCKS};
+    must(kvf_pool_generations(e->pool, blocks, e->ids, e->gens));
+    e->table = (table_t){.ids = e->ids, .count = blocks, .block_tokens = tokens};
+}
+
+static void make_end(end_t *e, const kvf_kv_model_t *model, const char *name)
+{
+    make_end_of(e, model, name, 4, BLOCKS);
 }
 
 static void free_end(end_t *e)
@@ -220,6 +226,75 @@ START_TEST(a_reused_block_is_stale_in_each_op_that_shares_its_status)
 }
 END_TEST
 
+/* 48 tokens in blocks of 4 and of 6, a source block that is reused, placeholders in the destination's
+ * table: what an engine checks, ids that were written, generations beside them, statuses by pair. */
+START_TEST(blocks_of_other_sizes_bring_their_generations)
+{
+    const kvf_kv_model_t model = oracle_model(false);
+    kvf_op_t ops[MAX_OPS];
+    uint32_t ids[1024];
+    int8_t status[1024];
+    size_t count = MAX_OPS, id_count = 1024, stale = 0;
+    kvf_plan_t *plan;
+    end_t src, dst;
+    cache_t want;
+
+    srand(77 + (unsigned)_i);
+    open_engine();
+    make_end_of(&src, &model, names[_i], 4, 12);
+    make_end_of(&dst, &model, names[(_i * 7 + 3) % NAME_COUNT], 6, 8);
+    kvf_bind_table_t from = {.ids = src.ids, .count = 12, .gens = src.gens};
+    kvf_bind_table_t to = {.ids = dst.ids, .count = 8, .flags = KVF_TABLE_NULL};
+    kvf_segment_t *segment = kvf_pool_segment(dst.pool);
+    kvf_bind_t bind = {.struct_size = sizeof(bind),
+                       .src_table_count = 1,
+                       .dst_table_count = 1,
+                       .src_tables = &from,
+                       .dst_tables = &to,
+                       .first_token = 1,
+                       .tokens = 45,
+                       .segments = &segment,
+                       .remotes = &src.remote,
+                       .segment_count = 1,
+                       .remote_count = 1};
+
+    oracle_fill(&src.cache, &src.table);
+    to.null_id = dst.ids[3];
+    must(kvf_plan_create(src.layout, dst.layout, NULL, &plan));
+    must(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, ids, &id_count));
+    want = dst.cache;
+    want.memory.mem = malloc(dst.cache.memory.len);
+    memcpy(want.memory.mem, dst.cache.memory.mem, dst.cache.memory.len);
+    dst.ids[3] = KVF_SKIP;
+    oracle_expect(&want, &src.table, &dst.table, 1, 46, false, NULL);
+    must(kvf_batch_post(batch, ops, count, sizeof(ops[0]), NULL));
+    must(kvf_batch_wait(batch, KVF_FOREVER));
+    ck_assert_msg(memcmp(dst.cache.memory.mem, want.memory.mem, want.memory.len) == 0, "%s to %s",
+                  src.cache.regions[0].axes, dst.cache.regions[0].axes);
+    /* The second source block: states 4 to 7, of the first two destination blocks. */
+    must(kvf_pool_raise(src.pool, 1, &src.ids[1]));
+    for (size_t i = 0, at = 0; i < count; at += ops[i++].blocks)
+        ops[i].block_status = status + at;
+    must(kvf_batch_post(batch, ops, count, sizeof(ops[0]), NULL));
+    ck_assert_int_eq(kvf_batch_wait(batch, KVF_FOREVER), KVF_ERR_STALE);
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t k = 0; k < ops[i].blocks; k++) {
+            bool skip = ops[i].local_ids[k] == KVF_SKIP, old = ops[i].remote_ids[k] == src.ids[1];
+
+            ck_assert_int_eq(ops[i].block_status[k], skip  ? KVF_SKIPPED
+                                                     : old ? KVF_ERR_STALE
+                                                           : KVF_OK);
+            stale += old;
+        }
+    ck_assert_uint_ge(stale, 2);
+    free(want.memory.mem);
+    kvf_plan_destroy(plan);
+    free_end(&src);
+    free_end(&dst);
+    close_engine();
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("kv");
@@ -228,6 +303,7 @@ int main(void)
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, an_engine_takes_each_bound_plan, 0, NAME_COUNT);
     tcase_add_test(c, a_reused_block_is_stale_in_each_op_that_shares_its_status);
+    tcase_add_loop_test(c, blocks_of_other_sizes_bring_their_generations, 0, NAME_COUNT);
     suite_add_tcase(s, c);
 
     SRunner *runner = srunner_create(s);

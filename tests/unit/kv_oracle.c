@@ -158,7 +158,9 @@ void oracle_expect(const cache_t *dst, const table_t *src_table, const table_t *
         const region_t *r = &dst->regions[i];
 
         for (uint64_t t = from; t < to; t++) {
-            uint32_t src_id = src_table->ids[(t - src_table->first) / r->block_tokens];
+            uint64_t src_tokens =
+                src_table->block_tokens != 0 ? src_table->block_tokens : r->block_tokens;
+            uint32_t src_id = src_table->ids[(t - src_table->first) / src_tokens];
             uint32_t dst_id = dst_table->ids[(t - dst_table->first) / r->block_tokens];
 
             if (window && r->window != 0 && to - t > r->window)

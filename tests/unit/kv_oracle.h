@@ -57,6 +57,7 @@ typedef struct table {
     const uint32_t *ids;
     uint64_t first;
     uint32_t count;
+    uint32_t block_tokens; /* 0: those of the region that it is used with */
 } table_t;
 
 /* Write each cell of the table's blocks; contents tell layer, head, kind, half, token and byte. */

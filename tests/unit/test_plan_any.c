@@ -3,7 +3,7 @@
  * Any to any: random caches cut over random ranks on both sides, random block tables and ranges,
  * against an oracle that walks byte by byte and knows layouts only as the numbers that it made up
  * itself. Each destination byte must come once, from the source whose turn it is; no other byte is
- * touched. 10,000 setups, or KVFERRY_TEST_SETUPS; the seed is printed, KVFERRY_TEST_SEED sets it.
+ * touched. 10,000 setups, or KVF_SETUPS; the seed is printed, KVF_SEED sets it.
  */
 #include <check.h>
 #include <stdio.h>
@@ -704,7 +704,7 @@ static void run_setup(void)
 
 START_TEST(any_ranks_any_layouts_give_each_byte_once)
 {
-    const char *setups = getenv("KVFERRY_TEST_SETUPS"), *seed = getenv("KVFERRY_TEST_SEED");
+    const char *setups = getenv("KVF_SETUPS"), *seed = getenv("KVF_SEED");
     uint64_t count = setups != NULL ? strtoull(setups, NULL, 0) : 10000;
     uint64_t first = seed != NULL ? strtoull(seed, NULL, 0) : 20260901;
 
