@@ -4,8 +4,6 @@
  * both sides become longer pieces, and boxes that repeat at one distance become rows of one box.
  * Called when a plan is made, and for the few boxes of a block that a range cuts.
  */
-#include <stdlib.h>
-
 #include "kv/box.h"
 
 static bool same_frame(const kvfi_op_box_t *a, const kvfi_op_box_t *b)
@@ -57,13 +55,24 @@ static bool repeat(kvfi_op_box_t *a, const kvfi_op_box_t *b)
     return same_axis(&a->axes[0], &b->axes[0]) && add_step(a, b, 1);
 }
 
-static int by_source(const void *a, const void *b)
+static bool before(const kvfi_op_box_t *a, const kvfi_op_box_t *b)
 {
-    const kvfi_op_box_t *x = a, *y = b;
+    if (a->src_segment != b->src_segment)
+        return a->src_segment < b->src_segment;
+    return a->src_off < b->src_off;
+}
 
-    if (x->src_segment != y->src_segment)
-        return x->src_segment < y->src_segment ? -1 : 1;
-    return x->src_off < y->src_off ? -1 : x->src_off > y->src_off;
+/* By place in the source. They mostly are in order, and binding allocates nothing, as qsort() may. */
+static void sort(kvfi_op_box_t *boxes, uint32_t count)
+{
+    for (uint32_t i = 1; i < count; i++) {
+        kvfi_op_box_t box = boxes[i];
+        uint32_t at = i;
+
+        for (; at > 0 && before(&box, &boxes[at - 1]); at--)
+            boxes[at] = boxes[at - 1];
+        boxes[at] = box;
+    }
 }
 
 /* One pass: each box takes what it can of those after it. True if anything was taken. */
@@ -91,8 +100,8 @@ uint32_t kvfi_kv_boxes_merge(kvfi_op_box_t *boxes, uint32_t count)
 {
     if (count < 2)
         return count;
-    qsort(boxes, count, sizeof(*boxes), by_source);
+    sort(boxes, count);
     while (pass(boxes, &count, lengthen) || pass(boxes, &count, repeat))
-        qsort(boxes, count, sizeof(*boxes), by_source);
+        sort(boxes, count);
     return count;
 }

@@ -101,7 +101,7 @@ static void make_meaning(meaning_t *m)
         for (uint32_t i = 0; i < n; i++)
             m->group[g].layers[m->group[g].layer_count++] = layer += 1 + roll(2);
         m->group[g].latent = roll(4) == 0;
-        m->group[g].heads = m->group[g].latent ? 1 : 1 + roll(5);
+        m->group[g].heads = m->group[g].latent ? 1 : 1 + roll(roll(4) == 0 ? 8 : 5);
         m->group[g].per_state = roll(4) == 0 ? 2 : 1;
         m->group[g].window = roll(3) == 0 ? 3 + roll(9) : 0;
         m->group[g].kinds = m->group[g].latent ? 1 : 2 + roll(2);
@@ -346,7 +346,7 @@ static void make_side(const meaning_t *m, side_t *side, uint64_t from, uint64_t 
 {
     uint32_t cuts[3];
 
-    side->tp = 1 + roll(roll(2) ? 6 : 2);
+    side->tp = 1 + roll(roll(4) == 0 ? 16 : roll(2) ? 6 : 2);
     side->pp = roll(2) ? 1 : 1 + roll(3);
     side->cp = roll(3) ? 1 : 1 + roll(3);
     while (side->tp * side->pp * side->cp > MAX_RANKS)
