@@ -24,6 +24,7 @@
 #define LIVES_NS     UINT64_C(60000000) /* to look at near peers that serve us, or that we serve */
 #define NAP_NS       UINT64_C(50000)
 #define SPIN_NS      UINT64_C(50000) /* the thread looks for the next slot, filled in half of that */
+#define FRUITLESS    64u /* looks in a row at a message that is there and cannot be read */
 
 /* ------------------------------------------------------------------- drive */
 
@@ -128,15 +129,15 @@ static unsigned driven(kvf_engine_t *engine, kvfi_am_t *links[2])
     return count;
 }
 
-/* Until a message, a wake, or the next look that is due; not at all if something waits already. */
-static void thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigned count)
+/* Until a message, a wake, or the next look that is due. 0: not at all, something waits already. */
+static int thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigned count)
 {
     struct pollfd fds[3] = {{.fd = engine->wake_fd, .events = POLLIN}};
     uint64_t      look, now, woken;
 
     for (unsigned i = 0; i < count; i++) {
         if (kvfi_am_arm(links[i]))
-            return;
+            return 0;
         fds[i + 1] = (struct pollfd){.fd = kvfi_link_fd(kvfi_am_link(links[i])), .events = POLLIN};
     }
     look = next_look(engine);
@@ -149,6 +150,14 @@ static void thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsign
     if (fds[0].revents && atomic_load(&engine->thread_on) &&
         read(engine->wake_fd, &woken, sizeof woken) < 0 && errno != EAGAIN)
         kvfi_log(KVFI_LOG_WARN, "the progress thread's wake cannot be read: %m");
+    return 1;
+}
+
+/* UCX's queue in shared memory has a message that is not whole: its sender was interrupted, which may
+ * wait for this core, or died. */
+static void leave_core(void)
+{
+    nanosleep(&(struct timespec){0, NAP_NS}, NULL);
 }
 
 static void *thread_main(void *arg)
@@ -156,6 +165,7 @@ static void *thread_main(void *arg)
     kvf_engine_t *engine = arg;
     kvfi_am_t    *links[2];
     uint64_t      moved_ns = 0;
+    unsigned      fruitless = 0;
 
     while (atomic_load(&engine->thread_on)) {
         unsigned count = driven(engine, links);
@@ -165,11 +175,15 @@ static void *thread_main(void *arg)
             worked |= kvfi_am_progress(links[i], 1);
         if (sweep(engine, 0) || worked) {
             moved_ns = kvfi_now_ns();
+            fruitless = 0;
             continue;
         }
         if (engine->stage && kvfi_am_busy(engine->stage) && kvfi_now_ns() - moved_ns < SPIN_NS)
             continue;
-        thread_sleep(engine, links, count);
+        if (thread_sleep(engine, links, count))
+            fruitless = 0;
+        else if (++fruitless > FRUITLESS)
+            leave_core();
     }
     return NULL;
 }

@@ -101,3 +101,11 @@ tests_engine_test_cgroup_LDADD = $(engine_test_libs)
 tests_engine_test_huge_LDADD = $(engine_test_libs)
 tests_engine_test_leftovers_LDADD = tests/engine/libworld.la $(engine_test_libs)
 endif
+
+# Looks inside of the library.
+if HAVE_CHECK
+check_PROGRAMS += tests/engine/test_half_sent
+TESTS += tests/engine/test_half_sent
+tests_engine_test_half_sent_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_engine_test_half_sent_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
+endif
