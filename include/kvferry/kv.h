@@ -3,9 +3,10 @@
  * kvferry, the KV layer: say where the cells of a KV cache lie, and get the ops that carry a
  * request's blocks from one cache to another. A client of kvferry.h like any other.
  *
- * The walk: take a model by name; build a layout for it by name (or describe one by hand); make a
- * plan once from the source's and the destination's layout; bind the plan to a request, that is to
- * a token range and two block tables; post the ops that come out.
+ * The walk: take a model by name; build a layout for it by name (or describe one by hand); exchange
+ * layouts, packed, with the other ranks; make a plan once for each source that a destination reads
+ * from; bind a plan to a request, that is to a token range and two block tables; post the ops that
+ * come out.
  *
  * Words. A cache has groups: layers that share shape and block table. A group has planes (K, V,
  * K and V fused, latent, ...). A cell is what a plane holds for one (layer, block, head, state): so
