@@ -19,6 +19,26 @@ static inline void stream_line(char *dst, const char *src)
     _mm256_stream_si256((void *)(dst + 32), high);
 }
 
+static inline __m256i half(const char *src)
+{
+    return _mm256_loadu_si256((const void *)src);
+}
+
+static inline void stream_4(char *dst, const char *src)
+{
+    __m256i a = half(src), b = half(src + 32), c = half(src + 64), d = half(src + 96);
+    __m256i e = half(src + 128), f = half(src + 160), g = half(src + 192), h = half(src + 224);
+
+    _mm256_stream_si256((void *)dst, a);
+    _mm256_stream_si256((void *)(dst + 32), b);
+    _mm256_stream_si256((void *)(dst + 64), c);
+    _mm256_stream_si256((void *)(dst + 96), d);
+    _mm256_stream_si256((void *)(dst + 128), e);
+    _mm256_stream_si256((void *)(dst + 160), f);
+    _mm256_stream_si256((void *)(dst + 192), g);
+    _mm256_stream_si256((void *)(dst + 224), h);
+}
+
 #include "copy/part.h"
 
 static inline void fence(void)

@@ -15,6 +15,17 @@ static inline void stream_line(char *dst, const char *src)
     _mm512_stream_si512((void *)dst, _mm512_loadu_si512(src));
 }
 
+static inline void stream_4(char *dst, const char *src)
+{
+    __m512i a = _mm512_loadu_si512(src), b = _mm512_loadu_si512(src + 64);
+    __m512i c = _mm512_loadu_si512(src + 128), d = _mm512_loadu_si512(src + 192);
+
+    _mm512_stream_si512((void *)dst, a);
+    _mm512_stream_si512((void *)(dst + 64), b);
+    _mm512_stream_si512((void *)(dst + 128), c);
+    _mm512_stream_si512((void *)(dst + 192), d);
+}
+
 static inline void copy_part(char *dst, const char *src, uint64_t len)
 {
     __mmask64 mask = (UINT64_C(1) << len) - 1;

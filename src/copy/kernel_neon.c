@@ -21,6 +21,12 @@ static inline void stream_line(char *dst, const char *src)
                      : "memory");
 }
 
+static inline void stream_4(char *dst, const char *src)
+{
+    for (int i = 0; i < 4; i++)
+        stream_line(dst + 64 * i, src + 64 * i);
+}
+
 #include "copy/part.h"
 
 static inline void fence(void)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The bodies of the kernels. The file of an instruction set defines stream_line(), 64 bytes from
- * anywhere to an aligned destination by a non-temporal store; copy_part(), less than 64 bytes by plain
- * ones; and fence(); then it includes this.
+ * anywhere to an aligned destination by a non-temporal store; stream_4(), four of them, loaded before
+ * the first is stored; copy_part(), less than 64 bytes by plain stores; and fence(); then it includes
+ * this.
  *
  *   dst    |head|line|line|line|line|line|tail|      head and tail by plain stores, so that each
  *               ^ aligned to 64                      line belongs to one kind of store
  */
 #define LANES        8u
-#define LANE_LEAST   512u   /* shorter pieces are lines enough in flight one after the other */
+#define LANE_LEAST   1024u  /* shorter pieces are rows enough at once one after the other */
 #define LANE_AHEAD   1024u  /* bytes that are fetched ahead in each lane */
 #define FEW_LINES    4u     /* lines of a lane before the next lane has its turn, */
 #define MANY_LINES   8u     /* and in pieces of MANY_FROM bytes and more */
@@ -92,8 +93,10 @@ static inline stream_t open_stream(const kvfi_piece_t *piece)
 
 static inline void copy_lines(char *dst, const char *src, uint64_t lines)
 {
-    for (uint64_t i = 0; i < lines; i++)
-        stream_line(dst + i * 64, src + i * 64);
+    for (; lines >= 4; lines -= 4, dst += 256, src += 256)
+        stream_4(dst, src);
+    for (; lines; lines--, dst += 64, src += 64)
+        stream_line(dst, src);
 }
 
 /* ------------------------------------------------------- one after the other */
