@@ -32,6 +32,7 @@ engine_tests = \
 	tests/engine/test_transfer \
 	tests/engine/test_batch \
 	tests/engine/test_threads \
+	tests/engine/test_copy_threads \
 	tests/engine/test_notify \
 	tests/engine/test_eventfd \
 	tests/engine/test_adopt \
@@ -55,6 +56,7 @@ TESTS += $(engine_tests)
 tests_engine_test_transfer_LDADD = $(engine_test_libs)
 tests_engine_test_batch_LDADD = $(engine_test_libs)
 tests_engine_test_threads_LDADD = $(engine_test_libs)
+tests_engine_test_copy_threads_LDADD = $(engine_test_libs)
 tests_engine_test_notify_LDADD = $(engine_test_libs)
 tests_engine_test_eventfd_LDADD = $(engine_test_libs)
 tests_engine_test_adopt_LDADD = $(engine_test_libs)
