@@ -33,6 +33,7 @@ engine_tests = \
 	tests/engine/test_batch \
 	tests/engine/test_threads \
 	tests/engine/test_copy_threads \
+	tests/engine/test_crowd \
 	tests/engine/test_notify \
 	tests/engine/test_eventfd \
 	tests/engine/test_adopt \
@@ -57,6 +58,7 @@ tests_engine_test_transfer_LDADD = $(engine_test_libs)
 tests_engine_test_batch_LDADD = $(engine_test_libs)
 tests_engine_test_threads_LDADD = $(engine_test_libs)
 tests_engine_test_copy_threads_LDADD = $(engine_test_libs)
+tests_engine_test_crowd_LDADD = $(engine_test_libs)
 tests_engine_test_notify_LDADD = $(engine_test_libs)
 tests_engine_test_eventfd_LDADD = $(engine_test_libs)
 tests_engine_test_adopt_LDADD = $(engine_test_libs)
