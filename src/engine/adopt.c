@@ -22,6 +22,8 @@
 #include "base/vma.h"
 #include "engine/internal.h"
 
+static pthread_mutex_t adopt_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* A second mapping of the region over [addr, addr + len). */
 static kvf_status_t map_twin(const kvf_segment_t *segment, void *addr)
 {
@@ -119,8 +121,12 @@ kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
         return status;
     status = segment_p ? kvfi_segment_check_range(addr, len)
                        : kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
-    if (status == KVF_OK)
+    if (status == KVF_OK) {
+        /* of two threads that adopt the same pages, of whatever engine, the second is to see it */
+        pthread_mutex_lock(&adopt_lock);
         status = adopt(engine, addr, len, segment_p);
+        pthread_mutex_unlock(&adopt_lock);
+    }
     kvfi_leave(engine);
     return status;
 }

@@ -344,6 +344,55 @@ START_TEST(other_threads_never_get_the_address)
 }
 END_TEST
 
+typedef struct adopter {
+    kvf_engine_t *engine;
+    uint8_t *mem;
+    pthread_barrier_t *start;
+    kvf_segment_t *segment;
+    kvf_status_t status;
+} adopter_t;
+
+static void *adopts(void *arg)
+{
+    adopter_t *a = arg;
+
+    pthread_barrier_wait(a->start);
+    a->status = kvf_segment_adopt(a->engine, a->mem, LEN, &a->segment);
+    return NULL;
+}
+
+START_TEST(of_two_threads_that_adopt_the_same_pages_one_does)
+{
+    kvf_engine_t *engines[2] = { engine_open(), engine_open() };
+    uint8_t *mem = map_private(LEN);
+    pthread_barrier_t start;
+
+    pthread_barrier_init(&start, NULL, 2);
+    for (int round = 0; round < 10; round++) {
+        adopter_t a[2];
+        pthread_t threads[2];
+        int first;
+
+        for (int i = 0; i < 2; i++) {
+            a[i] = (adopter_t){ engines[i], mem, &start, NULL, KVF_OK };
+            must(pthread_create(&threads[i], NULL, adopts, &a[i]) == 0, "pthread_create");
+        }
+        for (int i = 0; i < 2; i++) {
+            pthread_join(threads[i], NULL);
+        }
+        first = a[0].status != KVF_OK;
+        must(a[first].status == KVF_OK && a[!first].status == KVF_ERR_UNSUPPORTED, "%s and %s",
+             kvf_status_name(a[0].status), kvf_status_name(a[1].status));
+        ok(kvf_segment_release(a[first].segment));
+        must(sharing(mem) == 'p', "still shared");
+    }
+    pthread_barrier_destroy(&start);
+    for (int i = 0; i < 2; i++) {
+        ok(kvf_engine_close(engines[i], SEC));
+    }
+}
+END_TEST
+
 START_TEST(a_child_shares_it)
 {
     kvf_engine_t *engine = engine_open();
@@ -385,6 +434,7 @@ int main(void)
     tcase_add_test(tcase, a_close_gives_it_back_or_leaves_it_there);
     tcase_add_test(tcase, memory_that_the_caller_unmapped_is_not_touched);
     tcase_add_test(tcase, other_threads_never_get_the_address);
+    tcase_add_test(tcase, of_two_threads_that_adopt_the_same_pages_one_does);
     tcase_add_test(tcase, a_child_shares_it);
     return run_suite(suite);
 }
