@@ -19,7 +19,7 @@
 
 #define LOADS       4u /* of each side */
 #define COLD_NS     128u
-#define LINEAR_FROM (UINT64_C(32) << 10)
+#define LINEAR_FROM (UINT64_C(128) << 10)
 #define CLOCK_NS    50000u
 
 typedef struct known {
