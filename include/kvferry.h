@@ -245,13 +245,13 @@ kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len
 
 /** Turn len bytes of the caller's own private memory at addr into shared memory at the same address,
  *  contents kept, so that near peers reach it over shm, as fast as a pool. addr and len are multiples
- *  of the page size; nobody writes to it during the call; it stays mapped until release. It is then no
- *  longer copied at a fork: parent and child share it. Memory that hardware has pinned (RDMA, a GPU, an
+ *  of the page size; nobody writes to it during the call; it stays mapped until release. It is then
+ *  not copied at a fork: parent and child share it. Memory that hardware has pinned (RDMA, a GPU, an
  *  io_uring) must not be adopted: the hardware would keep the old pages, and not all of it can be seen
- *  from here. Takes as much memory again while it runs. On an error nothing has changed. Errors: INVALID (NULL,
- *  zero, overflowing, not page-aligned, part of it not mapped), UNSUPPORTED (a file or a device is
- *  behind it, shared already, locked, kept from forks, not writable, a stack, in hugetlbfs: the sentence
- *  says which; or no shared memory on this machine), NOMEM, SYSTEM. */
+ *  from here. Takes as much memory again while it runs. On an error nothing has changed. Errors:
+ *  INVALID (NULL, zero, overflowing, not page-aligned, part of it not mapped), UNSUPPORTED (a file or
+ *  a device is behind it, shared already, locked, kept from forks, not writable, a stack, in
+ *  hugetlbfs: the sentence says which; or no shared memory on this machine), NOMEM, SYSTEM. */
 kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
                                kvf_segment_t **segment_p);
 
@@ -408,17 +408,17 @@ kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remot
 /** Blocks that views of one engine may pin at one peer at a time. */
 #define KVF_VIEW_BLOCKS 64
 
-/** Look at len bytes at off of a near remote's range where they are; nothing is copied. *addr_p is the
- *  first byte, which can be read until the view is closed, and nothing can be stored through it. Of a pool's
- *  remote: count, ids and gens name the blocks that the bytes belong to, as remote ids, and the
- *  generation expected of each; while the view is open the owner's kvf_pool_free() and kvf_pool_raise() of
- *  them answer BUSY. Of other memory count is 0. Either way the owner's revoke waits for the view.
- *  How a block's bytes lie in the range is its layout's matter: a view of more bytes than its blocks have
- *  shows what others do to the rest.
- *  Errors: INVALID (NULL, len 0, count 0 for a pool or more than KVF_VIEW_BLOCKS, not 0 for other memory), BOUNDS
- *  (off and len, or index and id), PERM (no right to read), NO_PATH (not mapped here: the peer is far, or
- *  it is its own memory), STALE (index, both generations), REVOKED, PEER (known dead), BUSY (open views
- *  pin too many blocks at this peer), NOMEM. */
+/** Look at len bytes at off of a near remote's range where they are; nothing is copied. *addr_p is
+ *  the first byte, which can be read until the view is closed, and nothing can be stored through it
+ *  (but where a kernel does not map huge pages twice). Of a pool's remote: count, ids and gens name
+ *  the blocks that the bytes belong to, as remote ids, and the generation expected of each; while the
+ *  view is open the owner's kvf_pool_free() and kvf_pool_raise() of them answer BUSY. Of other memory
+ *  count is 0. Either way the owner's revoke waits for the view. How a block's bytes lie in the range
+ *  is its layout's matter: a view of more bytes than its blocks have shows what others do to the rest.
+ *  Errors: INVALID (NULL, len 0, count 0 for a pool or more than KVF_VIEW_BLOCKS, not 0 for other
+ *  memory), BOUNDS (off and len, or index and id), PERM (no right to read), NO_PATH (not mapped here:
+ *  the peer is far, or it is its own memory), STALE (index, both generations), REVOKED, PEER (known
+ *  dead), BUSY (open views pin too many blocks at this peer), NOMEM. */
 kvf_status_t kvf_view_open(kvf_remote_t *remote, uint64_t off, uint64_t len, uint32_t count,
                            const uint32_t *ids, const uint32_t *gens, const void **addr_p,
                            kvf_view_t **view_p);
