@@ -26,4 +26,17 @@ static inline struct timespec kvfi_timespec(uint64_t ns)
     return (struct timespec){(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
 }
 
+/* Between two looks of who spins, some 0.3 us: the core may have a second thread of execution, and
+ * that may be the one that is waited for. */
+static inline void kvfi_relax(void)
+{
+    for (int i = 0; i < 16; i++) {
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+    }
+}
+
 #endif

@@ -12,7 +12,8 @@
 #include "base/clock.h"
 #include "engine/internal.h"
 
-#define SPIN_NS UINT64_C(20000)
+#define SPIN_NS  UINT64_C(20000)
+#define DRIVE_NS UINT64_C(50000) /* the same where the peer fills a slot meanwhile */
 
 /* ------------------------------------------------------------ end of one op */
 
@@ -444,7 +445,7 @@ kvf_status_t kvf_batch_test(kvf_batch_t *batch)
 }
 
 /* Sleep until the batch ends, or until there may be something to drive. */
-static void wait_a_little(kvf_batch_t *batch, uint64_t end_ns)
+static void wait_a_little(kvf_batch_t *batch, uint64_t end_ns, int drives)
 {
     kvf_engine_t   *engine = batch->object.engine;
     uint64_t        until = kvfi_deadline(kvfi_now_ns(), 5000000);
@@ -456,7 +457,7 @@ static void wait_a_little(kvf_batch_t *batch, uint64_t end_ns)
     at = kvfi_timespec(until);
     pthread_mutex_lock(&batch->lock);
     /* somebody else tells the end: the progress thread, or who copies the last parts */
-    nap = !atomic_load(&engine->thread_on) && !batch->flying;
+    nap = (drives || !atomic_load(&engine->thread_on)) && !batch->flying;
     if (!nap && atomic_load(&batch->running))
         pthread_cond_timedwait(&batch->cond, &batch->lock, &at);
     pthread_mutex_unlock(&batch->lock);
@@ -469,6 +470,7 @@ kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns)
     kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
     kvf_engine_t *engine;
     uint64_t      now, end_ns, moved_ns;
+    int           drives = 0; /* in place of the progress thread */
 
     if (status != KVF_OK)
         return status;
@@ -476,12 +478,18 @@ kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns)
     moved_ns = now = kvfi_now_ns();
     end_ns = kvfi_deadline(now, timeout_ns);
     while (!kvfi_batch_advance(batch, 1) && now < end_ns) {
+        if (!drives)
+            drives = kvfi_progress_take(engine);
         if (kvfi_progress_drive(engine, 0) || kvfi_batch_copies(batch))
             moved_ns = now;
-        else if (now - moved_ns > SPIN_NS)
-            wait_a_little(batch, end_ns);
+        else if (now - moved_ns > (drives ? DRIVE_NS : SPIN_NS))
+            wait_a_little(batch, end_ns, drives);
+        else
+            kvfi_relax();
         now = kvfi_now_ns();
     }
+    if (drives)
+        kvfi_progress_hand_back(engine);
     pthread_mutex_lock(&batch->lock);
     status = atomic_load(&batch->running) ? KVF_INPROGRESS : final_status(batch);
     pthread_mutex_unlock(&batch->lock);

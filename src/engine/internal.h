@@ -121,6 +121,7 @@ struct kvf_engine {
     _Atomic int       armed;
     pthread_t         thread;
     _Atomic int       thread_on;
+    _Atomic unsigned  drivers; /* waits that drive the links: the thread stands back */
     unsigned          take_from; /* seat to look at first for a notification */
 
     kvfi_count_t      path[KVF_PATH_COUNT];
@@ -413,6 +414,10 @@ void         kvfi_progress_posted(kvf_engine_t *engine);
 kvf_status_t kvfi_progress_far(kvf_engine_t *engine); /* the far side was opened */
 /* A near peer may need our help: unless the caller drives, a thread does from now on. */
 kvf_status_t kvfi_progress_near(kvf_engine_t *engine);
+/* Who waits drives what stage has to do, if there is any, in place of the thread: 1 until it hands that
+ * back. */
+int          kvfi_progress_take(kvf_engine_t *engine);
+void         kvfi_progress_hand_back(kvf_engine_t *engine);
 /* Sleep a little, until something may have changed; at most until end_ns. */
 void         kvfi_progress_nap(kvf_engine_t *engine, uint64_t end_ns);
 

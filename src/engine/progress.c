@@ -24,6 +24,7 @@
 #define LIVES_NS     UINT64_C(60000000) /* to look at near peers that serve us, or that we serve */
 #define NAP_NS       UINT64_C(50000)
 #define SPIN_NS      UINT64_C(50000) /* the thread looks for the next slot, filled in half of that */
+#define STAND_BACK_MS 5 /* a waiter that goes wakes the thread; this is for one that a debugger holds */
 #define FRUITLESS    64u /* looks in a row at a message that is there and cannot be read */
 
 /* ------------------------------------------------------------------- drive */
@@ -129,11 +130,21 @@ static unsigned driven(kvf_engine_t *engine, kvfi_am_t *links[2])
     return count;
 }
 
+/* The wake that ends the thread stays. */
+static void clear_wake(kvf_engine_t *engine, const struct pollfd *fd)
+{
+    uint64_t woken;
+
+    if (fd->revents && atomic_load(&engine->thread_on) &&
+        read(engine->wake_fd, &woken, sizeof woken) < 0 && errno != EAGAIN)
+        kvfi_log(KVFI_LOG_WARN, "the progress thread's wake cannot be read: %m");
+}
+
 /* Until a message, a wake, or the next look that is due. 0: not at all, something waits already. */
 static int thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigned count)
 {
     struct pollfd fds[3] = {{.fd = engine->wake_fd, .events = POLLIN}};
-    uint64_t      look, now, woken;
+    uint64_t      look, now;
 
     for (unsigned i = 0; i < count; i++) {
         if (kvfi_am_arm(links[i]))
@@ -147,9 +158,7 @@ static int thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigne
     else if (look > now)
         ppoll(fds, count + 1, &(struct timespec){(time_t)((look - now) / 1000000000u),
                                                  (long)((look - now) % 1000000000u)}, NULL);
-    if (fds[0].revents && atomic_load(&engine->thread_on) &&
-        read(engine->wake_fd, &woken, sizeof woken) < 0 && errno != EAGAIN)
-        kvfi_log(KVFI_LOG_WARN, "the progress thread's wake cannot be read: %m");
+    clear_wake(engine, &fds[0]);
     return 1;
 }
 
@@ -158,6 +167,15 @@ static int thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigne
 static void leave_core(void)
 {
     nanosleep(&(struct timespec){0, NAP_NS}, NULL);
+}
+
+/* While a waiter drives, a second thread would only take a core from the peer's. */
+static void stand_back(kvf_engine_t *engine)
+{
+    struct pollfd fd = {.fd = engine->wake_fd, .events = POLLIN};
+
+    poll(&fd, 1, STAND_BACK_MS);
+    clear_wake(engine, &fd);
 }
 
 static void *thread_main(void *arg)
@@ -171,6 +189,10 @@ static void *thread_main(void *arg)
         unsigned count = driven(engine, links);
         int      worked = 0;
 
+        if (atomic_load(&engine->drivers)) {
+            stand_back(engine);
+            continue;
+        }
         for (unsigned i = 0; i < count; i++)
             worked |= kvfi_am_progress(links[i], 1);
         if (sweep(engine, 0) || worked) {
@@ -178,8 +200,10 @@ static void *thread_main(void *arg)
             fruitless = 0;
             continue;
         }
-        if (engine->stage && kvfi_am_busy(engine->stage) && kvfi_now_ns() - moved_ns < SPIN_NS)
+        if (engine->stage && kvfi_am_busy(engine->stage) && kvfi_now_ns() - moved_ns < SPIN_NS) {
+            kvfi_relax();
             continue;
+        }
         if (thread_sleep(engine, links, count))
             fruitless = 0;
         else if (++fruitless > FRUITLESS)
@@ -188,15 +212,35 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
+static int wake_thread(kvf_engine_t *engine)
+{
+    uint64_t one = 1;
+
+    return write(engine->wake_fd, &one, sizeof one) < 0 ? -1 : 0;
+}
+
+int kvfi_progress_take(kvf_engine_t *engine)
+{
+    if (!atomic_load(&engine->near_driven) || !kvfi_am_busy(engine->stage))
+        return 0;
+    atomic_fetch_add(&engine->drivers, 1);
+    return 1;
+}
+
+void kvfi_progress_hand_back(kvf_engine_t *engine)
+{
+    if (atomic_fetch_sub(&engine->drivers, 1) == 1 && wake_thread(engine))
+        kvfi_log(KVFI_LOG_WARN, "the progress thread cannot be woken: %m");
+}
+
 /* The one thread: it looks for what there is to drive when it is woken. */
 static kvf_status_t start_thread(kvf_engine_t *engine)
 {
-    uint64_t one = 1;
     sigset_t all, before;
     int      error;
 
     if (atomic_load(&engine->thread_on))
-        return write(engine->wake_fd, &one, sizeof one) < 0
+        return wake_thread(engine)
                    ? kvfi_fail(KVF_ERR_SYSTEM, "the progress thread cannot be woken: %m")
                    : KVF_OK;
     /* the host's signals are for the host's threads */
@@ -279,10 +323,8 @@ static void close_fd(int *fd)
 
 void kvfi_progress_close(kvf_engine_t *engine)
 {
-    uint64_t one = 1;
-
     if (atomic_exchange(&engine->thread_on, 0)) {
-        if (write(engine->wake_fd, &one, sizeof one) < 0)
+        if (wake_thread(engine))
             kvfi_log(KVFI_LOG_WARN, "the progress thread cannot be woken: %m");
         pthread_join(engine->thread, NULL);
     }
