@@ -219,6 +219,42 @@ START_TEST(blocks_past_2_and_4_gib_are_the_right_ones)
 }
 END_TEST
 
+/* One piece of more than a system call takes (0x7ffff000 bytes), to and fro. */
+START_TEST(a_piece_past_2_gib_is_cut_and_goes_on)
+{
+    uint64_t memory = 3 * GIB, piece = 2 * GIB + 5 * BLOCK, seed = 900;
+    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    uint8_t buf[BLOB_MAX], *mem = reserve(memory);
+    kvf_segment_t *segment;
+    kvf_remote_t *remote = NULL;
+    uint32_t count = 1;
+    kvf_op_t op;
+    rig_t rig;
+    size_t len;
+
+    rig_open(&rig, WHERE_CMA, NULL);
+    ok(kvf_segment_register(rig.me.engine, mem, memory, &segment));
+    len = rig_call(&rig, at_register, &memory, sizeof(memory), buf, sizeof(buf));
+    ok(kvf_remote_import(rig.peer, buf, len, &remote, &count));
+    rig_call(&rig, at_stamp, &seed, sizeof(seed), NULL, 0);
+    mem[piece] = 77;
+    op = op_plain(segment, 0, remote, 0, piece, KVF_READ);
+    move(&rig, &op, 1);
+    for (size_t i = 0; i < EDGES; i++) {
+        must(edges[i] * BLOCK >= piece || stamped(mem, edges[i], seed), "block %u", edges[i]);
+    }
+    must(mem[piece] == 77, "bytes past the piece were written");
+    ok(kvf_engine_counters(rig.me.engine, &counters));
+    must(counters.path[KVF_PATH_CMA].bytes == piece, "%llu bytes",
+         (unsigned long long)counters.path[KVF_PATH_CMA].bytes);
+    must(counters.path[KVF_PATH_CMA].calls >= 2, "a call that no kernel makes");
+    ok(kvf_remote_forget(remote));
+    ok(kvf_segment_release(segment));
+    munmap(mem, memory);
+    rig_close(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("big");
@@ -230,6 +266,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_loop_test(tc, blocks_past_2_and_4_gib_are_the_right_ones, WHERE_SELF, WHERE_TWIN);
     tcase_add_loop_test(tc, blocks_past_2_and_4_gib_are_the_right_ones, WHERE_SHM, WHERE_COUNT);
+    tcase_add_test(tc, a_piece_past_2_gib_is_cut_and_goes_on);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
