@@ -419,8 +419,10 @@ void kvfi_progress_nap(kvf_engine_t *engine, uint64_t until_ns)
     for (int i = 0; i < 2; i++) {
         if (!links[i])
             continue;
-        if (kvfi_am_arm(links[i]))
+        if (kvfi_am_arm(links[i])) {
+            leave_core();
             return;
+        }
         fds[count++] = (struct pollfd){.fd = kvfi_link_fd(kvfi_am_link(links[i])), .events = POLLIN};
     }
     at = kvfi_timespec(count || left < NAP_NS ? left : NAP_NS);
