@@ -64,12 +64,14 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("no_alloc");
-    TCase *tcase = tcase_create("no_alloc");
+    Suite *suite;
+    TCase *tcase;
 
     if (!COUNTS) {
         skip_all("a sanitizer, or a C library that is not glibc, has an allocator of its own");
     }
+    suite = suite_create("no_alloc");
+    tcase = tcase_create("no_alloc");
     suite_add_tcase(suite, tcase);
     tcase_add_loop_test(tcase, a_used_batch_allocates_nothing, WHERE_SELF, WHERE_STAGE);
     return run_suite(suite);
