@@ -53,6 +53,6 @@ tools_kvf_bench_CPPFLAGS = -I$(top_srcdir)/include $(MPI_CFLAGS) $(UCX_CFLAGS)
 tools_kvf_bench_LDADD = libkvferry_mpi.la libkvferry.la libkvfcli.la $(MPI_LIBS) $(UCX_LIBS) -lm
 endif
 
-dist_doc_DATA += docs/measuring.md docs/performance.md
+dist_doc_DATA += docs/measuring.md docs/performance.md docs/zen5-vm.svg
 
 include tools/replay/local.mk
