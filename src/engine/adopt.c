@@ -88,7 +88,7 @@ static kvf_status_t adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_se
 {
     kvf_segment_t *segment;
     kvf_status_t   status;
-    int            huge;
+    int            huge, lost;
 
     if (!engine->home->near)
         return kvfi_fail(KVF_ERR_UNSUPPORTED, "the engine has no shared memory");
@@ -102,9 +102,11 @@ static kvf_status_t adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_se
     status = map_twin(segment, addr);
     if (status != KVF_OK) {
         /* the kernel may have unmapped the old pages before it gave up */
-        if (kvfi_memory_prot(addr, len) < 0 && map_private(segment, addr) != KVF_OK)
-            kvfi_log(KVFI_LOG_ERROR, "the memory at %p is lost: %s", addr, kvf_last_error());
-        kvfi_segment_free(segment, 0);
+        lost = kvfi_memory_prot(addr, len) < 0 && map_private(segment, addr) != KVF_OK;
+        if (lost)
+            kvfi_log(KVFI_LOG_ERROR, "nothing can be mapped at %p, its contents are kept at %p: %s",
+                     addr, (void *)segment->region, kvf_last_error());
+        kvfi_segment_free(segment, lost);
         return kvfi_fail(status, "the kernel refused to map shared memory at %p", addr);
     }
     segment->adopted = addr;
