@@ -1,9 +1,11 @@
 # The tools, bin_PROGRAMS += tools/kvf_NAME. What their command lines share is in libkvfcli.la; its
-# header is "cli.h", which needs no path from inside tools/.
+# headers are "cli.h" and "cut.h", which need no path from inside tools/.
 noinst_LTLIBRARIES += libkvfcli.la
 libkvfcli_la_SOURCES = \
 	tools/cli.c \
 	tools/cli.h \
+	tools/cut.c \
+	tools/cut.h \
 	tools/json.c
 
 # The reader of request traces, for kvf_replay. It needs no MPI and no engine; header "trace.h".

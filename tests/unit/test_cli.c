@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../../tools/cli.h"
+#include "../../tools/cut.h"
 
 START_TEST(a_count_that_is_not_one_is_refused_by_name)
 {
@@ -143,6 +144,36 @@ START_TEST(a_full_disk_is_told)
 }
 END_TEST
 
+START_TEST(heads_and_layers_are_cut_without_divisibility)
+{
+    static const struct {
+        uint32_t total, parts, first[8], count[8];
+    } heads[] = {
+        {8, 3, {0, 3, 6}, {3, 3, 2}},
+        {8, 2, {0, 4}, {4, 4}},
+        {2, 4, {0, 0, 1, 1}, {1, 1, 1, 1}},
+        {2, 3, {0, 0, 1}, {1, 1, 1}},
+        {1, 2, {0, 0}, {1, 1}},
+    };
+    uint32_t first, count, end = 0;
+
+    for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+        for (uint32_t r = 0; r < heads[i].parts; r++) {
+            kvfi_cut_heads(heads[i].total, heads[i].parts, r, &first, &count);
+            ck_assert_uint_eq(first, heads[i].first[r]);
+            ck_assert_uint_eq(count, heads[i].count[r]);
+        }
+    }
+    for (uint32_t stage = 0; stage < 3; stage++) {
+        kvfi_cut_layers(44, 3, stage, &first, &count);
+        ck_assert_uint_eq(first, end);
+        ck_assert_uint_eq(count, stage < 2 ? 15 : 14);
+        end = first + count;
+    }
+    ck_assert_uint_eq(end, 44);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("cli");
@@ -154,6 +185,7 @@ int main(void)
     tcase_add_test(all, a_wrong_option_is_named);
     tcase_add_test(all, json_escapes_what_it_must);
     tcase_add_test(all, a_full_disk_is_told);
+    tcase_add_test(all, heads_and_layers_are_cut_without_divisibility);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
