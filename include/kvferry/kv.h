@@ -341,8 +341,14 @@ typedef struct kvf_bind {
     kvf_segment_t *const *segments; /**< handle of each segment of the local side's layout; those
                                          that the plan does not touch may be NULL */
     kvf_remote_t *const *remotes;   /**< handle of each segment of the remote side's layout */
-    uint64_t reserved[4];     /**< 0 */
+    uint32_t first_layer;     /**< ids of layers: only those of the plan from this one on */
+    uint32_t layer_count;     /**< so many ids; 0: all from first_layer on */
+    uint64_t reserved[3];     /**< 0 */
 } kvf_bind_t;
+
+/** Ids of the layers that a plan carries, rising, each once. *count_p: in, length of layers; out,
+ *  their number. layers NULL only tells it. Errors: INVALID, SPACE. */
+kvf_status_t kvf_plan_layers(const kvf_plan_t *plan, uint32_t *layers, uint32_t *count_p);
 
 /** What a bound plan moves. Pairs that are skipped are counted as if they moved, and neighbours
  *  that touch only because of their ids as two pieces. */
@@ -371,8 +377,10 @@ typedef struct kvf_plan_size {
  *  (handles may then be NULL) or an array too short both are set to the need; ops NULL gives OK.
  *  ids NULL is a length of 0; id_count_p may be NULL where no ids are needed. op_size is
  *  sizeof(kvf_op_t) as the caller knows it. The ops may be posted together, also with others; no
- *  allocation.
- *  Errors: INVALID (the field is named), BOUNDS (the range needs blocks that a table
+ *  allocation. A plan that is bound to one layer after the other (first_layer, layer_count), as
+ *  layers are computed, moves the same in the end; a layer takes no more ops than the whole
+ *  where that is in one allocation.
+ *  Errors: INVALID (the field is named; the plan carries none of the layers), BOUNDS (the range needs blocks that a table
  *  has not; an id at or past the capacity, with its index), SPACE, UNSUPPORTED (op_size is too
  *  short for a field that must be set; block_status where it cannot be). */
 kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,

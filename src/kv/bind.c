@@ -124,6 +124,92 @@ static kvf_status_t put_boxes(sink_t *s, const kvfi_ready_t *boxes, uint32_t cou
     return status;
 }
 
+/* ------------------------------------------------------------------- spans */
+
+/* The boxes of a span, taken together: merged if there are few of them. */
+typedef struct gather {
+    const kvfi_span_t *span;
+    const kvfi_list_t *src, *dst;
+    uint64_t pairs;
+    kvfi_op_box_t few[FEW + 1]; /* the first one is the last of those that were put */
+    kvfi_boxes_t boxes;
+    uint32_t count;
+    bool put; /* some were put, so the rest is not merged */
+} gather_t;
+
+static kvf_status_t put_few(sink_t *s, gather_t *g)
+{
+    kvfi_op_box_t *few = g->few + 1;
+    kvfi_ready_t ready[FEW];
+    kvfi_sum_t sum;
+
+    if (!g->put && g->count < FEW)
+        g->count = kvfi_kv_boxes_merge(few, g->count);
+    kvfi_kv_ready_make(few, g->count, ready, &sum);
+    return g->count > 0 ? put_boxes(s, ready, g->count, &sum, g->src, g->dst, g->pairs) : KVF_OK;
+}
+
+/* The box of a unit that is like the one before it, which had one box. */
+static void shift_box(const kvfi_unit_t *unit, kvfi_op_box_t *box)
+{
+    box->src_off += unit->src_off - unit[-1].src_off;
+    box->dst_off += unit->dst_off - unit[-1].dst_off;
+    box->src_segment = unit->src_segment;
+    box->dst_segment = unit->dst_segment;
+}
+
+static kvf_status_t put_unit(sink_t *s, gather_t *g, const kvfi_unit_t *unit)
+{
+    kvf_status_t status = KVF_OK;
+    bool more = true;
+
+    if (unit->like_last && g->boxes.loop_count == 0) {
+        g->few[g->count + 1] = g->few[g->count];
+        shift_box(unit, &g->few[g->count + 1]);
+        g->boxes.done = true;
+    } else {
+        kvfi_kv_boxes_start(&g->boxes, unit, g->span);
+        more = kvfi_kv_boxes_next(&g->boxes, &g->few[g->count + 1]);
+    }
+    for (; more && status == KVF_OK;
+         more = kvfi_kv_boxes_next(&g->boxes, &g->few[g->count + 1])) {
+        if (++g->count < FEW)
+            continue;
+        status = put_few(s, g);
+        g->put = true;
+        g->few[0] = g->few[g->count];
+        g->count = 0;
+    }
+    return status;
+}
+
+/* Of the layers that are wanted. */
+static kvf_status_t put_span(sink_t *s, const kvfi_plan_part_t *part, const kvfi_span_t *span,
+                             const kvfi_list_t *src, const kvfi_list_t *dst, uint64_t pairs)
+{
+    gather_t g;
+    kvf_status_t status = KVF_OK;
+
+    g.span = span;
+    g.src = src;
+    g.dst = dst;
+    g.pairs = pairs;
+    g.boxes.loop_count = 1;
+    g.count = 0;
+    g.put = false;
+    if (kvfi_kv_some_layers(s->bind)) {
+        kvfi_units_t units = kvfi_kv_units_of(part, s->bind);
+        kvfi_unit_t unit;
+
+        while (status == KVF_OK && kvfi_kv_units_next(&units, &unit))
+            status = put_unit(s, &g, &unit);
+    } else {
+        for (uint32_t u = 0; u < part->unit_count && status == KVF_OK; u++)
+            status = put_unit(s, &g, &part->units[u]);
+    }
+    return status == KVF_OK ? put_few(s, &g) : status;
+}
+
 /* ------------------------------------------------------------------- forms */
 
 static kvf_status_t put_whole(sink_t *s, const kvfi_plan_part_t *part, uint32_t f, uint64_t from,
@@ -159,65 +245,12 @@ static kvf_status_t put_whole(sink_t *s, const kvfi_plan_part_t *part, uint32_t 
         status = kvfi_fail(KVF_ERR_BOUNDS, "bind: %llu pairs of blocks do not fit in an op",
                            (unsigned long long)p.count);
     s->size.pairs += p.count;
-    if (status == KVF_OK)
+    if (status == KVF_OK && kvfi_kv_some_layers(s->bind))
+        status = put_span(s, part, &form->span, &src, &dst, p.count);
+    else if (status == KVF_OK)
         status = put_boxes(s, part->boxes + boxes->first, boxes->count, &boxes->sum, &src, &dst,
                            p.count);
     return status;
-}
-
-static kvf_status_t put_few(sink_t *s, kvfi_op_box_t *few, uint32_t count, bool merge,
-                            const kvfi_list_t *src, const kvfi_list_t *dst)
-{
-    kvfi_ready_t ready[FEW];
-    kvfi_sum_t sum;
-
-    if (merge)
-        count = kvfi_kv_boxes_merge(few, count);
-    kvfi_kv_ready_make(few, count, ready, &sum);
-    return count > 0 ? put_boxes(s, ready, count, &sum, src, dst, 1) : KVF_OK;
-}
-
-/* The box of a unit that is like the one before it, which had one box. */
-static void shift_box(const kvfi_unit_t *unit, kvfi_op_box_t *box)
-{
-    box->src_off += unit->src_off - unit[-1].src_off;
-    box->dst_off += unit->dst_off - unit[-1].dst_off;
-    box->src_segment = unit->src_segment;
-    box->dst_segment = unit->dst_segment;
-}
-
-/* One pair of blocks: boxes are merged if there are few of them. */
-static kvf_status_t put_span(sink_t *s, const kvfi_plan_part_t *part, const kvfi_span_t *span,
-                             const kvfi_list_t *src, const kvfi_list_t *dst)
-{
-    kvfi_op_box_t few[FEW + 1]; /* the first one is the last of those that were put */
-    kvfi_boxes_t boxes = {.loop_count = 1};
-    uint32_t count = 0;
-    bool merge = true;
-    kvf_status_t status = KVF_OK;
-
-    for (uint32_t u = 0; u < part->unit_count && status == KVF_OK; u++) {
-        const kvfi_unit_t *unit = &part->units[u];
-        bool more = true;
-
-        if (unit->like_last && boxes.loop_count == 0) {
-            few[count + 1] = few[count];
-            shift_box(unit, &few[count + 1]);
-            boxes.done = true;
-        } else {
-            kvfi_kv_boxes_start(&boxes, unit, span);
-            more = kvfi_kv_boxes_next(&boxes, &few[count + 1]);
-        }
-        for (; more && status == KVF_OK; more = kvfi_kv_boxes_next(&boxes, &few[count + 1])) {
-            if (++count < FEW)
-                continue;
-            status = put_few(s, few + 1, count, false, src, dst);
-            few[0] = few[count];
-            count = 0;
-            merge = false;
-        }
-    }
-    return status == KVF_OK ? put_few(s, few + 1, count, merge, src, dst) : status;
 }
 
 /* Runs [from, from + count) of a span, cut to states [skip, skip + len) of each. */
@@ -255,7 +288,7 @@ static kvf_status_t put_cut_span(sink_t *s, const kvfi_plan_part_t *part, const 
                 whole++;
         kvfi_span_t sub = sub_span(span, run, whole, skip, end - skip);
 
-        status = put_span(s, part, &sub, src, dst);
+        status = put_span(s, part, &sub, src, dst, 1);
         run += whole;
     }
     return status;
@@ -368,8 +401,10 @@ static kvf_status_t walk(sink_t *s)
     s->src.name = "source";
     s->src.is_source = true;
     s->dst.name = "destination";
-    for (uint32_t i = 0; i < s->plan->part_count && s->bind->tokens > 0 && status == KVF_OK; i++)
-        status = put_part(s, &s->plan->parts[i]);
+    for (uint32_t i = 0; i < s->plan->part_count && s->bind->tokens > 0 && status == KVF_OK; i++) {
+        if (!kvfi_kv_some_layers(s->bind) || kvfi_kv_part_has(&s->plan->parts[i], s->bind))
+            status = put_part(s, &s->plan->parts[i]);
+    }
     return status;
 }
 

@@ -54,6 +54,26 @@ void kvfi_kv_whole_periods(const kvfi_meet_t *meet, uint64_t period, uint64_t fr
 kvf_status_t kvfi_kv_list_make(kvfi_ids_t *room, const kvfi_places_t *places, const kvfi_end_t *end,
                                kvfi_list_t *list_p);
 
+/* Units of a part, of the layers that a binding asks for only. */
+typedef struct kvfi_units {
+    const kvfi_plan_part_t *part;
+    uint32_t first, last; /* ids wanted */
+    uint32_t unit, place; /* to go on from: place along its axis of layers */
+} kvfi_units_t;
+
+kvfi_units_t kvfi_kv_units_of(const kvfi_plan_part_t *part, const kvf_bind_t *bind);
+
+/* Fill *unit_p with the next unit and say true; or false at the end. */
+bool kvfi_kv_units_next(kvfi_units_t *units, kvfi_unit_t *unit_p);
+
+/* Whether a binding asks for some layers only, and whether a part has one of those it asks for. */
+static inline bool kvfi_kv_some_layers(const kvf_bind_t *bind)
+{
+    return (bind->first_layer | bind->layer_count) != 0;
+}
+
+bool kvfi_kv_part_has(const kvfi_plan_part_t *part, const kvf_bind_t *bind);
+
 /* Check all arguments but handles. INVALID. */
 kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind);
 

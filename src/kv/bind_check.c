@@ -52,6 +52,15 @@ static kvf_status_t check_tables(const kvf_bind_t *bind, const char *side,
     return status;
 }
 
+static bool has_layer(const kvf_plan_t *plan, const kvf_bind_t *bind)
+{
+    for (uint32_t i = 0; i < plan->part_count; i++) {
+        if (kvfi_kv_part_has(&plan->parts[i], bind))
+            return true;
+    }
+    return false;
+}
+
 kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind)
 {
     kvf_status_t status;
@@ -67,9 +76,12 @@ kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind)
         return kvfi_fail(KVF_ERR_INVALID, "bind: dir %u is unknown", bind->dir);
     if (bind->first_token > INT64_MAX || bind->tokens > INT64_MAX - bind->first_token)
         return kvfi_fail(KVF_ERR_INVALID, "bind: first_token and tokens overflow 63 bits");
-    if ((bind->reserved32 | bind->reserved[0] | bind->reserved[1] | bind->reserved[2] |
-         bind->reserved[3]) != 0)
+    if ((bind->reserved32 | bind->reserved[0] | bind->reserved[1] | bind->reserved[2]) != 0)
         return kvfi_fail(KVF_ERR_INVALID, "bind: reserved is not 0");
+    if (kvfi_kv_some_layers(bind) && !has_layer(plan, bind))
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "bind: first_layer %u, layer_count %u: the plan carries no such layer",
+                         bind->first_layer, bind->layer_count);
     status = check_tables(bind, "src", &plan->src, bind->src_tables, bind->src_table_count);
     if (status == KVF_OK)
         status = check_tables(bind, "dst", &plan->dst, bind->dst_tables, bind->dst_table_count);

@@ -13,8 +13,9 @@
 
 #include "kv/layout.h"
 
-#define KVFI_UNIT_AXES 3 /* planes, layers, heads */
-#define KVFI_BOX_AXES  5 /* and runs, states */
+#define KVFI_UNIT_AXES   3 /* planes, layers, heads */
+#define KVFI_UNIT_LAYERS 1
+#define KVFI_BOX_AXES    5 /* and runs, states */
 
 typedef struct kvfi_axis {
     uint32_t count;
@@ -36,6 +37,7 @@ typedef struct kvfi_unit {
     int64_t src_state, dst_state; /* strides */
     uint64_t len;
     kvfi_axis_t axes[KVFI_UNIT_AXES];
+    uint32_t layer_at; /* of the ids along the axis of layers, in the part's list */
     bool like_last; /* the unit before this one differs in segments and offsets only */
 } kvfi_unit_t;
 

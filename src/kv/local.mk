@@ -10,6 +10,7 @@ kv_sources += \
 	src/kv/box.h \
 	src/kv/check.c \
 	src/kv/compare.c \
+	src/kv/layers.c \
 	src/kv/layout.c \
 	src/kv/layout.h \
 	src/kv/merge.c \

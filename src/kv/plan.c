@@ -199,6 +199,7 @@ static kvf_status_t fill_boxes(kvfi_plan_part_t *part)
 static void free_part(kvfi_plan_part_t *part)
 {
     free(part->units);
+    free(part->layers);
     free(part->form_boxes);
     free(part->boxes);
     kvfi_kv_pattern_free(&part->pattern);
@@ -221,23 +222,33 @@ static bool alike(const kvfi_unit_t *a, const kvfi_unit_t *b)
 static kvf_status_t add_units(kvfi_plan_part_t *part, const kvfi_spec_t *spec)
 {
     kvfi_unit_t *units, *all;
-    uint32_t count;
-    kvf_status_t status = kvfi_kv_units_make(spec, &units, &count);
+    uint32_t *layers, *ids, count, layer_count;
+    kvf_status_t status = kvfi_kv_units_make(spec, &units, &count, &layers, &layer_count);
 
     if (status != KVF_OK)
         return status;
     all = realloc(part->units, (part->unit_count + count) * sizeof(*all));
-    if (all == NULL) {
-        free(units);
-        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u units", part->unit_count + count);
+    part->units = all != NULL ? all : part->units;
+    ids = realloc(part->layers, (part->layer_count + layer_count) * sizeof(*ids));
+    part->layers = ids != NULL ? ids : part->layers;
+    if (all == NULL || ids == NULL) {
+        status =
+            kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u units", part->unit_count + count);
+        goto free_units;
     }
     memcpy(all + part->unit_count, units, count * sizeof(*all));
-    free(units);
-    part->units = all;
+    memcpy(ids + part->layer_count, layers, layer_count * sizeof(*ids));
+    for (uint32_t u = part->unit_count; u < part->unit_count + count; u++)
+        all[u].layer_at += part->layer_count;
     for (uint32_t u = 1; u < part->unit_count + count; u++)
         all[u].like_last = alike(&all[u - 1], &all[u]);
     part->unit_count += count;
-    return fill_boxes(part);
+    part->layer_count += layer_count;
+    status = fill_boxes(part);
+free_units:
+    free(units);
+    free(layers);
+    return status;
 }
 
 static kvf_status_t new_part(kvf_plan_t *plan, const kvfi_spec_t *spec, kvfi_plan_part_t *part)

@@ -55,8 +55,9 @@ typedef struct kvfi_plan_part {
     uint32_t src_group, dst_group;
     uint32_t replicas, replica;
     uint32_t tokens_per_state, window;
-    uint32_t unit_count;
+    uint32_t unit_count, layer_count;
     kvfi_unit_t *units;
+    uint32_t *layers; /* ids: those of each unit, in the order of its axis */
     kvfi_pattern_t pattern;
     kvfi_form_boxes_t *form_boxes; /* one a form */
     kvfi_ready_t *boxes;
@@ -80,8 +81,10 @@ struct kvf_plan {
     kvfi_plan_part_t *parts;
 };
 
-/* Find the fewest units of a spec. Errors: NOMEM. */
-kvf_status_t kvfi_kv_units_make(const kvfi_spec_t *spec, kvfi_unit_t **units_p, uint32_t *count_p);
+/* Find the fewest units of a spec, and the ids of their layers: as many a unit as its axis has.
+ * Errors: NOMEM. */
+kvf_status_t kvfi_kv_units_make(const kvfi_spec_t *spec, kvfi_unit_t **units_p, uint32_t *count_p,
+                                uint32_t **layers_p, uint32_t *layer_count_p);
 
 /* An empty plan between two layouts. Errors: NOMEM. */
 kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst,

@@ -19,6 +19,7 @@ typedef struct cells {
 typedef struct spot {
     uint32_t src_segment, dst_segment;
     uint64_t src_off, dst_off;
+    uint32_t layer; /* id */
 } spot_t;
 
 typedef struct work {
@@ -26,6 +27,7 @@ typedef struct work {
     cells_t *cells;
     uint32_t cell_count;
     spot_t *spots; /* of the first cells of an axis of planes */
+    uint32_t *layers, layer_count; /* ids, of the units found so far */
 } work_t;
 
 /* First bytes of the wanted heads, from the start of a layer. */
@@ -45,6 +47,7 @@ static spot_t find_spot(const work_t *w, const cells_t *cells, uint32_t layer)
         .dst_segment = kvfi_kv_layer_segment(dst, d),
         .src_off = kvfi_kv_layer_base(src, s) + cells->src->off + head_off(w, w->spec->src, src),
         .dst_off = kvfi_kv_layer_base(dst, d) + cells->dst->off + head_off(w, w->spec->dst, dst),
+        .layer = w->spec->dst->layers[d],
     };
 }
 
@@ -155,10 +158,14 @@ static int by_source(const void *a, const void *b)
     return x->src_off < y->src_off ? -1 : x->src_off > y->src_off;
 }
 
-static kvfi_unit_t make_unit(const work_t *w, const cells_t *cells, const spot_t *spot,
+static kvfi_unit_t make_unit(work_t *w, const cells_t *cells, const spot_t *spot,
                              const kvfi_axis_t *planes, const kvfi_axis_t *layers)
 {
     const kvf_plane_t *src = cells->src->plane, *dst = cells->dst->plane;
+    uint32_t layer_at = w->layer_count;
+
+    for (uint32_t i = 0; i < layers->count; i++)
+        w->layers[w->layer_count++] = spot[i].layer;
 
     return (kvfi_unit_t){
         .src_segment = spot->src_segment,
@@ -171,6 +178,7 @@ static kvfi_unit_t make_unit(const work_t *w, const cells_t *cells, const spot_t
         .src_state = src->state_stride,
         .dst_state = dst->state_stride,
         .axes = {*planes, *layers, {w->spec->heads, src->head_stride, dst->head_stride}},
+        .layer_at = layer_at,
     };
 }
 
@@ -198,26 +206,32 @@ static uint32_t find_units(work_t *w, kvfi_unit_t *units)
     return count;
 }
 
-kvf_status_t kvfi_kv_units_make(const kvfi_spec_t *spec, kvfi_unit_t **units_p, uint32_t *count_p)
+kvf_status_t kvfi_kv_units_make(const kvfi_spec_t *spec, kvfi_unit_t **units_p, uint32_t *count_p,
+                                uint32_t **layers_p, uint32_t *layer_count_p)
 {
     work_t w = {
         .spec = spec,
         .cells = calloc(spec->pick_count, sizeof(*w.cells)),
         .spots = calloc(spec->layer_count, sizeof(*w.spots)),
+        .layers = calloc((size_t)spec->pick_count * spec->layer_count, sizeof(*w.layers)),
     };
     kvf_status_t status = KVF_ERR_NOMEM;
 
-    if (w.cells != NULL && w.spots != NULL) {
+    if (w.cells != NULL && w.spots != NULL && w.layers != NULL) {
         find_cells(&w);
         *count_p = find_units(&w, NULL);
         *units_p = calloc(*count_p, sizeof(**units_p));
         if (*units_p != NULL) {
             find_units(&w, *units_p);
+            *layers_p = w.layers;
+            *layer_count_p = w.layer_count;
             status = KVF_OK;
         }
     }
     free(w.cells);
     free(w.spots);
+    if (status != KVF_OK)
+        free(w.layers);
     if (status != KVF_OK)
         return kvfi_fail(status, "plan: no memory for %u layers", spec->layer_count);
     return KVF_OK;

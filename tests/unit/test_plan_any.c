@@ -626,6 +626,32 @@ static void check_minimal(size_t op_count, bool single)
     }
 }
 
+/* Bytes that the ops move. */
+static uint64_t bind_and_run(const kvf_plan_t *plan, const kvf_bind_t *bind, bool single)
+{
+    kvf_plan_size_t size = {.struct_size = sizeof(size)};
+    size_t op_count = MAX_OPS, id_count = MAX_IDS;
+    uint64_t pieces = 0, bytes = 0;
+    unsigned long before = allocations;
+
+    must(kvf_plan_bind(plan, bind, ops, sizeof(ops[0]), &op_count, ids, &id_count) == KVF_OK,
+         kvf_last_error());
+    must(allocations == before, "binding took memory");
+    must(kvf_plan_measure(plan, bind, &size) == KVF_OK, kvf_last_error());
+    for (size_t i = 0; i < op_count; i++) {
+        uint64_t n = (uint64_t)ops[i].count[0] * ops[i].count[1] * ops[i].blocks;
+
+        pieces += n;
+        bytes += n * ops[i].len;
+        check_gens(&ops[i]);
+    }
+    must(size.ops == op_count && size.ids == id_count, "measure tells other needs than bind");
+    must(size.pieces == pieces && size.bytes == bytes, "measure counts other pieces than bind");
+    check_minimal(op_count, single);
+    oracle_run(ops, op_count);
+    return bytes;
+}
+
 static void run_plan(const kvf_plan_t *plan, rank_t *src, rank_t *dst, uint64_t from, uint64_t to,
                      bool read, bool window, bool single)
 {
@@ -647,31 +673,33 @@ static void run_plan(const kvf_plan_t *plan, rank_t *src, rank_t *dst, uint64_t 
                        .tokens = to - from,
                        .segments = segments,
                        .remotes = remotes};
-    kvf_plan_size_t size = {.struct_size = sizeof(size)};
-    size_t op_count = MAX_OPS, id_count = MAX_IDS;
-    uint64_t pieces = 0, bytes = 0;
+    uint64_t bytes = 0;
 
     for (uint32_t s = 0; s <= MAX_LAYERS; s++) {
         segments[s] = &local->memory[s];
         remotes[s] = &remote->remotes[s];
     }
-    unsigned long before = allocations;
-
-    must(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &op_count, ids, &id_count) == KVF_OK,
-         kvf_last_error());
-    must(allocations == before, "binding took memory");
-    must(kvf_plan_measure(plan, &bind, &size) == KVF_OK, kvf_last_error());
-    for (size_t i = 0; i < op_count; i++) {
-        uint64_t n = (uint64_t)ops[i].count[0] * ops[i].count[1] * ops[i].blocks;
-
-        pieces += n;
-        bytes += n * ops[i].len;
-        check_gens(&ops[i]);
+    if (roll(2) == 0) {
+        bind_and_run(plan, &bind, single);
+        return;
     }
-    must(size.ops == op_count && size.ids == id_count, "measure tells other needs than bind");
-    must(size.pieces == pieces && size.bytes == bytes, "measure counts other pieces than bind");
-    check_minimal(op_count, single);
-    oracle_run(ops, op_count);
+    /* a few layers at a time, in any order, gives the same */
+    kvf_plan_size_t size = {.struct_size = sizeof(size)};
+    uint32_t layers[2 * MAX_LAYERS], count = 2 * MAX_LAYERS, step = 1 + roll(3);
+
+    must(kvf_plan_measure(plan, &bind, &size) == KVF_OK, kvf_last_error());
+    must(kvf_plan_layers(plan, layers, &count) == KVF_OK, kvf_last_error());
+    must(count > 0, "a plan without layers");
+    uint32_t steps = (count + step - 1) / step, first = roll(steps);
+
+    for (uint32_t i = 0; i < steps; i++) {
+        uint32_t at = (first + i) % steps * step, last = at + step < count ? at + step : count;
+
+        bind.first_layer = layers[at];
+        bind.layer_count = layers[last - 1] - layers[at] + 1;
+        bytes += bind_and_run(plan, &bind, single);
+    }
+    must(bytes == size.bytes, "the layers together are not the whole");
 }
 
 static uint64_t totals[2]; /* plans, bytes */

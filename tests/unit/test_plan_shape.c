@@ -201,6 +201,58 @@ START_TEST(a_window_takes_the_last_tokens_only)
 }
 END_TEST
 
+/* W8 and its like: a plan made once, bound to a layer at a time. */
+START_TEST(layers_one_by_one_are_the_whole)
+{
+    kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 1000, .heads = 2};
+    kvf_plan_t *plan = plan_of("llama-3.1-70b", crossings[_i].src, crossings[_i].dst, &opts);
+    kvf_bind_table_t table[2];
+    kvf_bind_t bind = whole(table, 512, 8192);
+    kvf_plan_size_t all = {.struct_size = sizeof(all)}, size = all;
+    uint64_t bytes = 0, most = crossings[_i].ops == 8 ? 2 : crossings[_i].ops;
+    uint32_t layers[80], count = 80;
+
+    ck_assert_int_eq(kvf_plan_measure(plan, &bind, &all), KVF_OK);
+    ck_assert_int_eq(kvf_plan_layers(plan, layers, &count), KVF_OK);
+    ck_assert_uint_eq(count, 80);
+    for (uint32_t i = 0; i < 80; i++) {
+        ck_assert_uint_eq(layers[i], i);
+        bind.first_layer = i;
+        bind.layer_count = 1;
+        ck_assert_int_eq(kvf_plan_measure(plan, &bind, &size), KVF_OK);
+        ck_assert_uint_le(size.ops, most);
+        ck_assert_uint_eq(size.bytes, 512 * 16 * 1024);
+        ck_assert_uint_eq(size.pairs, 512);
+        bytes += size.bytes;
+    }
+    ck_assert_uint_eq(bytes, all.bytes);
+    bind.first_layer = 79; /* past the last one there is nothing more */
+    bind.layer_count = UINT32_MAX;
+    ck_assert_int_eq(kvf_plan_measure(plan, &bind, &size), KVF_OK);
+    ck_assert_uint_eq(size.bytes, 512 * 16 * 1024);
+    kvf_plan_destroy(plan);
+}
+END_TEST
+
+START_TEST(the_layers_of_a_plan_are_told)
+{
+    kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .first_layer = 7, .layer_count = 3};
+    kvf_plan_t *plan = plan_of("gpt-oss-120b", "BLNHC", "LBHNC", &opts);
+    uint32_t layers[3], count = 0;
+
+    ck_assert_int_eq(kvf_plan_layers(plan, NULL, &count), KVF_OK);
+    ck_assert_uint_eq(count, 3);
+    ck_assert_int_eq(kvf_plan_layers(plan, layers, &count), KVF_OK);
+    ck_assert(layers[0] == 7 && layers[1] == 8 && layers[2] == 9); /* of two groups */
+    count = 2;
+    expect(kvf_plan_layers(plan, layers, &count), KVF_ERR_SPACE, "layers: the plan carries 3, the");
+    ck_assert_uint_eq(count, 3);
+    expect(kvf_plan_layers(NULL, layers, &count), KVF_ERR_INVALID, "layers: plan is NULL");
+    expect(kvf_plan_layers(plan, layers, NULL), KVF_ERR_INVALID, "layers: count_p is NULL");
+    kvf_plan_destroy(plan);
+}
+END_TEST
+
 /* One state a block (recurrent), and one for four tokens. */
 START_TEST(states_of_several_tokens_move_whole)
 {
@@ -533,7 +585,9 @@ static const struct {
     {BIND(segment_count), 2, KVF_ERR_INVALID, "bind: segments has 2, the local layout 1"},
     {BIND(remotes), 0, KVF_ERR_INVALID, "bind: remotes has 0, the remote layout 1"},
     {BIND(remote_count), 3, KVF_ERR_INVALID, "bind: remotes has 3, the remote layout 1"},
-    {BIND(reserved[3]), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
+    {BIND(first_layer), 80, KVF_ERR_INVALID,
+     "bind: first_layer 80, layer_count 0: the plan carries no such layer"},
+    {BIND(reserved[2]), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
     {BIND(reserved32), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
     {SRC(reserved[0]), 1, KVF_ERR_INVALID, "bind: src_tables[0]: reserved is not 0"},
     {DST(flags), 2, KVF_ERR_INVALID, "bind: dst_tables[0]: flags are unknown"},
@@ -605,6 +659,8 @@ static Suite *suite(void)
     tcase_add_loop_test(shape, two_layouts_make_few_ops, 0, ROWS(crossings));
     tcase_add_test(shape, a_range_that_cuts_blocks_makes_ops_for_each_end);
     tcase_add_test(shape, a_window_takes_the_last_tokens_only);
+    tcase_add_loop_test(shape, layers_one_by_one_are_the_whole, 0, ROWS(crossings));
+    tcase_add_test(shape, the_layers_of_a_plan_are_told);
     tcase_add_test(shape, states_of_several_tokens_move_whole);
     suite_add_tcase(s, shape);
     tcase_add_test(edge, offsets_past_4_gib_are_exact_on_both_sides);
