@@ -403,6 +403,15 @@ kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *att
 kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask,
                          kvf_path_t *path_p);
 
+/** What a batch over a path is predicted to take, in nanoseconds from post to its end: ops boxes of
+ *  pieces pieces (after merging) of bytes bytes together, moved by one thread, out of and into memory
+ *  that the caches do not hold, the peer's half done by a processor of its own. For pieces of very
+ *  different sizes ask once a size. The figures behind it are built in, measured on the machine of
+ *  docs/performance.md (am: one TCP connection over loopback). Errors: INVALID (path; pieces is more than bytes, or 0 with bytes; ns_p),
+ *  UNSUPPORTED (nothing is known of the path here). */
+kvf_status_t kvf_path_cost(kvf_engine_t *engine, kvf_path_t path, uint64_t ops, uint64_t pieces,
+                           uint64_t bytes, uint64_t *ns_p);
+
 /* -------------------------------------------------------------------- view */
 
 /** Blocks that views of one engine may pin at one peer at a time. */

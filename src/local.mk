@@ -38,6 +38,8 @@ copy_sources = \
 	src/copy/calibration.h \
 	src/copy/copy.c \
 	src/copy/copy.h \
+	src/copy/cost.c \
+	src/copy/cost.h \
 	src/copy/cut.c \
 	src/copy/cut.h \
 	src/copy/extent.c \
@@ -93,6 +95,7 @@ engine_sources = \
 	src/engine/calibrate.c \
 	src/engine/check.c \
 	src/engine/copiers.c \
+	src/engine/cost.c \
 	src/engine/engine.c \
 	src/engine/exchange.c \
 	src/engine/grant.c \

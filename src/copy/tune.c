@@ -53,7 +53,8 @@ kvfi_tune_t kvfi_tune_default(const kvfi_host_t *host)
                          .probe_from = host->l2 / 4,
                          .stream_from = host->last,
                          .linear_from = LINEAR_FROM,
-                         .cold_ns = COLD_NS};
+                         .cold_ns = COLD_NS,
+                         .costs = kvfi_costs_built_in};
 }
 
 /* A file that nobody named need not be there. What is wrong with one is told once. */
@@ -92,7 +93,8 @@ static int same(const kvfi_tune_t *a, const kvfi_tune_t *b)
 {
     return a->kernel == b->kernel && a->probe_from == b->probe_from &&
            a->stream_from == b->stream_from && a->linear_from == b->linear_from &&
-           a->cold_ticks == b->cold_ticks && !strcmp(a->file, b->file);
+           a->cold_ticks == b->cold_ticks && !memcmp(&a->costs, &b->costs, sizeof a->costs) &&
+           !strcmp(a->file, b->file);
 }
 
 static int load_locked(void)

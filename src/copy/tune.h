@@ -14,6 +14,7 @@
 #ifndef KVFI_COPY_TUNE_H
 #define KVFI_COPY_TUNE_H
 
+#include "copy/cost.h"
 #include "copy/host.h"
 #include "copy/kernel.h"
 
@@ -23,6 +24,7 @@ typedef struct kvfi_tune {
     uint64_t             linear_from; /* pieces of so many bytes are streamed one after the other */
     uint64_t             cold_ns;     /* a look that takes longer has seen memory outside the caches */
     uint64_t             cold_ticks;  /* the same in kvfi_ticks() */
+    kvfi_costs_t         costs;       /* of the paths */
     char                 file[256];   /* the calibration that these come from; "": the caches' sizes */
 } kvfi_tune_t;
 

@@ -439,6 +439,25 @@ END_TEST
 
 /* ------------------------------------------------------------- plain strings */
 
+START_TEST(cost_of_no_path_and_of_impossible_pieces)
+{
+    kvf_engine_t *engine;
+    uint64_t ns = 77;
+
+    ok(kvf_engine_open(NULL, &engine));
+    refused_naming(kvf_path_cost(NULL, KVF_PATH_SHM, 1, 1, 64, &ns), KVF_ERR_INVALID, "engine");
+    refused_naming(kvf_path_cost(engine, KVF_PATH_NONE, 1, 1, 64, &ns), KVF_ERR_INVALID, "path is 0");
+    refused_naming(kvf_path_cost(engine, KVF_PATH_COUNT, 1, 1, 64, &ns), KVF_ERR_INVALID, "path is 9");
+    refused_naming(kvf_path_cost(engine, KVF_PATH_SHM, 1, 65, 64, &ns), KVF_ERR_INVALID, "pieces is 65");
+    refused_naming(kvf_path_cost(engine, KVF_PATH_SHM, 1, 0, 64, &ns), KVF_ERR_INVALID, "pieces is 0");
+    refused_naming(kvf_path_cost(engine, KVF_PATH_SHM, 1, 1, 64, NULL), KVF_ERR_INVALID, "ns_p is NULL");
+    refused_naming(kvf_path_cost(engine, KVF_PATH_RMA, 1, 1, 64, &ns), KVF_ERR_UNSUPPORTED,
+                   "nothing is known of what path rma costs");
+    must(ns == 77, "an output of a failure");
+    ok(kvf_engine_close(engine, SEC));
+}
+END_TEST
+
 START_TEST(names_are_never_null)
 {
     ck_assert_str_eq(kvf_status_name(KVF_OK), "KVF_OK");
@@ -483,6 +502,7 @@ int main(void)
     tcase_add_test(tc, a_null_or_closed_engine);
     tcase_add_test(tc, close_says_timeout_and_a_second_closer_busy);
     tcase_add_test(tc, close_beside_a_long_call_is_called_again);
+    tcase_add_test(tc, cost_of_no_path_and_of_impossible_pieces);
     tcase_add_test(tc, names_are_never_null);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

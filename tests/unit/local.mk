@@ -26,6 +26,15 @@ tests_unit_test_trace_fuzz_LDADD = libkvftrace.la
 EXTRA_DIST += tests/unit/sample_trace.sh
 TESTS += tests/unit/sample_trace.sh
 
+# What a path is predicted to cost.
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_cost
+TESTS += tests/unit/test_cost
+tests_unit_test_cost_SOURCES = tests/unit/test_cost.c
+tests_unit_test_cost_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_cost_LDADD = libkvfall.la $(CHECK_LIBS)
+endif
+
 # The KV layer. The oracle shares no code with it.
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
