@@ -17,10 +17,13 @@
 
 /* ------------------------------------------------------------ end of one op */
 
-/* An entry shared by several ops tells the worst of them: an error, else SKIPPED, else OK. */
+/* An entry shared by several ops tells the worst of them, whichever ended first: the lowest error,
+ * else SKIPPED, else OK. */
 static void write_block(int8_t *entry, kvf_status_t status)
 {
-    if (*entry == KVF_INPROGRESS || (*entry >= KVF_OK && status != KVF_OK))
+    int worse = status < KVF_OK ? status < *entry : *entry == KVF_OK && status == KVF_SKIPPED;
+
+    if (*entry == KVF_INPROGRESS || worse)
         *entry = (int8_t)status;
 }
 
