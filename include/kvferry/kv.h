@@ -311,11 +311,11 @@ typedef struct kvf_bind_table {
     const uint8_t *skip;   /**< NULL, or count entries; not 0: drop it, like KVF_SKIP */
     const uint32_t *gens;  /**< source: NULL, or count generations: KVF_READ from a pool,
                                 with ids */
-    int8_t *block_status;  /**< destination: NULL, or count entries: set by the batch for blocks in
-                                the range, others are left alone. Only where the plan takes the ids
-                                as they are: equal block_tokens, no replicas, no dealt tokens.
-                                Elsewhere set block_status of the ops that come out: entry i is that
-                                of the op's pair i of ids */
+    int8_t *block_status;      /**< destination: NULL, or count entries, of which those in the range
+                                are set. With pair_status by kvf_plan_results(), for any plan and
+                                any number of sources. Without by the batch itself, and only where
+                                the plan takes the ids as they are: equal block_tokens, no replicas,
+                                no dealt tokens */
     uint64_t reserved[2];  /**< 0 */
 } kvf_bind_table_t;
 
@@ -343,7 +343,11 @@ typedef struct kvf_bind {
     kvf_remote_t *const *remotes;   /**< handle of each segment of the remote side's layout */
     uint32_t first_layer;     /**< ids of layers: only those of the plan from this one on */
     uint32_t layer_count;     /**< so many ids; 0: all from first_layer on */
-    uint64_t reserved[3];     /**< 0 */
+    int8_t *pair_status;      /**< NULL, or a status for each pair of blocks, for kvf_plan_results():
+                                   block_status of the ops that come out is in it, and it stays
+                                   until the batch has ended. Each batch has its own */
+    uint64_t pair_count;      /**< its length; pairs of kvf_plan_size_t is enough */
+    uint64_t reserved[1];     /**< 0 */
 } kvf_bind_t;
 
 /** Ids of the layers that a plan carries, rising, each once. *count_p: in, length of layers; out,
@@ -380,9 +384,10 @@ typedef struct kvf_plan_size {
  *  allocation. A plan that is bound to one layer after the other (first_layer, layer_count), as
  *  layers are computed, moves the same in the end; a layer takes no more ops than the whole
  *  where that is in one allocation.
- *  Errors: INVALID (the field is named; the plan carries none of the layers), BOUNDS (the range needs blocks that a table
- *  has not; an id at or past the capacity, with its index), SPACE, UNSUPPORTED (op_size is too
- *  short for a field that must be set; block_status where it cannot be). */
+ *  Errors: INVALID (the field is named; the plan carries none of the layers), BOUNDS (the range
+ *  needs blocks that a table has not; an id at or past the capacity, with its index), SPACE (of
+ *  ops, ids or pair_status), UNSUPPORTED (op_size is too short for a field that must be set;
+ *  block_status without pair_status where it cannot be). */
 kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
                            size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p);
 
@@ -391,6 +396,45 @@ kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_o
  *  BOUNDS, as kvf_plan_bind(), but ids are not looked at. */
 kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
                               kvf_plan_size_t *size_p);
+
+/** What arrived at one destination of one request, over all its sources. Begin with all 0 but
+ *  struct_size; with sources set to 0 it begins again. */
+typedef struct kvf_plan_results {
+    uint32_t struct_size;
+    int32_t  status;        /**< KVF_OK if nothing failed, else the lowest error of any pair */
+    uint64_t first_token;   /**< the range, that of the first binding */
+    uint64_t tokens;
+    uint64_t prefix_tokens; /**< so many tokens from first_token on can be used: every cell of them
+                                 arrived, or was there. It ends where a state begins, or is all of
+                                 the range */
+    uint64_t missing_token; /**< first token of the request of which a cell has not arrived;
+                                 UINT64_MAX: none */
+    uint64_t step_tokens;   /**< a state of each group begins at its multiples */
+    uint32_t whole_only;    /**< 1: groups with a window, or with states of several tokens, hold the
+                                 end of the range only. Less than all of it is then of no use, and
+                                 prefix_tokens is all or 0 */
+    uint32_t sources;       /**< bindings that were added */
+    uint64_t arrived;       /**< pairs of blocks that ended KVF_OK */
+    uint64_t skipped;       /**< pairs that a table drops */
+    uint64_t failed;        /**< pairs that ended otherwise */
+    uint64_t reserved[4];   /**< 0 */
+} kvf_plan_results_t;
+
+/** Add to *results_p what became of a binding, once its batch has ended. Call it for each source of
+ *  the destination, in any order, with the plan, tables and range that were bound; handles may be
+ *  NULL. posted is what kvf_batch_post() returned: with an error nothing moved, every pair has that
+ *  status, and pair_status is not looked at.
+ *  block_status of the destination's tables, where it is there, gets the worst of each entry: an
+ *  error (the lowest of several), else KVF_SKIPPED, else KVF_OK. Set it to KVF_INPROGRESS before
+ *  the first source; entries that no source brings anything to stay as they are.
+ *  A pair that the destination's table drops is not missed by the prefix: those blocks are there,
+ *  or no block is wanted. One that only the source's drops is. Ops of several sources may run in
+ *  one batch, but a post that refuses one op moves none: partial success wants a batch a source. No
+ *  allocation, O(blocks). On an error nothing has changed.
+ *  Errors: INVALID (the field is named; another range than that of the bindings before), BOUNDS (as
+ *  kvf_plan_bind()), SPACE (pair_count is too small), BUSY (a pair has no end yet). */
+kvf_status_t kvf_plan_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_status_t posted,
+                              kvf_plan_results_t *results_p);
 
 #ifdef __cplusplus
 }

@@ -20,6 +20,8 @@ typedef struct sink {
     kvfi_ids_t ids;
     kvfi_end_t src, dst;
     kvf_plan_size_t size;
+    bool table_status;       /* ops set the status of the destination's entries */
+    const kvfi_fold_t *fold; /* NULL, or the pairs are wanted and not the ops */
 } sink_t;
 
 /* --------------------------------------------------------------------- ops */
@@ -171,8 +173,7 @@ static kvf_status_t put_unit(sink_t *s, gather_t *g, const kvfi_unit_t *unit)
         kvfi_kv_boxes_start(&g->boxes, unit, g->span);
         more = kvfi_kv_boxes_next(&g->boxes, &g->few[g->count + 1]);
     }
-    for (; more && status == KVF_OK;
-         more = kvfi_kv_boxes_next(&g->boxes, &g->few[g->count + 1])) {
+    for (; more && status == KVF_OK; more = kvfi_kv_boxes_next(&g->boxes, &g->few[g->count + 1])) {
         if (++g->count < FEW)
             continue;
         status = put_few(s, g);
@@ -212,6 +213,16 @@ static kvf_status_t put_span(sink_t *s, const kvfi_plan_part_t *part, const kvfi
 
 /* ------------------------------------------------------------------- forms */
 
+/* Statuses of the pairs of a list, if they are kept. */
+static void take_pairs(sink_t *s, uint64_t count, kvfi_list_t *dst)
+{
+    uint64_t at = s->size.pairs;
+
+    s->size.pairs += count;
+    if (s->ops != NULL && s->bind->pair_status != NULL)
+        dst->status = s->size.pairs <= s->bind->pair_count ? s->bind->pair_status + at : NULL;
+}
+
 static kvf_status_t put_whole(sink_t *s, const kvfi_plan_part_t *part, uint32_t f, uint64_t from,
                               uint64_t to)
 {
@@ -244,7 +255,9 @@ static kvf_status_t put_whole(sink_t *s, const kvfi_plan_part_t *part, uint32_t 
     if (status == KVF_OK && p.count > UINT32_MAX)
         status = kvfi_fail(KVF_ERR_BOUNDS, "bind: %llu pairs of blocks do not fit in an op",
                            (unsigned long long)p.count);
-    s->size.pairs += p.count;
+    if (s->fold != NULL && status == KVF_OK)
+        kvfi_kv_fold_list(s->fold, part, &p, &s->src, &s->dst, s->size.pairs, UINT64_MAX);
+    take_pairs(s, p.count, &dst);
     if (status == KVF_OK && kvfi_kv_some_layers(s->bind))
         status = put_span(s, part, &form->span, &src, &dst, p.count);
     else if (status == KVF_OK)
@@ -294,13 +307,15 @@ static kvf_status_t put_cut_span(sink_t *s, const kvfi_plan_part_t *part, const 
     return status;
 }
 
-/* Whether [from, to), from a span's first state on, has a state of it. */
-static bool touches(const kvfi_span_t *span, uint64_t from, uint64_t to)
+/* The first state of a span at or past from, counted from its first one on; UINT64_MAX: none. */
+static uint64_t next_state(const kvfi_span_t *span, uint64_t from)
 {
     uint64_t step = span->count > 1 ? span->step : span->len;
     uint64_t run = from < span->len ? 0 : (from - span->len) / step + 1;
 
-    return run < span->count && run * step < to;
+    if (run >= span->count)
+        return UINT64_MAX;
+    return run * step > from ? run * step : from;
 }
 
 /* A meet in period q, which an end of the range cuts. */
@@ -313,20 +328,23 @@ static kvf_status_t put_cut(sink_t *s, const kvfi_plan_part_t *part, const kvfi_
                        .high = q + 1,
                        .period = part->pattern.period,
                        .count = 1};
-    uint64_t begin = q * p.period + meet->from;
+    uint64_t begin = q * p.period + meet->from, first;
     kvfi_list_t src, dst;
     kvf_status_t status;
 
     from = from > begin ? from - begin : 0;
     to -= begin;
-    if (!touches(&form->span, from, to))
+    first = next_state(&form->span, from);
+    if (first >= to)
         return KVF_OK;
     status = kvfi_kv_list_make(&s->ids, &p, &s->src, &src);
     if (status == KVF_OK)
         status = kvfi_kv_list_make(&s->ids, &p, &s->dst, &dst);
     if (status != KVF_OK)
         return status;
-    s->size.pairs++;
+    if (s->fold != NULL)
+        kvfi_kv_fold_list(s->fold, part, &p, &s->src, &s->dst, s->size.pairs, begin + first);
+    take_pairs(s, 1, &dst);
     return put_cut_span(s, part, form, from, to, &src, &dst);
 }
 
@@ -362,6 +380,7 @@ static kvf_status_t open_end(const kvfi_plan_end_t *plan, const kvf_bind_table_t
     e->group = &plan->groups[g];
     e->index = g;
     e->remade = e->table->skip != NULL || (e->table->flags & KVF_TABLE_NULL) != 0;
+    e->status = NULL;
     if (e->table->first_token % e->group->span != 0)
         return kvfi_fail(
             KVF_ERR_INVALID, "bind: %s group %u: first_token %llu is no multiple of %llu", e->name,
@@ -380,6 +399,8 @@ static kvf_status_t put_part(sink_t *s, const kvfi_plan_part_t *part)
     if (status == KVF_OK)
         status = open_end(&s->plan->dst, bind->dst_tables, bind->dst_table_count, part->dst_group,
                           &s->dst);
+    if (status == KVF_OK && s->table_status)
+        s->dst.status = s->dst.table->block_status;
     s->src.entries = part->pattern.src_entries;
     s->dst.entries = part->pattern.dst_entries;
     if ((bind->flags & KVF_BIND_WINDOW) != 0 && part->window != 0 && bind->tokens > part->window)
@@ -420,6 +441,9 @@ static kvf_status_t tell_needs(const sink_t *s, size_t *op_count_p, size_t *id_c
     if (s->ops != NULL && s->ids.used > s->ids.room)
         return kvfi_fail(KVF_ERR_SPACE, "bind: %zu ids are needed, the array holds %zu",
                          (size_t)s->ids.used, s->ids.room);
+    if (s->ops != NULL && s->bind->pair_status != NULL && s->size.pairs > s->bind->pair_count)
+        return kvfi_fail(KVF_ERR_SPACE, "bind: pair_status needs %zu entries, pair_count is %zu",
+                         (size_t)s->size.pairs, (size_t)s->bind->pair_count);
     return KVF_OK;
 }
 
@@ -440,11 +464,22 @@ kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_o
     if (status != KVF_OK)
         return status;
     s = (sink_t){.plan = plan, .bind = bind, .ops = ops, .op_size = op_size};
+    s.table_status = bind->pair_status == NULL;
     s.op_room = ops != NULL ? *op_count_p : 0;
     if (ops != NULL && ids != NULL && id_count_p != NULL)
         s.ids = (kvfi_ids_t){.ids = ids, .room = *id_count_p};
     status = walk(&s);
     return status == KVF_OK ? tell_needs(&s, op_count_p, id_count_p) : status;
+}
+
+kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind,
+                                const kvfi_fold_t *fold, uint64_t *pairs_p)
+{
+    sink_t s = {.plan = plan, .bind = bind, .fold = fold};
+    kvf_status_t status = walk(&s);
+
+    *pairs_p = s.size.pairs;
+    return status;
 }
 
 kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,

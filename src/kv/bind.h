@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Binding in three files: bind_check.c looks at the arguments, bind_list.c makes lists of block
- * pairs, bind.c walks the plan and fills ops.
+ * Binding in four files: bind_check.c looks at the arguments, bind_list.c makes lists of block
+ * pairs, bind.c walks the plan and fills ops, results.c walks it again when they have been moved.
  */
 #ifndef KVFI_KV_BIND_H
 #define KVFI_KV_BIND_H
@@ -18,6 +18,7 @@ typedef struct kvfi_end {
     uint32_t entries; /* blocks in a period */
     uint64_t first;   /* block of the request in entry 0 of the table */
     bool remade;      /* the table's ids mean more than ids */
+    int8_t *status;   /* of each entry, for the ops to set; or NULL */
 } kvfi_end_t;
 
 /* Places of one form: of each meet those in periods [low, high) that lie within the range. */
@@ -44,6 +45,20 @@ typedef struct kvfi_ids {
     size_t room;
     uint64_t used;
 } kvfi_ids_t;
+
+/* What a binding's pairs became, on the way to the caller's results. */
+typedef struct kvfi_fold {
+    const kvf_bind_t *bind;
+    kvf_status_t posted;
+    kvf_plan_results_t *to;
+} kvfi_fold_t;
+
+/* Why an entry of a table has no block. */
+typedef enum kvfi_drop {
+    KVFI_DROP_NOT = 0,
+    KVFI_DROP_ID = 1,  /* the id says so */
+    KVFI_DROP_SKIP = 2 /* skip says so */
+} kvfi_drop_t;
 
 /* Periods in which a meet lies whole within [from, to): [*low_p, *high_p), low <= high. */
 void kvfi_kv_whole_periods(const kvfi_meet_t *meet, uint64_t period, uint64_t from, uint64_t to,
@@ -73,6 +88,23 @@ static inline bool kvfi_kv_some_layers(const kvf_bind_t *bind)
 }
 
 bool kvfi_kv_part_has(const kvfi_plan_part_t *part, const kvf_bind_t *bind);
+
+/* Block of the request at a place of a list, in period q; and whether a place is in the list. */
+uint64_t kvfi_kv_place_block(const kvfi_places_t *places, uint32_t meet, uint64_t q,
+                             const kvfi_end_t *end);
+bool kvfi_kv_place_wanted(const kvfi_places_t *places, uint32_t meet, uint64_t q);
+
+kvfi_drop_t kvfi_kv_drop(const kvfi_end_t *end, uint64_t entry);
+
+/* Add the pairs of a list, those from pair at on of the binding. first is the state that a list of
+ * one place begins with, where the range cuts it; else UINT64_MAX. */
+void kvfi_kv_fold_list(const kvfi_fold_t *fold, const kvfi_plan_part_t *part,
+                       const kvfi_places_t *places, const kvfi_end_t *src, const kvfi_end_t *dst,
+                       uint64_t at, uint64_t first);
+
+/* Walk a binding: count its pairs, and with fold add them. Errors: BOUNDS, INVALID. */
+kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind,
+                                const kvfi_fold_t *fold, uint64_t *pairs_p);
 
 /* Check all arguments but handles. INVALID. */
 kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind);

@@ -76,7 +76,7 @@ kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind)
         return kvfi_fail(KVF_ERR_INVALID, "bind: dir %u is unknown", bind->dir);
     if (bind->first_token > INT64_MAX || bind->tokens > INT64_MAX - bind->first_token)
         return kvfi_fail(KVF_ERR_INVALID, "bind: first_token and tokens overflow 63 bits");
-    if ((bind->reserved32 | bind->reserved[0] | bind->reserved[1] | bind->reserved[2]) != 0)
+    if ((bind->reserved32 | bind->reserved[0]) != 0)
         return kvfi_fail(KVF_ERR_INVALID, "bind: reserved is not 0");
     if (kvfi_kv_some_layers(bind) && !has_layer(plan, bind))
         return kvfi_fail(KVF_ERR_INVALID,

@@ -65,6 +65,17 @@ static kvf_status_t bad_id(const kvfi_end_t *e, uint64_t entry, uint32_t id)
                      e->name, e->index, (unsigned long long)entry, id, e->group->blocks);
 }
 
+kvfi_drop_t kvfi_kv_drop(const kvfi_end_t *e, uint64_t entry)
+{
+    const kvf_bind_table_t *t = e->table;
+    uint32_t id = t->ids != NULL ? t->ids[entry] : (uint32_t)entry;
+
+    if (t->skip != NULL && t->skip[entry] != 0)
+        return KVFI_DROP_SKIP;
+    return id == KVF_SKIP || ((t->flags & KVF_TABLE_NULL) != 0 && id == t->null_id) ? KVFI_DROP_ID
+                                                                                    : KVFI_DROP_NOT;
+}
+
 static inline uint32_t id_of(const kvfi_end_t *e, uint64_t entry)
 {
     const kvf_bind_table_t *t = e->table;
@@ -113,6 +124,17 @@ static kvf_status_t write_even(const kvfi_end_t *e, uint64_t first, uint64_t cou
     return KVF_OK;
 }
 
+uint64_t kvfi_kv_place_block(const kvfi_places_t *p, uint32_t m, uint64_t q, const kvfi_end_t *e)
+{
+    return q * e->entries + entry_of(&p->meets[m], e);
+}
+
+bool kvfi_kv_place_wanted(const kvfi_places_t *p, uint32_t m, uint64_t q)
+{
+    return p->meet_count == 1 ||
+           (q * p->period + p->meets[m].from >= p->from && q * p->period + p->meets[m].to <= p->to);
+}
+
 /* Write out the ids of a list, and the generations if gens is there. */
 static kvf_status_t write_list(const kvfi_places_t *p, const kvfi_end_t *e, uint32_t *ids,
                                uint32_t *gens)
@@ -124,10 +146,9 @@ static kvf_status_t write_list(const kvfi_places_t *p, const kvfi_end_t *e, uint
                           gens);
     for (uint64_t q = p->low; q < p->high; q++) {
         for (uint32_t m = 0; m < p->meet_count; m++) {
-            const kvfi_meet_t *meet = &p->meets[m];
-            uint64_t entry = q * e->entries + entry_of(meet, e) - e->first;
+            uint64_t entry = kvfi_kv_place_block(p, m, q, e) - e->first;
 
-            if (q * p->period + meet->from < p->from || q * p->period + meet->to > p->to)
+            if (!kvfi_kv_place_wanted(p, m, q))
                 continue;
             if (gens != NULL)
                 gens[at] = e->table->gens[entry];
@@ -166,13 +187,13 @@ kvf_status_t kvfi_kv_list_make(kvfi_ids_t *room, const kvfi_places_t *p, const k
     if (straight) {
         list_p->ids = t->ids != NULL ? t->ids + list_p->entry : NULL;
         list_p->gens = t->gens != NULL ? t->gens + list_p->entry : NULL;
-        list_p->status = t->block_status != NULL ? t->block_status + list_p->entry : NULL;
+        list_p->status = e->status != NULL ? e->status + list_p->entry : NULL;
         if (!e->remade)
             return KVF_OK;
-    } else if (t->block_status != NULL) {
+    } else if (e->status != NULL) {
         return kvfi_fail(KVF_ERR_UNSUPPORTED,
                          "bind: dst_tables[%u]: block_status needs equal block_tokens, no replicas "
-                         "and no dealt tokens",
+                         "and no dealt tokens, or pair_status",
                          e->index);
     }
     ids = take_ids(room, p->count);

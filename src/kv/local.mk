@@ -22,5 +22,6 @@ kv_sources += \
 	src/kv/plan.c \
 	src/kv/plan.h \
 	src/kv/preset.c \
+	src/kv/results.c \
 	src/kv/sources.c \
 	src/kv/unit.c

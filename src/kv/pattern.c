@@ -159,7 +159,7 @@ static kvf_status_t gather_forms(const walk_t *w, kvfi_pattern_t *pattern)
     return KVF_OK;
 }
 
-static uint64_t common_multiple(uint64_t a, uint64_t b)
+uint64_t kvfi_kv_common_multiple(uint64_t a, uint64_t b)
 {
     uint64_t x = a, y = b, product;
 
@@ -184,7 +184,7 @@ kvf_status_t kvfi_kv_pattern_make(const kvfi_cut_t *src, const kvfi_cut_t *dst, 
     if (!plain)
         period = __builtin_mul_overflow(period, (uint64_t)replicas, &period)
                      ? UINT64_MAX
-                     : common_multiple(kvfi_kv_cut_span(src), period);
+                     : kvfi_kv_common_multiple(kvfi_kv_cut_span(src), period);
     if (!plain && period > PERIOD_MAX)
         return kvfi_fail(KVF_ERR_UNSUPPORTED,
                          "plan: blocks of %llu and %llu states, dealt over %llu and %llu ranks, "

@@ -52,6 +52,9 @@ uint64_t kvfi_kv_cut_span(const kvfi_cut_t *cut);
 kvf_status_t kvfi_kv_pattern_make(const kvfi_cut_t *src, const kvfi_cut_t *dst, uint32_t replicas,
                                   uint32_t replica, kvfi_pattern_t *pattern_p);
 
+/* UINT64_MAX where it is more than that. */
+uint64_t kvfi_kv_common_multiple(uint64_t a, uint64_t b);
+
 void kvfi_kv_pattern_free(kvfi_pattern_t *pattern);
 
 #endif

@@ -38,14 +38,19 @@ endif
 # The KV layer. The oracle shares no code with it.
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
-	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources
+	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources \
+	tests/unit/test_results
 TESTS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
-	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources
+	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources \
+	tests/unit/test_results
+tests_unit_test_results_SOURCES = tests/unit/test_results.c
+tests_unit_test_results_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_results_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_sources_SOURCES = tests/unit/test_sources.c
 tests_unit_test_sources_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_sources_LDADD = libkvfall.la $(CHECK_LIBS)
-tests_unit_test_plan_any_SOURCES = tests/unit/test_plan_any.c tests/unit/kv_oracle.c \
-	tests/unit/kv_oracle.h
+tests_unit_test_plan_any_SOURCES = tests/unit/test_plan_any.c tests/unit/any.h \
+	tests/unit/any_make.c tests/unit/any_results.c tests/unit/kv_oracle.c tests/unit/kv_oracle.h
 tests_unit_test_plan_any_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_plan_any_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_layout_SOURCES = tests/unit/test_layout.c

@@ -587,7 +587,7 @@ static const struct {
     {BIND(remote_count), 3, KVF_ERR_INVALID, "bind: remotes has 3, the remote layout 1"},
     {BIND(first_layer), 80, KVF_ERR_INVALID,
      "bind: first_layer 80, layer_count 0: the plan carries no such layer"},
-    {BIND(reserved[2]), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
+    {BIND(reserved[0]), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
     {BIND(reserved32), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
     {SRC(reserved[0]), 1, KVF_ERR_INVALID, "bind: src_tables[0]: reserved is not 0"},
     {DST(flags), 2, KVF_ERR_INVALID, "bind: dst_tables[0]: flags are unknown"},

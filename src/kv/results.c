@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What became of a binding: takes the status of each pair of blocks, as the batch left it, to the
+ * entries of the destination's tables and to the caller's sums, and tells the prefix that can be
+ * used. The pairs come from the walk that bound them (bind.c), in the same order. Several sources
+ * are added one after the other; nothing here depends on their order. Allocates nothing, blocks on
+ * nothing.
+ */
+#include <string.h>
+
+#include "kv/bind.h"
+
+static void fold_entry(int8_t *entry, kvf_status_t status)
+{
+    bool worse = status < KVF_OK ? *entry > status : *entry == KVF_OK && status == KVF_SKIPPED;
+
+    if (*entry == KVF_INPROGRESS || worse)
+        *entry = (int8_t)status;
+}
+
+static void count_pair(kvf_plan_results_t *to, kvf_status_t status)
+{
+    to->arrived += status == KVF_OK;
+    to->skipped += status == KVF_SKIPPED;
+    to->failed += status < KVF_OK;
+    if (status < to->status)
+        to->status = status;
+}
+
+/* A state that needs those before it, or of which no more than the last is kept. */
+static bool wants_past(const kvfi_plan_part_t *part)
+{
+    return part->window != 0 || part->tokens_per_state > 1;
+}
+
+static void fold_pair(const kvfi_fold_t *f, const kvfi_plan_part_t *part, const kvfi_end_t *src,
+                      const kvfi_end_t *dst, uint64_t src_entry, uint64_t dst_entry, uint64_t at,
+                      uint64_t state)
+{
+    kvfi_drop_t drop = kvfi_kv_drop(dst, dst_entry);
+    bool dropped = drop != KVFI_DROP_NOT || kvfi_kv_drop(src, src_entry) != KVFI_DROP_NOT;
+    kvf_status_t status = dropped               ? KVF_SKIPPED
+                          : f->posted != KVF_OK ? f->posted
+                                                : (kvf_status_t)f->bind->pair_status[at];
+    uint64_t token = state * part->tokens_per_state;
+
+    if (token < f->bind->first_token)
+        token = f->bind->first_token;
+    if (dst->table->block_status != NULL)
+        fold_entry(&dst->table->block_status[dst_entry], status);
+    count_pair(f->to, status);
+    if (drop == KVFI_DROP_NOT && status != KVF_OK && token < f->to->missing_token)
+        f->to->missing_token = token;
+    if (drop == KVFI_DROP_ID && wants_past(part))
+        f->to->whole_only = 1;
+}
+
+void kvfi_kv_fold_list(const kvfi_fold_t *f, const kvfi_plan_part_t *part, const kvfi_places_t *p,
+                       const kvfi_end_t *src, const kvfi_end_t *dst, uint64_t at, uint64_t first)
+{
+    for (uint64_t q = p->low; q < p->high; q++) {
+        for (uint32_t m = 0; m < p->meet_count; m++) {
+            uint64_t state = first != UINT64_MAX ? first : q * p->period + p->meets[m].from;
+
+            if (!kvfi_kv_place_wanted(p, m, q))
+                continue;
+            fold_pair(f, part, src, dst, kvfi_kv_place_block(p, m, q, src) - src->first,
+                      kvfi_kv_place_block(p, m, q, dst) - dst->first, at++, state);
+        }
+    }
+}
+
+/* Every pair must have its end, and be known. */
+static kvf_status_t check_pairs(const kvf_bind_t *bind, uint64_t pairs)
+{
+    if (pairs > 0 && bind->pair_status == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "results: pair_status is NULL");
+    if (pairs > bind->pair_count)
+        return kvfi_fail(KVF_ERR_SPACE, "results: pair_status needs %zu entries, pair_count is %zu",
+                         (size_t)pairs, (size_t)bind->pair_count);
+    for (uint64_t i = 0; i < pairs; i++) {
+        if (bind->pair_status[i] > KVF_OK && bind->pair_status[i] != KVF_SKIPPED)
+            return kvfi_fail(KVF_ERR_BUSY,
+                             "results: pair_status[%llu] has no end: the batch runs, or was not "
+                             "posted",
+                             (unsigned long long)i);
+    }
+    return KVF_OK;
+}
+
+static kvf_status_t check_results(const kvf_bind_t *bind, kvf_status_t posted,
+                                  const kvf_plan_results_t *results)
+{
+    if (results == NULL || !kvfi_kv_size_ok(results, sizeof(*results)))
+        return kvfi_fail(KVF_ERR_INVALID, "results: results_p is NULL or its struct_size is not "
+                                          "that of results");
+    if (posted > KVF_OK)
+        return kvfi_fail(KVF_ERR_INVALID, "results: posted is %s, which no post returns",
+                         kvf_status_name(posted));
+    for (unsigned i = 0; i < 4; i++) {
+        if (results->reserved[i] != 0)
+            return kvfi_fail(KVF_ERR_INVALID, "results: reserved is not 0");
+    }
+    if (results->sources > 0 &&
+        (results->first_token != bind->first_token || results->tokens != bind->tokens))
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "results: %llu tokens from %llu on, but %llu from %llu on in the bindings "
+                         "before",
+                         (unsigned long long)bind->tokens, (unsigned long long)bind->first_token,
+                         (unsigned long long)results->tokens,
+                         (unsigned long long)results->first_token);
+    return KVF_OK;
+}
+
+static void begin(const kvf_bind_t *bind, kvf_plan_results_t *results)
+{
+    *results = (kvf_plan_results_t){
+        .struct_size = results->struct_size,
+        .first_token = bind->first_token,
+        .tokens = bind->tokens,
+        .missing_token = UINT64_MAX,
+        .step_tokens = 1,
+    };
+}
+
+/* What a part asks of a prefix, whatever becomes of its pairs. */
+static void add_part(const kvf_bind_t *bind, const kvfi_plan_part_t *part,
+                     kvf_plan_results_t *results)
+{
+    results->step_tokens = kvfi_kv_common_multiple(results->step_tokens, part->tokens_per_state);
+    if ((bind->flags & KVF_BIND_WINDOW) != 0 && part->window != 0 && bind->tokens > part->window)
+        results->whole_only = 1;
+}
+
+static uint64_t prefix_of(const kvf_plan_results_t *r)
+{
+    uint64_t end = r->missing_token / r->step_tokens * r->step_tokens;
+
+    if (r->missing_token == UINT64_MAX)
+        return r->tokens;
+    return r->whole_only || end < r->first_token ? 0 : end - r->first_token;
+}
+
+kvf_status_t kvf_plan_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_status_t posted,
+                              kvf_plan_results_t *results_p)
+{
+    kvfi_fold_t fold = {.bind = bind, .posted = posted, .to = results_p};
+    kvf_status_t status = kvfi_kv_bind_check(plan, bind);
+    uint64_t pairs;
+
+    if (status == KVF_OK)
+        status = check_results(bind, posted, results_p);
+    if (status == KVF_OK)
+        status = kvfi_kv_walk_pairs(plan, bind, NULL, &pairs);
+    if (status == KVF_OK && posted == KVF_OK)
+        status = check_pairs(bind, pairs);
+    if (status != KVF_OK)
+        return status;
+    if (results_p->sources == 0)
+        begin(bind, results_p);
+    results_p->sources++;
+    for (uint32_t i = 0; i < plan->part_count && bind->tokens > 0; i++)
+        add_part(bind, &plan->parts[i], results_p);
+    status = kvfi_kv_walk_pairs(plan, bind, &fold, &pairs);
+    results_p->prefix_tokens = prefix_of(results_p);
+    return status;
+}
