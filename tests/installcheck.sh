@@ -32,7 +32,7 @@ if [ -e "$pkgconfigdir/kvferry_mpi.pc" ] && [ -e "$top_srcdir/mpi_examples/ring.
     mpi_run 2 "$TMP/ring" || fail "mpi_examples/ring ended with exit code $?"
     ran="$ran, mpi_examples/ring"
 fi
-for tool in kvf_info kvf_bench kvf_replay; do
+for tool in kvf_info kvf_explain kvf_bench kvf_replay; do
     [ -x "$bindir/$tool" ] || continue
     "$bindir/$tool" --version >"$TMP/version" || fail "$tool --version ended with exit code $?"
     grep -qF "$VERSION" "$TMP/version" || fail "$tool --version says: $(cat "$TMP/version")"

@@ -19,7 +19,7 @@ rooms_of()
         src/engine) echo "src/engine src/path src/copy src/ucx src/base kvferry.h" ;;
         src/kv) echo "src/kv src/base kvferry.h kvferry/kv.h" ;;
         src/mpi) echo "src/mpi kvferry.h kvferry/mpi.h" ;;
-        tools | tools/bench | tools/bench/bare | tools/replay) echo "tools src/base kvferry.h kvferry/kv.h kvferry/mpi.h" ;;
+        tools | tools/bench | tools/bench/bare | tools/explain | tools/replay) echo "tools src/base kvferry.h kvferry/kv.h kvferry/mpi.h" ;;
         mpi_examples) echo "kvferry.h kvferry/kv.h kvferry/mpi.h" ;;
         include) echo "" ;;
         include/kvferry) echo "kvferry.h kvferry/kv.h" ;;
@@ -66,7 +66,7 @@ check_tree()
     local tree=$1 room file how name target allowed in ok a
     : >"$TMP/edges"
     for room in src/base src/copy src/ucx src/path src/engine src/kv src/mpi tools tools/bench tools/bench/bare \
-        tools/replay \
+        tools/explain tools/replay \
         mpi_examples include include/kvferry; do
         allowed=$(rooms_of $room)
         for file in "$tree/$room"/*.[ch]; do

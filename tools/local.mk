@@ -58,3 +58,4 @@ endif
 dist_doc_DATA += docs/measuring.md docs/performance.md docs/zen5-vm.svg
 
 include tools/replay/local.mk
+include tools/explain/local.mk

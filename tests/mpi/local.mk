@@ -34,6 +34,10 @@ TESTS += tests/mpi/count_trace.sh
 EXTRA_DIST += tests/mpi/test_info.sh tests/mpi/test_calibrate.sh
 TESTS += tests/mpi/test_info.sh tests/mpi/test_calibrate.sh
 
+# kvf_explain, which needs no MPI either.
+EXTRA_DIST += tests/mpi/test_explain.sh
+TESTS += tests/mpi/test_explain.sh
+
 # kvf_bench.
 EXTRA_DIST += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh tests/mpi/test_no_socket_calls.sh
 TESTS += tests/mpi/test_bench.sh tests/mpi/test_cma_calls.sh tests/mpi/test_no_socket_calls.sh

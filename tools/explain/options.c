@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The command line of kvf_explain. An option that names both sides is read before those that name
+ * one, whatever the order in which they stand. What the model makes of the values, such as a rank
+ * or a layer that is not there, is sides.c's matter.
+ */
+#include "config.h"
+
+#include "explain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../cli.h"
+
+static const char help_text[] =
+    "Usage: kvf_explain [OPTION]...\n"
+    "Say what moving a request's KV cache from one set of ranks to another takes: groups, ops, pieces,\n"
+    "why pieces are as small as they are, and what would make them longer. Needs no job, moves nothing.\n"
+    "\n"
+    "What is moved\n"
+    "  --model NAME            whose KV cache (llama-3.1-8b); an unknown name lists the known ones\n"
+    "  --tokens N              tokens of the request (8192)\n"
+    "  --layers A-B            only these layers, by id; A alone is one layer\n"
+    "\n"
+    "From and to where; --layout and --block-tokens set both sides\n"
+    "  --src-layout NAME       how blocks lie in memory (LBHNC); an unknown name lists the known ones\n"
+    "  --dst-layout NAME\n"
+    "  --src-tp N              ranks that share a layer's heads (1)\n"
+    "  --dst-tp N\n"
+    "  --src-pp N              stages that share the layers (1); rank = stage * tp + place in the stage\n"
+    "  --dst-pp N\n"
+    "  --src-block-tokens N    tokens a block (16; 64 for MLA)\n"
+    "  --dst-block-tokens N\n"
+    "  --src-rank N            only pairs with this rank\n"
+    "  --dst-rank N\n"
+    "  --op read|write         who posts: the destination or the source (read)\n"
+    "\n"
+    "Report\n"
+    "  --json FILE             one JSON object; - is standard output, people then read standard error\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit code: 0 it was explained, 1 it cannot be, 2 the command line is wrong.\n";
+
+void kvfi_explain_usage(FILE *file)
+{
+    fputs(help_text, file);
+}
+
+enum {
+    OPT_MODEL = 256, OPT_TOKENS, OPT_LAYERS, OPT_LAYOUT, OPT_BLOCK_TOKENS, OPT_OP, OPT_JSON,
+    OPT_HELP, OPT_VERSION,
+    /* and of one side: these, and the side */
+    OPT_END_LAYOUT = 300, OPT_END_TP = 310, OPT_END_PP = 320, OPT_END_BLOCK_TOKENS = 330,
+    OPT_END_RANK = 340
+};
+
+static const struct option longs[] = {
+    {"model", required_argument, NULL, OPT_MODEL},
+    {"tokens", required_argument, NULL, OPT_TOKENS},
+    {"layers", required_argument, NULL, OPT_LAYERS},
+    {"layout", required_argument, NULL, OPT_LAYOUT},
+    {"src-layout", required_argument, NULL, OPT_END_LAYOUT + EXPLAIN_SOURCE},
+    {"dst-layout", required_argument, NULL, OPT_END_LAYOUT + EXPLAIN_DEST},
+    {"src-tp", required_argument, NULL, OPT_END_TP + EXPLAIN_SOURCE},
+    {"dst-tp", required_argument, NULL, OPT_END_TP + EXPLAIN_DEST},
+    {"src-pp", required_argument, NULL, OPT_END_PP + EXPLAIN_SOURCE},
+    {"dst-pp", required_argument, NULL, OPT_END_PP + EXPLAIN_DEST},
+    {"block-tokens", required_argument, NULL, OPT_BLOCK_TOKENS},
+    {"src-block-tokens", required_argument, NULL, OPT_END_BLOCK_TOKENS + EXPLAIN_SOURCE},
+    {"dst-block-tokens", required_argument, NULL, OPT_END_BLOCK_TOKENS + EXPLAIN_DEST},
+    {"src-rank", required_argument, NULL, OPT_END_RANK + EXPLAIN_SOURCE},
+    {"dst-rank", required_argument, NULL, OPT_END_RANK + EXPLAIN_DEST},
+    {"op", required_argument, NULL, OPT_OP},
+    {"json", required_argument, NULL, OPT_JSON},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static const char *const end_names[2] = {"src", "dst"};
+
+static int take_layers(const char *text, struct explain_opts *opts)
+{
+    char first[32];
+    const char *dash = strchr(text, '-');
+    size_t len = dash != NULL ? (size_t)(dash - text) : strlen(text);
+    uint64_t last;
+
+    if (len >= sizeof(first)) {
+        return kvfi_cli_fail("--layers: \"%s\" is not a range such as 0-39", text);
+    }
+    memcpy(first, text, len);
+    first[len] = '\0';
+    if (kvfi_cli_count("--layers", first, 0, UINT32_MAX - 1, &opts->first_layer) != 0) {
+        return -1;
+    }
+    last = opts->first_layer;
+    if (dash != NULL &&
+        kvfi_cli_count("--layers", dash + 1, opts->first_layer, UINT32_MAX - 1, &last) != 0) {
+        return -1;
+    }
+    opts->layer_count = last - opts->first_layer + 1;
+    return 0;
+}
+
+/* Options of one side. */
+static int take_end(int option, const char *text, struct explain_opts *opts)
+{
+    unsigned side = (unsigned)option % 10;
+    struct explain_end *end = &opts->end[side];
+    char what[32];
+
+    switch (option - (int)side) {
+    case OPT_END_LAYOUT:
+        end->layout = text;
+        return 0;
+    case OPT_END_TP:
+        snprintf(what, sizeof(what), "--%s-tp", end_names[side]);
+        return kvfi_cli_count(what, text, 1, EXPLAIN_RANKS_MAX, &end->tp);
+    case OPT_END_PP:
+        snprintf(what, sizeof(what), "--%s-pp", end_names[side]);
+        return kvfi_cli_count(what, text, 1, EXPLAIN_RANKS_MAX, &end->pp);
+    case OPT_END_BLOCK_TOKENS:
+        snprintf(what, sizeof(what), "--%s-block-tokens", end_names[side]);
+        return kvfi_cli_count(what, text, 1, 1 << 20, &end->block_tokens);
+    default:
+        snprintf(what, sizeof(what), "--%s-rank", end_names[side]);
+        return kvfi_cli_count(what, text, 0, EXPLAIN_RANKS_MAX - 1, &end->rank);
+    }
+}
+
+static int take_value(int option, const char *text, struct explain_opts *opts)
+{
+    static const char *const ops[] = {"read", "write"};
+    size_t index;
+    int rc = 0;
+
+    switch (option) {
+    case OPT_MODEL:
+        opts->model = text;
+        break;
+    case OPT_TOKENS:
+        rc = kvfi_cli_count("--tokens", text, 1, 1 << 28, &opts->tokens);
+        break;
+    case OPT_LAYERS:
+        rc = take_layers(text, opts);
+        break;
+    case OPT_OP:
+        rc = kvfi_cli_choice("--op", text, ops, 2, &index);
+        opts->dir = rc == 0 && index == 1 ? KVF_WRITE : KVF_READ;
+        break;
+    case OPT_JSON:
+        opts->json = text;
+        break;
+    default:
+        rc = take_end(option, text, opts);
+    }
+    return rc;
+}
+
+/* What sets both sides. */
+static int take_both(int option, const char *text, struct explain_opts *opts)
+{
+    if (option == OPT_LAYOUT) {
+        opts->end[EXPLAIN_SOURCE].layout = opts->end[EXPLAIN_DEST].layout = text;
+    } else if (option == OPT_BLOCK_TOKENS) {
+        uint64_t *tokens = &opts->end[EXPLAIN_SOURCE].block_tokens;
+        if (kvfi_cli_count("--block-tokens", text, 1, 1 << 20, tokens) != 0) {
+            return -1;
+        }
+        opts->end[EXPLAIN_DEST].block_tokens = *tokens;
+    }
+    return 0;
+}
+
+int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p)
+{
+    const struct explain_end end = {.layout = "LBHNC", .tp = 1, .pp = 1, .rank = EXPLAIN_ANY};
+    struct explain_opts opts = {
+        .model = "llama-3.1-8b", .end = {end, end}, .tokens = 8192, .dir = KVF_READ};
+    int option;
+
+    for (int round = 0; round < 2; round++) {
+        optind = 1;
+        while ((option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
+            bool both = option == OPT_LAYOUT || option == OPT_BLOCK_TOKENS;
+            if (option == '?') {
+                return -1;
+            } else if (option == OPT_HELP) {
+                opts.help = true;
+            } else if (option == OPT_VERSION) {
+                opts.version = true;
+            } else if (both && round == 0 && take_both(option, optarg, &opts) != 0) {
+                return -1;
+            } else if (!both && round == 1 && take_value(option, optarg, &opts) != 0) {
+                return -1;
+            }
+        }
+    }
+    if (optind < argc) {
+        return kvfi_cli_fail("\"%s\" is not an option", argv[optind]);
+    }
+    *opts_p = opts;
+    return 0;
+}
