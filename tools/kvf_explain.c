@@ -2,7 +2,7 @@
  *
  * kvf_explain: what a transfer of KV cache between two sets of ranks takes, before it is made.
  *
- *   options -> sides -> pairs -> report        explain/explain.h has the nouns
+ *   options -> sides -> pairs -> predictions -> report        explain/explain.h has the nouns
  *
  * The report goes to standard output, and to standard error where --json has taken that. Nothing
  * here blocks.
@@ -38,6 +38,19 @@ static int report(const struct explain_world *world, const struct explain_pairs 
     return KVFI_EXIT_OK;
 }
 
+/* An engine knows what paths cost. Without one the rest of the explanation is as good. */
+static void predict(struct explain_pairs *pairs)
+{
+    kvf_engine_t *engine;
+
+    if (kvf_engine_open(NULL, &engine) != KVF_OK) {
+        fprintf(stderr, "kvf_explain: nothing is predicted: %s\n", kvf_last_error());
+        return;
+    }
+    kvfi_explain_predict(engine, pairs);
+    kvf_engine_close(engine, KVF_FOREVER);
+}
+
 static int explain(const struct explain_opts *opts)
 {
     struct explain_world world;
@@ -58,6 +71,7 @@ static int explain(const struct explain_opts *opts)
             fclose(json);
         }
     } else {
+        predict(&pairs);
         code = report(&world, &pairs, json);
         kvfi_explain_pairs_free(&pairs);
     }

@@ -91,9 +91,17 @@ for doc in README.md docs/explain.md; do
         grep -qxF -- "$line" "$TMP/out" || { cat "$TMP/out"; fail "$doc shows \"$line\""; }
         shown=$((shown + 1))
     done < <(awk '/^    \$ kvf_explain/ { on = 1; next } !/^ / && NF { on = 0 } on && NF' "$top_srcdir/$doc" |
-        sed 's/^    //' | grep -v '^\.\.\.$\|Binding the plan')
+        sed 's/^    //' | grep -v '^\.\.\.$\|Binding the plan\|GB/s')
     [ $shown -ge 8 ] || fail "$doc shows $shown lines of it"
 done
+
+# A prediction for each path that there is, and the explanation without one where no engine opens.
+for path in self shm cma stage am; do
+    grep -Eq "^      $path +[0-9.]+ [mu]?s +[0-9.]+ GB/s$" "$TMP/out" || { cat "$TMP/out"; fail "no prediction for $path"; }
+done
+KVFERRY_NET=foo "$explain" >"$TMP/out" 2>"$TMP/err" || fail "no engine, and it ends with $?"
+grep -q '^kvf_explain: nothing is predicted: KVFERRY_NET=foo' "$TMP/err" || { cat "$TMP/err"; fail "nobody says why nothing is predicted"; }
+has 'no engine' '16384 x 64 KiB'
 
 # JSON: the object alone on standard output, text beside it
 "$explain" --model llama-3.1-70b --layout LBNHC --src-tp 4 --dst-tp 8 --op write --json - >"$TMP/json" 2>"$TMP/out" ||
@@ -101,7 +109,7 @@ done
 has 'text on standard error' '655360 x 512 B'
 has 'who posts' 'the source writes'
 [ "$(grep -c '"pieces": 655360,' "$TMP/json")" -eq 16 ] || fail "not 8 pairs of a group each in the JSON"
-for key in kvferry model tokens source destination pairs groups why hints sizes ops bind_us; do
+for key in kvferry model tokens source destination pairs groups why hints sizes ops bind_us predicted gbps; do
     grep -q "\"$key\": " "$TMP/json" || fail "--json has no $key"
 done
 if command -v python3 >/dev/null; then

@@ -179,6 +179,7 @@ struct explain_pair {
     struct explain_share   shares[EXPLAIN_GROUPS_MAX];
     uint32_t               share_count;
     uint32_t               like; /* index of the first pair that looks the same; its own */
+    uint64_t               path_ns[KVF_PATH_COUNT]; /* predicted; 0: unknown */
 };
 
 struct explain_pairs {
@@ -196,6 +197,9 @@ int kvfi_explain_why(const struct explain_world *world, const struct explain_pai
 /* And what would make them longer. */
 int kvfi_explain_hints(const struct explain_world *world, const struct explain_pair *pair,
                        struct explain_share *share);
+
+/* Fills in what each pair is predicted to take, on each path. */
+void kvfi_explain_predict(kvf_engine_t *engine, struct explain_pairs *pairs);
 
 /* ---------------------------------------------------------------- report */
 

@@ -7,6 +7,7 @@ tools_kvf_explain_SOURCES = \
 	tools/explain/hints.c \
 	tools/explain/options.c \
 	tools/explain/pairs.c \
+	tools/explain/predict.c \
 	tools/explain/report.c \
 	tools/explain/sides.c \
 	tools/explain/why.c

@@ -174,6 +174,41 @@ static void print_why(const struct explain_world *world, const struct explain_sh
     }
 }
 
+/* "27.3 ms" */
+static const char *time_text(double ns, char *buf, size_t len)
+{
+    static const char *const units[] = {"us", "ms", "s"};
+    double value = ns / 1e3;
+    unsigned unit = 0;
+
+    while (value >= 1000 && unit < 2) {
+        value /= 1000;
+        unit++;
+    }
+    snprintf(buf, len, "%.*f %s", value < 10 ? 2 : value < 100 ? 1 : 0, value, units[unit]);
+    return buf;
+}
+
+static void print_predictions(const struct explain_pair *pair, FILE *file)
+{
+    char time[32];
+    bool any = false;
+
+    for (int path = 0; path < KVF_PATH_COUNT; path++) {
+        if (pair->path_ns[path] == 0) {
+            continue;
+        }
+        if (!any) {
+            fprintf(file, "    Predicted, by path, one thread on each side, memory outside of the "
+                          "caches\n");
+            any = true;
+        }
+        fprintf(file, "      %-6s %9s  %6.2f GB/s\n", kvf_path_name((kvf_path_t)path),
+                time_text((double)pair->path_ns[path], time, sizeof(time)),
+                (double)pair->figures.bytes / (double)pair->path_ns[path]);
+    }
+}
+
 #define ALIKE_MOST 12
 
 static void print_pair(const struct explain_world *world, const struct explain_pairs *pairs,
@@ -202,6 +237,7 @@ static void print_pair(const struct explain_world *world, const struct explain_p
     }
     fprintf(file, "    Binding the plan to the request takes %.2f us here\n",
             (double)pair->figures.bind_ns / 1e3);
+    print_predictions(pair, file);
 }
 
 void kvfi_explain_text(const struct explain_world *world, const struct explain_pairs *pairs,
@@ -335,6 +371,21 @@ static void json_share(struct kvfi_json *json, const struct explain_world *world
     kvfi_json_close(json, '}');
 }
 
+static void json_predictions(struct kvfi_json *json, const struct explain_pair *pair)
+{
+    kvfi_json_open(json, "predicted", '[');
+    for (int path = 0; path < KVF_PATH_COUNT; path++) {
+        if (pair->path_ns[path] != 0) {
+            kvfi_json_open(json, NULL, '{');
+            kvfi_json_text(json, "path", kvf_path_name((kvf_path_t)path));
+            kvfi_json_real(json, "us", (double)pair->path_ns[path] / 1e3);
+            kvfi_json_real(json, "gbps", (double)pair->figures.bytes / (double)pair->path_ns[path]);
+            kvfi_json_close(json, '}');
+        }
+    }
+    kvfi_json_close(json, ']');
+}
+
 void kvfi_explain_json(const struct explain_world *world, const struct explain_pairs *pairs,
                        FILE *file)
 {
@@ -356,6 +407,7 @@ void kvfi_explain_json(const struct explain_world *world, const struct explain_p
         kvfi_json_u64(&json, "dst", pair->dst);
         kvfi_json_u64(&json, "src", pair->src);
         json_figures(&json, &pair->figures);
+        json_predictions(&json, pair);
         kvfi_json_open(&json, "groups", '[');
         for (uint32_t s = 0; s < pair->share_count; s++) {
             json_share(&json, world, &pair->shares[s], &pairs->pairs[pair->like].shares[s]);
