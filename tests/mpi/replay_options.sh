@@ -28,6 +28,17 @@ wrong "--depth: 0 is not within" --depth 0
 wrong "--blocks 8000000: a pool of so many trace blocks takes 976.56 GiB" --blocks 8000000
 grep -q "available on this machine\|under the cgroup" "$TMP/out" || fail "nobody says what is free"
 wrong "--blocks: 4294967295 trace blocks are 4294967295 KV blocks" --blocks 4294967295
+wrong "--src-tp: 0 is not within" --src-tp 0
+wrong "--dst-pp: \"x\" is not a number" --dst-pp x
+wrong "--dst-tp 3, --dst-pp 1: an instance takes 3 ranks, and the job has 2" --dst-tp 3
+wrong "--src-tp 2, --src-pp 1: a prefill instance takes all 2 ranks" --src-tp 2
+wrong "--src-pp: 100 stages cannot share the 32 layers of llama-3.1-8b" --src-pp 100
+wrong "--src-layout: layout \"XYZ\"" --src-layout XYZ
+wrong "--dst-layout: layout \"L2BNHD\": a latent is one plane" --model deepseek-v3 --layout LBNC --dst-layout L2BNHD
+wrong "--dst-block-tokens: 24 does not divide the 512 tokens" --block-tokens 16 --dst-block-tokens 24
+wrong "--src-block-tokens: 1024 does not divide" --src-block-tokens 1024
+wrong "--speed: \"fast\" is none of max, trace and trace:N" --speed fast
+wrong "--speed: 0 is not within" --speed trace:0
 wrong "--paths: \"ether\" is no path" --paths shm,ether
 wrong "--net: \"pigeon\" is none of" --net pigeon
 wrong "--inject: \"all\" is none of" --inject all
@@ -55,6 +66,20 @@ else
 fi
 for _ in 1 2 3 4 5; do [ -d "$group" ] && ! rmdir "$group" 2>/dev/null || break; sleep 0.2; done
 
+# wrong_of RANKS TEXT [OPTIONS]
+wrong_of()
+{
+    local ranks=$1 text=$2
+    shift 2
+    mpi_run "$ranks" "$tool" --trace "$TMP/in" "${small[@]}" "$@" >"$TMP/out" 2>&1
+    code=$?
+    refused 2 "$*" "$text"
+}
+wrong_of 4 "--prefill: 3 ranks are no whole instances of --src-tp 2, --src-pp 1" --src-tp 2 --prefill 3
+wrong_of 4 "--dst-tp 1, --dst-pp 2: the 3 decode ranks of 4 with --prefill 1 are no whole instances" --dst-pp 2
+wrong_of 5 "--inject swap-heads: with --dst-tp 4 a decode rank holds one head" --model qwen3-235b --dst-tp 4 \
+    --inject swap-heads
+
 # MPMD: one job, two command lines
 
 job=(--trace "$TMP/in" "${small[@]}" --depth)
@@ -81,8 +106,9 @@ mpi_run 2 "$tool" --trace "$TMP/in" "${small[@]}" --quiet >"$TMP/out" 2>&1 || fa
 [ ! -s "$TMP/out" ] || { cat "$TMP/out"; fail "--quiet speaks"; }
 
 "$tool" --help >"$TMP/out" || fail "--help"
-for option in trace requests skip-bad trace-block-tokens model layout block-tokens scale prefill blocks depth \
-    net paths no-pin seed verify inject json quiet; do
+for option in trace requests skip-bad trace-block-tokens model layout block-tokens scale speed \
+    src-layout dst-layout src-block-tokens dst-block-tokens src-tp dst-tp src-pp dst-pp prefill blocks depth net \
+    paths no-pin seed verify inject json quiet; do
     grep -q -- "--$option " "$TMP/out" || fail "--help does not tell --$option"
 done
 mpi_run 3 "$tool" --version >"$TMP/out" || fail "--version"

@@ -8,7 +8,7 @@
  *     mix(cell + pos * golden),  cell = splitmix(prefix_key ^ (layer << 48 | head << 32 | plane << 28 | token)),
  *     prefix_key = splitmix(seed ^ splitmix(prefix))
  * where splitmix(x) = mix(x + golden). A cell that is no multiple of 8 ends with the low bytes of its
- * last word. The pattern that marks memory as not yet written is one word a request, at offsets that
+ * last word. The pattern that marks memory as not yet written is one word a request, at addresses that
  * are multiples of 8. docs/replay.md says the same for those who recompute it.
  */
 #ifndef KVFI_REPLAY_CONTENT_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The decode side: takes this rank's requests in the trace's order, up to --depth at a time, asks
- * their prefill ranks for the blocks, pulls them with one batch each, and has every byte checked.
+ * The decode side: takes the requests of this rank's instance in the trace's order, up to --depth at a
+ * time and with --speed not before they come, asks the prefill ranks that have a part of this rank's
+ * heads and layers for the blocks, pulls them with one batch each, and has every byte checked.
  *
  * A pull that is all local is driven to its end at once: the copy runs on this thread anyway. A pull
  * over a wire goes on while others are asked for and checked. Blocks that prove stale are counted, not
@@ -14,11 +15,16 @@
 
 struct replay_decode;
 
-/* Allocates where pulled blocks land. need: KV blocks at one time, at least 1. NULL: it failed. */
+/* Allocates where pulled blocks land; number: of this decode rank among those; need: KV blocks at one
+ * time, at least 1. NULL: it failed. */
 struct replay_decode *kvfi_replay_decode_open(struct replay_job *job, uint32_t number, uint64_t need);
 void kvfi_replay_decode_close(struct replay_decode *decode); /* before the engine closes */
 
-/* remotes: the pool of each rank of the job, NULL where there is none; they stay the caller's. */
+/* Marks in reads, by number of a member, which ranks of a prefill instance this rank reads from. */
+void kvfi_replay_decode_reads(const struct replay_decode *decode, uint8_t *reads);
+
+/* remotes: what each rank of the job granted, shape->ranges entries a rank, NULL where there is none;
+ * they stay the caller's. */
 int kvfi_replay_decode_connect(struct replay_decode *decode, kvf_remote_t *const *remotes);
 
 /* Mail of a prefill rank. -1: the job failed. */

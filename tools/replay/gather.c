@@ -32,6 +32,7 @@ static void problem(struct replay_report *report, const char *format, ...)
 
 static void add_stats(struct replay_stats *sum, const struct replay_stats *one)
 {
+    sum->parts += one->parts;
     sum->requests += one->requests;
     sum->trace_blocks += one->trace_blocks;
     sum->blocks += one->blocks;
@@ -44,6 +45,7 @@ static void add_stats(struct replay_stats *sum, const struct replay_stats *one)
     sum->canaries += one->canaries;
     sum->lookups += one->lookups;
     sum->hits += one->hits;
+    sum->late_ns = one->late_ns > sum->late_ns ? one->late_ns : sum->late_ns;
     sum->pull_ns += one->pull_ns;
     sum->injected += one->injected;
     sum->stopped += one->stopped;
@@ -212,15 +214,18 @@ static void judge(const struct replay_job *job, const char *failure, struct repl
 {
     const struct replay_stats *sum = &report->sum;
     uint64_t wanted = job->trace->request_count - job->shape->refused;
+    /* all members of an instance must have had their part of a request */
+    uint64_t served = sum->parts / job->shape->side[REPLAY_DST].members;
+    bool all = sum->requests == wanted && sum->parts == wanted * job->shape->side[REPLAY_DST].members;
 
-    report->complete = sum->requests == wanted && failure == NULL && sum->stopped == 0;
+    report->complete = all && failure == NULL && sum->stopped == 0;
     if (failure != NULL) {
         problem(report, "%s", failure);
     } else if (sum->stopped != 0) {
         problem(report, "ended early by a signal: %" PRIu64 " of %" PRIu64 " requests were served",
-                sum->requests, wanted);
-    } else if (sum->requests != wanted) {
-        problem(report, "%" PRIu64 " of %" PRIu64 " requests were served", sum->requests, wanted);
+                served, wanted);
+    } else if (!all) {
+        problem(report, "%" PRIu64 " of %" PRIu64 " requests were served", served, wanted);
     } else if (wanted == 0) {
         problem(report, "no request was served: all are larger than a pool (--blocks)");
     }

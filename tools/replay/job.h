@@ -12,7 +12,8 @@
 
 /* Tallies of one rank. Plain numbers: they are gathered as bytes. */
 struct replay_stats {
-    uint64_t requests;     /* pulled and looked at */
+    uint64_t parts;        /* requests of which this rank pulled its part and looked at it */
+    uint64_t requests;     /* the same; these three on the first member of an instance only */
     uint64_t trace_blocks; /* their ids */
     uint64_t blocks;       /* their KV blocks */
     uint64_t bytes;        /* moved, as the results of batches say */
@@ -22,8 +23,9 @@ struct replay_stats {
     uint64_t stale_blocks;
     uint64_t stale_bytes;
     uint64_t canaries;     /* wrong bytes beside pieces; mismatched_bytes counts them too */
-    uint64_t lookups;      /* trace blocks looked up in this rank's pool */
+    uint64_t lookups;      /* trace blocks looked up in this rank's pool; on the first member only */
     uint64_t hits;
+    uint64_t late_ns;      /* how late the latest request began, with --speed trace */
     uint64_t pull_ns;      /* time with at least one batch running */
     uint64_t injected;     /* faults put in */
     uint64_t stopped;      /* 1: ended early */
@@ -37,6 +39,7 @@ struct replay_job {
     const kvfi_trace_t        *trace;
     kvf_mpi_t                 *mpi;
     kvf_engine_t              *engine;
+    uint64_t                   begin_ns; /* when serving began */
     bool                       stop; /* no more requests */
     bool                       lost; /* a rank is dead: the others need not wait for it long */
     int                        code; /* exit code of this rank's first failure; 0: none */
@@ -58,7 +61,7 @@ static inline uint64_t kvfi_replay_now(void)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
-/* An answer's head; behind it the ids of `blocks` KV blocks, then their generations. */
+/* An answer's head; behind it the ids of `blocks` KV blocks of the source, then their generations. */
 struct replay_answer {
     uint64_t request;
     uint64_t blocks;

@@ -29,6 +29,8 @@ tools_kvf_replay_SOURCES = \
 	tools/replay/shape.h \
 	tools/replay/store.c \
 	tools/replay/store.h \
+	tools/replay/tables.c \
+	tools/replay/tables.h \
 	tools/replay/verify.c \
 	tools/replay/verify.h
 tools_kvf_replay_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS)

@@ -129,7 +129,6 @@ static int prepare(struct replay_comm *comm, int argc, char **argv, struct repla
                    kvfi_trace_t *trace, struct replay_shape *shape, FILE **json_p)
 {
     char text[REPLAY_TEXT_LEN];
-    uint64_t need = 0;
     int code = kvfi_replay_options_parse(argc, argv, opts) != 0 ? KVFI_EXIT_USAGE : 0;
 
     code = kvfi_replay_agree(comm, code, kvfi_cli_error(), text);
@@ -152,11 +151,7 @@ static int prepare(struct replay_comm *comm, int argc, char **argv, struct repla
     if (code != 0) {
         return say(comm, code, text);
     }
-    if (shape->both || (uint32_t)comm->rank >= shape->prefill) {
-        need = kvfi_replay_decode_need(opts, shape, trace,
-                                       shape->both ? 0 : (uint32_t)comm->rank - shape->prefill);
-    }
-    code = kvfi_replay_shape_memory(comm, opts, shape, need);
+    code = kvfi_replay_shape_memory(comm, opts, shape, trace);
     code = kvfi_replay_agree(comm, code, kvfi_cli_error(), text);
     if (code != 0) {
         return say(comm, code, text);

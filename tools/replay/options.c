@@ -28,10 +28,17 @@ static const char help_text[] =
     "  --model NAME            whose KV cache (llama-3.1-8b); an unknown name lists the known ones\n"
     "  --layout NAME           how blocks lie in memory (LBHNC); an unknown name lists the known ones\n"
     "  --block-tokens N        tokens a KV block (16; 64 for MLA; never more than a trace block)\n"
-    "  --scale A/B             move only that part: KV blocks of a trace block go first, then layers\n"
+    "  --scale A/B             move only that part: tokens of a trace block go first, then layers\n"
+    "  --speed S               trace: requests come when the trace says, trace:10 ten times as fast; max (max)\n"
+    "\n"
+    "Two sides that differ: the source is prefill, the destination decode\n"
+    "  --src-layout NAME, --dst-layout NAME            as --layout, one side only\n"
+    "  --src-block-tokens N, --dst-block-tokens N      as --block-tokens, one side only\n"
+    "  --src-tp N, --dst-tp N  ranks among which an instance deals the heads (1)\n"
+    "  --src-pp N, --dst-pp N  stages among which it deals the layers (1)\n"
     "\n"
     "How\n"
-    "  --prefill N             the first N ranks are prefill, the rest decode (1)\n"
+    "  --prefill N             the first N ranks are prefill, the rest decode; whole instances (one)\n"
     "  --blocks N              trace blocks in the pool of a prefill rank (4096); least recently used go\n"
     "  --depth D               requests in flight at most, each decode rank (4)\n"
     "  --net NAME              wire between nodes: auto, tcp, rc or ud (auto)\n"
@@ -59,7 +66,11 @@ const char *const kvfi_replay_inject_names[] = {
 enum {
     OPT_TRACE = 256, OPT_REQUESTS, OPT_SKIP_BAD, OPT_TRACE_BLOCK_TOKENS, OPT_MODEL, OPT_LAYOUT,
     OPT_BLOCK_TOKENS, OPT_SCALE, OPT_PREFILL, OPT_BLOCKS, OPT_DEPTH, OPT_NET, OPT_PATHS, OPT_NO_PIN,
-    OPT_SEED, OPT_VERIFY, OPT_INJECT, OPT_JSON, OPT_QUIET, OPT_HELP, OPT_VERSION
+    OPT_SEED, OPT_VERIFY, OPT_INJECT, OPT_JSON, OPT_QUIET, OPT_HELP, OPT_VERSION, OPT_SPEED,
+    /* those of one side: that of the source, then that of the destination */
+    OPT_SIDE_LAYOUT, OPT_SIDE_BLOCK_TOKENS = OPT_SIDE_LAYOUT + REPLAY_SIDES,
+    OPT_SIDE_TP = OPT_SIDE_BLOCK_TOKENS + REPLAY_SIDES, OPT_SIDE_PP = OPT_SIDE_TP + REPLAY_SIDES,
+    OPT_SIDE_END = OPT_SIDE_PP + REPLAY_SIDES
 };
 
 static const struct option longs[] = {
@@ -71,6 +82,15 @@ static const struct option longs[] = {
     {"layout", required_argument, NULL, OPT_LAYOUT},
     {"block-tokens", required_argument, NULL, OPT_BLOCK_TOKENS},
     {"scale", required_argument, NULL, OPT_SCALE},
+    {"speed", required_argument, NULL, OPT_SPEED},
+    {"src-layout", required_argument, NULL, OPT_SIDE_LAYOUT + REPLAY_SRC},
+    {"dst-layout", required_argument, NULL, OPT_SIDE_LAYOUT + REPLAY_DST},
+    {"src-block-tokens", required_argument, NULL, OPT_SIDE_BLOCK_TOKENS + REPLAY_SRC},
+    {"dst-block-tokens", required_argument, NULL, OPT_SIDE_BLOCK_TOKENS + REPLAY_DST},
+    {"src-tp", required_argument, NULL, OPT_SIDE_TP + REPLAY_SRC},
+    {"dst-tp", required_argument, NULL, OPT_SIDE_TP + REPLAY_DST},
+    {"src-pp", required_argument, NULL, OPT_SIDE_PP + REPLAY_SRC},
+    {"dst-pp", required_argument, NULL, OPT_SIDE_PP + REPLAY_DST},
     {"prefill", required_argument, NULL, OPT_PREFILL},
     {"blocks", required_argument, NULL, OPT_BLOCKS},
     {"depth", required_argument, NULL, OPT_DEPTH},
@@ -139,8 +159,43 @@ static int parse_choice(const char *what, const char *text, const char *const *n
     return 0;
 }
 
-/* options that take a number or a text of their own */
-static int take_value(int option, const char *text, struct replay_opts *opts)
+/* "max", "trace", "trace:10" */
+static int parse_speed(const char *text, uint64_t *speed_p)
+{
+    if (strcmp(text, "max") == 0) {
+        *speed_p = 0;
+    } else if (strcmp(text, "trace") == 0) {
+        *speed_p = 1;
+    } else if (strncmp(text, "trace:", 6) == 0) {
+        return kvfi_cli_count("--speed", text + 6, 1, UINT32_MAX, speed_p);
+    } else {
+        return kvfi_cli_fail("--speed: \"%s\" is none of max, trace and trace:N", text);
+    }
+    return 0;
+}
+
+/* options of one side, and those that set both */
+static int take_side(int option, const char *text, struct replay_opts *opts)
+{
+    int kind = option - (option - OPT_SIDE_LAYOUT) % REPLAY_SIDES;
+    struct replay_side_opts *side = &opts->side[option - kind];
+
+    switch (kind) {
+    case OPT_SIDE_LAYOUT:
+        side->layout = text;
+        return 0;
+    case OPT_SIDE_BLOCK_TOKENS:
+        return kvfi_cli_count(side->block_option, text, 1, 1 << 20, &side->block_tokens);
+    case OPT_SIDE_TP:
+        return kvfi_cli_count(side->tp_option, text, 1, 1 << 20, &side->tp);
+    default:
+        return kvfi_cli_count(side->pp_option, text, 1, 1 << 20, &side->pp);
+    }
+}
+
+/* options that take a number or a text of their own; those of both sides go to `both` */
+static int take_value(int option, const char *text, struct replay_opts *opts,
+                      struct replay_side_opts *both)
 {
     static const char *const nets[] = {"auto", "tcp", "rc", "ud"};
     int value = 0, rc;
@@ -153,7 +208,7 @@ static int take_value(int option, const char *text, struct replay_opts *opts)
         opts->model = text;
         return 0;
     case OPT_LAYOUT:
-        opts->layout = text;
+        both->layout = text;
         return 0;
     case OPT_JSON:
         opts->json = text;
@@ -168,7 +223,9 @@ static int take_value(int option, const char *text, struct replay_opts *opts)
     case OPT_TRACE_BLOCK_TOKENS:
         return kvfi_cli_count("--trace-block-tokens", text, 1, 1 << 20, &opts->trace_block_tokens);
     case OPT_BLOCK_TOKENS:
-        return kvfi_cli_count("--block-tokens", text, 1, 1 << 20, &opts->block_tokens);
+        return kvfi_cli_count("--block-tokens", text, 1, 1 << 20, &both->block_tokens);
+    case OPT_SPEED:
+        return parse_speed(text, &opts->speed);
     case OPT_SCALE:
         return kvfi_cli_fraction("--scale", text, &opts->scale_num, &opts->scale_den);
     case OPT_PREFILL:
@@ -188,16 +245,35 @@ static int take_value(int option, const char *text, struct replay_opts *opts)
         opts->inject = (enum replay_inject)(value + 1);
         return rc;
     default:
-        return kvfi_cli_fail("option %d is not handled", option);
+        return take_side(option, text, opts);
+    }
+}
+
+/* What a side was not told is what both were told. */
+static void fill_sides(struct replay_opts *opts, const struct replay_side_opts *both)
+{
+    for (int i = 0; i < REPLAY_SIDES; i++) {
+        struct replay_side_opts *side = &opts->side[i];
+        if (side->layout == NULL) {
+            side->layout = both->layout;
+            side->layout_option = both->layout_option;
+        }
+        if (side->block_tokens == 0) {
+            side->block_tokens = both->block_tokens;
+            side->block_option = both->block_option;
+        }
     }
 }
 
 int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
 {
     struct replay_opts opts = {
-        .model = "llama-3.1-8b", .layout = "LBHNC", .prefill = 1, .depth = 4, .blocks = 4096,
-        .scale_num = 1, .scale_den = 1, .seed = 1,
+        .model = "llama-3.1-8b", .depth = 4, .blocks = 4096, .scale_num = 1, .scale_den = 1, .seed = 1,
+        .side = {{NULL, "--src-layout", 0, "--src-block-tokens", 1, 1, "--src-tp", "--src-pp"},
+                 {NULL, "--dst-layout", 0, "--dst-block-tokens", 1, 1, "--dst-tp", "--dst-pp"}},
     };
+    struct replay_side_opts both = {
+        .layout = "LBHNC", .layout_option = "--layout", .block_option = "--block-tokens"};
     int option;
 
     optind = 1;
@@ -211,7 +287,7 @@ int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
         } else if (option == OPT_QUIET) {
             opts.quiet = true;
         } else if (option != OPT_HELP && option != OPT_VERSION &&
-                   take_value(option, optarg, &opts) != 0) {
+                   take_value(option, optarg, &opts, &both) != 0) {
             return -1;
         }
     }
@@ -229,6 +305,7 @@ int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
     if (opts.inject == REPLAY_INJECT_STALE && opts.no_pin) {
         return kvfi_cli_fail("--inject stale and --no-pin: one at a time, or nobody can count");
     }
+    fill_sides(&opts, &both);
     *opts_p = opts;
     return 0;
 }
@@ -251,7 +328,7 @@ bool kvfi_replay_options_help(int argc, char **argv)
 
 /* -------------------------------------------------------------- comparing */
 
-#define NAME_COUNT 19
+#define NAME_COUNT 26
 #define VALUE_LEN 200
 
 struct named_value {
@@ -271,28 +348,44 @@ static void text_of(struct named_value *item, const char *name, const char *valu
     snprintf(item->value, sizeof(item->value), "%s", value != NULL ? value : "not given");
 }
 
+/* So many of the options that are compared are those of the sides. */
+static int list_sides(const struct replay_opts *opts, struct named_value *item)
+{
+    int count = 0;
+
+    for (int i = 0; i < REPLAY_SIDES; i++) {
+        const struct replay_side_opts *side = &opts->side[i];
+        text_of(&item[count++], side->layout_option, side->layout);
+        number_of(&item[count++], side->block_option, side->block_tokens);
+        number_of(&item[count++], side->tp_option, side->tp);
+        number_of(&item[count++], side->pp_option, side->pp);
+    }
+    return count;
+}
+
 static void list_values(const struct replay_opts *opts, struct named_value item[NAME_COUNT])
 {
-    text_of(&item[0], "--trace", opts->trace);
-    number_of(&item[1], "--requests", opts->requests);
-    number_of(&item[2], "--skip-bad", opts->skip_bad);
-    number_of(&item[3], "--trace-block-tokens", opts->trace_block_tokens);
-    text_of(&item[4], "--model", opts->model);
-    text_of(&item[5], "--layout", opts->layout);
-    number_of(&item[6], "--block-tokens", opts->block_tokens);
-    item[7].name = "--scale";
-    snprintf(item[7].value, VALUE_LEN, "%" PRIu64 "/%" PRIu64, opts->scale_num, opts->scale_den);
-    number_of(&item[8], "--prefill", opts->prefill);
-    number_of(&item[9], "--blocks", opts->blocks);
-    number_of(&item[10], "--depth", opts->depth);
-    text_of(&item[11], "--net", opts->net);
-    number_of(&item[12], "--paths", opts->paths);
-    number_of(&item[13], "--no-pin", opts->no_pin);
-    number_of(&item[14], "--seed", opts->seed);
-    text_of(&item[15], "--verify", kvfi_replay_verify_names[opts->verify]);
-    text_of(&item[16], "--inject", kvfi_replay_inject_names[opts->inject]);
-    text_of(&item[17], "--json", opts->json);
-    number_of(&item[18], "--quiet", opts->quiet);
+    int at = list_sides(opts, item);
+
+    text_of(&item[at++], "--trace", opts->trace);
+    number_of(&item[at++], "--requests", opts->requests);
+    number_of(&item[at++], "--skip-bad", opts->skip_bad);
+    number_of(&item[at++], "--trace-block-tokens", opts->trace_block_tokens);
+    text_of(&item[at++], "--model", opts->model);
+    item[at].name = "--scale";
+    snprintf(item[at++].value, VALUE_LEN, "%" PRIu64 "/%" PRIu64, opts->scale_num, opts->scale_den);
+    number_of(&item[at++], "--speed", opts->speed);
+    number_of(&item[at++], "--prefill", opts->prefill);
+    number_of(&item[at++], "--blocks", opts->blocks);
+    number_of(&item[at++], "--depth", opts->depth);
+    text_of(&item[at++], "--net", opts->net);
+    number_of(&item[at++], "--paths", opts->paths);
+    number_of(&item[at++], "--no-pin", opts->no_pin);
+    number_of(&item[at++], "--seed", opts->seed);
+    text_of(&item[at++], "--verify", kvfi_replay_verify_names[opts->verify]);
+    text_of(&item[at++], "--inject", kvfi_replay_inject_names[opts->inject]);
+    text_of(&item[at++], "--json", opts->json);
+    number_of(&item[at++], "--quiet", opts->quiet);
 }
 
 int kvfi_replay_options_compare(struct replay_comm *comm, const struct replay_opts *opts)

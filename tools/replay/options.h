@@ -25,19 +25,31 @@ enum replay_inject {
     REPLAY_INJECT_WRONG_PLANE
 };
 
+/* the two sides of a job */
+enum { REPLAY_SRC, REPLAY_DST, REPLAY_SIDES };
+
+/* What was asked of one side; with each value that may come by two options, the one that it came by. */
+struct replay_side_opts {
+    const char *layout, *layout_option;
+    uint64_t    block_tokens; /* of a KV block; 0: the layout's own */
+    const char *block_option;
+    uint64_t    tp, pp;       /* ranks of an instance: tp * pp */
+    const char *tp_option, *pp_option;
+};
+
 struct replay_opts {
     const char *trace; /* "-": standard input */
     const char *model;
-    const char *layout;
+    struct replay_side_opts side[REPLAY_SIDES];
     const char *net;      /* NULL: the library's default */
     const char *json;     /* NULL: none; "-": standard output */
     uint64_t requests;    /* 0: all */
-    uint64_t prefill;     /* ranks */
+    uint64_t prefill;     /* ranks; 0: one instance */
     uint64_t depth;       /* requests in flight a decode rank */
     uint64_t blocks;      /* trace blocks in the pool of a prefill rank */
-    uint64_t block_tokens;       /* of a KV block; 0: the layout's own */
     uint64_t trace_block_tokens; /* 0: what the trace's format says */
     uint64_t scale_num, scale_den;
+    uint64_t speed;       /* so many times as fast as the trace says; 0: as fast as it goes */
     uint64_t seed;
     uint32_t paths; /* mask; 0: all */
     enum replay_verify verify;

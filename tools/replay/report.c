@@ -72,48 +72,75 @@ static void say_input(const struct replay_job *job, FILE *file)
             kvfi_trace_format_name(job->trace->format),
             job->trace->skipped_lines > 0 ? ", lines skipped: " : "",
             job->trace->skipped_lines > 0 ? grouped(job->trace->skipped_lines, b, sizeof(b)) : "");
-    fprintf(file, "  cache     %s in %s, %" PRIu32 " tokens a KV block", shape->model->name,
-            shape->layout, shape->block_tokens);
+    fprintf(file, "  cache     %s", shape->model->name);
     if (shape->left_num == shape->left_den) {
         fprintf(file, ", whole");
     } else {
-        fprintf(file, ", scale %s: of a trace block %" PRIu32 " of %" PRIu32 " KV blocks, %" PRIu32
-                " of %" PRIu32 " layers", left, shape->per_block, shape->full_per_block,
-                shape->layers, shape->full_layers);
+        fprintf(file, ", scale %s: %" PRIu32 " of %" PRIu32 " tokens of a trace block, %" PRIu32 " of %" PRIu32
+                " layers", left, shape->kept_tokens, shape->trace_tokens, shape->layers,
+                shape->full_layers);
     }
     fprintf(file, "\n");
     if (shape->less_asked) {
-        fprintf(file, "            (less was asked for: one KV block and two layers always stay)\n");
+        fprintf(file, "            (less was asked for: a KV block of both sides, two layers and one a "
+                "stage always stay)\n");
     }
+}
+
+/* Ranks of a side, and how a block lies in their memory. */
+static void say_side(const struct replay_shape *shape, int which, const char *name, FILE *file)
+{
+    const struct replay_side *side = &shape->side[which];
+    char a[48];
+
+    fprintf(file, "  %-9s %s", name, counted(side->ranks, "rank", a, sizeof(a)));
+    if (side->members > 1) {
+        fprintf(file, " in %s of TP %" PRIu32 " x PP %" PRIu32,
+                counted(side->instances, "instance", a, sizeof(a)), side->tp, side->pp);
+    }
+    fprintf(file, ", %s, %s a KV block", side->layout,
+            counted(side->block_tokens, "token", a, sizeof(a)));
 }
 
 static void say_ranks(const struct replay_job *job, FILE *file)
 {
     const struct replay_shape *shape = job->shape;
+    struct replay_held held = kvfi_replay_held(shape, REPLAY_SRC, 0);
+    uint64_t block = kvfi_replay_bytes(shape->model, &held.cut, held.block_tokens);
     char a[48], b[48];
 
-    if (shape->both) {
-        fprintf(file, "  ranks     1, prefill and decode in one");
-    } else {
-        fprintf(file, "  ranks     %" PRIu32 " prefill + %" PRIu32 " decode", shape->prefill,
-                shape->decode);
-    }
-    fprintf(file, ", depth %" PRIu64 "; a pool of %s (%s)%s\n", job->opts->depth,
-            counted(job->opts->blocks, "trace block", a, sizeof(a)),
-            kvfi_cli_bytes((uint64_t)shape->pool_blocks * shape->block_bytes, b, sizeof(b)),
+    say_side(shape, REPLAY_SRC, "prefill", file);
+    fprintf(file, "; a pool of %s (%s)%s\n", counted(job->opts->blocks, "trace block", a, sizeof(a)),
+            kvfi_cli_bytes(shape->pool_blocks * block, b, sizeof(b)),
             job->opts->no_pin ? ", not pinned while read" : "");
+    say_side(shape, REPLAY_DST, "decode", file);
+    fprintf(file, "; depth %" PRIu64 "%s\n", job->opts->depth,
+            shape->both ? "; one rank is both" : "");
+}
+
+/* With --speed trace: whether the job kept up. */
+static void say_speed(const struct replay_job *job, const struct replay_report *report, FILE *file)
+{
+    if (job->opts->speed > 0) {
+        fprintf(file, "  clock     the trace's, %" PRIu64 " times as fast; the latest request began %.3f s "
+                "after its time\n", job->opts->speed, (double)report->sum.late_ns / 1e9);
+    }
 }
 
 static void say_served(const struct replay_job *job, const struct replay_report *report, FILE *file)
 {
     const struct replay_stats *sum = &report->sum;
+    const struct replay_shape *shape = job->shape;
+    struct replay_cut whole = {.layers = shape->layers, .heads = shape->model->heads};
+    uint64_t block =
+        kvfi_replay_bytes(shape->model, &whole, shape->side[REPLAY_DST].block_tokens);
     char a[48], b[48], c[48], d[48];
 
     fprintf(file, "  served    %s: %s, that is %s of %s",
             counted(sum->requests, "request", a, sizeof(a)),
             counted(sum->trace_blocks, "trace block", b, sizeof(b)),
             counted(sum->blocks, "KV block", c, sizeof(c)),
-            kvfi_cli_bytes(job->shape->block_bytes, d, sizeof(d)));
+            kvfi_cli_bytes(block, d, sizeof(d)));
     if (job->shape->refused > 0) {
         fprintf(file, "; refused as larger than a pool: %s",
                 grouped(job->shape->refused, a, sizeof(a)));
@@ -211,6 +238,7 @@ void kvfi_replay_report_people(const struct replay_job *job, const struct replay
             report->complete ? "" : "; a partial report");
     say_input(job, file);
     say_ranks(job, file);
+    say_speed(job, report, file);
     say_served(job, report, file);
     say_moved(report, file);
     say_matrix(job, report, file);
@@ -254,24 +282,45 @@ static void write_numbers(struct kvfi_json *json, const struct replay_job *job,
     kvfi_json_real(json, "p99_us", report->p99_us);
 }
 
+static void write_side(struct kvfi_json *json, const char *name, const struct replay_side *side)
+{
+    kvfi_json_open(json, name, '{');
+    kvfi_json_text(json, "layout", side->layout);
+    kvfi_json_u64(json, "block_tokens", side->block_tokens);
+    kvfi_json_u64(json, "tp", side->tp);
+    kvfi_json_u64(json, "pp", side->pp);
+    kvfi_json_u64(json, "instances", side->instances);
+    kvfi_json_close(json, '}');
+}
+
 static void write_setup(struct kvfi_json *json, const struct replay_job *job,
                         const struct replay_report *report)
 {
     const struct replay_shape *shape = job->shape;
-    char scale[48];
+    const struct replay_side *src = &shape->side[REPLAY_SRC], *dst = &shape->side[REPLAY_DST];
+    char scale[48], speed[32] = "max";
 
     scale_text(shape, scale, sizeof(scale));
+    if (job->opts->speed == 1) {
+        snprintf(speed, sizeof(speed), "trace");
+    } else if (job->opts->speed > 1) {
+        snprintf(speed, sizeof(speed), "trace:%" PRIu64, job->opts->speed);
+    }
     kvfi_json_text(json, "model", shape->model->name);
-    kvfi_json_text(json, "layout", shape->layout);
+    kvfi_json_text(json, "layout", dst->layout);
     kvfi_json_text(json, "scale", scale);
     kvfi_json_u64(json, "trace_block_tokens", shape->trace_tokens);
-    kvfi_json_u64(json, "block_tokens", shape->block_tokens);
+    kvfi_json_u64(json, "block_tokens", dst->block_tokens);
     kvfi_json_u64(json, "layers", shape->layers);
-    kvfi_json_u64(json, "prefill", shape->prefill);
-    kvfi_json_u64(json, "decode", shape->decode);
+    kvfi_json_u64(json, "prefill", src->ranks);
+    kvfi_json_u64(json, "decode", dst->ranks);
+    write_side(json, "src", src);
+    write_side(json, "dst", dst);
     kvfi_json_u64(json, "depth", job->opts->depth);
     kvfi_json_u64(json, "pool_blocks", job->opts->blocks);
     kvfi_json_u64(json, "seed", job->opts->seed);
+    kvfi_json_text(json, "speed", speed);
+    kvfi_json_real(json, "late_s", (double)report->sum.late_ns / 1e9);
     kvfi_json_text(json, "ucx", kvf_ucx_version());
     kvfi_json_text(json, "net", report->net);
     kvfi_json_bool(json, "complete", report->complete);

@@ -52,7 +52,9 @@ struct server {
     struct replay_job     *job;
     struct replay_prefill *prefill; /* NULL: this rank is not one */
     struct replay_decode  *decode;
-    kvf_remote_t         **remotes; /* by rank */
+    kvf_remote_t         **remotes; /* by rank, shape->ranges each */
+    uint8_t               *reads;   /* by rank and member of a prefill instance: who reads from whom */
+    uint8_t               *readers; /* by decode rank: whether it reads from this one */
     bool                   told;    /* the others know that the job stops */
     bool                   bar_on;
     struct replay_bar      bar;
@@ -84,25 +86,58 @@ static void open_sides(struct server *s)
 {
     struct replay_job *job = s->job;
     const struct replay_shape *shape = job->shape;
-    uint32_t rank = (uint32_t)job->comm->rank;
+    size_t ranks = (size_t)job->comm->size, members = shape->side[REPLAY_SRC].members;
+    uint32_t number;
 
-    s->remotes = calloc((size_t)job->comm->size, sizeof(kvf_remote_t *));
-    s->seen = calloc((size_t)job->comm->size, sizeof(*s->seen));
-    job->pulls_ns = calloc(job->trace->request_count / shape->decode + 1, sizeof(uint64_t));
-    if (s->remotes == NULL || s->seen == NULL || job->pulls_ns == NULL) {
+    s->remotes = calloc(ranks * shape->ranges, sizeof(kvf_remote_t *));
+    s->reads = calloc(ranks * members, sizeof(*s->reads));
+    s->readers = calloc(shape->side[REPLAY_DST].ranks, sizeof(*s->readers));
+    s->seen = calloc(ranks, sizeof(*s->seen));
+    job->pulls_ns = calloc(job->trace->request_count / shape->side[REPLAY_DST].instances + 1,
+                           sizeof(uint64_t));
+    if (s->remotes == NULL || s->reads == NULL || s->readers == NULL || s->seen == NULL ||
+        job->pulls_ns == NULL) {
         kvfi_replay_fail(job, "no memory");
         return;
     }
-    if (rank < shape->prefill) {
-        s->prefill = kvfi_replay_prefill_open(job, rank);
+    if (kvfi_replay_is(shape, REPLAY_SRC, job->comm->rank, &number)) {
+        s->prefill = kvfi_replay_prefill_open(job, number);
     }
-    if (job->code == 0 && (shape->both || rank >= shape->prefill)) {
-        uint32_t number = shape->both ? 0 : rank - shape->prefill;
-        uint64_t need = kvfi_replay_decode_need(job->opts, shape, job->trace, number);
+    if (job->code == 0 && kvfi_replay_is(shape, REPLAY_DST, job->comm->rank, &number)) {
+        uint32_t instance = number / shape->side[REPLAY_DST].members;
+        uint64_t need = kvfi_replay_decode_need(job->opts, shape, job->trace, instance);
         if (need > 0) {
             s->decode = kvfi_replay_decode_open(job, number, need);
         }
     }
+}
+
+/* Who reads from whom: each decode rank says from which members of a prefill instance. */
+static int share_reads(struct server *s)
+{
+    struct replay_job *job = s->job;
+    const struct replay_side *src = &job->shape->side[REPLAY_SRC], *dst = &job->shape->side[REPLAY_DST];
+    size_t members = src->members;
+    uint8_t *own = calloc(members, sizeof(*own));
+    char text[REPLAY_TEXT_LEN];
+    uint32_t number;
+
+    if (kvfi_replay_agree(job->comm, own == NULL, "no memory", text) != 0) {
+        free(own);
+        return kvfi_replay_fail(job, "%s", text);
+    }
+    if (s->decode != NULL) {
+        kvfi_replay_decode_reads(s->decode, own);
+    }
+    kvfi_replay_allgather(job->comm, own, s->reads, members);
+    free(own);
+    if (s->prefill == NULL || !kvfi_replay_is(job->shape, REPLAY_SRC, job->comm->rank, &number)) {
+        return 0;
+    }
+    for (uint32_t r = 0; r < dst->ranks; r++) {
+        s->readers[r] = s->reads[(dst->first_rank + r) * members + number % members];
+    }
+    return kvfi_replay_prefill_connect(s->prefill, s->readers);
 }
 
 /* Every rank's pool to every rank. */
@@ -122,11 +157,12 @@ static int connect_sides(struct server *s, char text_p[REPLAY_TEXT_LEN])
     }
     code = kvfi_replay_agree(job->comm, job->code, job->text, text_p);
     if (code == 0) {
-        if (kvf_mpi_exchange_grants(job->mpi, grant, 1, s->remotes, counts) != KVF_OK) {
+        if (kvf_mpi_exchange_grants(job->mpi, grant, job->shape->ranges, s->remotes, counts) != KVF_OK) {
             kvfi_replay_fail(job, "%s", kvf_last_error());
         } else if (s->decode != NULL) {
             kvfi_replay_decode_connect(s->decode, s->remotes);
         }
+        share_reads(s);
         code = kvfi_replay_agree(job->comm, job->code, job->text, text_p);
     }
     free(counts);
@@ -329,6 +365,7 @@ int kvfi_replay_serve(struct replay_job *job, bool bar, double *seconds_p,
     code = connect_sides(&s, text_p);
     begin = kvfi_replay_now();
     if (code == 0) {
+        job->begin_ns = begin;
         s.bar = (struct replay_bar){
             .total = job->trace->request_count - job->shape->refused, .begin_ns = begin};
         serve_all(&s);
@@ -342,6 +379,8 @@ int kvfi_replay_serve(struct replay_job *job, bool bar, double *seconds_p,
     kvfi_replay_decode_close(s.decode);
     kvfi_replay_prefill_close(s.prefill);
     free(s.remotes);
+    free(s.reads);
+    free(s.readers);
     free(s.seen);
     return code;
 }
