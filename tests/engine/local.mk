@@ -49,6 +49,7 @@ engine_tests = \
 	tests/engine/test_kill \
 	tests/engine/test_stage \
 	tests/engine/test_stop \
+	tests/engine/test_results \
 	tests/engine/test_blobs
 
 check_PROGRAMS += $(engine_tests)
@@ -74,6 +75,7 @@ tests_engine_test_big_LDADD = $(engine_test_libs)
 tests_engine_test_kill_LDADD = $(engine_test_libs)
 tests_engine_test_stage_LDADD = $(engine_test_libs)
 tests_engine_test_stop_LDADD = $(engine_test_libs)
+tests_engine_test_results_LDADD = $(engine_test_libs)
 tests_engine_test_blobs_LDADD = $(engine_test_libs)
 tests_engine_test_blobs_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
 endif
