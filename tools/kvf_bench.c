@@ -65,7 +65,7 @@ static enum outcome run_case(const struct bench_job *job, const struct bench_arg
     struct bench_ends ends = {0};
     struct bench_figures figures = {0};
     const struct bench_case c = {job, args, &plan, &ends};
-    int rc = kvfi_bench_plan_make(args, shape, &plan);
+    int rc = kvfi_bench_meet(job, kvfi_bench_plan_make(args, shape, &plan));
 
     rc = rc == 0 ? kvfi_bench_room(job, args, &plan) : rc;
     rc = rc == 0 ? kvfi_bench_meet(job, kvfi_bench_plan_ids(&plan)) : rc;
@@ -88,21 +88,24 @@ static enum outcome run_case(const struct bench_job *job, const struct bench_arg
     return rc == 0 ? RAN : FAILED;
 }
 
-static int run_cases(const struct bench_job *job, const struct bench_args *args,
+/* Each shape at each depth. */
+static int run_cases(const struct bench_job *job, struct bench_args *args,
                      struct bench_report *report)
 {
     bool wrong = false, bar = job->rank == 0 && isatty(STDERR_FILENO) && report->table == NULL;
 
-    for (size_t i = 0; i < args->shape_count; i++) {
+    for (size_t i = 0; i < args->shape_count * args->depth_count; i++) {
+        const struct bench_shape *shape = &args->shapes[i / args->depth_count];
+        args->depth = args->depths[i % args->depth_count];
         if (bar) {
-            fprintf(stderr, "\rcase %zu of %zu ", i + 1, args->shape_count);
+            fprintf(stderr, "\rcase %zu of %zu ", i + 1, args->shape_count * args->depth_count);
         }
-        enum outcome outcome = run_case(job, args, &args->shapes[i], report, &wrong);
+        enum outcome outcome = run_case(job, args, shape, report, &wrong);
         if (outcome == RAN) {
             continue;
         }
         if (job->rank == 0) {
-            complain(&args->shapes[i]);
+            complain(shape);
         }
         if (outcome == FAILED || !args->sweep || args->way_count == 1) {
             return KVFI_EXIT_WRONG;

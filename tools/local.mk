@@ -37,9 +37,11 @@ tools_kvf_bench_SOURCES = \
 	tools/bench/args.c \
 	tools/bench/bench.h \
 	tools/bench/beside.c \
+	tools/bench/content.c \
 	tools/bench/figures.c \
 	tools/bench/floor.c \
 	tools/bench/job.c \
+	tools/bench/layout.c \
 	tools/bench/measure.c \
 	tools/bench/memory.c \
 	tools/bench/peer.c \

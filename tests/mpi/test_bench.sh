@@ -70,6 +70,22 @@ small='--piece 4K --pieces 240 --rows 3 --hot'
 [ "$(field verified_bytes)" -eq $((2 * 103 * 80 * 16384)) ] ||
     fail "a cold case of 1 block of 80 x 16 KiB compares $(field verified_bytes) bytes"
 
+# Shapes of models, made by the planner; W6 has layers inside, which stay in one segment.
+for op in read write; do
+    expect shm node memcpy 2 --shape W4 --scale 1/512 --op $op --peer stream,cma,mpi-rma,ucx,socket
+    [ "$(field piece) $(field rows) $(field ops)" = "512 1280 1" ] || fail "W4 is not 80 x 16 pieces of 512 bytes a block"
+    [ "$(field source_layout) $(field source_tp) $(field dest_tp)" = "LBNHC 4 8" ] || fail "W4 does not say what it is"
+    expect am cross socket 2 --shape W4 --hot --op $op --net tcp --depth 3
+    expect shm node memcpy 2 --shape W4 --hot --op $op --segments per-layer
+    expect cma node memcpy 2 --shape W5 --scale 1/128 --op $op --segments per-layer
+    [ "$(field ops)" = 61 ] || fail "W5 per layer has $(field ops) ops"
+    expect stage node memcpy 2 --shape W6 --hot=8M --op $op --segments per-layer
+    [ "$(field ops) $(field pieces) $(field hot_bytes)" = "1 6 8388608" ] || fail "W6 in 8M is not 6 pieces"
+done
+run 1 --path self --shape W4,W6 --hot --reps 1 --depth 1,4 --json "$TMP/json" >"$TMP/out"
+[ "$(sed -nE 's/.*"shape": "(W.)".*"depth": ([0-9]).*/\1 \2/p' "$TMP/json" | tr '\n' ,)" = "W4 1,W4 4,W6 1,W6 4," ] ||
+    { cat "$TMP/json"; fail "not each shape at each depth"; }
+
 # A segment and an op for each row, each kind of memory where another one is usual.
 for op in read write; do
     # shellcheck disable=SC2086  # words
@@ -161,10 +177,13 @@ refuse()
     grep -qF -- "kvf_bench: $want" "$TMP/err" || { cat "$TMP/err"; fail "kvf_bench $*: no \"$want\""; }
     [ "$(grep -c '^kvf_bench: ' "$TMP/err")" -eq 1 ] || fail "kvf_bench $*: not said once"
 }
-refuse 2 '--shape: "W4" is none of' 1 --shape W4
+refuse 2 '--shape: "W8" is none of' 1 --shape W8
 refuse 2 '--piece: not together with --shape' 1 --shape W2 --piece 4K
 refuse 2 '--rows: 3 does not divide the 10 pieces' 2 --piece 4K --pieces 10 --rows 3
 refuse 2 '--depth: 0 is not within' 1 --depth 0
+refuse 2 '--depth: 65 is not within' 1 --depth 1,65
+refuse 2 '--depth: at most 8 of them' 1 --depth 1,1,1,1,1,1,1,1,1
+refuse 2 '--hot: ' 1 --hot=0
 refuse 2 '--reps: "x" is not a number' 1 --reps x
 refuse 2 '--path: "rma" is none of' 1 --path rma
 refuse 2 '--op: "copy" is none of' 1 --op copy

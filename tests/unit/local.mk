@@ -72,9 +72,10 @@ if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_bench_plan
 TESTS += tests/unit/test_bench_plan
 tests_unit_test_bench_plan_SOURCES = tests/unit/test_bench_plan.c tools/bench/plan.c \
-	tools/bench/shape.c tools/bench/floor.c tools/bench/figures.c
+	tools/bench/layout.c tools/bench/content.c tools/bench/shape.c tools/bench/floor.c \
+	tools/bench/figures.c
 tests_unit_test_bench_plan_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
-tests_unit_test_bench_plan_LDADD = libkvfcli.la $(CHECK_LIBS) -lm
+tests_unit_test_bench_plan_LDADD = libkvferry.la libkvfcli.la $(CHECK_LIBS) -lm
 endif
 
 # The block store and the checker of kvf_replay.

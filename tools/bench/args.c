@@ -11,6 +11,12 @@
 
 #include "../cli.h"
 
+#define HOT_BYTES (UINT64_C(512) << 10)
+
+struct own_shape {
+    uint64_t piece, pieces, rows; /* 0: not said */
+};
+
 enum {
     OPT_SHAPE = 1000,
     OPT_PIECE,
@@ -41,7 +47,7 @@ static const struct option longs[] = {
     {"pieces", required_argument, NULL, OPT_PIECES}, {"rows", required_argument, NULL, OPT_ROWS},
     {"path", required_argument, NULL, OPT_PATH},     {"op", required_argument, NULL, OPT_OP},
     {"net", required_argument, NULL, OPT_NET},       {"depth", required_argument, NULL, OPT_DEPTH},
-    {"reps", required_argument, NULL, OPT_REPS},     {"hot", no_argument, NULL, OPT_HOT},
+    {"reps", required_argument, NULL, OPT_REPS},     {"hot", optional_argument, NULL, OPT_HOT},
     {"seed", required_argument, NULL, OPT_SEED},     {"scale", required_argument, NULL, OPT_SCALE},
     {"json", required_argument, NULL, OPT_JSON},     {"peer", required_argument, NULL, OPT_PEER},
     {"segments", required_argument, NULL, OPT_SEGMENTS},
@@ -69,6 +75,7 @@ void kvfi_bench_usage(FILE *file)
         "      W1   pd-8b-lbhnc         16384 x 64 KiB, 512 blocks of 32 layers\n"
         "      W2   pd-70b-tp4-lbhnc    40960 x 16 KiB, 512 blocks of 80 layers\n"
         "      W3   pd-70b-tp4to8-hnd   40960 x 8 KiB, one head out of two\n"
+        "      W4   pd-70b-tp4to8-nhd   655360 x 512 B, one head out of two, token by token\n"
         "      W5   mla-dsv3-n64        7808 x 72 KiB, 128 blocks of 61 layers\n"
         "      W6   pool-get-70b-bhlnc  512 x 640 KiB\n"
         "      W7   xlayer-8b           512 x 2 MiB\n"
@@ -78,7 +85,8 @@ void kvfi_bench_usage(FILE *file)
         "  --pieces N             how many; default as many as make 320 MiB\n"
         "  --rows N               pieces a block, far apart; default 1; must divide --pieces\n"
         "  --scale FRACTION       fewer blocks, such as 1/8, where memory is short\n"
-        "  --hot                  few enough blocks to stay in the caches, many times over\n"
+        "  --hot[=BYTES]          few enough blocks to stay in the caches, many times over: at most\n"
+        "                         512K a side, or so many bytes\n"
         "  --seed N               of the order of the blocks and of their contents; default 1\n"
         "How\n"
         "  --path NAME[,NAME..]   self, shm, cma, stage, am or auto (default), one after the other;\n"
@@ -86,12 +94,12 @@ void kvfi_bench_usage(FILE *file)
         "                         on one node too; adopt is shm with --memory adopt\n"
         "  --op read|write        rank 0 pulls from, or pushes to, rank 1; default read\n"
         "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
-        "  --segments one|per-layer  all rows in one segment (default), or each in its own: a grant\n"
-        "                         of as many ranges, a batch of as many ops\n"
+        "  --segments one|per-layer  all layers in one segment (default), or each in its own where they\n"
+        "                         are outermost: a grant of as many ranges, a batch of as many ops\n"
         "  --memory KIND          pool: the library's; own: the program's, registered; adopt: the\n"
         "                         program's, adopted; default own for cma and stage, else pool\n"
         "  --copy-threads N       of each engine, 0 to 64; default 0: copies run in the calling thread\n"
-        "  --depth N              batches under way, 1 to 64; default 1\n"
+        "  --depth N[,N..]        batches under way, 1 to 64; default 1; each case at each of them\n"
         "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
         "Beside it\n"
         "  --beside BYTES         the case once more in each repetition, one batch at a time, while a\n"
@@ -163,6 +171,23 @@ static int parse_name(const char *what, const char *text, const char *const *nam
     return 0;
 }
 
+static int parse_depth(const char *text, struct bench_args *args)
+{
+    const size_t most = sizeof(args->depths) / sizeof(args->depths[0]);
+
+    if (args->depth_count == most) {
+        return kvfi_cli_fail("--depth: at most %zu of them", most);
+    }
+    return kvfi_cli_count("--depth", text, 1, 64, &args->depths[args->depth_count++]);
+}
+
+/* What a second-level cache holds of both sides, unless it is said. */
+static int parse_hot(const char *text, struct bench_args *args)
+{
+    args->hot = HOT_BYTES;
+    return text == NULL ? 0 : kvfi_cli_size("--hot", text, 1, UINT64_C(1) << 40, &args->hot);
+}
+
 static int parse_op(const char *text, uint32_t *dir_p)
 {
     static const char *const names[] = {"read", "write"};
@@ -201,7 +226,7 @@ static int parse_memory(const char *text, struct bench_args *args)
     return 0;
 }
 
-static int parse_one(int option, struct bench_args *args, struct bench_shape *own)
+static int parse_one(int option, struct bench_args *args, struct own_shape *own)
 {
     static const char *const nets[] = {"auto", "tcp", "rc", "ud"};
 
@@ -233,7 +258,8 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
     case OPT_PEER:
         return parse_list(optarg, kvfi_bench_peer_by_name, args);
     case OPT_DEPTH:
-        return kvfi_cli_count("--depth", optarg, 1, 64, &args->depth);
+        args->depth_count = 0;
+        return parse_list(optarg, parse_depth, args);
     case OPT_REPS:
         return kvfi_cli_count("--reps", optarg, 1, 1000, &args->reps);
     case OPT_SEED:
@@ -250,8 +276,7 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
         args->plot = optarg;
         return 0;
     case OPT_HOT:
-        args->hot = true;
-        return 0;
+        return parse_hot(optarg, args);
     case OPT_HELP:
         args->help = true;
         return 0;
@@ -264,7 +289,7 @@ static int parse_one(int option, struct bench_args *args, struct bench_shape *ow
 }
 
 /* --piece, --pieces and --rows together make a shape. */
-static int add_own(struct bench_args *args, struct bench_shape *own)
+static int add_own(struct bench_args *args, struct own_shape *own)
 {
     if (own->piece == 0) {
         if (own->pieces != 0 || own->rows != 0) {
@@ -288,11 +313,13 @@ static int add_own(struct bench_args *args, struct bench_shape *own)
         return kvfi_cli_fail("--rows: %llu does not divide the %llu pieces",
                              (unsigned long long)own->rows, (unsigned long long)own->pieces);
     }
-    own->name = "own";
-    own->long_name = "own";
-    own->source_cell = own->piece;
-    own->tiny = own->pieces == 1;
-    return kvfi_bench_shape_add(own, args);
+    const struct bench_shape shape = {.name = "own",
+                                      .long_name = "own",
+                                      .piece = own->piece,
+                                      .pieces = own->pieces,
+                                      .blocks = own->pieces / own->rows,
+                                      .tiny = own->pieces == 1};
+    return kvfi_bench_shape_add(&shape, args);
 }
 
 /* What --sweep runs if nothing else is said. The paths are chosen where the job's size is known. */
@@ -312,12 +339,11 @@ static void fill_sweep(struct bench_args *args)
 int kvfi_bench_parse(int argc, char *const *argv, struct bench_args *args_p)
 {
     struct bench_args args = {.net = "auto",
-                              .depth = 1,
                               .seed = 1,
                               .scale_num = 1,
                               .scale_den = 1,
                               .dir = KVF_READ};
-    struct bench_shape own = {0};
+    struct own_shape own = {0};
     int option, rc = 0;
 
     while (rc == 0 && (option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
@@ -333,6 +359,9 @@ int kvfi_bench_parse(int argc, char *const *argv, struct bench_args *args_p)
         fill_sweep(&args);
     }
     args.reps = args.reps != 0 ? args.reps : 5;
+    args.depths[0] = args.depth_count != 0 ? args.depths[0] : 1;
+    args.depth_count = args.depth_count != 0 ? args.depth_count : 1;
+    args.depth = args.depths[0];
     if (rc != 0) {
         kvfi_bench_args_free(&args);
         return -1;

@@ -21,14 +21,19 @@
 
 /* ---------------------------------------------------------------- arguments and shapes */
 
+/* What a case carries. Either a model's cache from one layout to another, which the planner cuts into
+ * pieces, or pieces by number and size. */
 struct bench_shape {
     const char *name;       /* "W2" */
     const char *long_name;  /* "pd-70b-tp4-lbhnc" */
     uint64_t    piece;      /* bytes */
-    uint64_t    pieces;     /* of one transfer, rows included */
-    uint64_t    rows;       /* pieces of a block, far apart: its layers */
-    uint64_t    source_cell; /* bytes from block to block at the source; piece: nothing between */
+    uint64_t    pieces;     /* of one transfer */
+    uint64_t    blocks;     /* of one transfer */
     bool        tiny;       /* one piece a batch: latency */
+    bool        one_layer;  /* of the model: more do not fit where --hot wants them */
+    const char *model;      /* NULL: a block is pieces / blocks pieces, far apart as layers are */
+    const char *source_layout, *dest_layout; /* spelled as for kvf_layout_build() */
+    uint32_t    source_tp, dest_tp; /* both ranks are the first of so many */
 };
 
 #define BENCH_PATHS 8
@@ -50,14 +55,16 @@ struct bench_args {
     bool                sweep;  /* what was not said is chosen: shapes, paths, peers */
     uint32_t            dir;    /* KVF_READ or KVF_WRITE */
     const char         *net;
-    uint64_t            depth;  /* batches under way */
+    uint64_t            depth;  /* batches under way, of the case that runs now */
+    uint64_t            depths[8]; /* asked for, one after the other */
+    size_t              depth_count;
     uint64_t            copy_threads; /* of each rank's engine */
     uint64_t            beside; /* bytes of a large batch beside the case; 0: none */
     uint64_t            reps;
     uint64_t            seed;
     uint64_t            scale_num, scale_den;
-    bool                hot;
-    bool                per_layer; /* each row is a segment of its own, and an op of its own */
+    uint64_t            hot;    /* most bytes of a side, which stay in the caches; 0: cold */
+    bool                per_layer; /* each layer is a segment of its own, and an op of its own */
     enum bench_kind_of_memory {
         BENCH_MEMORY_OF_PATH, /* OWN for cma and stage, else POOL */
         BENCH_MEMORY_POOL,    /* the library's */
@@ -83,19 +90,33 @@ int kvfi_bench_shape_add(const struct bench_shape *shape, struct bench_args *arg
 
 /* ---------------------------------------------------------------- plan */
 
-/* Which bytes a run moves. Piece (row, slot id) lies id * cell after the start of its row on either
- * side; where rows start is not the plan's: functions get an array of shape.rows addresses. A run
- * is `batches` batches; batch b moves the pairs [b * per .., at most per of them) of the two
- * permutations, which start again after `slots`. */
+/* An op in words of source and destination, for all that move the same without kvferry. */
+struct bench_box {
+    uint32_t source_segment, dest_segment; /* by index */
+    uint64_t source_off, dest_off;         /* first piece of block 0, from the start of these */
+    uint64_t source_block, dest_block;     /* bytes from block to block */
+    uint64_t len;                          /* of a piece */
+    uint32_t count[2];                     /* pieces in a row, rows */
+    int64_t  source_stride[2], dest_stride[2];
+};
+
+struct kvf_plan; /* of kvferry/kv.h */
+
+/* Which bytes a run moves. A run is `batches` batches; batch b moves the pairs [b * per .., at most per
+ * of them) of the two permutations, which start again after `slots`. */
 struct bench_plan {
-    struct bench_shape shape; /* as it is run: after --scale and --hot */
+    struct bench_shape shape; /* as it is run: after --scale and --hot, and as the planner cut it */
+    struct kvf_plan  *kv;     /* what the ops are bound from */
+    struct bench_box *boxes;  /* the same, of a whole batch */
+    size_t    box_count;      /* ops of a batch */
+    uint32_t  block_tokens;
+    uint64_t  block_bytes;    /* that move */
     uint64_t  slots;          /* blocks that each side's memory holds */
     uint64_t  per;            /* blocks a batch */
     uint64_t  batches;        /* a run */
     uint64_t  moved;          /* blocks a run */
     uint64_t  covered;        /* different ones among them */
-    uint64_t  row_span;       /* rows that go together: all of a block, or one at a time */
-    uint64_t  source_cell, dest_cell;
+    uint32_t  source_segments, dest_segments; /* all of a side have the same length */
     uint64_t  source_bytes, dest_bytes; /* memory of each side */
     uint64_t  run_bytes;
     uint64_t  seed;
@@ -105,7 +126,24 @@ struct bench_plan {
 int kvfi_bench_plan_make(const struct bench_args *args, const struct bench_shape *shape,
                          struct bench_plan *plan_p); /* no ids yet */
 int kvfi_bench_plan_ids(struct bench_plan *plan);
+/* A run of one batch that moves all of `pieces` blocks of one piece, ids too: beside a case. */
+int kvfi_bench_plan_plain(uint64_t piece, uint64_t pieces, uint64_t seed,
+                          struct bench_plan *plan_p);
 void kvfi_bench_plan_free(struct bench_plan *plan);
+
+struct kvf_layout;
+
+/* The layouts of a shape's two sides, source and destination, of so many blocks. */
+int kvfi_bench_layouts(const struct bench_args *args, const struct bench_shape *shape,
+                       uint64_t blocks, struct kvf_layout *sides[2]);
+/* Bytes of a block at the side that has fewer, which are those that move, and at the other. */
+int kvfi_bench_block_bytes(const struct bench_args *args, const struct bench_shape *shape,
+                           uint64_t *least_p, uint64_t *most_p);
+/* So few blocks that a side has at most so many bytes; where one block is more, one layer of it if its
+ * pieces stay as they are. */
+int kvfi_bench_shrink(const struct bench_args *args, uint64_t most, struct bench_shape *shape);
+/* Makes kv, boxes and what follows from them: bytes, segments, pieces of shape.blocks blocks. */
+int kvfi_bench_plan_bind(const struct bench_args *args, struct bench_plan *plan);
 
 /* First block and number of blocks of a batch. */
 static inline uint64_t kvfi_bench_batch_first(const struct bench_plan *plan, uint64_t batch)
@@ -119,7 +157,62 @@ static inline uint64_t kvfi_bench_batch_blocks(const struct bench_plan *plan, ui
     return left < plan->per ? left : plan->per;
 }
 
-/* Contents. Each word of the source says where it is; a poisoned destination holds none of them. */
+/* A piece, from the start of its segment on either side. */
+struct bench_piece {
+    uint32_t source_segment, dest_segment;
+    uint64_t source_off, dest_off, len;
+};
+
+typedef bool (*bench_visit_t)(void *arg, const struct bench_piece *piece);
+
+/* The pieces of a block. */
+static inline __attribute__((always_inline)) bool
+kvfi_bench_walk_block(const struct bench_box *box, struct bench_piece *piece, bench_visit_t visit,
+                      void *arg)
+{
+    uint64_t from = piece->source_off, to = piece->dest_off;
+
+    for (uint32_t y = 0; y < box->count[1]; y++) {
+        piece->source_off = from + (uint64_t)(y * box->source_stride[1]);
+        piece->dest_off = to + (uint64_t)(y * box->dest_stride[1]);
+        for (uint32_t x = 0; x < box->count[0]; x++) {
+            if (!visit(arg, piece)) {
+                return false;
+            }
+            piece->source_off += (uint64_t)box->source_stride[0];
+            piece->dest_off += (uint64_t)box->dest_stride[0];
+        }
+    }
+    return true;
+}
+
+/* Each piece of pairs [first, first + pairs) in the order in which the case moves them: op by op, pair
+ * by pair, row by row. Ends at the first visit that is not true. Inlined with its visit, and apart for
+ * blocks of one piece, so that a loop over pieces costs what one written by hand does. */
+static inline __attribute__((always_inline)) bool
+kvfi_bench_walk(const struct bench_plan *plan, uint64_t first, uint64_t pairs,
+                bench_visit_t visit, void *arg)
+{
+    const uint32_t *source_ids = plan->source_ids + first, *dest_ids = plan->dest_ids + first;
+
+    for (size_t b = 0; b < plan->box_count; b++) {
+        const struct bench_box box = plan->boxes[b];
+        bool one = box.count[0] == 1 && box.count[1] == 1;
+        struct bench_piece piece = {box.source_segment, box.dest_segment, 0, 0, box.len};
+        for (uint64_t i = 0; i < pairs; i++) {
+            piece.source_off = box.source_off + source_ids[i] * box.source_block;
+            piece.dest_off = box.dest_off + dest_ids[i] * box.dest_block;
+            if (!(one ? visit(arg, &piece) : kvfi_bench_walk_block(&box, &piece, visit, arg))) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Contents. Each word of the source says where it is; a poisoned destination holds none of them.
+ * source, dest: where each segment starts. */
+uint64_t kvfi_bench_mix(uint64_t x);
 void kvfi_bench_fill(const struct bench_plan *plan, char *const *source);
 void kvfi_bench_poison(const struct bench_plan *plan, char *const *dest, uint64_t run);
 /* Bytes of the destination that are not what the run should have brought. */
@@ -160,9 +253,9 @@ void kvfi_bench_sum_u64(const struct bench_job *job, uint64_t *values, int count
 struct bench_memory {
     char          *addr;
     uint64_t       len;
-    char         **rows;   /* where each row of the shape starts; NULL: no memory here */
-    kvf_segment_t **segments; /* one, or one a row */
-    uint32_t       segment_count; /* 0: a peer's memory */
+    char         **starts; /* where each segment of the layout starts; NULL: no memory here */
+    kvf_segment_t **segments;
+    uint32_t       segment_count; /* taken so far; 0: a peer's memory */
     uint64_t       mapped; /* bytes that are ours, of mmap; 0: they are the library's, or MPI's */
 };
 
@@ -176,7 +269,7 @@ struct bench_ends {
     kvf_grant_t        *grant;    /* owner's */
     kvf_remote_t      **handles;  /* of the owner's segments; initiator's */
     uint32_t            handle_count;
-    uint64_t           *remote_rows; /* addresses in the owner */
+    uint64_t           *remote_starts; /* addresses of the owner's segments, in the owner */
     int64_t             remote_pid;
 };
 
@@ -201,8 +294,13 @@ int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
 int kvfi_bench_ends_open(const struct bench_job *job, const struct bench_args *args,
                          const struct bench_plan *plan, bool floors, struct bench_ends *ends_p);
 void kvfi_bench_ends_close(const struct bench_job *job, struct bench_ends *ends);
-/* Rows of `cell` bytes a slot, one after the other from memory->addr. */
-int kvfi_bench_rows(const struct bench_plan *plan, uint64_t cell, struct bench_memory *memory);
+/* Segments of len bytes, one after the other from memory->addr. */
+int kvfi_bench_starts(uint32_t count, uint64_t len, struct bench_memory *memory);
+/* Those of the initiator's side and of the owner's. */
+uint32_t kvfi_bench_local_segments(const struct bench_args *args, const struct bench_plan *plan);
+uint32_t kvfi_bench_remote_segments(const struct bench_args *args, const struct bench_plan *plan);
+/* The owner's, in memory of a peer's own. */
+int kvfi_bench_remote_starts(const struct bench_case *c, struct bench_memory *memory);
 
 /* ---------------------------------------------------------------- peers */
 
@@ -257,7 +355,7 @@ char *const *kvfi_bench_peer_dest(const struct bench_case *c, const struct bench
 /* What stands for the owner's memory in the initiator's address space. */
 static inline char *const *kvfi_bench_other_side(const struct bench_case *c)
 {
-    return c->job->owner ? c->ends->remote.rows : c->ends->stand_in.rows;
+    return c->job->owner ? c->ends->remote.starts : c->ends->stand_in.starts;
 }
 
 /* For kinds with both ranks: the owner drives `step` (NULL: nothing but MPI) until the initiator says
@@ -272,10 +370,8 @@ double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, c
 
 #define KVFI_BENCH_DEADLINE_NS UINT64_C(300000000000)
 
-/* The ops of a batch: one, or one for each row. ops has room for them. Returns their number. */
-uint64_t kvfi_bench_make_ops(const struct bench_case *c, uint64_t batch, kvf_op_t *ops);
-/* The op for the rows from top on that go together. */
-void kvfi_bench_make_op(const struct bench_case *c, uint64_t batch, uint64_t top, kvf_op_t *op_p);
+/* The ops of a batch, bound from its block tables: plan->box_count of them. */
+int kvfi_bench_bind(const struct bench_case *c, uint64_t batch, kvf_op_t *ops);
 
 struct bench_beside; /* a large batch beside the case */
 
@@ -311,6 +407,7 @@ struct bench_figures {
     size_t      peer_count;
     double     *latency;     /* seconds, of each batch of each run; sorted at the end */
     uint64_t    latencies;
+    double      bind_s;      /* that binding took in them; of the times between post and end no part */
     double      cpu_s;       /* of all ranks in the case's runs */
     struct bench_beside_figures beside;
     uint64_t    verified, mismatched, peers_mismatched;

@@ -35,7 +35,7 @@ static struct bench_args args_of(const struct bench_args *args)
     struct bench_args large = *args;
 
     large.per_layer = false;
-    large.hot = false;
+    large.hot = 0;
     large.depth = 1;
     large.scale_num = large.scale_den = 1;
     large.peer_count = 0;
@@ -48,20 +48,6 @@ uint64_t kvfi_bench_beside_bytes(const struct bench_args *args)
     return args->beside / LARGE_PIECE * LARGE_PIECE;
 }
 
-static int plan_large(struct bench_beside *beside)
-{
-    struct bench_shape shape = {
-        "beside", "beside", LARGE_PIECE, beside->args.beside / LARGE_PIECE, 1, LARGE_PIECE, false};
-    struct bench_plan *plan = &beside->plan;
-
-    *plan = (struct bench_plan){.shape = shape, .seed = beside->args.seed, .row_span = 1};
-    plan->slots = plan->per = plan->moved = plan->covered = shape.pieces;
-    plan->batches = 1;
-    plan->source_cell = plan->dest_cell = LARGE_PIECE;
-    plan->source_bytes = plan->dest_bytes = plan->run_bytes = shape.pieces * LARGE_PIECE;
-    return kvfi_bench_plan_ids(plan);
-}
-
 int kvfi_bench_beside_open(const struct bench_case *c, struct bench_beside **beside_p)
 {
     struct bench_beside *beside = calloc(1, sizeof(*beside));
@@ -71,7 +57,8 @@ int kvfi_bench_beside_open(const struct bench_case *c, struct bench_beside **bes
         *beside_p = beside;
         beside->args = args_of(c->args);
         beside->c = (struct bench_case){c->job, &beside->args, &beside->plan, &beside->ends};
-        rc = plan_large(beside);
+        rc = kvfi_bench_plan_plain(LARGE_PIECE, beside->args.beside / LARGE_PIECE,
+                                   beside->args.seed, &beside->plan);
     }
     if (kvfi_bench_meet(c->job, rc) != 0 ||
         kvfi_bench_ends_open(c->job, &beside->args, &beside->plan, false, &beside->ends) != 0) {
@@ -81,7 +68,7 @@ int kvfi_bench_beside_open(const struct bench_case *c, struct bench_beside **bes
     if (c->job->initiator) {
         kvf_status_t status = kvf_batch_create(c->job->engine, &beside->batch);
         rc = status == KVF_OK ? 0 : kvfi_bench_fail_status("the large batch", status);
-        kvfi_bench_make_op(&beside->c, 0, 0, &beside->op);
+        rc = rc == 0 ? kvfi_bench_bind(&beside->c, 0, &beside->op) : rc;
         beside->opts = (kvf_batch_opts_t){.struct_size = sizeof(beside->opts),
                                           .deadline_ns = KVFI_BENCH_DEADLINE_NS,
                                           .paths = KVF_PATH_BIT(c->ends->path)};
@@ -108,9 +95,9 @@ void kvfi_bench_beside_close(const struct bench_case *c, struct bench_beside *be
 static char *const *dest_of(const struct bench_case *c, const struct bench_beside *beside)
 {
     if (c->args->dir == KVF_READ) {
-        return c->job->initiator ? beside->ends.local.rows : NULL;
+        return c->job->initiator ? beside->ends.local.starts : NULL;
     }
-    return c->job->owner ? beside->ends.remote.rows : NULL;
+    return c->job->owner ? beside->ends.remote.starts : NULL;
 }
 
 void kvfi_bench_beside_poison(const struct bench_case *c, const struct bench_beside *beside)
@@ -161,9 +148,11 @@ static int keep_busy(struct bench_beside *beside, bool *busy_p)
 static int run_small(const struct bench_case *c, kvf_batch_t *small, kvf_op_t *ops,
                      const kvf_batch_opts_t *opts, uint64_t batch, double *took_p)
 {
-    uint64_t count = kvfi_bench_make_ops(c, batch, ops);
+    if (kvfi_bench_bind(c, batch, ops) != 0) {
+        return -1;
+    }
     double start = kvfi_bench_now();
-    kvf_status_t status = kvf_batch_post(small, ops, count, sizeof(*ops), opts);
+    kvf_status_t status = kvf_batch_post(small, ops, c->plan->box_count, sizeof(*ops), opts);
 
     if (status == KVF_OK) {
         status = kvf_batch_wait(small, KVF_FOREVER);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Clocks, and what is made of many times: order, median, quantiles. Nothing blocks.
+ * Clocks, what is made of many times (order, median, quantiles), and the library's sentence as the
+ * tool's. Nothing blocks.
  */
 #include "config.h"
 
@@ -11,6 +12,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+
+#include "../cli.h"
+
+int kvfi_bench_fail_status(const char *what, kvf_status_t status)
+{
+    return kvfi_cli_fail("%s: %s: %s", what, kvf_status_name(status), kvf_last_error());
+}
 
 double kvfi_bench_now(void)
 {

@@ -18,24 +18,28 @@
 #define VECTORS   1024
 #define CALL_MOST UINT64_C(0x7ffff000) /* bytes that the kernel moves in one call */
 
+struct spaces {
+    char *const *dest, *const *source;
+};
+
 /* The compiler must not know the length: this is a call of the C library's memcpy for each piece. */
+static inline bool copy(void *arg, const struct bench_piece *piece)
+{
+    const struct spaces *s = arg;
+
+    memcpy(s->dest[piece->dest_segment] + piece->dest_off,
+           s->source[piece->source_segment] + piece->source_off, piece->len);
+    return true;
+}
+
 double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, char *const *source)
 {
-    uint64_t len = plan->shape.piece, rows = plan->shape.rows, span = plan->row_span;
+    struct spaces spaces = {dest, source};
     double start = kvfi_bench_now();
 
     for (uint64_t batch = 0; batch < plan->batches; batch++) {
-        uint64_t first = kvfi_bench_batch_first(plan, batch);
-        uint64_t end = first + kvfi_bench_batch_blocks(plan, batch);
-        for (uint64_t top = 0; top < rows; top += span) {
-            for (uint64_t i = first; i < end; i++) {
-                uint64_t to = plan->dest_ids[i] * plan->dest_cell;
-                uint64_t from = plan->source_ids[i] * plan->source_cell;
-                for (uint64_t row = top; row < top + span; row++) {
-                    memcpy(dest[row] + to, source[row] + from, len);
-                }
-            }
-        }
+        kvfi_bench_walk(plan, kvfi_bench_batch_first(plan, batch),
+                        kvfi_bench_batch_blocks(plan, batch), copy, &spaces);
     }
     return kvfi_bench_now() - start;
 }
@@ -44,7 +48,7 @@ static int run_memcpy(const struct bench_case *c, struct bench_peer *peer, doubl
 {
     bool reads = c->args->dir == KVF_READ;
     char *const *other = kvfi_bench_other_side(c);
-    char *const *local = c->ends->local.rows;
+    char *const *local = c->ends->local.starts;
 
     (void)peer;
     *took_p = kvfi_bench_memcpy_run(c->plan, reads ? local : other, reads ? other : local);
@@ -52,60 +56,52 @@ static int run_memcpy(const struct bench_case *c, struct bench_peer *peer, doubl
 }
 
 struct vectors {
+    const struct bench_case *c;
     struct iovec local[VECTORS], remote[VECTORS];
-    unsigned long count;
+    unsigned long count, most;
+    uint64_t len; /* of a piece */
 };
 
-static bool flush(struct vectors *v, pid_t pid, uint32_t dir, uint64_t len)
+static bool flush(struct vectors *v)
 {
-    ssize_t want = (ssize_t)(v->count * len), moved;
+    bool reads = v->c->args->dir == KVF_READ;
+    pid_t pid = (pid_t)v->c->ends->remote_pid;
+    ssize_t want = (ssize_t)(v->count * v->len), moved;
 
-    moved = dir == KVF_READ ? process_vm_readv(pid, v->local, v->count, v->remote, v->count, 0)
-                            : process_vm_writev(pid, v->local, v->count, v->remote, v->count, 0);
+    moved = reads ? process_vm_readv(pid, v->local, v->count, v->remote, v->count, 0)
+                  : process_vm_writev(pid, v->local, v->count, v->remote, v->count, 0);
     v->count = 0;
     errno = moved >= 0 ? EIO : errno;
     return moved == want;
 }
 
-/* The rows from top on that go together, of all blocks of a batch; the last call is left open. */
-static bool raw_rows(const struct bench_case *c, struct vectors *v, uint64_t batch, uint64_t top)
+static inline bool add_vector(void *arg, const struct bench_piece *p)
 {
-    const struct bench_plan *p = c->plan;
-    bool reads = c->args->dir == KVF_READ;
-    const uint32_t *local_ids = reads ? p->dest_ids : p->source_ids;
-    const uint32_t *remote_ids = reads ? p->source_ids : p->dest_ids;
-    uint64_t local_cell = reads ? p->dest_cell : p->source_cell;
-    uint64_t remote_cell = reads ? p->source_cell : p->dest_cell;
-    uint64_t len = p->shape.piece, first = kvfi_bench_batch_first(p, batch);
-    uint64_t end = first + kvfi_bench_batch_blocks(p, batch);
-    uint64_t most = CALL_MOST / len < VECTORS ? CALL_MOST / len : VECTORS;
+    struct vectors *v = arg;
+    bool reads = v->c->args->dir == KVF_READ;
+    const struct bench_ends *ends = v->c->ends;
+    uint64_t here = reads ? p->dest_off : p->source_off;
+    uint64_t there = reads ? p->source_off : p->dest_off;
 
-    for (uint64_t i = first; i < end; i++) {
-        for (uint64_t row = top; row < top + p->row_span; row++) {
-            char *here = c->ends->local.rows[row] + local_ids[i] * local_cell;
-            uint64_t there = c->ends->remote_rows[row] + remote_ids[i] * remote_cell;
-            v->local[v->count] = (struct iovec){here, len};
-            v->remote[v->count] = (struct iovec){(void *)(uintptr_t)there, len};
-            if (++v->count >= most && !flush(v, (pid_t)c->ends->remote_pid, c->args->dir, len)) {
-                return false;
-            }
-        }
-    }
-    return true;
+    here += (uintptr_t)ends->local.starts[reads ? p->dest_segment : p->source_segment];
+    there += ends->remote_starts[reads ? p->source_segment : p->dest_segment];
+    v->local[v->count] = (struct iovec){(void *)(uintptr_t)here, p->len};
+    v->remote[v->count] = (struct iovec){(void *)(uintptr_t)there, p->len};
+    return ++v->count < v->most || flush(v);
 }
 
 static bool raw_batch(const struct bench_case *c, uint64_t batch)
 {
     static struct vectors v;
-    const struct bench_plan *p = c->plan;
 
+    v.c = c;
     v.count = 0;
-    for (uint64_t top = 0; top < p->shape.rows; top += p->row_span) {
-        if (!raw_rows(c, &v, batch, top)) {
-            return false;
-        }
-    }
-    return v.count == 0 || flush(&v, (pid_t)c->ends->remote_pid, c->args->dir, p->shape.piece);
+    v.len = c->plan->shape.piece;
+    v.most = CALL_MOST / v.len < VECTORS ? CALL_MOST / v.len : VECTORS;
+    v.most = v.most != 0 ? v.most : 1;
+    return kvfi_bench_walk(c->plan, kvfi_bench_batch_first(c->plan, batch),
+                           kvfi_bench_batch_blocks(c->plan, batch), add_vector, &v) &&
+           (v.count == 0 || flush(&v));
 }
 
 static int run_cma(const struct bench_case *c, struct bench_peer *peer, double *took_p)

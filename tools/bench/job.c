@@ -20,11 +20,6 @@
 #define CLOSE_TIMEOUT UINT64_C(20000000000)
 #define SENTENCE_LEN  512
 
-int kvfi_bench_fail_status(const char *what, kvf_status_t status)
-{
-    return kvfi_cli_fail("%s: %s: %s", what, kvf_status_name(status), kvf_last_error());
-}
-
 static int check_size(const struct bench_args *args, const struct bench_way *way, int size)
 {
     int want = way->path == KVF_PATH_SELF ? 1 : 2;

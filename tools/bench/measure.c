@@ -37,38 +37,6 @@ struct bench {
 
 /* ------------------------------------------------------------------ the case */
 
-void kvfi_bench_make_op(const struct bench_case *c, uint64_t batch, uint64_t top, kvf_op_t *op_p)
-{
-    const struct bench_plan *plan = c->plan;
-    bool reads = c->args->dir == KVF_READ;
-    uint64_t first = kvfi_bench_batch_first(plan, batch);
-    uint64_t local_cell = reads ? plan->dest_cell : plan->source_cell;
-    uint64_t remote_cell = reads ? plan->source_cell : plan->dest_cell;
-
-    *op_p = (kvf_op_t){.segment = c->ends->local.segments[top],
-                       .remote = c->ends->handles[top],
-                       .len = plan->shape.piece,
-                       .count = {1, (uint32_t)plan->row_span},
-                       .local_stride = {0, (int64_t)(plan->slots * local_cell)},
-                       .remote_stride = {0, (int64_t)(plan->slots * remote_cell)},
-                       .blocks = (uint32_t)kvfi_bench_batch_blocks(plan, batch),
-                       .dir = c->args->dir,
-                       .local_ids = (reads ? plan->dest_ids : plan->source_ids) + first,
-                       .remote_ids = (reads ? plan->source_ids : plan->dest_ids) + first,
-                       .local_block = local_cell,
-                       .remote_block = remote_cell};
-}
-
-uint64_t kvfi_bench_make_ops(const struct bench_case *c, uint64_t batch, kvf_op_t *ops)
-{
-    uint64_t count = 0;
-
-    for (uint64_t top = 0; top < c->plan->shape.rows; top += c->plan->row_span) {
-        kvfi_bench_make_op(c, batch, top, &ops[count++]);
-    }
-    return count;
-}
-
 static int end_batch(struct bench *b, uint64_t batch)
 {
     uint64_t slot = batch % b->args->depth;
@@ -94,9 +62,13 @@ static int run_batches(struct bench *b)
         if (batch >= depth && end_batch(b, batch - depth) != 0) {
             return -1;
         }
-        uint64_t ops = kvfi_bench_make_ops(b->c, batch, b->ops);
+        double start = kvfi_bench_now();
+        if (kvfi_bench_bind(b->c, batch, b->ops) != 0) {
+            return -1;
+        }
         b->posted[batch % depth] = kvfi_bench_now();
-        kvf_status_t status = kvf_batch_post(b->batches[batch % depth], b->ops, (uint32_t)ops,
+        b->figures->bind_s += b->counted ? b->posted[batch % depth] - start : 0;
+        kvf_status_t status = kvf_batch_post(b->batches[batch % depth], b->ops, b->plan->box_count,
                                              sizeof(*b->ops), &opts);
         if (status != KVF_OK) {
             return kvfi_bench_fail_status("posting", status);
@@ -145,9 +117,9 @@ static char *const *dest_here(const struct bench *b, const struct bench_peer *pe
         return kvfi_bench_peer_dest(b->c, peer);
     }
     if (b->args->dir == KVF_READ) {
-        return b->job->initiator ? b->ends->local.rows : NULL;
+        return b->job->initiator ? b->ends->local.starts : NULL;
     }
-    return b->job->owner ? b->ends->remote.rows : NULL;
+    return b->job->owner ? b->ends->remote.starts : NULL;
 }
 
 static void compare(struct bench *b, const struct bench_peer *peer, char *const *dest)
@@ -160,7 +132,7 @@ static void compare(struct bench *b, const struct bench_peer *peer, char *const 
     }
     b->figures->mismatched += wrong;
     if (b->counted) {
-        b->figures->verified += b->plan->covered * b->plan->shape.rows * b->plan->shape.piece;
+        b->figures->verified += b->plan->covered * b->plan->block_bytes;
     }
 }
 
@@ -295,7 +267,7 @@ static int make_room(struct bench *b)
 
     f->runs = calloc(reps, sizeof(*f->runs));
     f->latency = calloc(reps * b->plan->batches, sizeof(*f->latency));
-    b->ops = calloc(b->plan->shape.rows / b->plan->row_span, sizeof(*b->ops));
+    b->ops = calloc(b->plan->box_count, sizeof(*b->ops));
     f->beside.latency = calloc(reps * b->plan->batches, sizeof(*f->beside.latency));
     if (f->runs == NULL || f->latency == NULL || b->ops == NULL || f->beside.latency == NULL) {
         return kvfi_cli_fail("no memory for the figures");
@@ -338,8 +310,8 @@ static int open_peers(struct bench *b)
             return -1;
         }
         b->figures->peers[i].way = b->peers[i].way;
-        if (b->peers[i].memory.rows != NULL && b->args->dir == KVF_READ) {
-            kvfi_bench_fill(b->plan, b->peers[i].memory.rows);
+        if (b->peers[i].memory.starts != NULL && b->args->dir == KVF_READ) {
+            kvfi_bench_fill(b->plan, b->peers[i].memory.starts);
         }
     }
     return 0;

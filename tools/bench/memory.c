@@ -65,16 +65,33 @@ int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
     return kvfi_bench_meet(job, rc);
 }
 
-int kvfi_bench_rows(const struct bench_plan *plan, uint64_t cell, struct bench_memory *memory)
+uint32_t kvfi_bench_local_segments(const struct bench_args *args, const struct bench_plan *plan)
 {
-    memory->rows = malloc(plan->shape.rows * sizeof(*memory->rows));
-    if (memory->rows == NULL) {
-        return kvfi_cli_fail("no memory for %llu rows", (unsigned long long)plan->shape.rows);
+    return args->dir == KVF_READ ? plan->dest_segments : plan->source_segments;
+}
+
+uint32_t kvfi_bench_remote_segments(const struct bench_args *args, const struct bench_plan *plan)
+{
+    return args->dir == KVF_READ ? plan->source_segments : plan->dest_segments;
+}
+
+int kvfi_bench_starts(uint32_t count, uint64_t len, struct bench_memory *memory)
+{
+    memory->starts = malloc(count * sizeof(*memory->starts));
+    if (memory->starts == NULL) {
+        return kvfi_cli_fail("no memory for %u segments", count);
     }
-    for (uint64_t row = 0; row < plan->shape.rows; row++) {
-        memory->rows[row] = memory->addr + row * plan->slots * cell;
+    for (uint32_t i = 0; i < count; i++) {
+        memory->starts[i] = memory->addr + i * len;
     }
     return 0;
+}
+
+int kvfi_bench_remote_starts(const struct bench_case *c, struct bench_memory *memory)
+{
+    uint32_t count = kvfi_bench_remote_segments(c->args, c->plan);
+
+    return kvfi_bench_starts(count, kvfi_bench_remote_bytes(c->args, c->plan) / count, memory);
 }
 
 static int map_own(const char *what, uint64_t len, struct bench_memory *memory)
@@ -113,6 +130,7 @@ static kvf_status_t take_segment(const struct bench_case *c, uint64_t part,
         if (status == KVF_OK) {
             kvf_segment_query(*segment_p, &attr);
             *addr_p = attr.addr;
+            memory->addr = memory->segment_count == 0 ? attr.addr : memory->addr;
         }
     }
     memory->segment_count += status == KVF_OK;
@@ -123,31 +141,27 @@ static int take(const struct bench_case *c, const char *what, bool source,
                 struct bench_memory *memory)
 {
     const struct bench_plan *plan = c->plan;
-    uint64_t cell = source ? plan->source_cell : plan->dest_cell, rows = plan->shape.rows;
-    uint64_t count = c->args->per_layer ? rows : 1, page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint32_t count = source ? plan->source_segments : plan->dest_segments;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 
     memory->len = source ? plan->source_bytes : plan->dest_bytes;
     uint64_t part = (memory->len / count + page - 1) / page * page; /* adopting takes whole pages */
     memory->segments = calloc(count, sizeof(*memory->segments));
     if (memory->segments == NULL) {
-        return kvfi_cli_fail("no memory for %llu segments", (unsigned long long)count);
+        return kvfi_cli_fail("no memory for %u segments", count);
     }
     if (kvfi_bench_memory(c->args) != BENCH_MEMORY_POOL &&
         map_own(what, part * count, memory) != 0) {
         return -1;
     }
-    if (kvfi_bench_rows(plan, cell, memory) != 0) {
+    if (kvfi_bench_starts(count, part, memory) != 0) {
         return -1;
     }
-    for (uint64_t i = 0; i < count; i++) {
-        kvf_status_t status = take_segment(c, part, memory, &memory->rows[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        kvf_status_t status = take_segment(c, part, memory, &memory->starts[i]);
         if (status != KVF_OK) {
             return kvfi_bench_fail_status(what, status);
         }
-    }
-    memory->addr = memory->rows[0];
-    for (uint64_t row = count; row < rows; row++) {
-        memory->rows[row] = memory->addr + row * plan->slots * cell;
     }
     return 0;
 }
@@ -161,7 +175,7 @@ static void give_back(struct bench_memory *memory)
         munmap(memory->addr, memory->mapped);
     }
     free(memory->segments);
-    free(memory->rows);
+    free(memory->starts);
     *memory = (struct bench_memory){0};
 }
 
@@ -187,7 +201,7 @@ static int grant(const struct bench_job *job, struct bench_ends *ends)
 static int exchange(const struct bench_job *job, const struct bench_args *args,
                     const struct bench_plan *plan, struct bench_ends *ends)
 {
-    uint32_t count = args->per_layer ? (uint32_t)plan->shape.rows : 1, counts[2];
+    uint32_t count = kvfi_bench_remote_segments(args, plan), counts[2];
     kvf_remote_t **remotes = calloc(2 * (size_t)count, sizeof(*remotes));
     int rc = job->owner ? grant(job, ends) : 0;
 
@@ -247,24 +261,24 @@ static int learn_path(const struct bench_job *job, const struct bench_args *args
     return 0;
 }
 
-/* Where the owner's rows are, and who it is. */
-static int tell_rows(const struct bench_job *job, const struct bench_plan *plan,
-                     struct bench_ends *ends)
+/* Where the owner's segments are, and who it is. */
+static int tell_starts(const struct bench_case *c)
 {
-    uint64_t rows = plan->shape.rows;
+    const struct bench_job *job = c->job;
+    struct bench_ends *ends = c->ends;
+    uint32_t count = kvfi_bench_remote_segments(c->args, c->plan);
 
-    ends->remote_rows = calloc(rows, sizeof(*ends->remote_rows));
-    int rc = ends->remote_rows == NULL
-                 ? kvfi_cli_fail("no memory for %llu rows", (unsigned long long)rows)
-                 : 0;
+    ends->remote_starts = calloc(count, sizeof(*ends->remote_starts));
+    int rc = ends->remote_starts == NULL ? kvfi_cli_fail("no memory for %u segments", count) : 0;
     if (kvfi_bench_meet(job, rc) != 0) {
         return -1;
     }
-    for (uint64_t row = 0; row < rows && job->owner; row++) {
-        ends->remote_rows[row] = (uint64_t)(uintptr_t)ends->remote.rows[row];
+    for (uint32_t i = 0; i < count && job->owner; i++) {
+        ends->remote_starts[i] = (uint64_t)(uintptr_t)ends->remote.starts[i];
     }
     ends->remote_pid = getpid();
-    kvfi_bench_tell(job, job->owner_rank, ends->remote_rows, rows * sizeof(*ends->remote_rows));
+    kvfi_bench_tell(job, job->owner_rank, ends->remote_starts,
+                    count * sizeof(*ends->remote_starts));
     kvfi_bench_tell(job, job->owner_rank, &ends->remote_pid, sizeof(ends->remote_pid));
     return 0;
 }
@@ -296,17 +310,17 @@ static int open_all(const struct bench_case *c, bool floors)
     if (floors && job->initiator && !job->owner && kvfi_bench_peers_stand_in(c->args, ends->path)) {
         rc = take(c, "the memory of the floor", reads, &ends->stand_in);
     }
-    if (kvfi_bench_meet(job, rc) != 0 || tell_rows(job, plan, ends) != 0) {
+    if (kvfi_bench_meet(job, rc) != 0 || tell_starts(c) != 0) {
         return -1;
     }
     if (job->owner && reads) {
-        kvfi_bench_fill(plan, ends->remote.rows);
+        kvfi_bench_fill(plan, ends->remote.starts);
     }
     if (job->initiator && !reads) {
-        kvfi_bench_fill(plan, ends->local.rows);
+        kvfi_bench_fill(plan, ends->local.starts);
     }
-    if (ends->stand_in.addr != NULL && reads) {
-        kvfi_bench_fill(plan, ends->stand_in.rows);
+    if (ends->stand_in.starts != NULL && reads) {
+        kvfi_bench_fill(plan, ends->stand_in.starts);
     }
     return kvfi_bench_meet(job, 0);
 }
@@ -339,6 +353,6 @@ void kvfi_bench_ends_close(const struct bench_job *job, struct bench_ends *ends)
     give_back(&ends->remote);
     give_back(&ends->stand_in);
     free(ends->handles);
-    free(ends->remote_rows);
+    free(ends->remote_starts);
     *ends = (struct bench_ends){0};
 }

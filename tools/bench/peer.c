@@ -108,15 +108,15 @@ char *const *kvfi_bench_peer_dest(const struct bench_case *c, const struct bench
         return NULL;
     }
     if (c->args->dir == KVF_READ) {
-        return c->job->initiator ? c->ends->local.rows : NULL;
+        return c->job->initiator ? c->ends->local.starts : NULL;
     }
     if (peer->kind->between == BENCH_IN_INITIATOR) {
         return c->job->initiator ? kvfi_bench_other_side(c) : NULL;
     }
     if (peer->kind->own_memory) {
-        return c->job->owner ? peer->memory.rows : NULL;
+        return c->job->owner ? peer->memory.starts : NULL;
     }
-    return c->job->owner ? c->ends->remote.rows : NULL;
+    return c->job->owner ? c->ends->remote.starts : NULL;
 }
 
 int kvfi_bench_serve_until_done(void (*step)(void *arg), void *arg)

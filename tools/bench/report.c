@@ -175,12 +175,26 @@ static void write_conditions(struct kvfi_json *json, const struct bench_report *
              (unsigned long long)args->scale_den);
     congestion_control(control, sizeof(control));
     kvfi_json_text(json, "shape_name", plan->shape.long_name);
-    kvfi_json_u64(json, "rows", plan->shape.rows);
+    if (plan->shape.model != NULL) {
+        kvfi_json_text(json, "model", plan->shape.model);
+        kvfi_json_text(json, "source_layout", plan->shape.source_layout);
+        kvfi_json_text(json, "dest_layout", plan->shape.dest_layout);
+        kvfi_json_u64(json, "source_tp", plan->shape.source_tp);
+        kvfi_json_u64(json, "dest_tp", plan->shape.dest_tp);
+        kvfi_json_u64(json, "block_tokens", plan->block_tokens);
+    }
+    kvfi_json_u64(json, "blocks", plan->shape.blocks);
+    kvfi_json_u64(json, "rows", plan->shape.pieces / plan->shape.blocks);
+    kvfi_json_u64(json, "ops", plan->box_count);
+    kvfi_json_real(json, "bind_us", f->bind_s / (double)(plan->batches * args->reps) * 1e6);
     kvfi_json_u64(json, "batches", plan->batches);
     kvfi_json_u64(json, "run_bytes", plan->run_bytes);
     kvfi_json_u64(json, "depth", args->depth);
     kvfi_json_u64(json, "reps", args->reps);
-    kvfi_json_bool(json, "hot", args->hot);
+    kvfi_json_bool(json, "hot", args->hot != 0);
+    if (args->hot != 0) {
+        kvfi_json_u64(json, "hot_bytes", args->hot);
+    }
     kvfi_json_text(json, "segments", args->per_layer ? "per-layer" : "one");
     kvfi_json_text(json, "memory", memory_name(args));
     kvfi_json_u64(json, "copy_threads", args->copy_threads);

@@ -76,7 +76,6 @@ static int take(struct bench_peer *peer, bool by_mpi, struct window *w)
 
 static int open_window(const struct bench_case *c, struct bench_peer *peer, bool by_mpi)
 {
-    bool reads = c->args->dir == KVF_READ;
     struct window *w = calloc(1, sizeof(*w));
     int rc = w == NULL ? kvfi_cli_fail("no memory") : 0;
 
@@ -94,8 +93,7 @@ static int open_window(const struct bench_case *c, struct bench_peer *peer, bool
     rc = take(peer, by_mpi, w);
     MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_ARE_FATAL);
     if (rc == 0 && c->job->owner) {
-        rc = kvfi_bench_rows(c->plan, reads ? c->plan->source_cell : c->plan->dest_cell,
-                             &peer->memory);
+        rc = kvfi_bench_remote_starts(c, &peer->memory);
     }
     if (kvfi_bench_meet(c->job, rc) != 0) {
         return -1;
@@ -131,46 +129,42 @@ static void close_window(const struct bench_case *c, struct bench_peer *peer)
     if (peer->memory.mapped != 0) {
         munmap(peer->memory.addr, peer->memory.mapped);
     }
-    free(peer->memory.rows);
+    free(peer->memory.starts);
     peer->memory = (struct bench_memory){0};
     free(w);
     peer->state = NULL;
 }
 
-/* The rows from top on that go together, of all blocks of a batch. */
-static int move_rows(const struct bench_case *c, const struct window *w, uint64_t batch,
-                     uint64_t top)
-{
-    const struct bench_plan *p = c->plan;
-    bool reads = c->args->dir == KVF_READ;
-    const uint32_t *local_ids = reads ? p->dest_ids : p->source_ids;
-    const uint32_t *remote_ids = reads ? p->source_ids : p->dest_ids;
-    uint64_t local_cell = reads ? p->dest_cell : p->source_cell;
-    uint64_t remote_cell = reads ? p->source_cell : p->dest_cell;
-    uint64_t first = kvfi_bench_batch_first(p, batch);
-    uint64_t end = first + kvfi_bench_batch_blocks(p, batch);
-    int len = (int)p->shape.piece, target = c->job->owner_rank, rc = MPI_SUCCESS;
+struct mover {
+    const struct bench_case *c;
+    MPI_Win win;
+    uint64_t segment; /* bytes of one at the owner, where they lie one after the other */
+    int rc;
+};
 
-    for (uint64_t i = first; i < end && rc == MPI_SUCCESS; i++) {
-        for (uint64_t row = top; row < top + p->row_span && rc == MPI_SUCCESS; row++) {
-            char *here = c->ends->local.rows[row] + local_ids[i] * local_cell;
-            MPI_Aint there = (MPI_Aint)(1 * (row * p->slots + remote_ids[i]) * remote_cell);
-            rc = reads ? MPI_Get(here, len, MPI_BYTE, target, there, len, MPI_BYTE, w->win)
-                       : MPI_Put(here, len, MPI_BYTE, target, there, len, MPI_BYTE, w->win);
-        }
-    }
-    return rc;
+static inline bool move_piece(void *arg, const struct bench_piece *p)
+{
+    struct mover *m = arg;
+    bool reads = m->c->args->dir == KVF_READ;
+    char *here = m->c->ends->local.starts[reads ? p->dest_segment : p->source_segment] +
+                 (reads ? p->dest_off : p->source_off);
+    uint64_t there = (reads ? p->source_segment : p->dest_segment) * m->segment +
+                     (reads ? p->source_off : p->dest_off);
+    int len = (int)p->len, target = m->c->job->owner_rank;
+
+    m->rc = reads ? MPI_Get(here, len, MPI_BYTE, target, (MPI_Aint)there, len, MPI_BYTE, m->win)
+                  : MPI_Put(here, len, MPI_BYTE, target, (MPI_Aint)there, len, MPI_BYTE, m->win);
+    return m->rc == MPI_SUCCESS;
 }
 
 static int move_batch(const struct bench_case *c, const struct window *w, uint64_t batch)
 {
-    int rc = MPI_SUCCESS;
+    uint64_t segments = kvfi_bench_remote_segments(c->args, c->plan);
+    struct mover m = {c, w->win, kvfi_bench_remote_bytes(c->args, c->plan) / segments, MPI_SUCCESS};
 
-    for (uint64_t top = 0; top < c->plan->shape.rows && rc == MPI_SUCCESS;
-         top += c->plan->row_span) {
-        rc = move_rows(c, w, batch, top);
-    }
-    return rc == MPI_SUCCESS ? MPI_Win_flush(c->job->owner_rank, w->win) : rc;
+    kvfi_bench_walk(c->plan, kvfi_bench_batch_first(c->plan, batch),
+                    kvfi_bench_batch_blocks(c->plan, batch), move_piece, &m);
+    return m.rc == MPI_SUCCESS ? MPI_Win_flush(c->job->owner_rank, w->win) : m.rc;
 }
 
 static int run(const struct bench_case *c, struct bench_peer *peer, double *took_p)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The fixed shapes of kvf_bench: real cases of KV transfer by name, and the two sweeps. A block is
- * `rows` pieces (its layers), one far from the other, as where a layer is outermost in memory; the
- * ids of the blocks are a random permutation on both sides.
+ * The fixed shapes of kvf_bench: real cases of KV transfer by name, each a model, its layout on both
+ * sides and how it is cut over ranks there, and the two sweeps. The sizes beside them are what the
+ * planner must come to. The ids of the blocks are a random permutation on both sides.
  */
 #include "config.h"
 
@@ -15,15 +15,33 @@
 
 #define KIB UINT64_C(1024)
 
+/* Prompts of 8192 tokens. Ranks are the first of their side: of two heads that a rank of TP 4 holds,
+ * TP 8 takes the first. */
+#define BLOCKS_OF_16 512
+#define BLOCKS_OF_64 128 /* MLA */
+
 static const struct bench_shape fixed[] = {
-    /* name, long name, piece, pieces, rows, source cell, tiny */
-    {"W1", "pd-8b-lbhnc", 64 * KIB, 16384, 32, 64 * KIB, false},
-    {"W2", "pd-70b-tp4-lbhnc", 16 * KIB, 40960, 80, 16 * KIB, false},
-    /* one of the two heads that a source rank holds in a block */
-    {"W3", "pd-70b-tp4to8-hnd", 8 * KIB, 40960, 80, 16 * KIB, false},
-    {"W5", "mla-dsv3-n64", 72 * KIB, 7808, 61, 72 * KIB, false},
-    {"W6", "pool-get-70b-bhlnc", 640 * KIB, 512, 1, 640 * KIB, false},
-    {"W7", "xlayer-8b", 2048 * KIB, 512, 1, 2048 * KIB, false},
+    {.name = "W1", .long_name = "pd-8b-lbhnc",
+     .model = "llama-3.1-8b", .source_layout = "LBHNC", .source_tp = 1, .dest_tp = 1,
+     .piece = 64 * KIB, .pieces = 16384, .blocks = BLOCKS_OF_16},
+    {.name = "W2", .long_name = "pd-70b-tp4-lbhnc",
+     .model = "llama-3.1-70b", .source_layout = "LBHNC", .source_tp = 4, .dest_tp = 4,
+     .piece = 16 * KIB, .pieces = 40960, .blocks = BLOCKS_OF_16},
+    {.name = "W3", .long_name = "pd-70b-tp4to8-hnd",
+     .model = "llama-3.1-70b", .source_layout = "LBHNC", .source_tp = 4, .dest_tp = 8,
+     .piece = 8 * KIB, .pieces = 40960, .blocks = BLOCKS_OF_16},
+    {.name = "W4", .long_name = "pd-70b-tp4to8-nhd",
+     .model = "llama-3.1-70b", .source_layout = "LBNHC", .source_tp = 4, .dest_tp = 8,
+     .piece = 512, .pieces = 655360, .blocks = BLOCKS_OF_16},
+    {.name = "W5", .long_name = "mla-dsv3-n64",
+     .model = "deepseek-v3", .source_layout = "LBNC", .source_tp = 1, .dest_tp = 1,
+     .piece = 72 * KIB, .pieces = 7808, .blocks = BLOCKS_OF_64},
+    {.name = "W6", .long_name = "pool-get-70b-bhlnc",
+     .model = "llama-3.1-70b", .source_layout = "BHLNC", .source_tp = 4, .dest_tp = 8,
+     .piece = 640 * KIB, .pieces = 512, .blocks = BLOCKS_OF_16},
+    {.name = "W7", .long_name = "xlayer-8b",
+     .model = "llama-3.1-8b", .source_layout = "BLHNC", .source_tp = 1, .dest_tp = 1,
+     .piece = 2048 * KIB, .pieces = 512, .blocks = BLOCKS_OF_16},
 };
 
 #define TINY_NAME      "W9"
@@ -50,14 +68,23 @@ int kvfi_bench_shape_add(const struct bench_shape *shape, struct bench_args *arg
         return kvfi_cli_fail("no memory");
     }
     args->shapes = more;
-    args->shapes[args->shape_count++] = *shape;
+    args->shapes[args->shape_count] = *shape;
+    if (shape->dest_layout == NULL) {
+        args->shapes[args->shape_count].dest_layout = shape->source_layout;
+    }
+    args->shape_count++;
     return 0;
 }
 
 static int add_tiny(struct bench_args *args)
 {
     for (uint64_t piece = TINY_LEAST; piece <= TINY_MOST; piece *= 2) {
-        struct bench_shape shape = {TINY_NAME, TINY_LONG_NAME, piece, 1, 1, piece, true};
+        struct bench_shape shape = {.name = TINY_NAME,
+                                    .long_name = TINY_LONG_NAME,
+                                    .piece = piece,
+                                    .pieces = 1,
+                                    .blocks = 1,
+                                    .tiny = true};
         if (kvfi_bench_shape_add(&shape, args) != 0) {
             return -1;
         }
@@ -69,7 +96,11 @@ static int add_sizes(const char *name, const char *long_name, uint64_t most, uin
                      struct bench_args *args)
 {
     for (uint64_t piece = SWEEP_LEAST; piece <= most; piece *= 2) {
-        struct bench_shape shape = {name, long_name, piece, bytes / piece, 1, piece, false};
+        struct bench_shape shape = {.name = name,
+                                    .long_name = long_name,
+                                    .piece = piece,
+                                    .pieces = bytes / piece,
+                                    .blocks = bytes / piece};
         if (kvfi_bench_shape_add(&shape, args) != 0) {
             return -1;
         }
@@ -100,7 +131,7 @@ int kvfi_bench_shapes_by_name(const char *name, struct bench_args *args)
     if (is_called(name, SWEEP_NAME, SWEEP_LONG_NAME)) {
         return add_sizes(SWEEP_NAME, SWEEP_LONG_NAME, SWEEP_MOST, SWEEP_BYTES, args);
     }
-    return kvfi_cli_fail("--shape: \"%s\" is none of W1, W2, W3, W5, W6, W7, W9, W10 "
+    return kvfi_cli_fail("--shape: \"%s\" is none of W1, W2, W3, W4, W5, W6, W7, W9, W10 "
                          "(kvf_bench --help says what they are)",
                          name);
 }

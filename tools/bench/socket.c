@@ -52,50 +52,6 @@ struct bench_socket {
 
 /* ------------------------------------------------------------------ moving */
 
-/* Where one side is in a batch. */
-struct cursor {
-    const struct bench_plan *plan;
-    const uint32_t *ids;
-    char *const *rows;
-    uint64_t cell, i, end, row, off;
-};
-
-static struct cursor cursor_at(const struct bench_plan *plan, uint64_t batch, bool source,
-                               char *const *rows)
-{
-    uint64_t first = kvfi_bench_batch_first(plan, batch);
-
-    return (struct cursor){.plan = plan,
-                           .ids = source ? plan->source_ids : plan->dest_ids,
-                           .rows = rows,
-                           .cell = source ? plan->source_cell : plan->dest_cell,
-                           .i = first,
-                           .end = first + kvfi_bench_batch_blocks(plan, batch)};
-}
-
-/* The next vectors of a call; 0 at the end. */
-static size_t next_call(struct cursor *c, const struct way *way, struct iovec *v)
-{
-    uint64_t len = c->plan->shape.piece, rows = c->plan->shape.rows;
-    size_t count = 0, room = way->bytes;
-
-    while (c->i < c->end && count < way->pieces && room > 0) {
-        char *piece = c->rows[c->row] + c->ids[c->i] * c->cell;
-        uint64_t part = len - c->off < room ? len - c->off : room;
-        v[count++] = (struct iovec){piece + c->off, part};
-        room -= part;
-        c->off += part;
-        if (c->off == len) {
-            c->off = 0;
-            if (++c->row == rows) {
-                c->row = 0;
-                c->i++;
-            }
-        }
-    }
-    return count;
-}
-
 static bool move_call(int fd, bool send, struct iovec *v, size_t count)
 {
     while (count > 0) {
@@ -122,19 +78,56 @@ static bool move_call(int fd, bool send, struct iovec *v, size_t count)
     return true;
 }
 
-static bool move_batch(const struct bench_plan *plan, uint64_t batch,
-                       const struct bench_socket *sock, bool source, char *const *rows)
-{
-    struct cursor cursor = cursor_at(plan, batch, source, rows);
+/* The vectors of a call, of one side's pieces. */
+struct call {
+    const struct way *way;
+    int fd;
+    bool source;
+    char *const *starts;
+    size_t count, bytes;
     struct iovec v[MOST_VECTORS];
-    size_t count;
+};
 
-    while ((count = next_call(&cursor, &ways[sock->way], v)) > 0) {
-        if (!move_call(sock->fd, source, v, count)) {
+static bool flush(struct call *c)
+{
+    size_t count = c->count;
+
+    c->count = c->bytes = 0;
+    return move_call(c->fd, c->source, c->v, count);
+}
+
+static inline bool add_piece(void *arg, const struct bench_piece *piece)
+{
+    struct call *c = arg;
+    char *at = c->source ? c->starts[piece->source_segment] + piece->source_off
+                         : c->starts[piece->dest_segment] + piece->dest_off;
+
+    for (uint64_t off = 0; off < piece->len;) {
+        uint64_t room = c->way->bytes - c->bytes, left = piece->len - off;
+        uint64_t part = left < room ? left : room;
+        c->v[c->count++] = (struct iovec){at + off, part};
+        c->bytes += part;
+        off += part;
+        if ((c->count == c->way->pieces || c->bytes == c->way->bytes) && !flush(c)) {
             return false;
         }
     }
     return true;
+}
+
+static bool move_batch(const struct bench_plan *plan, uint64_t batch,
+                       const struct bench_socket *sock, bool source, char *const *starts)
+{
+    struct call call;
+
+    call.way = &ways[sock->way];
+    call.fd = sock->fd;
+    call.source = source;
+    call.starts = starts;
+    call.count = call.bytes = 0;
+    return kvfi_bench_walk(plan, kvfi_bench_batch_first(plan, batch),
+                           kvfi_bench_batch_blocks(plan, batch), add_piece, &call) &&
+           flush(&call);
 }
 
 static bool send_byte(int fd)
@@ -151,8 +144,7 @@ static bool recv_byte(int fd)
 }
 
 /* Read: a byte asks for a batch, depth of them ahead. */
-static bool pull(const struct bench_plan *plan, const struct bench_socket *sock,
-                 char *const *dest)
+static bool pull(const struct bench_plan *plan, const struct bench_socket *sock, char *const *dest)
 {
     uint64_t asked = 0;
 
@@ -170,7 +162,7 @@ static bool pull(const struct bench_plan *plan, const struct bench_socket *sock,
 }
 
 static bool serve_pull(const struct bench_plan *plan, const struct bench_socket *sock,
-                 char *const *source)
+                       char *const *source)
 {
     for (uint64_t batch = 0; batch < plan->batches; batch++) {
         if (!recv_byte(sock->fd) || !move_batch(plan, batch, sock, true, source)) {
@@ -205,7 +197,7 @@ static bool push(const struct bench_plan *plan, const struct bench_socket *sock,
 }
 
 static bool serve_push(const struct bench_plan *plan, const struct bench_socket *sock,
-                 char *const *dest)
+                       char *const *dest)
 {
     for (uint64_t batch = 0; batch < plan->batches; batch++) {
         if (!move_batch(plan, batch, sock, false, dest) || !send_byte(sock->fd)) {
@@ -222,13 +214,13 @@ static int run_plan(const struct bench_case *c, const struct bench_plan *plan,
     double start = 0;
 
     if (c->job->owner) {
-        fine = send_byte(sock->fd) && (reads ? serve_pull(plan, sock, c->ends->remote.rows)
-                                             : serve_push(plan, sock, c->ends->remote.rows));
+        fine = send_byte(sock->fd) && (reads ? serve_pull(plan, sock, c->ends->remote.starts)
+                                             : serve_push(plan, sock, c->ends->remote.starts));
     } else {
         fine = recv_byte(sock->fd); /* the owner is awake */
         start = kvfi_bench_now();
-        fine = fine && (reads ? pull(plan, sock, c->ends->local.rows)
-                              : push(plan, sock, c->ends->local.rows));
+        fine = fine && (reads ? pull(plan, sock, c->ends->local.starts)
+                              : push(plan, sock, c->ends->local.starts));
     }
     if (!fine) {
         return kvfi_cli_fail("peer socket: the connection broke: %s", strerror(errno));
@@ -379,10 +371,10 @@ static int connect_ranks(const struct bench_job *job, int *fd_p)
             for (uint32_t i = 0; i < list.count && fd < 0; i++) {
                 fd = connect_one(&list.at[i], list.nonce);
             }
-            rc = fd < 0 ? kvfi_cli_fail(
-                              "peer socket: none of the other node's %u addresses answers",
-                              list.count)
-                        : 0;
+            rc = fd < 0
+                     ? kvfi_cli_fail("peer socket: none of the other node's %u addresses answers",
+                                     list.count)
+                     : 0;
         }
         rc = kvfi_bench_meet(job, rc);
     }
@@ -402,7 +394,7 @@ static int connect_ranks(const struct bench_job *job, int *fd_p)
 static struct bench_plan trial_of(const struct bench_plan *plan)
 {
     struct bench_plan trial = *plan;
-    uint64_t most = TRIAL_BYTES / (plan->shape.rows * plan->shape.piece);
+    uint64_t most = TRIAL_BYTES / plan->block_bytes;
 
     most = most != 0 ? most : 1;
     if (most < plan->moved) {

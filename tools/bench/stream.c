@@ -120,11 +120,13 @@ static double move(const struct bench_case *c, const struct way *way, uint64_t b
 {
     const struct bench_plan *plan = c->plan;
     bool reads = c->args->dir == KVF_READ;
-    char *const *other = kvfi_bench_other_side(c), *const *local = c->ends->local.rows;
+    char *const *other = kvfi_bench_other_side(c), *const *local = c->ends->local.starts;
     char *const *dest = reads ? local : other, *const *source = reads ? other : local;
-    uint64_t segments = c->ends->local.segment_count, segment = 0, at = 0, done = 0;
-    uint64_t cell = plan->source_cell < plan->dest_cell ? plan->source_cell : plan->dest_cell;
-    uint64_t room = plan->slots * cell * (segments > 1 ? 1 : plan->shape.rows);
+    uint64_t from = plan->source_bytes / plan->source_segments;
+    uint64_t to = plan->dest_bytes / plan->dest_segments, room = from < to ? from : to;
+    uint64_t segments =
+        plan->source_segments < plan->dest_segments ? plan->source_segments : plan->dest_segments;
+    uint64_t segment = 0, at = 0, done = 0;
     double start = kvfi_bench_now();
 
     while (done < bytes) {

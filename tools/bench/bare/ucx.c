@@ -22,7 +22,7 @@ struct bare {
     ucp_context_h context;
     ucp_worker_h worker;
     ucp_mem_h memory; /* owner's */
-    ucp_mem_h *local; /* initiator's: one for each row, or one for all */
+    ucp_mem_h *local; /* initiator's: one for each segment */
     uint64_t locals;
     ucp_ep_h ep;
     ucp_rkey_h rkey;
@@ -115,15 +115,13 @@ static int write_card(struct bare *bare, struct bench_peer *peer, struct card *c
 static int open_owner(const struct bench_case *c, struct bench_peer *peer, struct card *card)
 {
     struct bare *bare = peer->state;
-    bool reads = c->args->dir == KVF_READ;
 
     peer->memory.len = kvfi_bench_remote_bytes(c->args, c->plan);
     if (map(bare, NULL, peer->memory.len, &bare->memory) != 0 ||
         write_card(bare, peer, card) != 0) {
         return -1;
     }
-    return kvfi_bench_rows(c->plan, reads ? c->plan->source_cell : c->plan->dest_cell,
-                           &peer->memory);
+    return kvfi_bench_remote_starts(c, &peer->memory);
 }
 
 static int connect_to(struct bare *bare, const struct card *card)
@@ -145,7 +143,7 @@ static int connect_to(struct bare *bare, const struct card *card)
     return 0;
 }
 
-/* One key for all rows, or one for each where they are segments of their own. */
+/* One key for each segment. */
 static int map_local(const struct bench_case *c, struct bare *bare)
 {
     const struct bench_memory *local = &c->ends->local;
@@ -156,8 +154,8 @@ static int map_local(const struct bench_case *c, struct bare *bare)
         return kvfi_cli_fail("no memory");
     }
     for (bare->locals = 0; bare->locals < count; bare->locals++) {
-        if (map(bare, local->rows[bare->locals], local->len / count, &bare->local[bare->locals]) !=
-            0) {
+        if (map(bare, local->starts[bare->locals], local->len / count,
+                &bare->local[bare->locals]) != 0) {
             return -1;
         }
     }
@@ -206,13 +204,29 @@ static void step(void *arg)
     ucp_worker_progress(((struct bare *)arg)->worker);
 }
 
-static ucs_status_t move_piece(struct bare *bare, const ucp_request_param_t *param, bool reads,
-                               void *here, uint64_t there, uint64_t len)
-{
-    ucs_status_ptr_t request = reads ? ucp_get_nbx(bare->ep, here, len, there, bare->rkey, param)
-                                     : ucp_put_nbx(bare->ep, here, len, there, bare->rkey, param);
+struct mover {
+    const struct bench_case *c;
+    struct bare *bare;
+    ucp_request_param_t param;
+    uint64_t segment; /* bytes of one at the owner, where they lie one after the other */
+    ucs_status_t status;
+};
 
-    return UCS_PTR_IS_ERR(request) ? UCS_PTR_STATUS(request) : UCS_OK;
+static inline bool move_piece(void *arg, const struct bench_piece *p)
+{
+    struct mover *m = arg;
+    bool reads = m->c->args->dir == KVF_READ;
+    uint32_t segment = reads ? p->dest_segment : p->source_segment;
+    char *here = m->c->ends->local.starts[segment] + (reads ? p->dest_off : p->source_off);
+    uint64_t there = m->bare->base + (reads ? p->source_segment : p->dest_segment) * m->segment +
+                     (reads ? p->source_off : p->dest_off);
+
+    m->param.memh = m->bare->local[segment];
+    ucs_status_ptr_t request =
+        reads ? ucp_get_nbx(m->bare->ep, here, p->len, there, m->bare->rkey, &m->param)
+              : ucp_put_nbx(m->bare->ep, here, p->len, there, m->bare->rkey, &m->param);
+    m->status = UCS_PTR_IS_ERR(request) ? UCS_PTR_STATUS(request) : UCS_OK;
+    return m->status == UCS_OK;
 }
 
 static ucs_status_t finish(struct bare *bare)
@@ -231,47 +245,21 @@ static ucs_status_t finish(struct bare *bare)
     return status == UCS_OK ? bare->bad : status;
 }
 
-/* The rows from top on that go together, of all blocks of a batch. */
-static ucs_status_t move_rows(const struct bench_case *c, struct bare *bare, uint64_t batch,
-                              uint64_t top)
-{
-    const struct bench_plan *p = c->plan;
-    bool reads = c->args->dir == KVF_READ;
-    const uint32_t *local_ids = reads ? p->dest_ids : p->source_ids;
-    const uint32_t *remote_ids = reads ? p->source_ids : p->dest_ids;
-    uint64_t local_cell = reads ? p->dest_cell : p->source_cell;
-    uint64_t remote_cell = reads ? p->source_cell : p->dest_cell;
-    uint64_t first = kvfi_bench_batch_first(p, batch);
-    uint64_t end = first + kvfi_bench_batch_blocks(p, batch);
-    ucp_request_param_t param = {.op_attr_mask =
-                                     UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
-                                     UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_MULTI_SEND,
-                                 .cb.send = ended,
-                                 .user_data = bare};
-
-    for (uint64_t i = first; i < end; i++) {
-        for (uint64_t row = top; row < top + p->row_span; row++) {
-            char *here = c->ends->local.rows[row] + local_ids[i] * local_cell;
-            uint64_t there = bare->base + (row * p->slots + remote_ids[i]) * remote_cell;
-            param.memh = bare->local[bare->locals > 1 ? row : 0];
-            ucs_status_t status = move_piece(bare, &param, reads, here, there, p->shape.piece);
-            if (status != UCS_OK) {
-                return status;
-            }
-        }
-    }
-    return UCS_OK;
-}
-
 static ucs_status_t move_batch(const struct bench_case *c, struct bare *bare, uint64_t batch)
 {
-    ucs_status_t status = UCS_OK;
+    uint64_t segments = kvfi_bench_remote_segments(c->args, c->plan);
+    struct mover m = {
+        .c = c,
+        .bare = bare,
+        .segment = kvfi_bench_remote_bytes(c->args, c->plan) / segments,
+        .param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
+                                  UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_MULTI_SEND,
+                  .cb.send = ended,
+                  .user_data = bare}};
 
-    for (uint64_t top = 0; top < c->plan->shape.rows && status == UCS_OK;
-         top += c->plan->row_span) {
-        status = move_rows(c, bare, batch, top);
-    }
-    return status == UCS_OK ? finish(bare) : status;
+    kvfi_bench_walk(c->plan, kvfi_bench_batch_first(c->plan, batch),
+                    kvfi_bench_batch_blocks(c->plan, batch), move_piece, &m);
+    return m.status == UCS_OK ? finish(bare) : m.status;
 }
 
 static int run(const struct bench_case *c, struct bench_peer *peer, double *took_p)
@@ -339,7 +327,7 @@ static void close_it(const struct bench_case *c, struct bench_peer *peer)
     if (bare->context != NULL) {
         ucp_cleanup(bare->context);
     }
-    free(peer->memory.rows);
+    free(peer->memory.starts);
     peer->memory = (struct bench_memory){0};
     free(peer->state);
     peer->state = NULL;
