@@ -3,9 +3,10 @@
 
     count_trace.py TRACE --ranks P --prefill N --blocks B [--requests R]
                    --kv-blocks K --block-bytes C [--nodes 0,1,0,1]
+                   [--layers L --heads H --src-tp T --src-pp S --dst-tp T --dst-pp S]
 
-K is the number of KV blocks that one trace block becomes, C the bytes of one of them over all
-planes and layers. One JSON object comes out: requests, refused_requests, trace_blocks, blocks, bytes,
+K is the number of KV blocks that one trace block becomes on the decode side, C the bytes of one of
+them over all planes, layers and heads. One JSON object comes out: requests, refused_requests, trace_blocks, blocks, bytes,
 matrix[from][to] in bytes, cross_bytes (from one node of --nodes to another), and hits by the two
 ways to run one pool, with one request in flight (--depth 1). Lines are taken to be good: bad ones
 are the reader's own tests.
@@ -17,6 +18,13 @@ generator from state x: it adds 0x9e3779b97f4a7c15 first, then mixes. i counts a
 the refused ones too. The decode rank pulls every block of the request, whether it was a hit or not, so
 blocks and bytes do not depend on the pool, only on which requests are refused: those with more
 blocks than the pool.
+
+Instances: of TP * PP ranks each, on each side; n and P - N above count instances where these are given.
+Rank s * TP + t of an instance holds the layers of stage s and the heads of TP rank t; L and H are
+dealt in order, the first L mod PP stages and H mod TP ranks have one more, and with fewer heads than
+ranks each has head floor(t * H / TP). Each (layer, head) that a decode rank holds comes from a rank that
+holds it; if n do, block b of the request comes from number (d + b) mod n of them, where d is the
+decode rank's number among decode ranks.
 
 The two ways, each an exact LRU over the trace blocks of a prefill rank, requests in file order:
 
@@ -109,27 +117,66 @@ def read(path, count):
     return rows
 
 
-def count(rows, ranks, prefill, blocks, kv_blocks, block_bytes, nodes):
-    first_decode = prefill if ranks > 1 else 0
-    decode = ranks - first_decode
+def even(total, parts, part):
+    more = total % parts
+    first = part * (total // parts) + min(part, more)
+    return set(range(first, first + total // parts + (part < more)))
+
+
+def heads_of(total, tp, rank):
+    return even(total, tp, rank) if total >= tp else {rank * total // tp}
+
+
+def holds(cut, args):
+    """(layer, head) pairs of each member of an instance."""
+    tp, pp = cut
+    return [{(layer, head) for layer in even(args.layers, pp, m // tp)
+             for head in heads_of(args.heads, tp, m % tp)} for m in range(tp * pp)]
+
+
+def parts_of(src, dst, number, blocks):
+    """How many (block, layer, head) decode rank `number` reads from each member of an instance."""
+    parts = [0] * len(src)
+    for cell in dst[number % len(dst)]:
+        holders = [m for m, cells in enumerate(src) if cell in cells]
+        for k, m in enumerate(holders):
+            first = (k - number) % len(holders)
+            parts[m] += len(range(first, blocks, len(holders)))
+    return parts
+
+
+def count(rows, args, nodes):
+    src = holds((args.src_tp, args.src_pp), args)
+    dst = holds((args.dst_tp, args.dst_pp), args)
+    ranks, prefill = args.ranks, args.prefill // len(src)
+    first_decode = args.prefill if ranks > 1 else 0
+    decode = (ranks - first_decode) // len(dst)
     matrix = [[0] * ranks for _ in range(ranks)]
-    pools = {"turn": [Turn(blocks) for _ in range(prefill)],
-             "pinned": [Pinned(blocks) for _ in range(prefill)]}
+    pools = {"turn": [Turn(args.blocks) for _ in range(prefill)],
+             "pinned": [Pinned(args.blocks) for _ in range(prefill)]}
     hits = dict.fromkeys(pools, 0)
     served = trace_blocks = 0
+    part_bytes = args.block_bytes // (args.layers * args.heads)
+    memo = {}
     for i, ids in enumerate(rows):
-        if len(set(ids)) > blocks:
+        if len(set(ids)) > args.blocks:
             continue
         source = splitmix64(key_of(ids)) % prefill
-        matrix[source][first_decode + i % decode] += len(ids) * kv_blocks * block_bytes
+        blocks = len(ids) * args.kv_blocks
+        for m in range(len(dst)):
+            number = i % decode * len(dst) + m
+            if (number, blocks) not in memo:
+                memo[number, blocks] = parts_of(src, dst, number, blocks)
+            for k, parts in enumerate(memo[number, blocks]):
+                matrix[source * len(src) + k][first_decode + number] += parts * part_bytes
         served += 1
         trace_blocks += len(ids)
         for name, pool in pools.items():
             hits[name] += pool[source].request(ids)
     return {
         "requests": served, "refused_requests": len(rows) - served,
-        "trace_blocks": trace_blocks, "blocks": trace_blocks * kv_blocks,
-        "bytes": trace_blocks * kv_blocks * block_bytes, "matrix": matrix,
+        "trace_blocks": trace_blocks, "blocks": trace_blocks * args.kv_blocks,
+        "bytes": sum(map(sum, matrix)), "matrix": matrix,
         "cross_bytes": sum(matrix[a][b] for a in range(ranks) for b in range(ranks)
                            if nodes[a] != nodes[b]),
         "hits": hits,
@@ -145,6 +192,11 @@ def main():
     parser.add_argument("--blocks", type=int, default=4096, help="trace blocks a pool")
     parser.add_argument("--kv-blocks", type=int, default=1, help="KV blocks a trace block")
     parser.add_argument("--block-bytes", type=int, default=1, help="bytes a KV block")
+    parser.add_argument("--layers", type=int, default=1)
+    parser.add_argument("--heads", type=int, default=1)
+    for side in ("src", "dst"):
+        for how in ("tp", "pp"):
+            parser.add_argument("--%s-%s" % (side, how), type=int, default=1)
     parser.add_argument("--nodes", help="node of each rank, with commas")
     args = parser.parse_args()
     if args.prefill < 1 or args.ranks < 1 or (args.ranks > 1 and args.prefill >= args.ranks) or \
@@ -153,8 +205,10 @@ def main():
     nodes = args.nodes.split(",") if args.nodes else ["0"] * args.ranks
     if len(nodes) != args.ranks:
         parser.error("--nodes has %d names for %d ranks" % (len(nodes), args.ranks))
-    print(json.dumps(count(read(args.trace, args.requests), args.ranks, args.prefill, args.blocks,
-                           args.kv_blocks, args.block_bytes, nodes)))
+    if args.prefill % (args.src_tp * args.src_pp) or \
+            (args.ranks > 1 and (args.ranks - args.prefill) % (args.dst_tp * args.dst_pp)):
+        parser.error("no whole instances")
+    print(json.dumps(count(read(args.trace, args.requests), args, nodes)))
 
 
 if __name__ == "__main__":
