@@ -72,6 +72,56 @@ static uint32_t pair_with(const kvfi_side_t *side, uint32_t id, uint64_t cap)
     }
 }
 
+/* One past the largest id with which it ends inside; 0: none, or more than a signed id tells. */
+static uint32_t ids_inside(const kvfi_side_t *side, wide_t begin, wide_t end)
+{
+    uint64_t fit = INT32_MAX;
+
+    if (begin < 0 || end > (wide_t)side->limit)
+        return 0;
+    if (side->block)
+        fit = (side->limit - (uint64_t)end) / side->block + 1;
+    if (side->cap && side->cap < fit)
+        fit = side->cap;
+    return fit < INT32_MAX ? (uint32_t)fit : INT32_MAX;
+}
+
+typedef int32_t ids_t __attribute__((vector_size(16), aligned(4), may_alias));
+
+#define IDS (sizeof(ids_t) / sizeof(int32_t))
+
+/* Are all ids below that? Neither an id nor its distance from the last good one may have the sign;
+ * KVF_SKIP has it. */
+static int all_below(const uint32_t *ids, uint32_t count, uint32_t below)
+{
+    int32_t  last = (int32_t)below - 1, any = 0;
+    ids_t    lasts = {last, last, last, last}, signs = {0}, more = {0};
+    uint32_t i = 0;
+
+    for (; count - i >= 2 * IDS; i += 2 * IDS) {
+        ids_t a = *(const ids_t *)(ids + i), b = *(const ids_t *)(ids + i + IDS);
+
+        signs |= a | (lasts - a);
+        more |= b | (lasts - b);
+    }
+    signs |= more;
+    for (; i < count; i++)
+        any |= (int32_t)ids[i] | (int32_t)((uint32_t)last - ids[i]);
+    return (any | signs[0] | signs[1] | signs[2] | signs[3]) >= 0;
+}
+
+int kvfi_side_is_inside(const kvfi_side_t *side)
+{
+    wide_t   begin, end;
+    uint32_t below;
+
+    box_of(side, &begin, &end);
+    below = ids_inside(side, begin, end);
+    if (!side->ids)
+        return side->blocks <= below;
+    return below && all_below(side->ids, side->blocks, below);
+}
+
 kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, kvfi_found_t *found_p)
 {
     id_range_t range = range_of_ids(side);

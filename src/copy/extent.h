@@ -33,6 +33,10 @@ typedef struct kvfi_found {
     uint64_t cap;   /* EXTENT_ID: the capacity */
 } kvfi_found_t;
 
+/* Is no id KVF_SKIP, and all of it inside? Quick. 0: perhaps not, kvfi_side_check() tells. */
+int kvfi_side_is_inside(const kvfi_side_t *side);
+
+/* Pair by pair. */
 kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, kvfi_found_t *found_p);
 
 /* Bytes of so many pairs; UINT64_MAX if that overflows. */

@@ -108,16 +108,19 @@ static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_
                            .blocks = op->blocks, .cap = op->remote_cap, .ids = op->remote_ids,
                            .other = op->local_ids};
     kvfi_side_t  *to = op->dir == KVF_READ ? &local : &remote;
-    kvfi_extent_t extent;
-    kvfi_found_t  found;
+    kvfi_extent_t extent = KVFI_EXTENT_OK;
+    kvfi_found_t  found = {.pairs = op->blocks};
+    int           inside = kvfi_side_is_inside(&local) && kvfi_side_is_inside(&remote);
 
-    extent = kvfi_side_check(&local, &found);
+    if (!inside)
+        extent = kvfi_side_check(&local, &found);
     *bytes_p = kvfi_side_bytes(&local, found.pairs);
     if (*bytes_p == UINT64_MAX)
         return kvfi_fail(KVF_ERR_INVALID, "op %zu: len times count times blocks overflows", i);
     if (extent != KVFI_EXTENT_OK)
         return extent_failed(extent, &local, &found, i, "local");
-    extent = kvfi_side_check(&remote, &found);
+    if (!inside)
+        extent = kvfi_side_check(&remote, &found);
     if (extent != KVFI_EXTENT_OK)
         return extent_failed(extent, &remote, &found, i, "remote");
     if (*bytes_p && (op->count[0] > 1 || op->count[1] > 1) &&

@@ -63,13 +63,13 @@ static kvf_status_t check(const kvfi_am_request_t *request, const kvfi_am_view_t
                          .stride = {request->stride[0], request->stride[1]},
                          .blocks = request->blocks,
                          .ids = ids};
-    kvfi_found_t found;
+    kvfi_found_t found = {.pairs = request->blocks};
 
     if (!request->len || !request->count[0] || !request->count[1] || request->dir > KVF_WRITE)
         return KVF_ERR_INVALID;
     if (!(view->rights & (request->dir == KVF_READ ? KVF_RIGHT_READ : KVF_RIGHT_WRITE)))
         return KVF_ERR_PERM;
-    if (kvfi_side_check(&side, &found) != KVFI_EXTENT_OK)
+    if (!kvfi_side_is_inside(&side) && kvfi_side_check(&side, &found) != KVFI_EXTENT_OK)
         return KVF_ERR_BOUNDS;
     *bytes_p = kvfi_side_bytes(&side, found.pairs);
     return *bytes_p == UINT64_MAX ? KVF_ERR_BOUNDS : KVF_OK;

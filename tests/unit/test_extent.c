@@ -52,20 +52,22 @@ static int inside(const kvfi_side_t *side)
 START_TEST(a_side_is_inside_exactly_when_every_piece_is)
 {
     int seen[2] = { 0, 0 };
+    int plains = 0;
 
     for (int n = 0; n < 200000; n++) {
-        uint32_t ids[4];
-        uint32_t other[4];
+        uint32_t ids[40];
+        uint32_t other[40];
         kvfi_side_t side = { .off = rnd(200), .len = 1 + rnd(30), .block = rnd(60), .limit = 1 + rnd(900),
                              .count = { 1 + (uint32_t)rnd(4), 1 + (uint32_t)rnd(4) },
                              .stride = { (int64_t)rnd(120) - 50, (int64_t)rnd(160) - 70 },
-                             .blocks = (uint32_t)rnd(5), .cap = rnd(2) != 0 ? (uint32_t)rnd(9) : 0 };
+                             .blocks = (uint32_t)rnd(rnd(4) != 0 ? 5 : 41), .cap = rnd(2) != 0 ? (uint32_t)rnd(13) : 0 };
         kvfi_found_t found;
         int want;
+        int plain;
 
-        for (int i = 0; i < 4; i++) {
-            ids[i] = rnd(6) == 0 ? KVF_SKIP : (uint32_t)rnd(12);
-            other[i] = rnd(6) == 0 ? KVF_SKIP : 0;
+        for (uint32_t i = 0, odd = 6 * (1 + side.blocks / 4); i < side.blocks; i++) {
+            ids[i] = rnd(odd) == 0 ? KVF_SKIP - (uint32_t)rnd(2) : (uint32_t)rnd(12);
+            other[i] = rnd(odd) == 0 ? KVF_SKIP : 0;
         }
         side.ids = rnd(3) != 0 ? ids : NULL;
         side.other = rnd(2) != 0 ? other : NULL;
@@ -73,9 +75,14 @@ START_TEST(a_side_is_inside_exactly_when_every_piece_is)
         seen[want]++;
         must((kvfi_side_check(&side, &found) == KVFI_EXTENT_OK) == want);
         must(want || found.index < side.blocks);
+        plain = kvfi_side_is_inside(&side);
+        side.other = NULL;
+        must(!plain || inside(&side));
+        plains += plain;
     }
     ck_assert_int_gt(seen[0], 10000);
     ck_assert_int_gt(seen[1], 10000);
+    ck_assert_int_gt(plains, 10000);
 }
 END_TEST
 
