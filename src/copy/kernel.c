@@ -6,10 +6,17 @@
 
 #include <string.h>
 
+static inline void copy_one(char *dst, const char *src, uint64_t len)
+{
+    memcpy(dst, src, len);
+}
+
+#include "copy/pairs.h"
+
 static void cached(const kvfi_piece_t *pieces, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        memcpy(pieces[i].dst, pieces[i].src, pieces[i].len);
+        copy_one(pieces[i].dst, pieces[i].src, pieces[i].len);
 }
 
 static void stream(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, kvfi_flow_t *flow)
@@ -19,7 +26,7 @@ static void stream(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, k
     cached(pieces, count);
 }
 
-const kvfi_kernel_t kvfi_kernel_plain = {"plain", stream, stream, cached};
+const kvfi_kernel_t kvfi_kernel_plain = {"plain", stream, stream, cached, copy_pairs};
 
 static const char *const names[] = {"auto", "plain", "avx2", "avx512", "neon"};
 

@@ -13,6 +13,8 @@
 
 #include <stdint.h>
 
+#include "kvferry.h"
+
 typedef struct kvfi_piece {
     char       *dst;
     const char *src;
@@ -30,6 +32,15 @@ typedef struct kvfi_flow {
 /* Most pieces that a streaming kernel looks ahead. */
 #define KVFI_KERNEL_AHEAD 64u
 
+/* Pairs of ids with a piece each, all of one length. */
+typedef struct kvfi_pairs {
+    char           *dst; /* of id 0 */
+    const char     *src;
+    uint64_t        dst_block, src_block; /* bytes from id to id */
+    const uint32_t *dst_ids, *src_ids;
+    uint64_t        len;
+} kvfi_pairs_t;
+
 typedef struct kvfi_kernel {
     const char *name;
     /* Copy count pieces. Any length, any alignment; destinations do not overlap anything. Another
@@ -37,6 +48,9 @@ typedef struct kvfi_kernel {
     void (*stream)(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, kvfi_flow_t *flow);
     void (*fetch)(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, kvfi_flow_t *flow);
     void (*cached)(const kvfi_piece_t *pieces, unsigned count);
+    /* The same straight from the tables, pairs `at` to `end`; stops at one that is skipped. Returns
+     * where, and adds to *runs_p how many do not follow on both sides the id before. */
+    uint32_t (*pairs)(const kvfi_pairs_t *pairs, uint32_t at, uint32_t end, uint32_t *runs_p);
 } kvfi_kernel_t;
 
 extern const kvfi_kernel_t kvfi_kernel_plain, kvfi_kernel_avx2, kvfi_kernel_avx512, kvfi_kernel_neon;

@@ -40,5 +40,6 @@ static inline void fence(void)
 
 #include "copy/streaming.h"
 
-const kvfi_kernel_t kvfi_kernel_avx512 = {"avx512", copy_streaming, copy_fetched, copy_cached};
+const kvfi_kernel_t kvfi_kernel_avx512 = {"avx512", copy_streaming, copy_fetched, copy_cached,
+                                           copy_pairs};
 #endif

@@ -35,5 +35,5 @@ static inline void fence(void)
 
 #include "copy/streaming.h"
 
-const kvfi_kernel_t kvfi_kernel_neon = {"neon", copy_streaming, copy_fetched, copy_cached};
+const kvfi_kernel_t kvfi_kernel_neon = {"neon", copy_streaming, copy_fetched, copy_cached, copy_pairs};
 #endif

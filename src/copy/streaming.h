@@ -234,13 +234,15 @@ static void copy_streaming(const kvfi_piece_t *pieces, unsigned count, unsigned 
     fence();
 }
 
-static inline void copy_one(const kvfi_piece_t *piece)
+static inline void copy_one(char *dst, const char *src, uint64_t len)
 {
-    if (piece->len < CALL_FROM)
-        copy_short(piece->dst, piece->src, piece->len);
+    if (len < CALL_FROM)
+        copy_short(dst, src, len);
     else
-        memcpy(piece->dst, piece->src, piece->len);
+        memcpy(dst, src, len);
 }
+
+#include "copy/pairs.h"
 
 static void copy_fetched(const kvfi_piece_t *pieces, unsigned count, unsigned ahead,
                          kvfi_flow_t *flow)
@@ -258,7 +260,7 @@ static void copy_fetched(const kvfi_piece_t *pieces, unsigned count, unsigned ah
             copied(flow, STEP);
             fetch_on(pieces, i, count + ahead, flow);
         }
-        copy_one(&rest);
+        copy_one(rest.dst, rest.src, rest.len);
         copied(flow, rest.len);
     }
     end_call(flow, count);
@@ -267,5 +269,5 @@ static void copy_fetched(const kvfi_piece_t *pieces, unsigned count, unsigned ah
 static void copy_cached(const kvfi_piece_t *pieces, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        copy_one(&pieces[i]);
+        copy_one(pieces[i].dst, pieces[i].src, pieces[i].len);
 }

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "copy/tune.h"
+
 kvfi_walk_t kvfi_walk_of(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir)
 {
     const kvfi_box_t *box = cursor->box;
@@ -100,11 +102,34 @@ walk_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_
     return count;
 }
 
-/* Two loops, so that the one without a call keeps its registers. */
+/* The same with a table on each side, copied at once: the loop is a kernel's. It is asked for no more
+ * pairs than there may be runs. */
+static unsigned copy_table(const kvfi_walk_t *walk, unsigned most, uint64_t *left_p)
+{
+    kvfi_cursor_t      *cursor = walk->cursor;
+    uint64_t            len = cursor->box->len, fit = *left_p / len, room = fit < most ? fit : most;
+    uint32_t            at = cursor->pair, pairs = cursor->box->blocks, runs = 0;
+    const kvfi_pairs_t  table = {walk->dst.base, walk->src.base, walk->dst.block, walk->src.block,
+                                 walk->dst.ids, walk->src.ids, len};
+
+    if (pairs - at > room)
+        pairs = at + (uint32_t)room;
+    cursor->pair = kvfi_tune()->kernel->pairs(&table, at, pairs, &runs);
+    *left_p -= (cursor->pair - at) * len;
+    at = cursor->pair - at;
+    cursor->pair += cursor->pair < pairs; /* it is skipped */
+    return walk->whole ? runs : at;
+}
+
+/* A loop of its own for what is copied at once, so that the one without a call keeps its registers. */
 static unsigned fill_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most,
                            uint64_t *left_p)
 {
-    return pieces ? walk_table(walk, pieces, most, left_p) : walk_table(walk, NULL, most, left_p);
+    if (pieces)
+        return walk_table(walk, pieces, most, left_p);
+    if (walk->dst.ids && walk->src.ids)
+        return copy_table(walk, most, left_p);
+    return walk_table(walk, NULL, most, left_p);
 }
 
 /* The rest of the row that the cursor is in, or what fits. */
