@@ -38,6 +38,8 @@ static inline void fence(void)
     _mm_sfence();
 }
 
+typedef char vector_t __attribute__((vector_size(64), aligned(1), may_alias));
+
 #include "copy/streaming.h"
 
 const kvfi_kernel_t kvfi_kernel_avx512 = {"avx512", copy_streaming, copy_fetched, copy_cached,

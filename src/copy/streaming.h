@@ -2,8 +2,8 @@
  *
  * The bodies of the kernels. The file of an instruction set defines stream_line(), 64 bytes from
  * anywhere to an aligned destination by a non-temporal store; stream_4(), four of them, loaded before
- * the first is stored; copy_part(), less than 64 bytes by plain stores; and fence(); then it includes
- * this.
+ * the first is stored; copy_part(), less than 64 bytes by plain stores; fence(); and vector_t, what a
+ * register holds; then it includes this.
  *
  *   dst    |head|line|line|line|line|line|tail|      head and tail by plain stores, so that each
  *               ^ aligned to 64                      line belongs to one kind of store
@@ -19,6 +19,7 @@
 #define FETCH_MOST   32768u /* of longer pieces the processor itself fetches what comes next */
 #define STEP         2048u /* bytes that are copied to the caches between two fetches */
 #define CALL_FROM    1024u  /* memcpy is worth its call */
+#define HALF_MOST    128u   /* bytes that fit in half of the vector registers */
 
 typedef struct {
     char       *dst;
@@ -32,44 +33,40 @@ static inline void fetch(const char *src, uint64_t len)
         __builtin_prefetch(src + at, 0, 3);
 }
 
-/* A line in as many registers as it takes. */
-typedef char line_t __attribute__((vector_size(64), aligned(1), may_alias));
-
-/* All loads before all stores: none has to wait until the processor knows that they do not overlap. */
-static inline void copy_4(char *dst, const char *src)
+/* `half` bytes from the front and as many up to the end, which may overlap. All loads before all
+ * stores: none has to wait until the processor knows that source and destination do not. */
+static inline __attribute__((always_inline)) void copy_ends(char *dst, const char *src, uint64_t len,
+                                                            const unsigned half)
 {
-    line_t a = *(const line_t *)src, b = *(const line_t *)(src + 64);
-    line_t c = *(const line_t *)(src + 128), d = *(const line_t *)(src + 192);
+    const unsigned count = half / sizeof(vector_t);
+    const uint64_t back = len - half;
+    vector_t       all[2 * HALF_MOST / sizeof(vector_t)];
 
-    *(line_t *)dst = a;
-    *(line_t *)(dst + 64) = b;
-    *(line_t *)(dst + 128) = c;
-    *(line_t *)(dst + 192) = d;
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < count; i++) {
+        all[i] = ((const vector_t *)src)[i];
+        all[count + i] = ((const vector_t *)(src + back))[i];
+    }
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < count; i++) {
+        ((vector_t *)dst)[i] = all[i];
+        ((vector_t *)(dst + back))[i] = all[count + i];
+    }
 }
 
-/* Any length that memcpy is not worth its call for: lines from the front, and lines up to the end that
- * may overlap them. */
+/* Any length that memcpy is not worth its call for. */
 static inline void copy_short(char *dst, const char *src, uint64_t len)
 {
     if (len < 64) {
         copy_part(dst, src, len);
     } else if (len <= 128) {
-        line_t first = *(const line_t *)src, last = *(const line_t *)(src + len - 64);
-
-        *(line_t *)dst = first;
-        *(line_t *)(dst + len - 64) = last;
+        copy_ends(dst, src, len, 64);
     } else if (len <= 256) {
-        line_t first = *(const line_t *)src, second = *(const line_t *)(src + 64);
-        line_t third = *(const line_t *)(src + len - 128), last = *(const line_t *)(src + len - 64);
-
-        *(line_t *)dst = first;
-        *(line_t *)(dst + 64) = second;
-        *(line_t *)(dst + len - 128) = third;
-        *(line_t *)(dst + len - 64) = last;
+        copy_ends(dst, src, len, 128);
     } else {
         for (uint64_t at = 0; at + 256 < len; at += 256)
-            copy_4(dst + at, src + at);
-        copy_4(dst + len - 256, src + len - 256);
+            copy_ends(dst + at, src + at, 256, 128);
+        copy_ends(dst + len - 256, src + len - 256, 256, 128);
     }
 }
 

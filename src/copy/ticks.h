@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The cheapest clock of the processor, for spans of tens of nanoseconds. Loads before kvfi_ticks() have
- * come when it reads, loads after it have not begun.
+ * come when it reads; loads after it may begin while it does.
  */
 #ifndef KVFI_COPY_TICKS_H
 #define KVFI_COPY_TICKS_H
@@ -15,19 +15,15 @@
 
 static inline uint64_t kvfi_ticks(void)
 {
-    uint64_t ticks;
-
     _mm_lfence();
-    ticks = __rdtsc();
-    _mm_lfence();
-    return ticks;
+    return __rdtsc();
 }
 #elif defined(__aarch64__)
 static inline uint64_t kvfi_ticks(void)
 {
     uint64_t ticks;
 
-    __asm__ volatile("dsb ld\n\tisb\n\tmrs %0, cntvct_el0\n\tisb" : "=r"(ticks) : : "memory");
+    __asm__ volatile("dsb ld\n\tisb\n\tmrs %0, cntvct_el0" : "=r"(ticks) : : "memory");
     return ticks;
 }
 #else

@@ -158,13 +158,14 @@ static void end_batch(kvf_batch_t *batch)
     kvfi_batch_count(batch);
     kvfi_batch_let_go(batch, batch->count);
     atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->stale_blocks, batch->result.stale_blocks,
-                              memory_order_relaxed);
+    if (batch->result.stale_blocks)
+        atomic_fetch_add_explicit(&engine->stale_blocks, batch->result.stale_blocks,
+                                  memory_order_relaxed);
     if (listed)
         delist(batch);
     if (batch->has_note)
         atomic_fetch_sub(&batch->note.peer->notes, 1);
-    atomic_store(&batch->running, 0);
+    atomic_store_explicit(&batch->running, 0, memory_order_release);
     if (!listed)
         return;
     pthread_cond_broadcast(&batch->cond);
@@ -411,6 +412,12 @@ kvf_status_t kvf_batch_free(kvf_batch_t *batch)
 
 /* ------------------------------------------------------- test, wait, cancel */
 
+/* Most batches have ended when post returns, and what ended does not change without its owner. */
+static int has_ended(const kvf_batch_t *batch)
+{
+    return !atomic_load_explicit(&batch->running, memory_order_acquire);
+}
+
 static kvf_status_t final_status(const kvf_batch_t *batch)
 {
     kvf_status_t status = (kvf_status_t)batch->result.status;
@@ -433,16 +440,12 @@ kvf_status_t kvf_batch_test(kvf_batch_t *batch)
     if (status != KVF_OK)
         return status;
     engine = batch->object.engine;
-    pthread_mutex_lock(&batch->lock);
-    ended = advance(batch, !engine->copiers);
+    ended = has_ended(batch) || kvfi_batch_advance(batch, !engine->copiers);
     if (!ended) {
-        pthread_mutex_unlock(&batch->lock);
         kvfi_progress_drive(engine, 0);
-        pthread_mutex_lock(&batch->lock);
-        ended = kvfi_batch_advance_locked(batch);
+        ended = kvfi_batch_advance(batch, 0);
     }
     status = ended ? final_status(batch) : KVF_INPROGRESS;
-    pthread_mutex_unlock(&batch->lock);
     kvfi_leave(engine);
     return status;
 }
@@ -478,6 +481,10 @@ kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns)
     if (status != KVF_OK)
         return status;
     engine = batch->object.engine;
+    if (has_ended(batch)) {
+        status = final_status(batch);
+        goto leave;
+    }
     moved_ns = now = kvfi_now_ns();
     end_ns = kvfi_deadline(now, timeout_ns);
     while (!kvfi_batch_advance(batch, 1) && now < end_ns) {
@@ -493,9 +500,8 @@ kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns)
     }
     if (drives)
         kvfi_progress_hand_back(engine);
-    pthread_mutex_lock(&batch->lock);
-    status = atomic_load(&batch->running) ? KVF_INPROGRESS : final_status(batch);
-    pthread_mutex_unlock(&batch->lock);
+    status = has_ended(batch) ? final_status(batch) : KVF_INPROGRESS;
+leave:
     kvfi_leave(engine);
     return status;
 }

@@ -151,7 +151,7 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     batch->am_count = batch->next_local = 0;
     batch->sharers = engine->copiers ? 1 + engine->copy_threads : 1;
     batch->run++;
-    atomic_store(&batch->stop, 0);
+    atomic_store_explicit(&batch->stop, 0, memory_order_relaxed);
     batch->noting = 0;
     batch->tag = opts ? opts->tag : 0;
     batch->end_ns = deadline == KVF_FOREVER ? UINT64_MAX : kvfi_deadline(kvfi_now_ns(), deadline);
@@ -168,13 +168,13 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     }
     for (size_t i = 0; bytes >= kvfi_tune()->probe_from && i < count; i++)
         batch->xfers[i].whole = bytes;
-    atomic_store(&batch->am_pending, (uint32_t)batch->am_count);
-    atomic_store(&batch->claimable, batch->am_count < count);
+    atomic_store_explicit(&batch->am_pending, (uint32_t)batch->am_count, memory_order_relaxed);
+    atomic_store_explicit(&batch->claimable, batch->am_count < count, memory_order_relaxed);
     batch->left = bytes;
     if (bytes <= INLINE_BYTES)
         batch->sharers = 1;
     take_note(batch, opts);
-    atomic_store(&batch->running, 1);
+    atomic_store_explicit(&batch->running, 1, memory_order_release);
     return bytes;
 }
 

@@ -99,24 +99,34 @@ void kvfi_hold_close(kvfi_hold_t *hold)
     }
 }
 
+/* A word that was taken has one writer. */
+static uint32_t next_of(const _Atomic uint32_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed) + 1;
+}
+
 unsigned kvfi_hold_enter(kvfi_hold_t *hold)
 {
-    unsigned w = 0;
+    _Atomic uint32_t *word;
+    unsigned          w = 0;
 
     while (atomic_flag_test_and_set_explicit(&hold->taken[w], memory_order_acquire)) {
         w = (w + 1) % KVFI_SEAT_WORDS;
         if (!w)
             sched_yield();
     }
-    atomic_fetch_add_explicit(&hold->seat->busy[w].word, 1, memory_order_relaxed);
+    word = &hold->seat->busy[w].word;
+    atomic_store_explicit(word, next_of(word), memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
     return w;
 }
 
-void kvfi_hold_leave(kvfi_hold_t *hold, unsigned word)
+void kvfi_hold_leave(kvfi_hold_t *hold, unsigned w)
 {
-    atomic_fetch_add_explicit(&hold->seat->busy[word].word, 1, memory_order_release);
-    atomic_flag_clear_explicit(&hold->taken[word], memory_order_release);
+    _Atomic uint32_t *word = &hold->seat->busy[w].word;
+
+    atomic_store_explicit(word, next_of(word), memory_order_release);
+    atomic_flag_clear_explicit(&hold->taken[w], memory_order_release);
 }
 
 int kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint64_t *taken_p)
