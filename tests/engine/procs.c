@@ -147,6 +147,28 @@ void sleep_ms(unsigned ms)
     }
 }
 
+/* ----------------------------------------------------------------- patience */
+
+unsigned patience(void)
+{
+#if defined(__SANITIZE_THREAD__)
+    const unsigned least = 10;
+#elif defined(__SANITIZE_ADDRESS__)
+    const unsigned least = 5;
+#else
+    const unsigned least = 1;
+#endif
+    const char *asked = getenv("KVF_PATIENCE");
+    long times = asked != NULL ? strtol(asked, NULL, 10) : 1;
+
+    return least * (unsigned)(times < 1 ? 1 : times > 100 ? 100 : times);
+}
+
+uint64_t patient(unsigned seconds)
+{
+    return seconds * SEC * patience();
+}
+
 /* ---------------------------------------------------------------- processes */
 
 void out_put(proc_out_t *out, const void *data, size_t len)
@@ -189,21 +211,13 @@ static void child_serve_one(int fd, void *state)
     free(out.data);
 }
 
-/* Under a sanitizer everything takes its time. */
-static int patience(void)
-{
-    const char *sanitizer = getenv("SANITIZER");
-
-    return sanitizer != NULL && sanitizer[0] != '\0' && strcmp(sanitizer, "no") != 0 ? 5 : 1;
-}
-
 static void child_main(int fd, size_t state_len, int watchdog_s, void (*idle)(void *state))
 {
     void *state = calloc(1, state_len + 1);
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGALRM, SIG_DFL);
-    alarm((unsigned)(watchdog_s * patience()));
+    alarm((unsigned)watchdog_s * patience());
     child_fd = fd;
     while (state != NULL) {
         struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -342,11 +356,11 @@ int proc_is_child(void)
 int run_suite(struct Suite *suite)
 {
     SRunner *runner = srunner_create(suite);
+    char times[16];
     int failed;
 
-    if (patience() > 1) {
-        setenv("CK_TIMEOUT_MULTIPLIER", "5", 0);
-    }
+    snprintf(times, sizeof(times), "%u", patience());
+    setenv("CK_TIMEOUT_MULTIPLIER", times, 0);
     srunner_set_fork_status(runner, CK_FORK);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);

@@ -44,6 +44,15 @@ kvf_status_t check_status(const char *file, int line, const char *text, kvf_stat
 uint64_t now_ns(void);
 void sleep_ms(unsigned ms);
 
+/* How many times as long as usual a test bears with what should end, before it says that it hangs:
+ * 1, more under a sanitizer, times KVF_PATIENCE of the environment, for slow machines. Timeouts of
+ * libcheck, watchdogs of children and patient() follow it. */
+unsigned patience(void);
+
+/* So many seconds, times patience(), in nanoseconds: for waits that only a hang makes long, never
+ * for deadlines that a test is about. */
+uint64_t patient(unsigned seconds);
+
 /* ---------------------------------------------------------------- processes */
 
 /* Bytes of an answer. */
@@ -68,7 +77,8 @@ extern int proc_idle_ms;
 /* In a child: called before and after each call. */
 extern void (*proc_order)(void *state);
 
-/* Starts a child that waits for calls; idle runs in it between calls as proc_idle_ms says. */
+/* Starts a child that waits for calls; idle runs in it between calls as proc_idle_ms says. Its
+ * watchdog_s follow patience(). */
 void proc_start(proc_t *proc, size_t state_len, int watchdog_s, void (*idle)(void *state));
 
 /* Runs fn in the child and waits for its answer; out gets at most out_max bytes. Returns the length

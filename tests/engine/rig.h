@@ -67,14 +67,16 @@ typedef struct rig {
 const char *where_name(where_t where);
 kvf_path_t where_path(where_t where);
 
-/* 1 if a child may copy from and to its parent's memory: under Yama's restriction only the parent may
- * reach its descendants, unless it is root that asks. */
+/* 1 if the kernel lets a parent copy from and to the memory of its child, or a child from and to its
+ * parent's, which Yama's restriction leaves to root. Asked before an engine is opened: they fork. */
+int cma_works(void);
 int cma_from_children(void);
 
 /* Engine options that put a peer at `where`. */
 void where_opts(where_t where, kvf_engine_opts_t *opts);
 
-/* Opens both sides, grants all of the owner's memory to all, imports it. */
+/* Opens both sides, grants all of the owner's memory to all, imports it. On WHERE_CMA, where the kernel
+ * forbids cma, it ends the process with 0 instead: the test has nothing to show. */
 void rig_open(rig_t *rig, where_t where, const rig_opts_t *opts);
 
 /* The first half of rig_open(): the child, no engine yet; the second half. */
@@ -147,7 +149,7 @@ uint64_t pattern_compare(const uint8_t *mem, uint64_t len, uint64_t seed);
 kvf_op_t op_plain(kvf_segment_t *segment, uint64_t local_off, kvf_remote_t *remote,
                   uint64_t remote_off, uint64_t len, uint32_t dir);
 
-/* Posts, waits for at most 20 s, returns the final status. */
+/* Posts, waits for at most patient(20), returns the final status. */
 kvf_status_t run_ops(kvf_batch_t *batch, const kvf_op_t *ops, size_t count,
                      const kvf_batch_opts_t *opts);
 

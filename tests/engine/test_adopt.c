@@ -104,7 +104,7 @@ static void at_return(void *state, const void *in, size_t in_len, proc_out_t *ou
 
     (void)out;
     memcpy(&seed, in, in_len);
-    ok(kvf_grant_revoke(side->extra[2], SEC));
+    ok(kvf_grant_revoke(side->extra[2], patient(1)));
     ok(kvf_segment_release(side->extra[1]));
     must(sharing(side->extra[0]) == 'p', "still shared");
     must(pattern_compare(side->extra[0], LEN, seed) == UINT64_MAX, "the contents changed");
@@ -198,7 +198,7 @@ START_TEST(what_cannot_be_adopted_is_left_alone)
 
     ok(kvf_segment_adopt(engine, mem, LEN - 4096, &segment));
     refused_naming(kvf_segment_adopt(engine, mem, 4096, &segment), KVF_ERR_UNSUPPORTED, "shared already");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -215,7 +215,7 @@ START_TEST(without_shared_memory_it_is_refused)
         refuse(engine, mem, "no shared memory");
     }
     must(pattern_compare(mem, LEN, 3) == UINT64_MAX, "the contents changed");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -259,7 +259,7 @@ START_TEST(short_of_memory_nothing_changes)
     must(sharing(mem) == 's' && pattern_compare(mem, len, 6) == UINT64_MAX, "something was lost");
     ok(kvf_segment_release(segment));
     must(sharing(mem) == 'p' && pattern_compare(mem, len, 6) == UINT64_MAX, "something was lost");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -276,7 +276,7 @@ START_TEST(a_close_gives_it_back_or_leaves_it_there)
         if (starve) {
             limit_address_space(len / 2);
         }
-        ok(kvf_engine_close(engine, SEC));
+        ok(kvf_engine_close(engine, patient(1)));
         limit_address_space(0);
         must(sharing(mem) == (starve ? 's' : 'p'), "'%c'", sharing(mem));
         must(pattern_compare(mem, len, 4) == UINT64_MAX, "something was lost");
@@ -300,7 +300,7 @@ START_TEST(memory_that_the_caller_unmapped_is_not_touched)
     pattern_fill(again, LEN, 2);
     ok(kvf_segment_release(segment));
     must(pattern_compare(again, LEN, 2) == UINT64_MAX, "a release wrote over foreign memory");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -340,7 +340,7 @@ START_TEST(other_threads_never_get_the_address)
     pthread_join(thread, &got);
     must(*(int *)got == 0, "the address was free for a moment");
     free(got);
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -388,7 +388,7 @@ START_TEST(of_two_threads_that_adopt_the_same_pages_one_does)
     }
     pthread_barrier_destroy(&start);
     for (int i = 0; i < 2; i++) {
-        ok(kvf_engine_close(engines[i], SEC));
+        ok(kvf_engine_close(engines[i], patient(1)));
     }
 }
 END_TEST
@@ -416,7 +416,7 @@ START_TEST(a_child_shares_it)
         _exit(0);
     }
     must(waitpid(pid, &status, 0) == pid && mem[5] == 77, "memory given back is still shared");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 

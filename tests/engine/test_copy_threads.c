@@ -167,7 +167,7 @@ START_TEST(every_byte_of_every_shape)
         owner_fill(&rig, dir == KVF_READ ? 1 : 2);
         pattern_fill(rig.me.mem, BIG, dir == KVF_READ ? 2 : 1);
         ok(kvf_batch_post(rig.batch, ops, count, sizeof(ops[0]), NULL));
-        ok(kvf_batch_wait(rig.batch, 20 * SEC));
+        ok(kvf_batch_wait(rig.batch, patient(20)));
         ok(kvf_batch_result(rig.batch, &result));
         if (dir == KVF_WRITE) {
             owner_get(&rig, 0, got, BIG);
@@ -228,7 +228,7 @@ START_TEST(test_alone_sees_the_end)
 {
     rig_t rig;
     kvf_op_t op;
-    uint64_t end_ns = now_ns() + 20 * SEC;
+    uint64_t end_ns = now_ns() + patient(20);
     kvf_status_t status;
 
     rig_open_threaded(&rig, (where_t)_i, &big);
@@ -323,7 +323,7 @@ START_TEST(pairs_that_say_ok_arrived)
 
         memset(rig.me.mem, 0, BIG);
         ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), &opts));
-        status = kvf_batch_wait(rig.batch, 20 * SEC);
+        status = kvf_batch_wait(rig.batch, patient(20));
         must(status == KVF_ERR_TIMEOUT || status == KVF_OK, "%s", kvf_status_name(status));
         for (uint32_t i = 0; i < op.blocks; i++) {
             must(done[i] == status || done[i] == KVF_OK, "pair %u: %d", i, done[i]);
@@ -346,7 +346,7 @@ static void at_revoke_and_reuse(void *state, const void *in, size_t in_len, proc
     (void)in;
     (void)in_len;
     (void)out;
-    ok(kvf_grant_revoke(side->grant, 10 * SEC));
+    ok(kvf_grant_revoke(side->grant, patient(10)));
     side->grant = NULL;
     pattern_fill(side->mem, side->len, 77);
 }
@@ -374,7 +374,7 @@ START_TEST(revoke_waits_for_parts)
         ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
         nanosleep(&(struct timespec){ 0, (long)round * 300000 }, NULL);
         rig_call(&rig, at_revoke_and_reuse, NULL, 0, NULL, 0);
-        status = kvf_batch_wait(rig.batch, 20 * SEC);
+        status = kvf_batch_wait(rig.batch, patient(20));
         must(status == KVF_OK || status == KVF_ERR_REVOKED, "%s", kvf_status_name(status));
         for (uint64_t i = 0; i < BIG; i += 8) {
             must(memcmp(rig.me.mem + i, after + i, 8) != 0, "byte %zu is of after", (size_t)i);
@@ -402,7 +402,7 @@ START_TEST(close_ends_what_the_threads_copy)
         op = op_plain(rig.me.segment, 0, rig.remote, 0, BIG, KVF_READ);
         ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
         nanosleep(&(struct timespec){ 0, (long)round * 200000 }, NULL);
-        ok(kvf_engine_close(rig.me.engine, 5 * SEC));
+        ok(kvf_engine_close(rig.me.engine, patient(5)));
         must(each_copy_thread(NULL) == running(rig.here.engine), "threads of a closed engine");
         rig_call(&rig, side_close, NULL, 0, NULL, 0);
         must(each_copy_thread(NULL) == 0, "threads after both were closed");
@@ -423,7 +423,7 @@ START_TEST(a_killed_owner_ends_the_batch)
     ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
     nanosleep(&(struct timespec){ 0, _i / 2 % 2 * 500000L }, NULL);
     proc_signal(&rig.owner, SIGKILL);
-    status = kvf_batch_wait(rig.batch, 10 * SEC);
+    status = kvf_batch_wait(rig.batch, patient(10));
     must(status == KVF_OK || status == KVF_ERR_PEER, "%s", kvf_status_name(status));
     must(status != KVF_OK || op.dir == KVF_WRITE || pattern_compare(rig.me.mem, BIG, 5) == UINT64_MAX,
          "OK, wrong bytes");
@@ -447,10 +447,10 @@ START_TEST(fork_while_the_threads_copy)
         ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
         child = fork();
         if (child == 0) {
-            _exit(kvf_batch_wait(rig.batch, SEC) == KVF_ERR_FORKED &&
+            _exit(kvf_batch_wait(rig.batch, patient(1)) == KVF_ERR_FORKED &&
                   kvf_engine_close(rig.me.engine, 0) == KVF_ERR_FORKED ? 0 : 1);
         }
-        ok(kvf_batch_wait(rig.batch, 20 * SEC));
+        ok(kvf_batch_wait(rig.batch, patient(20)));
         must(waitpid(child, &status, 0) == child && status == 0, "the child: %d", status);
         must(pattern_compare(rig.me.mem, BIG, 6) == UINT64_MAX, "wrong bytes");
     }
@@ -516,7 +516,7 @@ START_TEST(a_stale_block_is_counted_once)
         if (round == 1) { /* in the middle, or late; then they are stale from the start */
             rig_call(&rig, at_raise, &raise, sizeof(raise), NULL, 0);
         }
-        status = kvf_batch_wait(rig.batch, 20 * SEC);
+        status = kvf_batch_wait(rig.batch, patient(20));
         ok(kvf_batch_result(rig.batch, &result));
         for (uint32_t i = 0; i < blocks; i++) {
             must(done[i] == KVF_OK || done[i] == KVF_ERR_STALE, "block %u: %d", i, done[i]);
@@ -558,7 +558,7 @@ static void *use(void *arg)
         memset(rig->me.mem + off, 0, BIG / 8);
         ok(kvf_batch_post(batch, &op, 1, sizeof(op), NULL));
         do {
-            status = user->nth % 2 != 0 ? kvf_batch_wait(batch, SEC) : kvf_batch_test(batch);
+            status = user->nth % 2 != 0 ? kvf_batch_wait(batch, patient(1)) : kvf_batch_test(batch);
         } while (status == KVF_INPROGRESS);
         must(status == KVF_OK, "%s", kvf_status_name(status));
     }
@@ -590,7 +590,7 @@ static void *wait_for_it(void *arg)
 {
     rig_t *rig = arg;
 
-    answers(kvf_batch_wait(rig->batch, 20 * SEC), KVF_OK);
+    answers(kvf_batch_wait(rig->batch, patient(20)), KVF_OK);
     return NULL;
 }
 

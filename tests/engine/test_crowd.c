@@ -74,7 +74,7 @@ static double job(int ranks)
     ck_assert(pipe(fds) == 0);
     for (int i = 0; i < ranks; i++) {
         if (fork() == 0) {
-            alarm(50);
+            alarm(50 * patience());
             one = rank(BATCHES / ranks);
             _exit(write(fds[1], &one, sizeof(one)) == sizeof(one) ? 0 : 1);
         }
@@ -103,7 +103,7 @@ START_TEST(many_ranks_cost_what_two_do)
     two = job(2);
     busy = fork();
     if (busy == 0) {
-        alarm(50);
+        alarm(50 * patience());
         for (;;) {
             sched_getcpu();
         }

@@ -134,7 +134,7 @@ START_TEST(a_raised_or_freed_block_is_stale_and_only_it)
     rig_call(&rig, at_free, &freed, sizeof(freed), NULL, 0);
     op = blocks_op(&rig, 8, gens, status);
     ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-    answers(kvf_batch_wait(rig.batch, 5 * SEC), KVF_ERR_STALE);
+    answers(kvf_batch_wait(rig.batch, patient(5)), KVF_ERR_STALE);
     for (uint32_t i = 0; i < 8; i++) {
         int stale = i == 2 || i == 5 || i == 7;
 
@@ -184,7 +184,7 @@ START_TEST(generations_follow_the_ids)
     must(status[2] == KVF_SKIPPED, "%d", status[2]);
     want[4]--;
     ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-    answers(kvf_batch_wait(rig.batch, 5 * SEC), KVF_ERR_STALE);
+    answers(kvf_batch_wait(rig.batch, patient(5)), KVF_ERR_STALE);
     must(status[4] == KVF_ERR_STALE && status[3] == KVF_OK && status[1] == KVF_OK, "wrong pair");
     rig_close(&rig);
 }
@@ -229,7 +229,7 @@ START_TEST(first_block_says_which_generation_guards_id_0)
     op = blocks_op(&rig, 10, gens + 10, status);
     op.remote = remote;
     ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-    answers(kvf_batch_wait(rig.batch, 5 * SEC), KVF_ERR_STALE);
+    answers(kvf_batch_wait(rig.batch, patient(5)), KVF_ERR_STALE);
     for (int i = 0; i < 10; i++) {
         must(status[i] == (i == 2 ? KVF_ERR_STALE : KVF_OK), "pair %d: %d", i, status[i]);
     }
@@ -273,7 +273,7 @@ START_TEST(a_pool_hands_out_the_lowest_ids_all_or_none)
     ok(kvf_pool_free(pool, 8, all));
     must(kvf_pool_available(pool) == 8, "%u", kvf_pool_available(pool));
     ok(kvf_pool_destroy(pool));
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -347,7 +347,7 @@ START_TEST(what_ends_ok_is_of_one_generation)
         kvf_op_t op = blocks_op(&rig, BLOCKS, gens, status);
         kvf_status_t s;
 
-        must(now_ns() < end + 10 * SEC, "%zu good, %zu stale pairs: the test shows nothing",
+        must(now_ns() < end + patient(10), "%zu good, %zu stale pairs: the test shows nothing",
              (size_t)good, (size_t)stale);
         for (uint32_t b = 0; b < BLOCKS; b++) {
             gens[b] = atomic_load(&board->gen[b]);

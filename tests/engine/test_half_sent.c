@@ -104,7 +104,7 @@ START_TEST(a_neighbour_dies_while_it_sends_to_us)
 
     ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
     before = cpu_ns();
-    answers(kvf_batch_wait(rig.batch, 20 * SEC), KVF_ERR_TIMEOUT);
+    answers(kvf_batch_wait(rig.batch, patient(20)), KVF_ERR_TIMEOUT);
     must(cpu_ns() - before < 350 * MS, "who waits took %zu ms of a core in half a second",
          (size_t)((cpu_ns() - before) / MS));
 
@@ -116,10 +116,11 @@ START_TEST(a_neighbour_dies_while_it_sends_to_us)
     ok(kvf_remote_import(me, buf, len, &own, &count));
     op = op_plain(rig.me.segment, LEN / 2, own, 0, LEN / 2, KVF_READ);
     ok(run_ops(rig.batch, &op, 1, &self));
-    ok(kvf_grant_revoke(grant, SEC));
+    ok(kvf_grant_revoke(grant, patient(1)));
     before = now_ns();
-    ok(kvf_engine_close(rig.me.engine, 10 * SEC));
-    must(now_ns() - before < 8 * SEC, "the close took %zu ms", (size_t)((now_ns() - before) / MS));
+    ok(kvf_engine_close(rig.me.engine, patient(10)));
+    must(now_ns() - before < patient(8), "the close took %zu ms",
+         (size_t)((now_ns() - before) / MS));
     proc_call(&rig.owner, side_close, NULL, 0, NULL, 0);
     proc_end(&rig.owner);
 }

@@ -172,7 +172,7 @@ START_TEST(pages_set_aside_are_used_where_little_is_wasted)
              (size_t)attr.region_bytes, (size_t)len);
         ok(kvf_segment_release(segment));
     }
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -190,7 +190,7 @@ START_TEST(transparent_ones_fill_what_holds_a_whole_one)
     must(attr.region_bytes == 7 * MIB && attr.page_bytes == 4096, "the region");
     must(attr.huge_bytes == (_i == 0 ? 6 * MIB : 0), "%zu bytes in huge pages", (size_t)attr.huge_bytes);
     ok(kvf_segment_release(segment));
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 

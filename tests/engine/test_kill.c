@@ -100,7 +100,7 @@ static void stage_open(stage_t *s, where_t where)
 
 static void stage_close(stage_t *s)
 {
-    ok(kvf_engine_close(s->engine, 10 * SEC));
+    ok(kvf_engine_close(s->engine, patient(10)));
     for (int i = 0; i < CHILDREN; i++) {
         if (s->child[i].pid != 0) {
             proc_call(&s->child[i], side_close, NULL, 0, NULL, 0);
@@ -139,7 +139,7 @@ static void *runs(void *arg)
         }
         r->status = kvf_batch_post(batch, &op, 1, sizeof(op), NULL);
         if (r->status == KVF_OK) {
-            r->status = kvf_batch_wait(batch, 20 * SEC);
+            r->status = kvf_batch_wait(batch, patient(20));
         }
         r->ended_ns = now_ns();
         r->rounds++;
@@ -187,7 +187,7 @@ static void posts_say_peer(stage_t *s, int child, unsigned old_ms)
     }
     status = kvf_batch_post(batch, NULL, 0, sizeof(op), &note);
     if (status == KVF_OK) {
-        status = kvf_batch_wait(batch, 5 * SEC);
+        status = kvf_batch_wait(batch, patient(5));
     }
     must(status == KVF_ERR_PEER, "a notification after the death: %s", kvf_status_name(status));
     ok(kvf_peer_query(s->peer[child], &attr));
@@ -228,7 +228,7 @@ START_TEST(an_owner_killed_in_a_batch)
     for (int i = 0; i < 2; i++) {
         pthread_join(victim[i].thread, NULL);
         must(victim[i].status == KVF_ERR_PEER, "%s", kvf_status_name(victim[i].status));
-        must(victim[i].ended_ns - killed_ns < 5 * SEC, "ended after %zu ms",
+        must(victim[i].ended_ns - killed_ns < patient(5), "ended after %zu ms",
              (size_t)((victim[i].ended_ns - killed_ns) / MS));
     }
     sleep_ms(50);
@@ -254,7 +254,7 @@ static void *child_runs(void *arg)
     op.segment = own;
     ok(kvf_batch_create(side->engine, &side->batch));
     while (kvf_batch_post(side->batch, &op, 1, sizeof(op), NULL) == KVF_OK &&
-           kvf_batch_wait(side->batch, 20 * SEC) == KVF_OK) {
+           kvf_batch_wait(side->batch, patient(20)) == KVF_OK) {
     }
     return NULL;
 }
@@ -318,8 +318,8 @@ START_TEST(a_reader_killed_in_a_batch)
     pthread_join(ours.thread, NULL);
     must(ours.status == KVF_OK, "our own batch with the other: %s", kvf_status_name(ours.status));
     before = now_ns();
-    ok(kvf_grant_revoke(grant, 10 * SEC));
-    must(now_ns() - before < 5 * SEC, "the dead one held up the revoke");
+    ok(kvf_grant_revoke(grant, patient(10)));
+    must(now_ns() - before < patient(5), "the dead one held up the revoke");
     if (dir == KVF_READ) {
         posts_say_peer(&s, 0, 1100);
     }
@@ -349,7 +349,7 @@ static int open_fds(void)
  * neighbour lives is looked at now and then. */
 static int settles_at(kvf_engine_t *engine, int most)
 {
-    for (int k = 0; k < 20 || (k < 3000 && open_fds() > most); k++) {
+    for (int k = 0; k < 20 || (k < 3000 * (int)patience() && open_fds() > most); k++) {
         ok(kvf_progress(engine));
         sleep_ms(1);
     }

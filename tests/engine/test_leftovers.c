@@ -68,7 +68,7 @@ static void nothing_new(left_t was, const char *when, int round, int sweep)
     side_open_t open = { .opts = { .struct_size = sizeof(open.opts) } };
     proc_t next;
 
-    for (int i = 0; i < 100 && memcmp(&now, &was, sizeof(now)) != 0; i++) {
+    for (int i = 0; i < 100 * (int)patience() && memcmp(&now, &was, sizeof(now)) != 0; i++) {
         if (sweep && now.segments != was.segments && i == 50) {
             proc_start(&next, sizeof(side_t), 30, side_idle);
             proc_call(&next, side_open_engine, &open, sizeof(open), NULL, 0);

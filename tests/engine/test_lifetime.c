@@ -36,7 +36,7 @@ START_TEST(a_segment_with_a_live_grant_is_busy)
 
     rig_open(&rig, WHERE_SELF, NULL);
     refused(kvf_segment_release(rig.here.segment), KVF_ERR_BUSY, NULL);
-    must(owner_revoke(&rig, SEC) == KVF_OK, "revoke");
+    must(owner_revoke(&rig, patient(1)) == KVF_OK, "revoke");
     ok(kvf_segment_release(rig.here.segment));
     refused(kvf_segment_release(rig.here.segment), KVF_ERR_INVALID, NULL);
     rig_close(&rig);
@@ -50,7 +50,7 @@ START_TEST(a_pool_with_a_live_grant_is_busy_and_its_segment_is_its_own)
 
     rig_open(&rig, WHERE_SELF, &opts);
     refused(kvf_pool_destroy(rig.here.pool), KVF_ERR_BUSY, NULL);
-    must(owner_revoke(&rig, SEC) == KVF_OK, "revoke");
+    must(owner_revoke(&rig, patient(1)) == KVF_OK, "revoke");
     refused(kvf_segment_release(rig.here.segment), KVF_ERR_BUSY, NULL);
     ok(kvf_pool_destroy(rig.here.pool));
     refused(kvf_pool_destroy(rig.here.pool), KVF_ERR_INVALID, NULL);
@@ -144,7 +144,7 @@ START_TEST(a_closed_handle_is_known_as_such)
         refused(kvf_segment_query(segment, &attr), KVF_ERR_INVALID, NULL);
         refused(kvf_segment_release(segment), KVF_ERR_INVALID, NULL);
     }
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -159,7 +159,7 @@ static void *waiter(void *arg)
 {
     closing_t *c = arg;
 
-    c->status = kvf_batch_wait(c->rig->batch, 20 * SEC);
+    c->status = kvf_batch_wait(c->rig->batch, patient(20));
     return NULL;
 }
 
@@ -180,9 +180,9 @@ START_TEST(close_wakes_a_waiter_with_closed)
     must(pthread_create(&thread, NULL, waiter, &c) == 0, "no thread");
     sleep_ms(50);
     before = now_ns();
-    ok(kvf_engine_close(rig.me.engine, 5 * SEC));
+    ok(kvf_engine_close(rig.me.engine, patient(5)));
     pthread_join(thread, NULL);
-    must(now_ns() - before < 5 * SEC, "slow");
+    must(now_ns() - before < patient(5), "slow");
     must(c.status == KVF_ERR_CLOSED, "%s", kvf_status_name(c.status));
     if (rig.where > WHERE_SELF) {
         rig_call(&rig, side_close, NULL, 0, NULL, 0);
@@ -202,7 +202,7 @@ START_TEST(close_ends_running_copies)
     op = op_plain(rig.me.segment, 0, rig.remote, 0, BIG, KVF_READ);
     ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
     must(pthread_create(&thread, NULL, waiter, &c) == 0, "no thread");
-    ok(kvf_engine_close(rig.me.engine, 10 * SEC));
+    ok(kvf_engine_close(rig.me.engine, patient(10)));
     memset(rig.me.heap, 0x44, BIG);
     pthread_join(thread, NULL);
     must(c.status == KVF_ERR_CLOSED || c.status == KVF_OK || c.status == KVF_ERR_INVALID, "%s",
@@ -256,11 +256,11 @@ START_TEST(an_owner_that_closed_is_a_peer_error_or_stale)
     op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
     move(&rig, &op, 1);
     rig_call(&rig, side_close, NULL, 0, NULL, 0);
-    end = now_ns() + 5 * SEC;
+    end = now_ns() + patient(5);
     do { /* far, the word of it may still travel */
         status = kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL);
         if (status == KVF_OK) {
-            status = kvf_batch_wait(rig.batch, 5 * SEC);
+            status = kvf_batch_wait(rig.batch, patient(5));
         }
     } while (status == KVF_OK && now_ns() < end);
     must(status == KVF_ERR_PEER || status == KVF_ERR_REVOKED || status == KVF_ERR_STALE, "%s",
@@ -268,7 +268,7 @@ START_TEST(an_owner_that_closed_is_a_peer_error_or_stale)
     ok(kvf_batch_free(rig.batch));
     ok(kvf_remote_forget(rig.remote));
     ok(kvf_peer_forget(rig.peer));
-    ok(kvf_engine_close(rig.me.engine, 5 * SEC));
+    ok(kvf_engine_close(rig.me.engine, patient(5)));
     proc_end(&rig.owner);
 }
 END_TEST
@@ -311,13 +311,13 @@ START_TEST(engines_of_one_process_are_independent)
     }
     ok(kvf_batch_create(engines[1], &batch));
     op = op_plain(segments[1], 0, remotes[1], 0, 65536, KVF_READ); /* 1 reads 0 */
-    ok(kvf_engine_close(engines[2], 5 * SEC));
+    ok(kvf_engine_close(engines[2], patient(5)));
     ok(run_ops(batch, &op, 1, NULL));
     must(pattern_compare(mem[1], 65536, 0) == UINT64_MAX, "wrong bytes");
     op = op_plain(segments[1], 0, remotes[0], 0, 4096, KVF_READ); /* of engine 0 */
     refused_naming(kvf_batch_post(batch, &op, 1, sizeof(op), NULL), KVF_ERR_INVALID, "op 0");
-    ok(kvf_engine_close(engines[0], 5 * SEC));
-    ok(kvf_engine_close(engines[1], 5 * SEC));
+    ok(kvf_engine_close(engines[0], patient(5)));
+    ok(kvf_engine_close(engines[1], patient(5)));
 }
 END_TEST
 
@@ -327,7 +327,7 @@ START_TEST(an_engine_opens_and_closes_many_times)
         kvf_engine_t *engine = NULL;
 
         ok(kvf_engine_open(NULL, &engine));
-        ok(kvf_engine_close(engine, SEC));
+        ok(kvf_engine_close(engine, patient(1)));
     }
 }
 END_TEST
@@ -367,18 +367,18 @@ static int calls_in_a_child(rig_t *rig, kvf_grant_t *grant)
     refuses(kvf_segment_release(rig->me.segment));
     refuses(kvf_pool_create(rig->me.engine, &pool_opts, &pool));
     refuses(kvf_grant_export(grant, NULL, &len));
-    refuses(kvf_grant_revoke(grant, SEC));
+    refuses(kvf_grant_revoke(grant, patient(1)));
     refuses(kvf_batch_create(rig->me.engine, &batch));
     refuses(kvf_batch_post(rig->batch, &op, 1, sizeof(op), NULL));
     refuses(kvf_batch_test(rig->batch));
-    refuses(kvf_batch_wait(rig->batch, SEC));
+    refuses(kvf_batch_wait(rig->batch, patient(1)));
     refuses(kvf_batch_cancel(rig->batch));
     refuses(kvf_batch_free(rig->batch));
     refuses(kvf_notify_recv(rig->me.engine, &note));
     refuses(kvf_remote_forget(rig->remote));
     refuses(kvf_peer_forget(rig->peer));
     refuses(kvf_path_of(rig->me.segment, rig->remote, 0, &path));
-    refuses(kvf_engine_close(rig->me.engine, SEC));
+    refuses(kvf_engine_close(rig->me.engine, patient(1)));
     return bad;
 }
 
@@ -412,7 +412,7 @@ START_TEST(a_forked_child_reads_memory_and_makes_no_calls)
     owner_fill(&rig, 9); /* the parent works on */
     move(&rig, &op, 1);
     must(pattern_compare(rig.me.mem, 65536, 9) == UINT64_MAX, "wrong bytes");
-    ok(kvf_grant_revoke(grant, SEC));
+    ok(kvf_grant_revoke(grant, patient(1)));
     rig_close(&rig);
 }
 END_TEST
@@ -552,7 +552,7 @@ START_TEST(a_read_only_mapping_is_served_and_never_written)
     refused_naming(kvf_grant_create(rig.me.engine, &range, 1, NULL, &grant), KVF_ERR_PERM, "range 0");
     range.rights = KVF_RIGHT_READ;
     ok(kvf_grant_create(rig.me.engine, &range, 1, NULL, &grant));
-    ok(kvf_grant_revoke(grant, SEC));
+    ok(kvf_grant_revoke(grant, patient(1)));
     ok(kvf_segment_release(segment));
     rig_close(&rig);
     free(have);

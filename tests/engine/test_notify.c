@@ -100,7 +100,7 @@ START_TEST(a_batch_of_no_ops_brings_its_notification)
     ok(note(&rig, 42, 0));
     ok(kvf_batch_result(rig.batch, &result));
     must(result.notify == KVF_OK, "%s", kvf_status_name(result.notify));
-    is_note(owner_take(&rig, 5 * SEC), &rig, 42);
+    is_note(owner_take(&rig, patient(5)), &rig, 42);
     must(owner_take(&rig, 30 * MS).struct_size == 0, "it came twice");
     rig_close(&rig);
 }
@@ -116,7 +116,7 @@ START_TEST(notifications_come_in_order_and_once)
             ok(note(&rig, base + i, 0));
         }
         for (uint64_t i = 0; i < 200; i++) {
-            is_note(owner_take(&rig, 5 * SEC), &rig, base + i);
+            is_note(owner_take(&rig, patient(5)), &rig, base + i);
         }
     }
     must(owner_take(&rig, 30 * MS).struct_size == 0, "one too many");
@@ -136,7 +136,7 @@ START_TEST(every_length_arrives_whole)
         kvf_notification_t n;
 
         ok(run_ops(rig.batch, NULL, 0, &opts));
-        n = owner_take(&rig, 5 * SEC);
+        n = owner_take(&rig, patient(5));
         must(n.len == len && memcmp(n.data, data, len) == 0, "length %u came as %u", len, n.len);
     }
     rig_close(&rig);
@@ -156,7 +156,7 @@ static void at_take_and_look(void *state, const void *in, size_t in_len, proc_ou
     uint64_t at;
 
     (void)in_len;
-    must(take(side->engine, 10 * SEC).struct_size != 0, "no notification");
+    must(take(side->engine, patient(10)).struct_size != 0, "no notification");
     at = pattern_compare(side->mem, look->len, look->seed);
     out_put(out, &at, sizeof(at));
 }
@@ -212,10 +212,10 @@ START_TEST(a_later_batch_waits_for_an_earlier_ones_data)
     ok(kvf_batch_post(later, NULL, 0, sizeof(op), &note_opts[1]));
     answers(kvf_batch_wait(later, 50 * MS), KVF_INPROGRESS);
     must(owner_take(&rig, 20 * MS).struct_size == 0, "a notification before its data");
-    ok(kvf_batch_wait(rig.batch, 10 * SEC));
-    ok(kvf_batch_wait(later, 10 * SEC));
-    is_note(owner_take(&rig, 5 * SEC), &rig, 1);
-    is_note(owner_take(&rig, 5 * SEC), &rig, 2);
+    ok(kvf_batch_wait(rig.batch, patient(10)));
+    ok(kvf_batch_wait(later, patient(10)));
+    is_note(owner_take(&rig, patient(5)), &rig, 1);
+    is_note(owner_take(&rig, patient(5)), &rig, 2);
     ok(kvf_batch_free(later));
     rig_close(&rig);
 }
@@ -238,7 +238,7 @@ START_TEST(a_batch_that_failed_does_not_notify)
     ok(kvf_batch_result(rig.batch, &result));
     must(result.notify == KVF_SKIPPED, "%s", kvf_status_name(result.notify));
     ok(note(&rig, 5, 0));
-    is_note(owner_take(&rig, 5 * SEC), &rig, 5); /* and nothing before it */
+    is_note(owner_take(&rig, patient(5)), &rig, 5); /* and nothing before it */
     rig_close(&rig);
 }
 END_TEST
@@ -253,7 +253,7 @@ START_TEST(a_full_queue_holds_the_batch_until_its_deadline)
 
     rig_open(&rig, (where_t)_i, &opts);
     for (uint64_t i = 0; i < 4; i++) {
-        ok(note(&rig, i, SEC));
+        ok(note(&rig, i, patient(1)));
     }
     before = now_ns();
     answers(note(&rig, 4, 300 * MS), KVF_ERR_TIMEOUT);
@@ -261,11 +261,11 @@ START_TEST(a_full_queue_holds_the_batch_until_its_deadline)
     ok(kvf_batch_result(rig.batch, &result));
     must(result.notify == KVF_ERR_TIMEOUT, "%s", kvf_status_name(result.notify));
     for (uint64_t i = 0; i < 4; i++) {
-        is_note(owner_take(&rig, 5 * SEC), &rig, i);
+        is_note(owner_take(&rig, patient(5)), &rig, i);
     }
     must(owner_take(&rig, 50 * MS).struct_size == 0, "the one that timed out came all the same");
     ok(note(&rig, 5, 0));
-    is_note(owner_take(&rig, 5 * SEC), &rig, 5);
+    is_note(owner_take(&rig, patient(5)), &rig, 5);
     rig_close(&rig);
 }
 END_TEST
@@ -287,10 +287,10 @@ START_TEST(a_held_batch_goes_on_when_the_queue_has_room)
         refused(kvf_peer_forget(rig.peer), KVF_ERR_BUSY, NULL);
     }
     for (uint64_t i = 0; i < 2; i++) {
-        is_note(owner_take(&rig, 5 * SEC), &rig, i);
+        is_note(owner_take(&rig, patient(5)), &rig, i);
     }
-    ok(kvf_batch_wait(rig.batch, 10 * SEC));
-    is_note(owner_take(&rig, 5 * SEC), &rig, 2);
+    ok(kvf_batch_wait(rig.batch, patient(10)));
+    is_note(owner_take(&rig, patient(5)), &rig, 2);
     rig_close(&rig);
 }
 END_TEST
@@ -376,7 +376,7 @@ START_TEST(four_senders_at_once_lose_nothing)
         proc_ask(&senders[i], at_burst, &burst, sizeof(burst));
     }
     for (uint64_t n = 0; n < SENDERS * burst.count; n++) {
-        kvf_notification_t got = take(engine, 10 * SEC);
+        kvf_notification_t got = take(engine, patient(10));
         uint64_t number;
 
         must(got.struct_size != 0, "only %zu came", (size_t)n);
@@ -393,7 +393,7 @@ START_TEST(four_senders_at_once_lose_nothing)
         proc_end(&senders[i]);
     }
     must(take(engine, 30 * MS).struct_size == 0, "one too many");
-    ok(kvf_engine_close(engine, 5 * SEC));
+    ok(kvf_engine_close(engine, patient(5)));
 }
 END_TEST
 
@@ -413,7 +413,7 @@ START_TEST(a_stopped_receiver_ends_the_batch_at_its_deadline)
 
         must(status == KVF_OK || status == KVF_ERR_TIMEOUT || status == KVF_ERR_PEER, "%s",
              kvf_status_name(status));
-        must(now_ns() - before < 5 * SEC, "past its deadline");
+        must(now_ns() - before < patient(5), "past its deadline");
         held += status != KVF_OK;
     }
     must(held > 0, "a queue of two took three");

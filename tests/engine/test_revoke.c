@@ -26,12 +26,12 @@ START_TEST(a_post_after_revoke_is_refused_and_moves_nothing)
     pattern_fill(rig.me.mem, rig.me.len, 2);
     ops[0] = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
     ops[1] = op_plain(rig.me.segment, 8192, rig.remote, 8192, 4096, KVF_WRITE);
-    must(owner_revoke(&rig, 5 * SEC) == KVF_OK, "revoke");
+    must(owner_revoke(&rig, patient(5)) == KVF_OK, "revoke");
     if (rig.where == WHERE_AM) { /* the word of it may still travel; then the op says it */
         kvf_status_t status = kvf_batch_post(rig.batch, ops, 2, sizeof(ops[0]), NULL);
 
         if (status == KVF_OK) {
-            answers(kvf_batch_wait(rig.batch, 5 * SEC), KVF_ERR_REVOKED);
+            answers(kvf_batch_wait(rig.batch, patient(5)), KVF_ERR_REVOKED);
             answers(kvf_batch_op_status(rig.batch, 0), KVF_ERR_REVOKED);
             answers(kvf_batch_op_status(rig.batch, 1), KVF_ERR_REVOKED);
         } else {
@@ -47,7 +47,7 @@ START_TEST(a_post_after_revoke_is_refused_and_moves_nothing)
         kvf_status_t status = kvf_batch_post(rig.batch, ops, 1, sizeof(ops[0]), NULL);
 
         if (status == KVF_OK) {
-            status = kvf_batch_wait(rig.batch, 5 * SEC);
+            status = kvf_batch_wait(rig.batch, patient(5));
         }
         must(status == KVF_ERR_REVOKED, "%s", kvf_status_name(status));
     }
@@ -72,8 +72,8 @@ START_TEST(a_block_status_says_revoked_too)
     op.local_block = op.remote_block = BIG / 4;
     op.block_status = status;
     ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-    must(owner_revoke(&rig, 10 * SEC) == KVF_OK, "revoke");
-    end = kvf_batch_wait(rig.batch, 10 * SEC);
+    must(owner_revoke(&rig, patient(10)) == KVF_OK, "revoke");
+    end = kvf_batch_wait(rig.batch, patient(10));
     must(end == KVF_OK || end == KVF_ERR_REVOKED, "%s", kvf_status_name(end));
     for (int i = 0; i < 4; i++) {
         must(status[i] == KVF_ERR_REVOKED || status[i] == KVF_OK, "pair %d: %d", i, status[i]);
@@ -94,12 +94,12 @@ START_TEST(a_revoked_grant_cannot_be_imported)
     rig_open(&rig, (where_t)_i, NULL);
     len = rig_call(&rig, side_grant_blob, NULL, 0, buf, sizeof(buf));
     ok(kvf_remote_forget(rig.remote));
-    must(owner_revoke(&rig, 5 * SEC) == KVF_OK, "revoke");
+    must(owner_revoke(&rig, patient(5)) == KVF_OK, "revoke");
     refused(kvf_remote_import(rig.peer, buf, len, &remote, &count), KVF_ERR_REVOKED, NULL);
     must(remote == NULL, "an output of a failure");
     ok(kvf_peer_forget(rig.peer));
     ok(kvf_batch_free(rig.batch));
-    ok(kvf_engine_close(rig.me.engine, 5 * SEC));
+    ok(kvf_engine_close(rig.me.engine, patient(5)));
     if (rig.where >= WHERE_TWIN) {
         rig_call(&rig, side_close, NULL, 0, NULL, 0);
     }
@@ -131,7 +131,7 @@ static void *waiter(void *arg)
 {
     rig_t *rig = arg;
 
-    kvf_batch_wait(rig->batch, 20 * SEC);
+    kvf_batch_wait(rig->batch, patient(20));
     return NULL;
 }
 
@@ -139,7 +139,7 @@ static void *waiter(void *arg)
 START_TEST(revoke_waits_for_a_running_read)
 {
     rig_t rig;
-    reuse_t reuse = { 10 * SEC, 77 };
+    reuse_t reuse = { patient(10), 77 };
     uint8_t *after = malloc(BIG);
 
     pattern_fill(after, BIG, 77);
@@ -173,7 +173,7 @@ END_TEST
 START_TEST(revoke_waits_for_a_running_write)
 {
     rig_t rig;
-    reuse_t reuse = { 10 * SEC, 77 };
+    reuse_t reuse = { patient(10), 77 };
 
     rig_open(&rig, (where_t)_i, &big);
     for (unsigned round = 0; round < 3; round++) {
@@ -207,8 +207,8 @@ START_TEST(revoke_drives_its_own_engine)
     op = op_plain(rig.me.segment, 0, rig.remote, 0, BIG, KVF_READ);
     ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
     answers(kvf_batch_test(rig.batch), KVF_INPROGRESS);
-    must(owner_revoke(&rig, 5 * SEC) == KVF_OK, "revoke");
-    status = kvf_batch_wait(rig.batch, 5 * SEC);
+    must(owner_revoke(&rig, patient(5)) == KVF_OK, "revoke");
+    status = kvf_batch_wait(rig.batch, patient(5));
     must(status == KVF_ERR_REVOKED || status == KVF_OK, "%s", kvf_status_name(status));
     rig_close(&rig);
 }
@@ -226,7 +226,7 @@ static void *reads_without_end(void *arg)
 
     ok(kvf_batch_create(side->engine, &batch));
     while (kvf_batch_post(batch, &op, 1, sizeof(op), &opts) == KVF_OK &&
-           kvf_batch_wait(batch, 10 * SEC) == KVF_OK) {
+           kvf_batch_wait(batch, patient(10)) == KVF_OK) {
     }
     kvf_batch_free(batch);
     return NULL;
@@ -284,7 +284,7 @@ START_TEST(a_reader_stopped_inside_a_slice_is_named)
         }
         proc_signal(&rig.owner, SIGCONT);
         if (status == KVF_ERR_TIMEOUT) {
-            ok(kvf_grant_revoke(grant, 10 * SEC));
+            ok(kvf_grant_revoke(grant, patient(10)));
         }
     }
     must(caught, "never caught inside a slice");
@@ -313,7 +313,7 @@ START_TEST(a_reader_killed_inside_a_slice_holds_nothing)
     rig_call(&rig, at_read_without_end, NULL, 0, NULL, 0);
     sleep_ms(20);
     proc_signal(&rig.owner, SIGKILL);
-    ok(kvf_grant_revoke(grant, 5 * SEC));
+    ok(kvf_grant_revoke(grant, patient(5)));
     rig_close(&rig);
 }
 END_TEST

@@ -291,7 +291,7 @@ START_TEST(the_kind_that_may_be_larger_is_used)
          (size_t)shm_free());
     refused_naming(kvf_segment_alloc(engine, 200 * MIB, &segment), KVF_ERR_NOMEM,
                    posix ? "/dev/shm|134217728" : "kernel.shmmax|kernel.shmall|33554432");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
     /* one segment tells others that this process lives */
     must(world_names("/dev/shm") == 0 && world_segments() <= 1 && shm_free() == size, "something is left");
 }
@@ -315,7 +315,7 @@ START_TEST(no_system_v_segment_left_names_the_limit)
     must(strstr(kvf_last_error(), "kernel.shmmni") != NULL, "%s", kvf_last_error());
     ok(kvf_segment_release(segments[0]));
     ok(kvf_segment_alloc(engine, 4096, &segments[0]));
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 

@@ -199,7 +199,7 @@ START_TEST(a_filter_in_mid_batch_moves_it_to_stage_and_warns_once)
         answers(kvf_batch_test(rig.batch), KVF_INPROGRESS); /* one call of it */
     }
     must(forbid_cma(error) == 0, "seccomp: %s", strerror(errno));
-    ok(kvf_batch_wait(rig.batch, 20 * SEC));
+    ok(kvf_batch_wait(rig.batch, patient(20)));
     for (int i = 0; i < 4096; i++) {
         must(status[i] == KVF_OK, "block %d: %d", i, status[i]);
     }
@@ -290,7 +290,7 @@ START_TEST(an_op_that_stage_cannot_take_either_fails_alone)
     }
     answers(kvf_batch_test(rig.batch), KVF_INPROGRESS); /* refused */
     answers(kvf_batch_test(rig.batch), KVF_INPROGRESS); /* noticed, and a call of the other */
-    status = _i == 0 ? kvf_batch_cancel(rig.batch) : kvf_batch_wait(rig.batch, 20 * SEC);
+    status = _i == 0 ? kvf_batch_cancel(rig.batch) : kvf_batch_wait(rig.batch, patient(20));
     must(status == KVF_ERR_SYSTEM, "%s", kvf_last_error());
     answers(kvf_batch_op_status(rig.batch, 0), KVF_ERR_SYSTEM);
     answers(kvf_batch_op_status(rig.batch, 1), _i == 0 ? KVF_ERR_CANCELED : KVF_OK);
@@ -385,8 +385,8 @@ START_TEST(a_killed_owner_ends_the_batch_without_pidfd_open)
     answers(kvf_batch_wait(rig.batch, 50 * MS), KVF_INPROGRESS);
     proc_signal(&rig.owner, SIGKILL);
     before = now_ns();
-    status = kvf_batch_wait(rig.batch, 10 * SEC);
-    must(status == KVF_ERR_PEER && now_ns() - before < 5 * SEC, "%s", kvf_status_name(status));
+    status = kvf_batch_wait(rig.batch, patient(10));
+    must(status == KVF_ERR_PEER && now_ns() - before < patient(5), "%s", kvf_status_name(status));
     answers(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL), KVF_ERR_PEER);
     rig_close(&rig);
 }

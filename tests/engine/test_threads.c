@@ -40,7 +40,7 @@ static void *waits(void *arg)
     worker_t *w = arg;
 
     if ((w->index & 1) != 0) {
-        w->status = kvf_batch_wait(w->rig->batch, 20 * SEC);
+        w->status = kvf_batch_wait(w->rig->batch, patient(20));
         return NULL;
     }
     do {
@@ -174,7 +174,7 @@ static void *makes(void *arg)
         must(run_ops(batch, &op, 1, NULL) == KVF_OK, "%s", kvf_last_error());
         ok(kvf_batch_free(batch));
         ok(kvf_remote_forget(remote));
-        ok(kvf_grant_revoke(grant, 5 * SEC));
+        ok(kvf_grant_revoke(grant, patient(5)));
         ok(kvf_segment_release(segment));
     }
     return NULL;

@@ -193,7 +193,7 @@ START_TEST(revoke_and_forget_wait_for_views)
     must(owner_revoke(&rig, 20 * MS) == KVF_ERR_TIMEOUT, "revoked under a view");
     refused(kvf_view_open(rig.remote, 0, BLOCK, 1, ids.id, gens, &addr, &second), KVF_ERR_REVOKED, NULL);
     ok(kvf_view_close(view));
-    must(owner_revoke(&rig, SEC) == KVF_OK, "a closed view holds a grant back");
+    must(owner_revoke(&rig, patient(1)) == KVF_OK, "a closed view holds a grant back");
     rig_close(&rig);
 }
 END_TEST
@@ -210,7 +210,7 @@ START_TEST(a_close_of_the_reader_closes_its_views)
     ids = take(&rig, 1);
     gens_of(&rig, ids, gens);
     ok(kvf_view_open(rig.remote, 0, BLOCK, 1, ids.id, gens, &addr, &view));
-    ok(kvf_engine_close(rig.me.engine, SEC));
+    ok(kvf_engine_close(rig.me.engine, patient(1)));
     if (rig.where == WHERE_SELF) {
         return;
     }
@@ -275,8 +275,8 @@ START_TEST(a_dead_reader_holds_nothing_back)
     refused_naming(kvf_grant_revoke(grant, 10 * MS), KVF_ERR_TIMEOUT, "view|pid");
     proc_signal(&reader, SIGKILL);
     ok(kvf_pool_free(pool, 1, &id));
-    ok(kvf_grant_revoke(grant, SEC));
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_grant_revoke(grant, patient(1)));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 

@@ -34,7 +34,7 @@ START_TEST(op_status_and_result)
     ok(kvf_batch_free(batch));
     refused_naming(kvf_batch_free(batch), KVF_ERR_INVALID, "batch");
     refused_naming(kvf_batch_test(batch), KVF_ERR_INVALID, "batch");
-    refused_naming(kvf_batch_wait(NULL, SEC), KVF_ERR_INVALID, "batch");
+    refused_naming(kvf_batch_wait(NULL, patient(1)), KVF_ERR_INVALID, "batch");
     refused_naming(kvf_batch_cancel(NULL), KVF_ERR_INVALID, "batch");
     rig_close(&rig);
 }
@@ -83,7 +83,7 @@ START_TEST(memory_that_went_away_is_a_fault)
     for (uint32_t dir = KVF_READ; dir <= KVF_WRITE; dir++) {
         op = op_plain(rig.me.segment, 0, remote, 0, 4096, dir);
         ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-        answers(kvf_batch_wait(rig.batch, 5 * SEC), KVF_ERR_FAULT);
+        answers(kvf_batch_wait(rig.batch, patient(5)), KVF_ERR_FAULT);
         answers(kvf_batch_op_status(rig.batch, 0), KVF_ERR_FAULT);
     }
     op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
@@ -239,7 +239,7 @@ static void *exchanges(void *arg)
 static void members_close(member_t *members)
 {
     for (uint32_t i = 0; i < MEMBERS; i++) {
-        ok(kvf_engine_close(members[i].engine, 5 * SEC));
+        ok(kvf_engine_close(members[i].engine, patient(5)));
     }
 }
 
@@ -337,7 +337,7 @@ START_TEST(bad_oob_structs_are_named)
     oob.rank = 0;
     oob.size = 0;
     refused_naming(kvf_exchange_peers(engine, &oob, peers), KVF_ERR_INVALID, "rank 0 of 0");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 

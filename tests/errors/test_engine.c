@@ -96,7 +96,7 @@ START_TEST(open_names_a_bad_variable)
     must(engine == NULL, "an output of a failure");
     unsetenv(b->name);
     ok(kvf_engine_open(NULL, &engine));
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -125,11 +125,11 @@ START_TEST(variables_override_defaults_never_what_the_caller_set)
     ok(kvf_engine_open(NULL, &engine));
     ck_assert_str_eq(setting(engine, "KVFERRY_NOTIFY_DEPTH"), "77");
     ck_assert_str_eq(setting(engine, "KVFERRY_NET"), "tcp");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
     ok(kvf_engine_open(&opts, &engine));
     ck_assert_str_eq(setting(engine, "KVFERRY_NOTIFY_DEPTH"), "9");
     ck_assert_str_eq(setting(engine, "KVFERRY_NET"), "auto");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -144,7 +144,7 @@ START_TEST(setting_past_the_last_one)
     ok(kvf_engine_setting(engine, 0, &name, &value, &text));
     refused_naming(kvf_engine_setting(engine, 10000, &name, &value, &text), KVF_ERR_INVALID, "10000");
     refused(kvf_engine_setting(engine, 0, NULL, &value, &text), KVF_ERR_INVALID, NULL);
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -165,7 +165,7 @@ START_TEST(a_wire_that_is_not_there_is_unsupported)
         refused_naming(kvf_engine_export(engine, KVF_BLOB_FAR, buf, &len), KVF_ERR_UNSUPPORTED, "rc");
         len = sizeof(buf);
         ok(kvf_engine_export(engine, 0, buf, &len)); /* near peers need no wire */
-        ok(kvf_engine_close(engine, SEC));
+        ok(kvf_engine_close(engine, patient(1)));
     } else {
         refused_naming(status, KVF_ERR_UNSUPPORTED, "rc");
     }
@@ -210,7 +210,7 @@ START_TEST(export_flags_and_space)
     len = sizeof(buf);
     refused_naming(kvf_engine_export(engine, 0x80, buf, &len), KVF_ERR_INVALID, "flags");
     refused_naming(kvf_engine_export(engine, 0, buf, NULL), KVF_ERR_INVALID, "len_p");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -232,7 +232,7 @@ START_TEST(calibration_without_a_place)
     unsetenv("XDG_CACHE_HOME");
     unsetenv("HOME");
     refused_naming(kvf_engine_calibrate(engine, NULL), KVF_ERR_INVALID, "file is NULL");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
     refused(kvf_engine_calibrate(engine, NULL), KVF_ERR_INVALID, NULL);
 }
 END_TEST
@@ -251,7 +251,7 @@ START_TEST(ucx_text_and_space)
     len = sizeof(buf);
     ok(kvf_engine_ucx_text(engine, buf, &len));
     must(len > 10 && buf[len - 1] == '\0' && strlen(buf) == len - 1, "%zu bytes", len);
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -265,7 +265,7 @@ START_TEST(outputs_that_are_null_or_have_no_size)
     refused_naming(kvf_engine_counters(engine, &counters), KVF_ERR_INVALID, "struct_size");
     refused_naming(kvf_engine_fd(engine, NULL), KVF_ERR_INVALID, "fd_p");
     refused_naming(kvf_notify_recv(engine, NULL), KVF_ERR_INVALID, "notification_p");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -276,7 +276,7 @@ START_TEST(a_null_or_closed_engine)
     int fd;
 
     ok(kvf_engine_open(NULL, &engine));
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
     for (int i = 0; i < 2; i++) {
         kvf_engine_t *bad = i == 0 ? NULL : engine;
         kvf_segment_t *segment = NULL;
@@ -291,7 +291,7 @@ START_TEST(a_null_or_closed_engine)
         refused_naming(kvf_engine_path_check(bad, KVF_PATH_SELF), KVF_ERR_INVALID, "engine");
         must(kvf_engine_incarnation(bad) == 0, "an incarnation of no engine");
     }
-    refused_naming(kvf_engine_close(engine, SEC), KVF_ERR_INVALID, "engine");
+    refused_naming(kvf_engine_close(engine, patient(1)), KVF_ERR_INVALID, "engine");
 }
 END_TEST
 
@@ -308,7 +308,7 @@ static void *reads_without_end(void *arg)
 
     ok(kvf_batch_create(side->engine, &batch));
     while (kvf_batch_post(batch, &op, 1, sizeof(op), &opts) == KVF_OK &&
-           kvf_batch_wait(batch, 10 * SEC) == KVF_OK) {
+           kvf_batch_wait(batch, patient(10)) == KVF_OK) {
     }
     return NULL;
 }
@@ -427,7 +427,7 @@ START_TEST(close_beside_a_long_call_is_called_again)
 
         must(other == KVF_ERR_CLOSED || other == KVF_ERR_INVALID, "a call on a closing engine: %s",
              kvf_status_name(other));
-        status = kvf_engine_close(rig.me.engine, 10 * SEC);
+        status = kvf_engine_close(rig.me.engine, patient(10));
     }
     must(status == KVF_OK || status == KVF_ERR_INVALID, "%s (%s)", kvf_status_name(status),
          kvf_last_error());

@@ -38,7 +38,7 @@ START_TEST(register_errors)
     ok(kvf_segment_register(engine, map, 4096, &segment));
     ok(kvf_segment_release(segment));
     refused_naming(kvf_segment_release(segment), KVF_ERR_INVALID, "segment");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -64,7 +64,7 @@ START_TEST(alloc_errors)
     refused_naming(kvf_segment_query(segment, NULL), KVF_ERR_INVALID, "attr_p");
     attr.struct_size = 0;
     refused_naming(kvf_segment_query(segment, &attr), KVF_ERR_INVALID, "struct_size");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -95,7 +95,7 @@ START_TEST(pool_create_errors)
         must(pool == NULL, "an output of a failure");
     }
     refused_naming(kvf_pool_create(engine, NULL, &pool), KVF_ERR_INVALID, "opts");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -130,7 +130,7 @@ START_TEST(pool_call_errors)
     must(memcmp(gens, before, sizeof(gens)) == 0, "a refused call raised a generation");
     must(kvf_pool_available(NULL) == 0 && kvf_pool_segment(NULL) == NULL, "of no pool");
     refused_naming(kvf_pool_alloc(NULL, 1, ids), KVF_ERR_INVALID, "pool");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -172,7 +172,7 @@ START_TEST(grant_create_names_range_and_field)
     refused_naming(kvf_grant_create(engine, ranges, 2, NULL, &grant), b->want, b->words);
     must(grant == NULL, "an output of a failure");
     ok(kvf_segment_release(segment)); /* it holds nothing */
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 
@@ -203,11 +203,11 @@ START_TEST(grant_create_errors)
     }
     refused_naming(kvf_grant_create(engine, many, 4097, NULL, &grant), KVF_ERR_INVALID, "count|4097");
     ok(kvf_grant_create(engine, many, 4096, NULL, &grant));
-    ok(kvf_grant_revoke(grant, SEC));
-    refused_naming(kvf_grant_revoke(grant, SEC), KVF_ERR_INVALID, "grant");
+    ok(kvf_grant_revoke(grant, patient(1)));
+    refused_naming(kvf_grant_revoke(grant, patient(1)), KVF_ERR_INVALID, "grant");
     free(many);
-    ok(kvf_engine_close(engine, SEC));
-    ok(kvf_engine_close(other, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
+    ok(kvf_engine_close(other, patient(1)));
 }
 END_TEST
 
@@ -234,9 +234,9 @@ START_TEST(too_many_live_grants)
     }
     must(status == KVF_ERR_NOMEM, "%u grants, then %s", count, kvf_status_name(status));
     must(count >= 1000, "only %u grants", count);
-    ok(kvf_grant_revoke(last, SEC));
+    ok(kvf_grant_revoke(last, patient(1)));
     ok(kvf_grant_create(engine, &range, 1, NULL, &grant));
-    ok(kvf_engine_close(engine, 5 * SEC));
+    ok(kvf_engine_close(engine, patient(5)));
 }
 END_TEST
 
@@ -262,9 +262,9 @@ START_TEST(grant_export_space)
     ok(kvf_grant_export(grant, buf, &len));
     must(len == need && buf[need] == 0xcc, "the length");
     refused_naming(kvf_grant_export(grant, buf, NULL), KVF_ERR_INVALID, "len_p");
-    ok(kvf_grant_revoke(grant, SEC));
+    ok(kvf_grant_revoke(grant, patient(1)));
     refused_naming(kvf_grant_export(grant, buf, &len), KVF_ERR_INVALID, "grant");
-    ok(kvf_engine_close(engine, SEC));
+    ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
 

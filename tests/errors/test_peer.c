@@ -29,7 +29,7 @@ START_TEST(a_far_peer_without_an_address_needs_one)
     len = rig_call(&rig, side_blob, &flags, sizeof(flags), buf, sizeof(buf));
     ok(kvf_peer_import(rig.me.engine, buf, len, &peer));
     proc_signal(&rig.owner, SIGKILL);
-    ok(kvf_engine_close(rig.me.engine, 5 * SEC));
+    ok(kvf_engine_close(rig.me.engine, patient(5)));
 }
 END_TEST
 
@@ -67,9 +67,9 @@ START_TEST(no_seat_is_left_at_a_near_peer)
     ok(kvf_peer_forget(first)); /* makes room */
     ok(kvf_peer_import(engines[SEATS], buf, len, &peer));
     for (int i = 0; i <= SEATS; i++) {
-        ok(kvf_engine_close(engines[i], SEC));
+        ok(kvf_engine_close(engines[i], patient(1)));
     }
-    ok(kvf_engine_close(owner, SEC));
+    ok(kvf_engine_close(owner, patient(1)));
 }
 END_TEST
 
@@ -206,7 +206,7 @@ START_TEST(a_grant_of_another_peer_is_stale)
     ok(kvf_grant_create(rig.me.engine, &range, 1, NULL, &grant)); /* our own, not the peer's */
     grant_blob(grant, buf, &len);
     refused(kvf_remote_import(rig.peer, buf, len, &remote, &count), KVF_ERR_STALE, NULL);
-    ok(kvf_grant_revoke(grant, SEC));
+    ok(kvf_grant_revoke(grant, patient(1)));
     rig_close(&rig);
 }
 END_TEST
@@ -236,7 +236,7 @@ START_TEST(a_dead_peer_cannot_be_imported)
     must(status == KVF_ERR_PEER || status == KVF_ERR_NEED_FAR, "%s", kvf_status_name(status));
     must(peer == NULL, "an output of a failure");
     ok(kvf_batch_free(rig.batch));
-    ok(kvf_engine_close(rig.me.engine, 5 * SEC));
+    ok(kvf_engine_close(rig.me.engine, patient(5)));
 }
 END_TEST
 

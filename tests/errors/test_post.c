@@ -566,8 +566,8 @@ START_TEST(check_on_refuses_overlap_of_pairs_exactly)
         op.remote_off = 64;
         ok(kvf_batch_post(batch, &op, 1, sizeof(op), NULL));
     }
-    ok(kvf_batch_wait(batch, SEC));
-    ok(kvf_engine_close(side.engine, SEC));
+    ok(kvf_batch_wait(batch, patient(1)));
+    ok(kvf_engine_close(side.engine, patient(1)));
     free(side.heap);
 }
 END_TEST
