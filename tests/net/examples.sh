@@ -9,9 +9,11 @@ need_mpi
 net_sandbox 60
 "$nodes" up 2 || fail "two nodes"
 
-for program in ring prefill_decode; do
+for program in ring prefill_decode reshard_2to4; do
+    ranks=4
+    [ $program != reshard_2to4 ] || ranks=6
     before=$("$nodes" bytes node1)
-    out=$(expect $program "$nodes" mpirun -H node1:2,node2:2 -np 4 --map-by node \
+    out=$(expect $program "$nodes" mpirun -H node1:3,node2:3 -np $ranks --map-by node \
         "${top_builddir:?}/mpi_examples/$program")
     rc=$?
     link=$(($("$nodes" bytes node1) - before))
