@@ -26,8 +26,9 @@
  * Fork. A child may read what the parent had mapped; its calls are refused.
  *
  * Environment. KVFERRY_NET, KVFERRY_LOCAL, KVFERRY_PROGRESS, KVFERRY_DEADLINE (ms),
- * KVFERRY_NOTIFY_DEPTH, KVFERRY_COPY_THREADS, KVFERRY_COPY_KERNEL, KVFERRY_STREAM_FROM,
- * KVFERRY_CALIBRATION, KVFERRY_CHECK, KVFERRY_LOG override defaults, never what a caller set.
+ * KVFERRY_NOTIFY_DEPTH, KVFERRY_COPY_THREADS, KVFERRY_PACK, KVFERRY_COPY_KERNEL,
+ * KVFERRY_STREAM_FROM, KVFERRY_CALIBRATION, KVFERRY_CHECK, KVFERRY_LOG override defaults, never what
+ * a caller set.
  * A KVFERRY_ variable that is unknown or malformed makes kvf_engine_open() fail and is named.
  * UCX_ variables apply to the far context only.
  */
@@ -151,12 +152,25 @@ typedef enum kvf_locality {
 
 typedef enum kvf_progress_mode {
     KVF_PROGRESS_DEFAULT = 0,
-    KVF_PROGRESS_THREAD = 1, /**< one thread, from the moment a far address exists or memory of the
-                              *   caller's own is granted; asleep when idle */
+    KVF_PROGRESS_THREAD = 1, /**< one thread, from the moment a far address exists, memory of the
+                              *   caller's own is granted, or an op goes over stage; asleep when idle */
     KVF_PROGRESS_CALLER = 2  /**< kvf_progress() and the waits drive everything */
 } kvf_progress_mode_t;
 
 typedef enum kvf_switch { KVF_SWITCH_DEFAULT = 0, KVF_SWITCH_ON = 1, KVF_SWITCH_OFF = 2 } kvf_switch_t;
+
+/** How ops reach a neighbour's own memory. Direct is cma: the kernel copies piece by piece, and the
+ *  neighbour does nothing. Packed is stage: the neighbour's progress gathers or scatters its side in
+ *  shared memory, which costs its processor some time and is far faster for many short pieces. On the
+ *  other paths there is no choice: am always packs. */
+typedef enum kvf_pack {
+    KVF_PACK_DEFAULT = 0,
+    KVF_PACK_AUTO = 1,   /**< the default: packed where it is clearly less work for both processors
+                          *   together, by the figures of kvf_path_cost(), and a thread of the
+                          *   neighbour's engine drives its half; else direct */
+    KVF_PACK_DIRECT = 2, /**< direct, wherever the kernel lets us */
+    KVF_PACK_PACKED = 3  /**< packed, whatever it costs; waits for a neighbour that nobody drives */
+} kvf_pack_t;
 
 typedef struct kvf_engine_opts {
     uint32_t    struct_size;
@@ -173,7 +187,7 @@ typedef struct kvf_engine_opts {
                                    and who waits helps them. As many are started as the opening
                                    thread's affinity mask has cores beside its own; none, with a
                                    warning, if that is one core. kvf_engine_setting() says how many */
-    uint32_t    reserved32;
+    uint32_t    pack;         /**< kvf_pack_t; default AUTO */
     uint64_t    reserved[3];
 } kvf_engine_opts_t;
 
@@ -398,7 +412,8 @@ kvf_status_t kvf_remote_forget(kvf_remote_t *remote);
 kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *attr_p);
 
 /** The path that an op between segment and remote would take under mask (0: all); where a filter
- *  forbids cross-memory reads or writes only, that of a read.
+ *  forbids cross-memory reads or writes only, that of a read. Where it says cma an op may still go
+ *  over stage, if mask allows that: kvf_path_of_op() says which.
  *  Errors: INVALID (handles of different engines), NO_PATH (the sentence says why each is out). */
 kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask,
                          kvf_path_t *path_p);
@@ -478,7 +493,8 @@ typedef struct kvf_batch_opts {
     uint64_t    reserved[4];
 } kvf_batch_opts_t;
 
-/** Copy all of a local batch inside post, whatever its size. */
+/** Copy all of a local batch inside post, whatever its size. What is on stage is not copied inside
+ *  post; KVF_PACK_AUTO puts nothing there for such a batch. */
 #define KVF_BATCH_INLINE 1u
 
 typedef struct kvf_batch_result {
@@ -501,13 +517,20 @@ kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
 /** Check all ops, then start them: whole or not at all. op_size is sizeof(kvf_op_t) as the caller
  *  knows it, the stride of the array. Ops are copied; ids, generations and block_status stay the
  *  caller's and must stay valid until the batch has ended. An ended batch may be posted again.
- *  Local batches of at most 1 MiB have ended when post returns OK; what a peer or revoke made of
- *  the ops is in the statuses, not in post's. count = 0 is done at once but for its notification.
+ *  Local batches of at most 1 MiB have ended when post returns OK, but for ops on stage; what a peer
+ *  or revoke made of the ops is in the statuses, not in post's. count = 0 is done at once but for its notification.
  *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER
  *  (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0; more than 2^28
  *  pairs in an op to a far peer), BUSY (the batch is running), NOMEM. */
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts);
+
+/** The path that op would take in a batch of its own, with no flags and paths = mask (0: all): cma
+ *  (direct) or stage (packed) for a neighbour's own memory, as KVF_PACK_AUTO weighs it, and what
+ *  kvf_path_of() says for other memory. In a batch with more ops for the same neighbour it may go
+ *  packed where it went direct alone. Errors: those of kvf_batch_post() for that op, INVALID (op or
+ *  path_p is NULL). */
+kvf_status_t kvf_path_of_op(const kvf_op_t *op, size_t op_size, uint32_t mask, kvf_path_t *path_p);
 
 /** Drive the batch a little, which copies nothing where copy threads run: INPROGRESS, or its final
  *  status as in kvf_batch_result_t. */

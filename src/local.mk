@@ -95,6 +95,7 @@ engine_sources = \
 	src/engine/batch.c \
 	src/engine/calibrate.c \
 	src/engine/check.c \
+	src/engine/choose.c \
 	src/engine/copiers.c \
 	src/engine/cost.c \
 	src/engine/engine.c \

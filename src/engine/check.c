@@ -138,7 +138,7 @@ static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t 
     check->peer = check->path == KVF_PATH_AM ? op->remote->target.am : NULL;
     if (check->path == KVF_PATH_NONE)
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s", i, why);
-    if (check->path == KVF_PATH_STAGE)
+    if (check->path == KVF_PATH_STAGE && !check->asks)
         return kvfi_served_connect(op->remote, op->dir, &check->peer);
     return KVF_OK;
 }
@@ -229,6 +229,7 @@ kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t i, kv
         xfer->peer = check->peer;
         xfer->may_stage = check->path == KVF_PATH_CMA && op->blocks <= PAIRS_MAX &&
                           (!check->mask || check->mask & KVF_PATH_BIT(KVF_PATH_STAGE));
+        check->on_cma += (size_t)xfer->may_stage;
     } else if (*holds_p) {
         kvfi_let_go(op->segment, op->remote);
     }

@@ -197,6 +197,7 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
     kvfi_put_u64(&writer, (uintptr_t)engine->home->page);
     kvfi_put_u32(&writer, engine->depth);
     kvfi_put_u32(&writer, (uint32_t)engine->local_off);
+    kvfi_put_u32(&writer, engine->progress == KVF_PROGRESS_THREAD);
     put_near(&writer, engine->home);
     kvfi_put_bytes(&writer, address, address_len);
     status = kvfi_blob_end(&writer, KVFI_BLOB_ENGINE, kvfi_ucx_release(), engine->incarnation, len_p);

@@ -91,6 +91,7 @@ struct kvf_engine {
     char              net[8];
     int               local_off, check;
     kvf_progress_mode_t progress;
+    kvf_pack_t        pack;
     uint64_t          deadline_ns, rank;
     uint32_t          depth;
     uint32_t          copy_threads; /* that run; 0: who waits copies */
@@ -203,6 +204,8 @@ struct kvf_peer {
     kvfi_region_t   *regions;
     void            *near_address; /* malloced */
     kvfi_am_peer_t *_Atomic stage; /* NULL: not needed so far */
+    int              driven;    /* a thread of its engine does its half of stage */
+    _Atomic uint64_t direct_until_ns; /* no choice of stage before: it failed */
     /* far */
     kvfi_am_peer_t  *am;
 
@@ -320,6 +323,8 @@ typedef struct kvfi_check {
     uint32_t        dir;
     kvf_path_t      path;
     kvfi_am_peer_t *peer;
+    int             asks;       /* nothing is to be posted: no connection is made */
+    size_t          on_cma;     /* ops so far that may go over cma or stage */
 } kvfi_check_t;
 
 /* Check op index and make an xfer of it. *holds_p: its segment and remote stay until they are let go, for
@@ -331,10 +336,21 @@ static inline void kvfi_let_go(kvf_segment_t *segment, kvf_remote_t *remote)
     atomic_fetch_sub(&segment->inflight, 1);
     atomic_fetch_sub(&remote->inflight, 1);
 }
+/* ---- choose.c: direct or packed */
+/* Put those of count checked xfers on stage that are to go packed; remotes[i] is that of op i. flags are
+ * the batch's. Errors only with KVF_PACK_PACKED: those of a connection. */
+kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers,
+                         size_t count, uint32_t flags);
+/* An op that went packed by choice has ended with an error that may be that of stage itself. */
+void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status);
+
 /* KVFERRY_CHECK: refuse destinations that overlap, and sources with destinations on self. */
 kvf_status_t kvfi_check_overlap(const kvfi_xfer_t *xfers, size_t count);
 
 /* ---- batch.c, post.c */
+kvf_status_t kvfi_op_check_size(size_t op_size);
+/* The caller's op, as ours: in place, or in copy_p if it is of another size. NULL: it cannot be read. */
+const kvf_op_t *kvfi_op_read(const void *from, size_t op_size, size_t index, kvf_op_t *copy_p);
 static inline int kvfi_xfer_is_local(const kvfi_xfer_t *xfer)
 {
     return !kvfi_path_is_served(xfer->path);

@@ -20,7 +20,7 @@ typedef struct kvfi_card {
     kvfi_proc_id_t proc;
     char           host[64];
     uint64_t       nonce[2], proof[4];
-    uint32_t       depth, local_off;
+    uint32_t       depth, local_off, driven;
     const void    *near, *page_rkey, *far;
     size_t         near_len, page_rkey_len, far_len;
 } kvfi_card_t;
@@ -49,12 +49,13 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_card_t *card)
     card->page_addr = kvfi_get_u64(&reader);
     card->depth = kvfi_get_u32(&reader);
     card->local_off = kvfi_get_u32(&reader);
+    card->driven = kvfi_get_u32(&reader);
     card->near = kvfi_get_bytes(&reader, &card->near_len);
     card->page_rkey = kvfi_get_bytes(&reader, &card->page_rkey_len);
     card->far = kvfi_get_bytes(&reader, &card->far_len);
     if (reader.failed)
         return kvfi_fail(KVF_ERR_BLOB, "the engine blob ends inside its body");
-    if (!card->depth || card->depth > 65536 || card->local_off > 1 ||
+    if (!card->depth || card->depth > 65536 || card->local_off > 1 || card->driven > 1 ||
         card->incarnation <= KVFI_SEAT_CLEARING)
         return kvfi_fail(KVF_ERR_BLOB, "the engine blob holds impossible values");
     card->host[sizeof card->host - 1] = 0;
@@ -199,6 +200,7 @@ static kvf_status_t import(kvf_engine_t *engine, const kvfi_card_t *card, kvf_pe
     peer->proc = card->proc;
     memcpy(peer->host, card->host, sizeof peer->host);
     peer->imports = 1;
+    peer->driven = (int)card->driven;
     peer->life.pidfd = -1;
     peer->out_end = &peer->out;
     pthread_mutex_init(&peer->out_lock, NULL);

@@ -34,11 +34,19 @@ static kvf_status_t grow(kvf_batch_t *batch, size_t count)
     return KVF_OK;
 }
 
-/* The caller's op, as ours: in place, or in copy_p if it is of another size. NULL: it cannot be read. */
-static const kvf_op_t *read_op(const char *from, size_t op_size, size_t i, kvf_op_t *copy_p)
+kvf_status_t kvfi_op_check_size(size_t op_size)
 {
+    if (op_size < offsetof(kvf_op_t, local_ids) || op_size % sizeof(uint64_t))
+        return kvfi_fail(KVF_ERR_INVALID, "op_size is %zu, pass sizeof(kvf_op_t)", op_size);
+    return KVF_OK;
+}
+
+const kvf_op_t *kvfi_op_read(const void *ops, size_t op_size, size_t i, kvf_op_t *copy_p)
+{
+    const char *from = ops;
+
     if (op_size == sizeof *copy_p)
-        return (const kvf_op_t *)(const void *)from;
+        return ops;
     memset(copy_p, 0, sizeof *copy_p);
     memcpy(copy_p, from, op_size < sizeof *copy_p ? op_size : sizeof *copy_p);
     for (size_t at = sizeof *copy_p; at < op_size; at++)
@@ -102,15 +110,15 @@ static kvf_status_t hold_peer(kvf_peer_t *peer)
 }
 
 static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count, size_t op_size,
-                              uint32_t mask)
+                              const kvf_batch_opts_t *opts)
 {
-    kvfi_check_t check = {.engine = batch->object.engine, .mask = mask};
+    kvfi_check_t check = {.engine = batch->object.engine, .mask = opts ? opts->paths : 0};
     kvf_status_t status = KVF_OK;
     size_t       i;
     kvf_op_t     copy;
 
     for (i = 0; i < count; i++) {
-        const kvf_op_t *op = read_op((const char *)ops + i * op_size, op_size, i, &copy);
+        const kvf_op_t *op = kvfi_op_read((const char *)ops + i * op_size, op_size, i, &copy);
         int             holds;
 
         status = op ? kvfi_check_op(&check, op, i, &batch->xfers[i], &holds) : KVF_ERR_UNSUPPORTED;
@@ -119,6 +127,8 @@ static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count,
         batch->ops[i] = (kvfi_batch_op_t){op->segment, op->remote, op->block_status, holds, 0, 0};
         batch->xfers[i].pending = &batch->am_pending;
     }
+    if (status == KVF_OK && check.on_cma)
+        status = kvfi_choose(check.engine, batch->ops, batch->xfers, count, opts ? opts->flags : 0);
     if (status == KVF_OK && check.engine->check)
         status = kvfi_check_overlap(batch->xfers, count);
     if (status != KVF_OK)
@@ -215,9 +225,9 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
         status = kvfi_fail(KVF_ERR_BUSY, "the batch is running");
     else if (count && !ops)
         status = kvfi_fail(KVF_ERR_INVALID, "ops is NULL");
-    else if (count && (op_size < offsetof(kvf_op_t, local_ids) || op_size % sizeof(uint64_t)))
-        status = kvfi_fail(KVF_ERR_INVALID, "op_size is %zu, pass sizeof(kvf_op_t)", op_size);
-    else if (opts)
+    else if (count)
+        status = kvfi_op_check_size(op_size);
+    if (status == KVF_OK && opts)
         status = check_opts(engine, opts);
     if (status == KVF_OK)
         status = grow(batch, count);
@@ -225,7 +235,7 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
         status = hold_peer(peer);
     if (status != KVF_OK)
         goto unlock;
-    status = check_all(batch, ops, count, op_size, opts ? opts->paths : 0);
+    status = check_all(batch, ops, count, op_size, opts);
     if (status != KVF_OK) {
         let_go_peer(peer);
     } else {

@@ -24,8 +24,8 @@ kvf_status_t kvfi_served_connect(kvf_remote_t *remote, uint32_t dir, kvfi_am_pee
     const char   *why = atomic_load(&peer->cma.why[dir]);
 
     if (why && !atomic_flag_test_and_set(&engine->told_of_stage))
-        kvfi_log(KVFI_LOG_WARN, "the memory of rank %llu (pid %d) is its own, and goes over stage, "
-                 "more slowly than over cma: %s; memory that kvferry allocates needs none of it",
+        kvfi_log(KVFI_LOG_WARN, "the memory of rank %llu (pid %d) is its own, and all of it goes "
+                 "over stage, not over cma: %s; memory that kvferry allocates needs none of it",
                  (unsigned long long)peer->rank, peer->proc.pid, why);
     return kvfi_peer_stage(peer, peer_p);
 }

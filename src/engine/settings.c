@@ -40,6 +40,7 @@ static int one_of(const char *value, const char *const *words)
 static const char *const nets[] = {"auto", "tcp", "rc", "ud", NULL};
 static const char *const switches[] = {"default", "on", "off", NULL};
 static const char *const modes[] = {"default", "thread", "caller", NULL};
+static const char *const packs[] = {"default", "auto", "direct", "packed", NULL};
 
 static kvf_status_t parse_net(const char *name, const char *value, kvf_engine_opts_t *opts)
 {
@@ -129,6 +130,17 @@ static kvf_status_t parse_copy_threads(const char *name, const char *value, kvf_
     return KVF_OK;
 }
 
+static kvf_status_t parse_pack(const char *name, const char *value, kvf_engine_opts_t *opts)
+{
+    int i = one_of(value, packs);
+
+    if (i < 1)
+        return malformed(name, value, "auto, direct or packed");
+    if (!opts->pack)
+        opts->pack = (uint32_t)i;
+    return KVF_OK;
+}
+
 static kvf_status_t parse_copy_kernel(const char *name, const char *value, kvf_engine_opts_t *opts)
 {
     (void)opts;
@@ -202,6 +214,11 @@ static void print_copy_threads(const kvf_engine_t *engine, char *buf, size_t len
     snprintf(buf, len, "%u", engine->copy_threads);
 }
 
+static void print_pack(const kvf_engine_t *engine, char *buf, size_t len)
+{
+    snprintf(buf, len, "%s", packs[engine->pack]);
+}
+
 static void print_copy_kernel(const kvf_engine_t *engine, char *buf, size_t len)
 {
     (void)engine;
@@ -250,6 +267,8 @@ static const kvfi_setting_t settings[] = {
      print_depth},
     {"KVFERRY_COPY_THREADS", "threads that copy large local batches, if there are cores: 0 to 64", parse_copy_threads,
      print_copy_threads},
+    {"KVFERRY_PACK", "how a neighbour's own memory is reached: auto, direct (cma) or packed (stage)",
+     parse_pack, print_pack},
     {"KVFERRY_COPY_KERNEL", "how pieces are copied: auto, plain, avx2, avx512 or neon",
      parse_copy_kernel, print_copy_kernel},
     {"KVFERRY_STREAM_FROM", "bytes from which a batch goes past the caches unasked; smaller ones look",
@@ -300,8 +319,8 @@ static kvf_status_t check_options(const kvf_engine_opts_t *opts)
     if (opts->copy_threads > COPY_THREADS_MAX)
         return kvfi_fail(KVF_ERR_INVALID, "opts.copy_threads is %u, at most %u", opts->copy_threads,
                          COPY_THREADS_MAX);
-    if (opts->reserved32)
-        return kvfi_fail(KVF_ERR_INVALID, "opts.reserved32 is not 0");
+    if (opts->pack > KVF_PACK_PACKED)
+        return kvfi_fail(KVF_ERR_INVALID, "opts.pack is %u: no such way", opts->pack);
     for (int i = 0; i < 3; i++)
         if (opts->reserved[i])
             return kvfi_fail(KVF_ERR_INVALID, "opts.reserved[%d] is not 0", i);
@@ -333,6 +352,7 @@ kvf_status_t kvfi_settings_load(kvf_engine_t *engine, const kvf_engine_opts_t *c
     engine->deadline_ns = opts.deadline_ns ? opts.deadline_ns : UINT64_C(60000000000);
     engine->depth = opts.notify_depth ? opts.notify_depth : 256;
     engine->rank = opts.rank;
+    engine->pack = opts.pack ? (kvf_pack_t)opts.pack : KVF_PACK_AUTO;
     status = kvfi_copiers_plan(engine, opts.copy_threads);
     if (status != KVF_OK)
         return status;

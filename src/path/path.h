@@ -51,6 +51,7 @@ typedef struct kvfi_xfer {
     kvf_path_t           path;
     uint32_t             dir;
     int                  may_stage; /* on cma: the mask allows stage as well */
+    int                  chosen;    /* on stage: by choice, cma would do */
     uint64_t             whole;  /* bytes of its batch if many enough to stream, else 0 */
     char                *local;  /* segment in this process */
     const kvfi_target_t *target;

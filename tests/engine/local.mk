@@ -43,6 +43,7 @@ engine_tests = \
 	tests/engine/test_revoke \
 	tests/engine/test_lifetime \
 	tests/engine/test_paths \
+	tests/engine/test_pack \
 	tests/engine/test_nothing \
 	tests/engine/test_align \
 	tests/engine/test_big \
@@ -56,6 +57,7 @@ check_PROGRAMS += $(engine_tests)
 TESTS += $(engine_tests)
 
 tests_engine_test_transfer_LDADD = $(engine_test_libs)
+tests_engine_test_pack_LDADD = $(engine_test_libs)
 tests_engine_test_batch_LDADD = $(engine_test_libs)
 tests_engine_test_threads_LDADD = $(engine_test_libs)
 tests_engine_test_copy_threads_LDADD = $(engine_test_libs)

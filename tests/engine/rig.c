@@ -78,6 +78,9 @@ void where_opts(where_t where, kvf_engine_opts_t *opts)
 {
     memset(opts, 0, sizeof(*opts));
     opts->struct_size = sizeof(*opts);
+    if (where == WHERE_CMA) {
+        opts->pack = KVF_PACK_DIRECT; /* else many short pieces would go over stage */
+    }
     if (where == WHERE_AM) {
         opts->local = KVF_SWITCH_OFF;
         opts->net = "tcp";
@@ -315,6 +318,7 @@ static void rig_side_open(const rig_t *rig, uint64_t rank, side_open_t *open)
     }
     open->opts.net = NULL; /* the text travels, not its address */
     open->opts.progress = rig->opts.progress;
+    open->opts.pack = rig->opts.pack ? rig->opts.pack : open->opts.pack;
     open->opts.notify_depth = rig->opts.notify_depth;
     open->opts.deadline_ns = rig->opts.deadline_ns;
     open->opts.rank = rank;

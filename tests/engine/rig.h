@@ -45,6 +45,7 @@ typedef struct rig_opts {
     uint32_t pool_blocks;  /* 0: no pool. Else the owner's memory is a pool */
     uint64_t block_bytes;
     uint32_t progress;     /* of both engines */
+    uint32_t pack;         /* of both; 0: the default, on cma direct */
     uint32_t notify_depth; /* of both engines */
     uint32_t rights;       /* 0: read and write */
     uint32_t local_alloc;  /* 1: the initiator's memory is the library's, else the caller's */

@@ -152,9 +152,9 @@ START_TEST(another_version_names_both)
     put16(s.data + 6, 7);
     seal(s.data, s.len);
     must(import(&rig, s.fn, s.data, s.len) == KVF_ERR_VERSION, "format 7");
-    must(strstr(kvf_last_error(), "7") != NULL && strstr(kvf_last_error(), "1") != NULL, "\"%s\"",
+    must(strstr(kvf_last_error(), "7") != NULL && strstr(kvf_last_error(), "2") != NULL, "\"%s\"",
          kvf_last_error());
-    put16(s.data + 6, 1);
+    put16(s.data + 6, 2);
     put16(s.data + 20, 8);
     put16(s.data + 22, 9);
     seal(s.data, s.len);

@@ -32,7 +32,7 @@ static const bad_option_t bad_options[] = {
     { "notify_depth", { SIZED, .notify_depth = 65537 } },
     { "check", { SIZED, .check = 3 } },
     { "copy_threads", { SIZED, .copy_threads = 65 } },
-    { "reserved32", { SIZED, .reserved32 = 1 } },
+    { "pack", { SIZED, .pack = 4 } },
     { "reserved", { SIZED, .reserved = { 0, 0, 1 } } },
 };
 
@@ -71,6 +71,8 @@ static const bad_variable_t bad_variables[] = {
     { "KVFERRY_COPY_THREADS", "65" },
     { "KVFERRY_COPY_THREADS", "-1" },
     { "KVFERRY_COPY_THREADS", "" },
+    { "KVFERRY_PACK", "tight" },
+    { "KVFERRY_PACK", "default" },
     { "KVFERRY_COPY_KERNEL", "mmx" },
 #if defined(__aarch64__)
     { "KVFERRY_COPY_KERNEL", "avx512" },

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Direct or packed: how the ops of a batch reach a neighbour's own memory. Over cma the kernel copies
+ * piece by piece, and pins pages for each. Over stage the neighbour's thread gathers its side into
+ * shared memory, at the rate of a copy, after it has been woken. Ops with many short pieces are better
+ * packed, few or long ones direct. It is weighed by what both sides' processors do, for the
+ * neighbour's has its own work; the costs are those in force (copy/cost.h). Nothing here waits, but
+ * the first packed op makes the connection.
+ */
+#include "base/clock.h"
+#include "copy/tune.h"
+#include "engine/internal.h"
+
+#define SAMPLE   256u /* pairs that are looked at to tell whether neighbours touch */
+#define AFRAID_NS UINT64_C(10000000000) /* direct for so long after stage failed */
+
+/* Pieces after merging, about: of blocks that are one piece and may touch, the first ones tell. */
+static uint64_t pieces_of(const kvfi_xfer_t *xfer)
+{
+    const kvfi_box_t *box = &xfer->box;
+    kvfi_cursor_t     cursor = kvfi_cursor_at_start(box);
+    uint64_t          pieces = xfer->stream / box->len, runs = 0, bytes = 0;
+    kvfi_run_t        run;
+
+    if (box->count[0] != 1 || box->count[1] != 1 || box->local_block != box->len ||
+        box->remote_block != box->len)
+        return pieces;
+    while (bytes < SAMPLE * box->len &&
+           kvfi_cursor_next(&cursor, SAMPLE * box->len - bytes, &run)) {
+        bytes += run.len;
+        runs++;
+    }
+    pieces = bytes ? (uint64_t)((unsigned __int128)runs * xfer->stream / bytes) : 0;
+    return pieces ? pieces : 1;
+}
+
+/* Both sides' work, and that a packed op must be less by a fifth. */
+static uint64_t packed_work(uint64_t ns)
+{
+    return ns < UINT64_MAX / 3 ? 2 * ns + ns / 2 : UINT64_MAX;
+}
+
+/* What is saved by packing an op, its share of the batch's fixed cost left out. */
+static uint64_t gain_of(const kvfi_costs_t *costs, const kvfi_xfer_t *xfer)
+{
+    const kvfi_cost_t *cma = &costs->path[KVF_PATH_CMA], *stage = &costs->path[KVF_PATH_STAGE];
+    uint64_t           pieces = xfer->stream ? pieces_of(xfer) : 0, direct, packed;
+
+    if (!pieces)
+        return 0;
+    direct = kvfi_cost_ns(cma, 1, pieces, xfer->stream) - cma->fixed_ns;
+    packed = packed_work(kvfi_cost_ns(stage, 1, pieces, xfer->stream) - stage->fixed_ns);
+    return packed < direct ? direct - packed : 0;
+}
+
+/* May ops for that neighbour be packed, where it is a matter of choice? */
+static int may_choose(const kvf_engine_t *engine, kvf_peer_t *peer, uint32_t flags)
+{
+    uint64_t until = atomic_load_explicit(&peer->direct_until_ns, memory_order_relaxed);
+
+    return engine->pack == KVF_PACK_AUTO && peer->driven && !(flags & KVF_BATCH_INLINE) &&
+           (!until || kvfi_now_ns() >= until);
+}
+
+/* Does the run of ops that starts at xfer `first` and ends before `end` save what waking costs? */
+static int worth_it(const kvfi_costs_t *costs, const kvfi_xfer_t *xfers, size_t first, size_t end)
+{
+    uint64_t least = costs->path[KVF_PATH_STAGE].fixed_ns + costs->wake_ns, gain = 0;
+
+    for (size_t i = first; i < end && gain <= least; i++)
+        if (xfers[i].may_stage)
+            gain += gain_of(costs, &xfers[i]);
+    return gain > least;
+}
+
+static int same_way(const kvfi_batch_op_t *ops, const kvfi_xfer_t *xfers, size_t a, size_t b)
+{
+    return ops[a].remote->peer == ops[b].remote->peer && xfers[a].dir == xfers[b].dir;
+}
+
+static void put_on_stage(kvfi_xfer_t *xfer, kvfi_am_peer_t *stage)
+{
+    xfer->path = KVF_PATH_STAGE;
+    xfer->peer = stage;
+    xfer->may_stage = 0;
+    xfer->chosen = 1;
+}
+
+/* Ops of one neighbour and direction, in a row. */
+static kvf_status_t choose_run(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers,
+                               size_t first, size_t end, uint32_t flags)
+{
+    const kvfi_costs_t *costs = &kvfi_tune()->costs;
+    int                 forced = engine->pack == KVF_PACK_PACKED;
+    kvf_remote_t       *remote = ops[first].remote;
+    kvfi_am_peer_t     *stage;
+    kvf_status_t        status;
+
+    if (!forced && (!may_choose(engine, remote->peer, flags) || !worth_it(costs, xfers, first, end)))
+        return KVF_OK;
+    status = kvfi_served_connect(remote, xfers[first].dir, &stage);
+    if (status != KVF_OK) {
+        if (!forced)
+            kvfi_choose_failed(remote->peer, status);
+        return forced ? status : KVF_OK;
+    }
+    for (size_t i = first; i < end; i++)
+        if (xfers[i].may_stage && (forced || gain_of(costs, &xfers[i])))
+            put_on_stage(&xfers[i], stage);
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers,
+                         size_t count, uint32_t flags)
+{
+    kvf_status_t status = KVF_OK;
+    size_t       first = 0, end;
+
+    if (engine->pack == KVF_PACK_DIRECT)
+        return KVF_OK;
+    for (; first < count && status == KVF_OK; first = end) {
+        int any = 0;
+
+        for (end = first; end < count && same_way(ops, xfers, first, end); end++)
+            any |= xfers[end].may_stage;
+        if (any)
+            status = choose_run(engine, ops, xfers, first, end, flags);
+    }
+    return status;
+}
+
+void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status)
+{
+    uint64_t none = 0;
+
+    if (status != KVF_ERR_NOMEM && status != KVF_ERR_SYSTEM && status != KVF_ERR_UNSUPPORTED &&
+        status != KVF_ERR_TIMEOUT)
+        return;
+    if (atomic_compare_exchange_strong(&peer->direct_until_ns, &none, 1))
+        kvfi_log(KVFI_LOG_WARN, "packed ops with pid %d failed (%s): they go direct, over cma, for a "
+                 "while; KVFERRY_PACK=direct does that always", peer->proc.pid,
+                 kvf_status_name(status));
+    atomic_store(&peer->direct_until_ns, kvfi_now_ns() + AFRAID_NS);
+}
+
+/* ------------------------------------------------------------------- asked */
+
+static kvf_status_t ask(kvf_engine_t *engine, const kvf_op_t *op, uint32_t mask, kvf_path_t *path_p)
+{
+    kvfi_check_t        check = {.engine = engine, .mask = mask, .asks = 1};
+    const kvfi_costs_t *costs = &kvfi_tune()->costs;
+    kvfi_xfer_t         xfer = {0};
+    int                 holds;
+    kvf_status_t        status = kvfi_check_op(&check, op, 0, &xfer, &holds);
+
+    if (status != KVF_OK)
+        return status;
+    *path_p = xfer.path;
+    if (xfer.may_stage && (engine->pack == KVF_PACK_PACKED ||
+                           (may_choose(engine, op->remote->peer, 0) && worth_it(costs, &xfer, 0, 1))))
+        *path_p = KVF_PATH_STAGE;
+    kvfi_let_go(op->segment, op->remote);
+    return KVF_OK;
+}
+
+kvf_status_t kvf_path_of_op(const kvf_op_t *ops, size_t op_size, uint32_t mask, kvf_path_t *path_p)
+{
+    const kvf_op_t *op;
+    kvf_engine_t   *engine;
+    kvf_status_t    status;
+    kvf_op_t        copy;
+
+    if (!ops || !path_p)
+        return kvfi_fail(KVF_ERR_INVALID, "%s is NULL", ops ? "path_p" : "op");
+    status = kvfi_op_check_size(op_size);
+    if (status != KVF_OK)
+        return status;
+    op = kvfi_op_read(ops, op_size, 0, &copy);
+    if (!op)
+        return KVF_ERR_UNSUPPORTED;
+    status = kvfi_enter(op->segment, KVFI_SEGMENT);
+    if (status != KVF_OK)
+        return status;
+    engine = op->segment->object.engine;
+    status = mask & ~(KVF_PATH_BIT(KVF_PATH_COUNT) - 1)
+                 ? kvfi_fail(KVF_ERR_INVALID, "mask is 0x%x: there are no such paths", mask)
+                 : ask(engine, op, mask, path_p);
+    kvfi_leave(engine);
+    return status;
+}
