@@ -496,6 +496,10 @@ typedef struct kvf_batch_opts {
 /** Copy all of a local batch inside post, whatever its size. What is on stage is not copied inside
  *  post; KVF_PACK_AUTO puts nothing there for such a batch. */
 #define KVF_BATCH_INLINE 1u
+/** Send the notification also if ops to its peer did not end well; it then carries the status of one
+ *  of them. That of a batch that is given up (deadline, cancel, close) is sent at once if the
+ *  receiver's queue has room, before those of earlier posts, and is lost if it has none. */
+#define KVF_BATCH_NOTIFY_ALWAYS 2u
 
 typedef struct kvf_batch_result {
     uint32_t     struct_size;
@@ -561,6 +565,9 @@ typedef struct kvf_notification {
     kvf_peer_t *peer;        /**< the sender if it was imported here, else NULL */
     uint64_t    incarnation; /**< of the sender */
     uint64_t    rank;        /**< the number that the sender's engine was opened with */
+    int32_t     status;      /**< KVF_OK: the ops before it ended well; else see
+                                  KVF_BATCH_NOTIFY_ALWAYS */
+    uint32_t    reserved32;
     uint8_t     data[KVF_NOTIFY_MAX];
 } kvf_notification_t;
 

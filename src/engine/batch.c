@@ -107,8 +107,11 @@ void kvfi_batch_finish_op(kvf_batch_t *batch, size_t i)
     batch->result.pieces += xfer->moved.pieces;
     if (xfer->chosen && status < KVF_OK)
         kvfi_choose_failed(op->remote->peer, status);
-    if (status != KVF_OK && batch->has_note && op->remote->peer == batch->note.peer)
-        batch->note_due = 0;
+    if (status != KVF_OK && batch->has_note && op->remote->peer == batch->note.peer) {
+        batch->note_due = batch->note_always;
+        if (batch->note.told == KVF_OK)
+            batch->note.told = status;
+    }
     if (status < KVF_OK && i < batch->result.bad_op) {
         batch->result.bad_op = i;
         batch->result.status = status;
@@ -237,7 +240,10 @@ static void abort_locked(kvf_batch_t *batch)
         kvfi_batch_finish_op(batch, i);
     }
     if (batch->has_note) {
-        kvfi_note_drop(&batch->note, status);
+        if (batch->note_always)
+            kvfi_note_tell(&batch->note, status);
+        else
+            kvfi_note_drop(&batch->note, status);
         settle_note(batch, (kvf_status_t)atomic_load(&batch->note.status));
     }
     end_batch(batch);

@@ -181,6 +181,7 @@ typedef struct kvfi_out_note {
     kvf_peer_t           *peer;
     uint32_t              len;
     uint8_t               data[KVF_NOTIFY_MAX];
+    kvf_status_t          told; /* with it: how the ops to its peer ended */
     int                   ready;
     _Atomic int           sent, status;
     kvfi_am_note_t        am;
@@ -267,7 +268,8 @@ struct kvf_batch {
     _Atomic uint32_t  am_pending;
     uint64_t          tag, end_ns;
     int               noting; /* the ops have ended, the notification has not */
-    int               has_note, note_due; /* due: all ops to its peer ended well */
+    int               has_note, note_due; /* due: all ops to its peer ended well, */
+    int               note_always;        /* or it is sent all the same */
     kvfi_out_note_t   note;
     kvf_batch_result_t result;
     kvfi_tally_t      tally;
@@ -415,6 +417,8 @@ kvf_status_t kvfi_served_connect(kvf_remote_t *remote, uint32_t dir, kvfi_am_pee
 /* ---- notify.c */
 void kvfi_note_line_up(kvfi_out_note_t *note);
 void kvfi_note_drop(kvfi_out_note_t *note, kvf_status_t status);
+/* Its batch was given up: send it at once, before those ahead of it in the line, or drop it. */
+void kvfi_note_tell(kvfi_out_note_t *note, kvf_status_t status);
 /* Send what is ready at the head of a peer's line. */
 void kvfi_note_pump(kvf_peer_t *peer);
 

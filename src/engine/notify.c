@@ -75,32 +75,55 @@ static void send_far(kvf_peer_t *peer, kvfi_out_note_t *note)
 {
     leave_line(peer, note);
     note->am.len = note->len;
+    note->am.told = note->told;
     memcpy(note->am.data, note->data, note->len);
     atomic_store(&note->sent, 1); /* first: who is woken by its end looks here */
     kvfi_am_note_send(atomic_load(&peer->object.engine->am), peer->am, &note->am);
 }
 
+/* 0: the ring is full. */
+static int put_near(kvf_peer_t *peer, kvfi_out_note_t *note)
+{
+    int put = -2;
+
+    if (kvfi_peer_alive(peer, ALIVE_AGE_NS))
+        put = kvfi_hold_put(&peer->hold, note->data, note->len, note->told);
+    if (put == -1)
+        return 0;
+    leave_line(peer, note);
+    atomic_store(&note->status, put == -2 ? KVF_ERR_PEER : KVF_OK);
+    if (put == 1)
+        ring(peer);
+    return 1;
+}
+
 void kvfi_note_pump(kvf_peer_t *peer)
 {
-    pthread_mutex_lock(&peer->out_lock);
-    while (peer->out && peer->out->ready) {
-        kvfi_out_note_t *note = peer->out;
-        int              put;
+    int more = 1;
 
-        if (peer->am) {
-            send_far(peer, note);
-            continue;
-        }
-        put = kvfi_peer_alive(peer, ALIVE_AGE_NS) ? kvfi_hold_put(&peer->hold, note->data, note->len)
-                                                  : -2;
-        if (put == -1)
-            break; /* full */
-        leave_line(peer, note);
-        atomic_store(&note->status, put == -2 ? KVF_ERR_PEER : KVF_OK);
-        if (put == 1)
-            ring(peer);
+    pthread_mutex_lock(&peer->out_lock);
+    while (more && peer->out && peer->out->ready) {
+        if (peer->am)
+            send_far(peer, peer->out);
+        else
+            more = put_near(peer, peer->out);
     }
     pthread_mutex_unlock(&peer->out_lock);
+}
+
+void kvfi_note_tell(kvfi_out_note_t *note, kvf_status_t status)
+{
+    kvf_peer_t *peer = note->peer;
+
+    pthread_mutex_lock(&peer->out_lock);
+    if (!atomic_load(&note->sent) && atomic_load(&note->status) == KVF_INPROGRESS) {
+        if (peer->am)
+            send_far(peer, note);
+        else
+            put_near(peer, note);
+    }
+    pthread_mutex_unlock(&peer->out_lock);
+    kvfi_note_drop(note, status);
 }
 
 kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *n)
@@ -129,7 +152,7 @@ kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *n)
         goto leave;
     }
     *n = (kvf_notification_t){.struct_size = sizeof *n, .len = note.len, .incarnation = holder,
-                              .rank = rank};
+                              .rank = rank, .status = note.status};
     memcpy(n->data, note.data, note.len);
     pthread_mutex_lock(&engine->lock);
     n->peer = kvfi_table_get(&engine->peers, holder);

@@ -64,9 +64,8 @@ static kvf_status_t check_opts(kvf_engine_t *engine, const kvf_batch_opts_t *opt
 
     if (status != KVF_OK)
         return status;
-    if (opts->flags & ~KVF_BATCH_INLINE)
-        return kvfi_fail(KVF_ERR_INVALID, "opts.flags is 0x%x, only KVF_BATCH_INLINE is known",
-                         opts->flags);
+    if (opts->flags & ~(KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS))
+        return kvfi_fail(KVF_ERR_INVALID, "opts.flags is 0x%x: there are no such flags", opts->flags);
     if (opts->paths & ~(KVF_PATH_BIT(KVF_PATH_COUNT) - 1))
         return kvfi_fail(KVF_ERR_INVALID, "opts.paths is 0x%x: there are no such paths", opts->paths);
     if (opts->after_event)
@@ -143,7 +142,9 @@ static void take_note(kvf_batch_t *batch, const kvf_batch_opts_t *opts)
     batch->has_note = batch->note_due = opts && opts->notify_peer;
     if (!batch->has_note)
         return;
+    batch->note_always = (opts->flags & KVF_BATCH_NOTIFY_ALWAYS) != 0;
     note->peer = opts->notify_peer;
+    note->told = KVF_OK;
     note->len = opts->notify_len;
     if (opts->notify_len)
         memcpy(note->data, opts->notify, opts->notify_len);

@@ -39,6 +39,7 @@ typedef struct kvfi_am_host {
 typedef struct kvfi_am_note {
     struct kvfi_am_note *next;
     uint32_t             len;
+    kvf_status_t         told; /* with it: how its batch ended */
     uint8_t              data[KVF_NOTIFY_MAX];
     uint64_t             seq;    /* 0: not sent yet */
     _Atomic int          status; /* INPROGRESS until the receiver has queued it */

@@ -151,7 +151,8 @@ void kvfi_am_send_notes(kvfi_am_peer_t *peer)
             continue;
         if (peer->notes_sent - peer->notes_taken >= peer->notes_room)
             return;
-        message = kvfi_am_message(peer, KVFI_AM_NOTE, 0, peer->notes_sent + 1, note->len);
+        message = kvfi_am_message(peer, KVFI_AM_NOTE, (uint64_t)-(int64_t)note->told,
+                                  peer->notes_sent + 1, note->len);
         if (!message)
             return;
         note->seq = ++peer->notes_sent;
@@ -211,7 +212,8 @@ int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_
     peer->inbox = message->next;
     if (!peer->inbox)
         peer->inbox_end = &peer->inbox;
-    note_p->len = message->head.len;
+    note_p->len = (uint16_t)message->head.len;
+    note_p->status = (int16_t)-(int64_t)message->head.token;
     memcpy(note_p->data, message->data, note_p->len);
     *incarnation_p = peer->incarnation;
     *rank_p = peer->rank;

@@ -129,9 +129,10 @@ static void on_note(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void
 {
     kvfi_am_message_t *note;
 
-    if (head->len > KVF_NOTIFY_MAX || head->off != peer->inbox_came + 1 ||
+    if (head->len > KVF_NOTIFY_MAX || head->token > -KVF_ERR_FORKED ||
+        head->off != peer->inbox_came + 1 ||
         peer->inbox_came - peer->acked_taken >= peer->am->host.depth) {
-        kvfi_am_peer_fail(peer, "its notification is too long, out of order, or one too many");
+        kvfi_am_peer_fail(peer, "its notification is malformed, out of order, or one too many");
         return;
     }
     note = malloc(sizeof *note + head->len);

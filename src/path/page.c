@@ -197,7 +197,7 @@ static kvfi_note_t *note_at(kvfi_page_t *page, const kvfi_seat_t *seat, uint32_t
     return &page->notes[(size_t)(seat - page->seats) * page->head.depth + at % page->head.depth];
 }
 
-int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len)
+int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_t status)
 {
     kvfi_page_t *page = hold->page;
     kvfi_seat_t *seat = hold->seat;
@@ -210,7 +210,8 @@ int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len)
     full = tail - atomic_load(&seat->head) >= page->head.depth;
     if (!full) {
         note = note_at(page, seat, tail);
-        note->len = len;
+        note->len = (uint16_t)len;
+        note->status = (int16_t)status;
         memcpy(note->data, data, len);
         atomic_store(&seat->tail, tail + 1);
     }
@@ -281,6 +282,8 @@ int kvfi_page_take(kvfi_page_t *page, unsigned *from_p, kvfi_note_t *note_p, uin
         *note_p = *note_at(page, seat, head);
         if (note_p->len > KVF_NOTIFY_MAX)
             note_p->len = KVF_NOTIFY_MAX;
+        if (note_p->status > KVF_OK || note_p->status < KVF_ERR_FORKED)
+            note_p->status = KVF_ERR_SYSTEM; /* no status, so no arrival */
         *holder_p = holder;
         *rank_p = seat->rank;
         atomic_store(&seat->head, head + 1);

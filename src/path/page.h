@@ -25,7 +25,7 @@
 #include "base/proc.h"
 #include "kvferry.h"
 
-#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727932)
+#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727933)
 #define KVFI_PAGE_GRANTS 4096u
 #define KVFI_PAGE_SEATS  256u
 #define KVFI_SEAT_WORDS  16u /* threads of an initiator that copy at once; more wait for one another */
@@ -33,7 +33,8 @@
 #define KVFI_SEAT_CLEARING UINT64_C(1) /* as a holder: being made free */
 
 typedef struct kvfi_note {
-    uint32_t len;
+    uint16_t len;
+    int16_t  status; /* of the batch that brings it */
     uint8_t  data[KVF_NOTIFY_MAX];
 } kvfi_note_t;
 
@@ -107,7 +108,7 @@ int  kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint
 void kvfi_hold_unpin(kvfi_hold_t *hold, uint64_t taken);
 
 /* Put a note in the ring: 1 done and a doorbell is wanted, 0 done, -1 full. */
-int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len);
+int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_t status);
 
 /* ---- the owner's side */
 /* Raise a grant's epoch. */

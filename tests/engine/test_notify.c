@@ -243,6 +243,95 @@ START_TEST(a_batch_that_failed_does_not_notify)
 }
 END_TEST
 
+START_TEST(a_batch_that_failed_tells_its_status_if_asked)
+{
+    rig_t rig;
+    rig_opts_t opts = { .pool_blocks = 4, .block_bytes = 4096 };
+    kvf_batch_opts_t note_opts;
+    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    uint64_t number = 9;
+    uint32_t gen = 777;
+    kvf_notification_t n;
+    kvf_op_t op;
+
+    rig_open(&rig, (where_t)_i, &opts);
+    note_opts = with_note(rig.peer, &number, sizeof(number), 0);
+    note_opts.flags = KVF_BATCH_NOTIFY_ALWAYS;
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
+    op.remote_gens = &gen;
+    answers(run_ops(rig.batch, &op, 1, &note_opts), KVF_ERR_STALE);
+    ok(kvf_batch_result(rig.batch, &result));
+    must(result.notify == KVF_OK, "%s", kvf_status_name(result.notify));
+    n = owner_take(&rig, 5 * SEC);
+    is_note(n, &rig, 9);
+    must(n.status == KVF_ERR_STALE, "it tells %s", kvf_status_name((kvf_status_t)n.status));
+    op.remote_gens = NULL;
+    ok(run_ops(rig.batch, &op, 1, &note_opts));
+    n = owner_take(&rig, 5 * SEC);
+    is_note(n, &rig, 9);
+    must(n.status == KVF_OK, "it tells %s", kvf_status_name((kvf_status_t)n.status));
+    rig_close(&rig);
+}
+END_TEST
+
+/* Nobody drives, so both batches run; the second is given up and must not wait for the first. */
+START_TEST(a_batch_that_is_given_up_tells_at_once_if_asked)
+{
+    rig_t rig;
+    rig_opts_t opts = { .owner_len = 8 << 20, .local_len = 8 << 20,
+                        .progress = KVF_PROGRESS_CALLER };
+    kvf_batch_t *second;
+    uint64_t numbers[2] = { 1, 2 };
+    kvf_batch_opts_t note_opts[2];
+    kvf_notification_t n;
+    kvf_op_t op;
+
+    rig_open(&rig, (where_t)_i, &opts);
+    ok(kvf_batch_create(rig.me.engine, &second));
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 8 << 20, KVF_WRITE);
+    for (int i = 0; i < 2; i++) {
+        note_opts[i] = with_note(rig.peer, &numbers[i], sizeof(numbers[i]), 0);
+        note_opts[i].flags = KVF_BATCH_NOTIFY_ALWAYS;
+        ok(kvf_batch_post(i == 0 ? rig.batch : second, &op, 1, sizeof(op), &note_opts[i]));
+    }
+    answers(kvf_batch_cancel(second), KVF_ERR_CANCELED);
+    n = owner_take(&rig, 5 * SEC);
+    is_note(n, &rig, 2);
+    must(n.status == KVF_ERR_CANCELED, "it tells %s", kvf_status_name((kvf_status_t)n.status));
+    ok(kvf_batch_wait(rig.batch, 20 * SEC));
+    n = owner_take(&rig, 5 * SEC);
+    is_note(n, &rig, 1);
+    must(n.status == KVF_OK, "it tells %s", kvf_status_name((kvf_status_t)n.status));
+    ok(kvf_batch_free(second));
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_deadline_is_told_to_a_far_receiver)
+{
+    rig_t rig;
+    rig_opts_t opts = { .owner_len = 64 << 20, .local_len = 64 << 20 };
+    uint64_t number = 3;
+    kvf_batch_opts_t note_opts;
+    kvf_notification_t n;
+    kvf_op_t op;
+
+    rig_open(&rig, WHERE_AM, &opts);
+    ok(note(&rig, 2, 0)); /* connected */
+    is_note(owner_take(&rig, 5 * SEC), &rig, 2);
+    note_opts = with_note(rig.peer, &number, sizeof(number), 200 * MS);
+    note_opts.flags = KVF_BATCH_NOTIFY_ALWAYS;
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 64 << 20, KVF_WRITE);
+    proc_signal(&rig.owner, SIGSTOP);
+    answers(run_ops(rig.batch, &op, 1, &note_opts), KVF_ERR_TIMEOUT);
+    proc_signal(&rig.owner, SIGCONT);
+    n = owner_take(&rig, 5 * SEC);
+    is_note(n, &rig, 3);
+    must(n.status == KVF_ERR_TIMEOUT, "it tells %s", kvf_status_name((kvf_status_t)n.status));
+    rig_close(&rig);
+}
+END_TEST
+
 /* The queue holds four: the fifth batch waits, ends at its deadline, and was never delivered. */
 START_TEST(a_full_queue_holds_the_batch_until_its_deadline)
 {
@@ -434,6 +523,9 @@ int main(void)
     tcase_add_loop_test(tc, a_notification_comes_after_the_data_of_its_batch, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_later_batch_waits_for_an_earlier_ones_data, 0, WHERE_STAGE);
     tcase_add_loop_test(tc, a_batch_that_failed_does_not_notify, 0, WHERE_COUNT);
+    tcase_add_loop_test(tc, a_batch_that_failed_tells_its_status_if_asked, 0, WHERE_COUNT);
+    tcase_add_loop_test(tc, a_batch_that_is_given_up_tells_at_once_if_asked, 0, WHERE_STAGE);
+    tcase_add_test(tc, a_deadline_is_told_to_a_far_receiver);
     tcase_add_loop_test(tc, a_full_queue_holds_the_batch_until_its_deadline, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_held_batch_goes_on_when_the_queue_has_room, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, four_senders_at_once_lose_nothing, 0, 4);

@@ -412,7 +412,7 @@ static const char note[128];
 
 static const bad_opts_t bad_opts[] = {
     { "struct_size", { .struct_size = 0 }, INVALID },
-    { "flags", { SIZED, .flags = 2 }, INVALID },
+    { "flags", { SIZED, .flags = 4 }, INVALID },
     { "flags", { SIZED, .flags = 0x80000000u }, INVALID },
     { "paths", { SIZED, .paths = KVF_PATH_BIT(KVF_PATH_COUNT) }, INVALID },
     { "notify_len", { SIZED, .notify_len = KVF_NOTIFY_MAX + 1, .notify = note }, INVALID },
