@@ -5,6 +5,8 @@
 . "$top_srcdir/tests/lib.sh"
 . "$top_srcdir/tests/mpi/replay_lib.sh"
 
+requests=40 blocks=200
+
 # parallel WHAT RANKS PREFILL "CUT" LAYERS HEADS KV_BLOCKS BLOCK_BYTES [OPTION]...: CUT is the options of
 # TP and PP, for the job and for the count
 parallel()
@@ -13,10 +15,10 @@ parallel()
     read -ra cut <<<"$4"
     shift 8
     echo "$what"
-    python3 "$here/count_trace.py" "$sample" --ranks "$ranks" --prefill "$prefill" --requests 40 \
-        --kv-blocks "$kv_blocks" --block-bytes "$block_bytes" --blocks 200 --layers "$layers" \
+    python3 "$here/count_trace.py" "$sample" --ranks "$ranks" --prefill "$prefill" --requests $requests \
+        --kv-blocks "$kv_blocks" --block-bytes "$block_bytes" --blocks $blocks --layers "$layers" \
         --heads "$heads" "${cut[@]}" >"$TMP/counted" || fail "$what: the counter ends with $?"
-    replay "$ranks" --trace "$sample" --requests 40 --prefill "$prefill" --blocks 200 "${cut[@]}" "$@"
+    replay "$ranks" --trace "$sample" --requests $requests --prefill "$prefill" --blocks $blocks "${cut[@]}" "$@"
     right "$what"
     report "$what" --verified --counted "$TMP/counted" complete=true mismatched_bytes=0 stale_blocks=0 \
         "layers=$layers" locality.cross=0 paths.am.bytes=0
@@ -72,3 +74,12 @@ replay 2 --trace "$sample" --requests 200 "${small[@]}" --speed trace:40
 right "speed"
 report "speed" --verified complete=true 'speed="trace:40"' \
     "seconds>$(python3 -c "print($last / 40)")"
+
+# KVF_FULL=1: 2,000 requests of the conversation trace (KVF_TRACE names it)
+if [ -n "${KVF_FULL:-}" ]; then
+    sample=${KVF_TRACE:-$top_srcdir/../shared/traces/conversation_trace.jsonl}
+    [ -r "$sample" ] || skip "KVF_FULL is set and there is no $sample"
+    requests=2000 blocks=2048
+    parallel "2,000 requests, TP 2 to TP 4" 6 2 "--src-tp 2 --dst-tp 4" 2 8 1 $((512 * 8 * 2 * 64)) --scale 1/128 \
+        --src-layout vllm-0.26 --dst-layout vllm-0.23 --src-block-tokens 16 --dst-block-tokens 64 --verify all
+fi

@@ -73,13 +73,16 @@ need_replay()
         --scale "$scale" --blocks "$blocks" --verify all --quiet)
 }
 
-# count_trace PREFILL NODES: what four ranks, on the nodes with these numbers, must move, by a program
-# that shares no code with kvf_replay. Sets cross and near, the bytes between nodes and inside of them.
+# count_trace PREFILL NODES [OPTION]...: what $ranks ranks (4), on the nodes with these numbers, must move, by
+# a program that shares no code with kvf_replay. Sets cross and near, the bytes between nodes and
+# inside of them.
 count_trace()
 {
-    python3 "$top_srcdir/tests/mpi/count_trace.py" "$trace" --requests "$requests" --ranks 4 \
-        --prefill "$1" --nodes "$2" --blocks "$blocks" --block-bytes "$block_bytes" > "$work/count.json" ||
-        fail "count_trace.py"
+    local prefill=$1 nodes_of=$2
+    shift 2
+    python3 "$top_srcdir/tests/mpi/count_trace.py" "$trace" --requests "$requests" --ranks "${ranks:-4}" \
+        --prefill "$prefill" --nodes "$nodes_of" --blocks "$blocks" --block-bytes "$block_bytes" "$@" \
+        > "$work/count.json" || fail "count_trace.py"
     read -r cross near < <(python3 -c 'import json, sys
 count = json.load(sys.stdin)
 print(count["cross_bytes"], count["bytes"] - count["cross_bytes"])' < "$work/count.json")
