@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * kvf_explain: what a transfer of KV cache between two sets of ranks takes, before it is made.
+ * kvf_explain: what a transfer of KV cache between two sets of ranks takes, before it is made, and
+ * with --analyze what it took.
  *
- *   options -> sides -> pairs -> predictions -> report        explain/explain.h has the nouns
+ *   options -> sides -> pairs -> predictions -> run -> report     explain/explain.h has the nouns
  *
- * The report goes to standard output, and to standard error where --json has taken that. Nothing
- * here blocks.
+ * The report goes to standard output, and to standard error where --json has taken that. Only in a
+ * job does anything wait: for the other processes, of which the first one speaks.
  */
 #include "config.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli.h"
 #include "explain/explain.h"
 
+static bool speaks = true; /* this process prints */
+
 static int fail(int code)
 {
-    fprintf(stderr, "kvf_explain: %s\n", kvfi_cli_error());
+    if (speaks) {
+        fprintf(stderr, "kvf_explain: %s\n", kvfi_cli_error());
+    }
     return code;
 }
 
@@ -39,43 +45,87 @@ static int report(const struct explain_world *world, const struct explain_pairs 
 }
 
 /* An engine knows what paths cost. Without one the rest of the explanation is as good. */
-static void predict(struct explain_pairs *pairs)
+static void predict(const struct explain_job *job, struct explain_pairs *pairs)
 {
-    kvf_engine_t *engine;
+    kvf_engine_t *engine = job->engine;
 
-    if (kvf_engine_open(NULL, &engine) != KVF_OK) {
+    if (engine == NULL && kvf_engine_open(NULL, &engine) != KVF_OK) {
         fprintf(stderr, "kvf_explain: nothing is predicted: %s\n", kvf_last_error());
         return;
     }
     kvfi_explain_predict(engine, pairs);
-    kvf_engine_close(engine, KVF_FOREVER);
+    if (job->engine == NULL) {
+        kvf_engine_close(engine, KVF_FOREVER);
+    }
 }
 
-static int explain(const struct explain_opts *opts)
+/* The pairs are made: predict, run, report. */
+static int finish(const struct explain_job *job, const struct explain_world *world,
+                  struct explain_pairs *pairs, FILE *json)
+{
+    int ran = KVFI_EXIT_OK, code = KVFI_EXIT_OK;
+
+    predict(job, pairs);
+    if (world->opts->analyze) {
+        ran = kvfi_explain_run(job, world, pairs);
+    }
+    if (ran != KVFI_EXIT_OK) {
+        fail(ran);
+    }
+    if (speaks && (ran == KVFI_EXIT_OK || pairs->wrong > 0)) {
+        code = report(world, pairs, json);
+    } else if (json != NULL && json != stdout) {
+        fclose(json);
+    }
+    return ran != KVFI_EXIT_OK ? ran : code;
+}
+
+static int explain(const struct explain_job *job, const struct explain_opts *opts)
 {
     struct explain_world world;
     struct explain_pairs pairs;
     FILE *json = NULL;
     int code;
 
-    if (kvfi_explain_open(opts, &world) != 0) {
+    if (kvfi_explain_open(opts, &world) != 0) { /* all processes fail alike */
         return fail(KVFI_EXIT_USAGE);
     }
-    if (opts->json != NULL && kvfi_cli_open_out("--json", opts->json, &json) != 0) {
+    code = speaks && opts->json != NULL ? kvfi_cli_open_out("--json", opts->json, &json) : 0;
+    if (kvfi_explain_job_agree(job, code) != 0) {
         kvfi_explain_close(&world);
         return fail(KVFI_EXIT_USAGE);
     }
-    if (kvfi_explain_pairs_make(&world, &pairs) != 0) {
-        code = fail(KVFI_EXIT_WRONG);
+    code = kvfi_explain_pairs_make(&world, &pairs);
+    if (kvfi_explain_job_agree(job, code) != 0) {
+        fail(KVFI_EXIT_WRONG);
         if (json != NULL && json != stdout) {
             fclose(json);
         }
+        if (code == 0) {
+            kvfi_explain_pairs_free(&pairs);
+        }
+        code = KVFI_EXIT_WRONG;
     } else {
-        predict(&pairs);
-        code = report(&world, &pairs, json);
+        code = finish(job, &world, &pairs, json);
         kvfi_explain_pairs_free(&pairs);
     }
     kvfi_explain_close(&world);
+    return code;
+}
+
+static int run_job(int argc, char **argv, const struct explain_opts *opts)
+{
+    struct explain_job job;
+    int code;
+
+    if (kvfi_explain_job_open(opts, &argc, &argv, &job) != 0) {
+        speaks = job.rank == 0;
+        code = fail(job.size > 0 ? KVFI_EXIT_WRONG : KVFI_EXIT_USAGE);
+    } else {
+        speaks = job.rank == 0;
+        code = explain(&job, opts);
+    }
+    kvfi_explain_job_close(&job);
     return code;
 }
 
@@ -84,17 +134,24 @@ int main(int argc, char **argv)
     struct explain_opts opts;
 
     if (kvfi_explain_parse(argc, argv, &opts) != 0) {
+        speaks = kvfi_cli_speaks();
         fail(KVFI_EXIT_USAGE);
-        fprintf(stderr, "kvf_explain --help says more\n");
+        if (speaks) {
+            fprintf(stderr, "kvf_explain --help says more\n");
+        }
         return KVFI_EXIT_USAGE;
     }
     if (opts.help || opts.version) {
-        if (opts.help) {
+        if (opts.help && kvfi_cli_speaks()) {
             kvfi_explain_usage(stdout);
-        } else {
+        } else if (kvfi_cli_speaks()) {
             printf("kvf_explain %s, UCX %s\n", kvf_version(), kvf_ucx_version());
         }
         return fflush(stdout) == 0 ? KVFI_EXIT_OK : KVFI_EXIT_WRONG;
     }
-    return explain(&opts);
+    if (opts.analyze) {
+        return run_job(argc, argv, &opts);
+    }
+    speaks = kvfi_cli_speaks();
+    return explain(&(struct explain_job){.mpi = NULL}, &opts);
 }

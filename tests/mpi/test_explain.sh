@@ -142,6 +142,9 @@ refuse 2 '--layers: llama-3.1-8b has layers 0 to 31' --layers 30-32
 refuse 2 '--layers: 3 is not within' --layers 4-3
 refuse 2 '--tokens: 0 is not within' --tokens 0
 refuse 2 '--op: "copy" is none of' --op copy
+refuse 2 '--path needs --analyze' --path shm
+refuse 2 '--reps: 0 is not within' --analyze --reps 0
+refuse 2 '--path: "rma" is none of' --analyze --path rma
 refuse 2 '--json: cannot write /nowhere/x: ' --json /nowhere/x
 if [ -c /dev/full ]; then
     code=0
@@ -152,6 +155,74 @@ fi
 "$explain" --version | grep -q '^kvf_explain [0-9]' || fail "no version"
 "$explain" --help >"$TMP/out" || fail "no help"
 for option in model tokens layers src-layout dst-layout src-tp dst-tp src-pp dst-pp src-block-tokens \
-    dst-block-tokens src-rank dst-rank op json help; do
+    dst-block-tokens src-rank dst-rank op analyze path net reps seed json help; do
     grep -q -- "--$option" "$TMP/out" || fail "--help does not tell --$option"
 done
+
+if [ -z "${MPIRUN:-}" ] || ! command -v "$MPIRUN" >/dev/null; then
+    refuse 2 '--analyze: kvferry was built without MPI' --analyze
+    echo "no MPI here: nothing was run"
+    exit 0
+fi
+
+# field NAME: its values in $TMP/json, one a line
+field()
+{
+    sed -nE "s/^ *\"$1\": \"?([^\",]*)\"?,?$/\1/p" "$TMP/json"
+}
+
+# analyze PATH PAIRS RANKS ARGUMENTS...: so many pairs run over that path, no byte wrong, and as many
+# right as the plans of these pairs have, in each of 2 runs and the first one
+analyze()
+{
+    local path=$1 pairs=$2 ranks=$3 want
+    shift 3
+    mpi_run "$ranks" "$explain" --analyze --reps 2 --json "$TMP/json" "$@" >"$TMP/out" 2>"$TMP/err" ||
+        { cat "$TMP/out" "$TMP/err"; fail "--analyze $*: ends with $?"; }
+    [ "$(field mismatched_bytes)" = 0 ] || fail "--analyze $*: $(field mismatched_bytes) bytes wrong"
+    [ "$(grep -c '"measured": {' "$TMP/json")" -eq "$pairs" ] || fail "--analyze $*: not $pairs pairs"
+    want=$(awk '/^      "bytes": /{ bytes = $2 + 0 } /"measured": [{]/{ sum += bytes } END { print 3 * sum }' "$TMP/json")
+    [ "$want" -gt 0 ] && [ "$(field verified_bytes)" -eq "$want" ] ||
+        fail "--analyze $*: $(field verified_bytes) bytes are right, and the plans have $want"
+    [ "$(sed -nE '/"measured"/,/}/s/^ *"path": "([a-z]*)",$/\1/p' "$TMP/json" | sort -u)" = "$path" ] ||
+        fail "--analyze $*: not over $path"
+    [ "$(grep -cE '^  [0-9]+ from [0-9]+ ' "$TMP/out")" -eq "$pairs" ] || fail "--analyze $*: not a row a pair"
+    echo "ok: $ranks processes, $* ($want bytes)"
+}
+
+small="--model llama-3.1-8b --layout LBNHC --src-tp 2 --dst-tp 4 --tokens 100"
+# shellcheck disable=SC2086  # words
+{
+    analyze self 1 1 $small
+    analyze shm 1 2 $small
+    analyze shm 1 2 $small --path adopt --op write --dst-rank 3
+    analyze stage 1 2 $small --path stage
+    analyze am 1 2 $small --path am --net tcp --op write
+    analyze shm 4 6 $small --src-layout vllm-0.21 --dst-block-tokens 64
+}
+code=0
+mpi_run 2 "$explain" --analyze --tokens 16 --path cma >"$TMP/out" 2>"$TMP/err" || code=$?
+[ $code -eq 0 ] || grep -q 'cma: ' "$TMP/err" || { cat "$TMP/err"; fail "cma neither runs nor says why not"; }
+analyze shm 6 5 --model deepseek-v3.2 --layout BLNC --src-tp 2 --dst-tp 3 --tokens 200
+analyze shm 1 2 --model gpt-oss-120b --src-layout vllm-0.23 --dst-layout BLHNC --tokens 300 --op write
+analyze shm 1 2 --model qwen3-235b --src-layout sglang --dst-layout lmcache --src-tp 3 --dst-pp 3 --tokens 300 --layers 7-20
+
+# refuse_job RANKS CODE WANT ARGUMENTS...: said once
+refuse_job()
+{
+    local ranks=$1 want_code=$2 want=$3 code=0
+    shift 3
+    mpi_run "$ranks" "$explain" --analyze "$@" >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code -eq "$want_code" ] || { cat "$TMP/err"; fail "--analyze $*: ends with $code"; }
+    [ "$(grep -c '^kvf_explain: ' "$TMP/err")" -eq 1 ] || { cat "$TMP/err"; fail "--analyze $*: not said once"; }
+    grep -qF -- "$want" "$TMP/err" || { cat "$TMP/err"; fail "--analyze $*: no \"$want\""; }
+}
+refuse_job 3 2 'the job has 3 processes; 1 or 2 run one pair of ranks, 6 all of them' --src-tp 2 --dst-tp 4
+refuse_job 2 1 'a smaller --tokens would fit' --tokens 200000000
+refuse_job 2 1 'KVF_ERR_NO_PATH: op 0: no path: self: the peer is another process' --path self --tokens 16
+refuse_job 2 2 '--json: cannot write /nowhere/x: ' --json /nowhere/x --tokens 16
+code=0
+"$MPIRUN" --oversubscribe --bind-to none -n 1 "$explain" --analyze --tokens 16 : -n 1 "$explain" --analyze --tokens 32 \
+    >"$TMP/out" 2>"$TMP/err" || code=$?
+[ $code -ne 0 ] || fail "two command lines in a job are taken"
+grep -q 'all processes must be given the same options' "$TMP/err" || { cat "$TMP/err"; fail "options that differ are not told"; }

@@ -22,24 +22,33 @@
 /* Which side: the index of arrays of two. */
 enum { EXPLAIN_SOURCE = 0, EXPLAIN_DEST = 1 };
 
-#define EXPLAIN_NAME_LEN    16
-#define EXPLAIN_GROUPS_MAX  8
-#define EXPLAIN_RANKS_MAX   4096
-#define EXPLAIN_ANY         UINT64_MAX
+#define EXPLAIN_NAME_LEN   16
+#define EXPLAIN_GROUPS_MAX 8
+#define EXPLAIN_RANKS_MAX  4096
+#define EXPLAIN_ANY        UINT64_MAX
 
 struct explain_opts {
     const char *model;
     struct explain_end {
         const char *layout;
-        uint64_t    tp, pp;
-        uint64_t    block_tokens; /* 0: the layout's own */
-        uint64_t    rank;         /* EXPLAIN_ANY, or the only one that is asked about */
+        uint64_t tp, pp;
+        uint64_t block_tokens; /* 0: the layout's own */
+        uint64_t rank;         /* EXPLAIN_ANY, or the only one that is asked about */
     } end[2];
-    uint64_t    tokens;
-    uint64_t    first_layer, layer_count; /* of the model; count 0: all */
-    uint32_t    dir;                      /* KVF_READ or KVF_WRITE */
-    const char *json;                     /* file, "-", or NULL */
-    bool        help, version;
+    uint64_t tokens;
+    uint64_t first_layer, layer_count; /* of the model; count 0: all */
+    uint32_t dir;                      /* KVF_READ or KVF_WRITE */
+    bool analyze;                      /* run it, too */
+    uint32_t path;                     /* mask of one; 0: whatever serves */
+    enum explain_memory {
+        EXPLAIN_MEMORY_POOL, /* the library's */
+        EXPLAIN_MEMORY_OWN,  /* the program's, registered */
+        EXPLAIN_MEMORY_ADOPT /* the program's, adopted */
+    } memory;
+    const char *net;
+    uint64_t reps, seed;
+    const char *json; /* file, "-", or NULL */
+    bool help, version;
 };
 
 int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p);
@@ -54,32 +63,32 @@ struct explain_rank {
 };
 
 struct explain_side {
-    const char          *name;   /* "source" */
-    const char          *layout; /* as it was asked for */
-    char                 spelling[EXPLAIN_NAME_LEN]; /* its axes, "L/2BNHD" */
-    uint32_t             tp, pp;
-    uint32_t             block_tokens;
-    uint32_t             need, blocks; /* blocks of the request; capacity */
-    uint32_t             rank_count;
+    const char *name;                /* "source" */
+    const char *layout;              /* as it was asked for */
+    char spelling[EXPLAIN_NAME_LEN]; /* its axes, "L/2BNHD" */
+    uint32_t tp, pp;
+    uint32_t block_tokens;
+    uint32_t need, blocks; /* blocks of the request; capacity */
+    uint32_t rank_count;
     struct explain_rank *ranks;
-    kvf_layout_t       **layouts; /* by rank */
+    kvf_layout_t **layouts; /* by rank */
     /* by group of the model and rank: layouts of that group's layers alone; NULL: none of them */
-    kvf_layout_t       **group_layouts[EXPLAIN_GROUPS_MAX];
+    kvf_layout_t **group_layouts[EXPLAIN_GROUPS_MAX];
 };
 
 /* A group of the model's layers. */
 struct explain_group {
-    char     name[32];     /* "layers", "window 128", "state" */
+    char name[32]; /* "layers", "window 128", "state" */
     uint32_t layer_count;
-    uint32_t *layers;      /* owned */
+    uint32_t *layers; /* owned */
 };
 
 struct explain_world {
     const struct explain_opts *opts;
-    const kvf_kv_model_t      *model;
-    struct explain_group       groups[EXPLAIN_GROUPS_MAX];
-    uint32_t                   group_count;
-    struct explain_side        side[2];
+    const kvf_kv_model_t *model;
+    struct explain_group groups[EXPLAIN_GROUPS_MAX];
+    uint32_t group_count;
+    struct explain_side side[2];
 };
 
 int kvfi_explain_open(const struct explain_opts *opts, struct explain_world *world_p);
@@ -105,10 +114,10 @@ struct explain_size {
 
 /* What a plan makes of the request. */
 struct explain_figures {
-    uint64_t             ops, ids, pairs, pieces, bytes;
+    uint64_t ops, ids, pairs, pieces, bytes;
     struct explain_size *sizes; /* by rising bytes; owned */
-    uint32_t             size_count;
-    uint64_t             bind_ns; /* median of a few bindings */
+    uint32_t size_count;
+    uint64_t bind_ns; /* median of a few bindings */
 };
 
 /* The whole request, ids NULL: block i is block i. */
@@ -133,29 +142,29 @@ enum explain_stop {
 /* Why a piece ends on one side. */
 struct explain_why_side {
     enum explain_stop stop;
-    char              axis;   /* 'H'; 0 where there is none */
-    uint64_t          wanted, held; /* of EXPLAIN_CUT's axis */
-    char              inside[EXPLAIN_NAME_LEN]; /* axes wanted that lie further out: "NL" */
+    char axis;                     /* 'H'; 0 where there is none */
+    uint64_t wanted, held;         /* of EXPLAIN_CUT's axis */
+    char inside[EXPLAIN_NAME_LEN]; /* axes wanted that lie further out: "NL" */
 };
 
 /* What another order of the axes would give. */
 struct explain_hint {
-    bool     both;             /* on both sides, else on side */
+    bool both; /* on both sides, else on side */
     unsigned side;
-    char     axis;             /* that moved outside; 0: several, or none */
-    uint32_t block_tokens;     /* not 0: blocks of so many tokens on both sides */
-    char     layout[EXPLAIN_NAME_LEN]; /* "": as they are */
-    uint64_t piece;            /* bytes of a piece, on the average if they are mixed */
-    bool     mixed;
+    char axis;                     /* that moved outside; 0: several, or none */
+    uint32_t block_tokens;         /* not 0: blocks of so many tokens on both sides */
+    char layout[EXPLAIN_NAME_LEN]; /* "": as they are */
+    uint64_t piece;                /* bytes of a piece, on the average if they are mixed */
+    bool mixed;
 };
 
 #define EXPLAIN_HINTS 5
 
 struct explain_why {
-    kvf_plane_kind_t        plane;
-    uint64_t                cell;  /* bytes that are always together */
-    uint64_t                piece; /* bytes of a piece; 0: too irregular to say */
-    char                    axes[EXPLAIN_NAME_LEN]; /* that a piece spans, inner first: "NH" */
+    kvf_plane_kind_t plane;
+    uint64_t cell;               /* bytes that are always together */
+    uint64_t piece;              /* bytes of a piece; 0: too irregular to say */
+    char axes[EXPLAIN_NAME_LEN]; /* that a piece spans, inner first: "NH" */
     struct explain_why_side side[2];
 };
 
@@ -163,28 +172,39 @@ struct explain_why {
 
 /* A pair's share of one group. */
 struct explain_share {
-    uint32_t               group;
-    uint32_t               first_layer, layers, first_head, heads;
+    uint32_t group;
+    uint32_t first_layer, layers, first_head, heads;
     struct explain_figures figures;
-    struct explain_why     why[EXPLAIN_PLANES_MAX];
-    uint32_t               why_count;
-    struct explain_hint    hints[EXPLAIN_HINTS];
-    uint32_t               hint_count;
+    struct explain_why why[EXPLAIN_PLANES_MAX];
+    uint32_t why_count;
+    struct explain_hint hints[EXPLAIN_HINTS];
+    uint32_t hint_count;
+};
+
+/* What a pair took when it was run: medians, and the least and the most. */
+struct explain_run {
+    kvf_path_t path;           /* that served; NONE: nothing was run */
+    uint64_t bind_ns, post_ns; /* in the calls */
+    uint64_t all_ns;           /* from the two block tables to the last byte */
+    uint64_t least_ns, most_ns;
+    uint64_t right, wrong; /* bytes */
 };
 
 struct explain_pair {
-    uint32_t               dst, src;
-    kvf_plan_t            *plan;
+    uint32_t dst, src;
+    kvf_plan_t *plan;
     struct explain_figures figures;
-    struct explain_share   shares[EXPLAIN_GROUPS_MAX];
-    uint32_t               share_count;
-    uint32_t               like; /* index of the first pair that looks the same; its own */
-    uint64_t               path_ns[KVF_PATH_COUNT]; /* predicted; 0: unknown */
+    struct explain_share shares[EXPLAIN_GROUPS_MAX];
+    uint32_t share_count;
+    uint32_t like;                    /* index of the first pair that looks the same; its own */
+    uint64_t path_ns[KVF_PATH_COUNT]; /* predicted; 0: unknown */
+    struct explain_run run;
 };
 
 struct explain_pairs {
     struct explain_pair *pairs;
-    uint32_t             count;
+    uint32_t count;
+    uint64_t right, wrong; /* bytes, of all runs */
 };
 
 /* All pairs that are asked about, by rising destination, then source. */
@@ -200,6 +220,27 @@ int kvfi_explain_hints(const struct explain_world *world, const struct explain_p
 
 /* Fills in what each pair is predicted to take, on each path. */
 void kvfi_explain_predict(kvf_engine_t *engine, struct explain_pairs *pairs);
+
+/* ---------------------------------------------------------------- the run */
+
+struct kvf_mpi; /* of kvferry/mpi.h */
+
+struct explain_job {
+    struct kvf_mpi *mpi;
+    kvf_engine_t *engine;
+    int rank, size;
+};
+
+/* Collective. Closing is due also where opening failed. */
+int kvfi_explain_job_open(const struct explain_opts *opts, int *argc, char ***argv,
+                          struct explain_job *job_p);
+void kvfi_explain_job_close(struct explain_job *job);
+/* All brought 0, or all get -1 with the sentence of the first that did not. */
+int kvfi_explain_job_agree(const struct explain_job *job, int rc);
+
+/* Collective: move what pairs say, and fill in what was measured. Returns an exit code. */
+int kvfi_explain_run(const struct explain_job *job, const struct explain_world *world,
+                     struct explain_pairs *pairs);
 
 /* ---------------------------------------------------------------- report */
 

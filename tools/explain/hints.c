@@ -17,17 +17,17 @@
 #define AXES_MAX 5
 
 struct spelling {
-    char     axes[AXES_MAX + 1]; /* outermost first */
-    unsigned apart;              /* so many in front are in segments of their own */
-    char     cell;               /* 'C' or 'D' */
+    char axes[AXES_MAX + 1]; /* outermost first */
+    unsigned apart;          /* so many in front are in segments of their own */
+    char cell;               /* 'C' or 'D' */
 };
 
 struct search {
     const struct explain_world *world;
-    const struct explain_pair  *pair;
+    const struct explain_pair *pair;
     const struct explain_share *share;
-    struct explain_hint         best;
-    unsigned                    steps; /* that the best one takes */
+    struct explain_hint best;
+    unsigned steps; /* that the best one takes */
 };
 
 static void read_spelling(const char *text, struct spelling *s)
@@ -52,8 +52,8 @@ static void write_spelling(const struct spelling *s, char text[EXPLAIN_NAME_LEN]
 }
 
 /* Fills in the pieces between two names; leaves them 0 if that cannot be. */
-static void try_names(const struct search *q, const char *src, uint32_t src_tokens,
-                      const char *dst, uint32_t dst_tokens, struct explain_hint *hint)
+static void try_names(const struct search *q, const char *src, uint32_t src_tokens, const char *dst,
+                      uint32_t dst_tokens, struct explain_hint *hint)
 {
     const struct explain_world *w = q->world;
     kvf_plan_opts_t opts = {.struct_size = sizeof(opts),
@@ -71,8 +71,8 @@ static void try_names(const struct search *q, const char *src, uint32_t src_toke
     table[EXPLAIN_DEST].count = kvfi_explain_blocks(w->opts->tokens, dst_tokens);
     ok = kvfi_explain_layout(w, EXPLAIN_SOURCE, q->pair->src, src, src_tokens, q->share->group,
                              &a) == KVF_OK &&
-         kvfi_explain_layout(w, EXPLAIN_DEST, q->pair->dst, dst, dst_tokens, q->share->group,
-                             &b) == KVF_OK &&
+         kvfi_explain_layout(w, EXPLAIN_DEST, q->pair->dst, dst, dst_tokens, q->share->group, &b) ==
+             KVF_OK &&
          kvf_plan_create(a, b, &opts, &plan) == KVF_OK &&
          kvf_plan_measure(plan, &bind, &size) == KVF_OK && size.pieces > 0;
     kvf_plan_destroy(plan);

@@ -11,5 +11,18 @@ tools_kvf_explain_SOURCES = \
 	tools/explain/report.c \
 	tools/explain/sides.c \
 	tools/explain/why.c
-tools_kvf_explain_CPPFLAGS = $(AM_CPPFLAGS)
+if HAVE_MPI
+tools_kvf_explain_SOURCES += \
+	tools/explain/cache.c \
+	tools/explain/job.c \
+	tools/explain/run.c \
+	tools/explain/run.h
+else
+tools_kvf_explain_SOURCES += tools/explain/no_job.c
+endif
+tools_kvf_explain_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS)
+if HAVE_MPI
+tools_kvf_explain_LDADD = libkvferry_mpi.la libkvferry.la libkvfcli.la $(MPI_LIBS)
+else
 tools_kvf_explain_LDADD = libkvferry.la libkvfcli.la
+endif

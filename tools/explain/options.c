@@ -16,7 +16,7 @@
 static const char help_text[] =
     "Usage: kvf_explain [OPTION]...\n"
     "Say what moving a request's KV cache from one set of ranks to another takes: groups, ops, pieces,\n"
-    "why pieces are as small as they are, and what would make them longer. Needs no job, moves nothing.\n"
+    "why pieces are as small as they are, and what would make them longer. Needs no job.\n"
     "\n"
     "What is moved\n"
     "  --model NAME            whose KV cache (llama-3.1-8b); an unknown name lists the known ones\n"
@@ -36,11 +36,20 @@ static const char help_text[] =
     "  --dst-rank N\n"
     "  --op read|write         who posts: the destination or the source (read)\n"
     "\n"
+    "Running it\n"
+    "  --analyze               move it, too, under mpirun, and show what it took beside what was predicted:\n"
+    "                          1 or 2 processes run the first pair, one for each rank of both sides all\n"
+    "  --path NAME             over this path: auto, self, shm, adopt, cma, stage or am (auto)\n"
+    "  --net NAME              wire between nodes: auto, tcp, rc or ud (auto)\n"
+    "  --reps N                runs (5)\n"
+    "  --seed N                of contents and block tables (1)\n"
+    "\n"
     "Report\n"
     "  --json FILE             one JSON object; - is standard output, people then read standard error\n"
     "  --help, --version\n"
     "\n"
-    "Exit code: 0 it was explained, 1 it cannot be, 2 the command line is wrong.\n";
+    "Exit code: 0 it was explained, and run right; 1 it cannot be, or bytes were wrong; 2 the command\n"
+    "line is wrong.\n";
 
 void kvfi_explain_usage(FILE *file)
 {
@@ -49,7 +58,8 @@ void kvfi_explain_usage(FILE *file)
 
 enum {
     OPT_MODEL = 256, OPT_TOKENS, OPT_LAYERS, OPT_LAYOUT, OPT_BLOCK_TOKENS, OPT_OP, OPT_JSON,
-    OPT_HELP, OPT_VERSION,
+    OPT_HELP, OPT_VERSION, OPT_ANALYZE,
+    OPT_PATH, OPT_NET, OPT_REPS, OPT_SEED, /* of the run alone */
     /* and of one side: these, and the side */
     OPT_END_LAYOUT = 300, OPT_END_TP = 310, OPT_END_PP = 320, OPT_END_BLOCK_TOKENS = 330,
     OPT_END_RANK = 340
@@ -72,6 +82,11 @@ static const struct option longs[] = {
     {"src-rank", required_argument, NULL, OPT_END_RANK + EXPLAIN_SOURCE},
     {"dst-rank", required_argument, NULL, OPT_END_RANK + EXPLAIN_DEST},
     {"op", required_argument, NULL, OPT_OP},
+    {"analyze", no_argument, NULL, OPT_ANALYZE},
+    {"path", required_argument, NULL, OPT_PATH},
+    {"net", required_argument, NULL, OPT_NET},
+    {"reps", required_argument, NULL, OPT_REPS},
+    {"seed", required_argument, NULL, OPT_SEED},
     {"json", required_argument, NULL, OPT_JSON},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
@@ -130,6 +145,52 @@ static int take_end(int option, const char *text, struct explain_opts *opts)
     }
 }
 
+static int take_path(const char *text, struct explain_opts *opts)
+{
+    static const struct {
+        const char *name;
+        kvf_path_t  path;
+        enum explain_memory memory;
+    } known[] = {{"auto", KVF_PATH_NONE, EXPLAIN_MEMORY_POOL},
+                 {"self", KVF_PATH_SELF, EXPLAIN_MEMORY_POOL},
+                 {"shm", KVF_PATH_SHM, EXPLAIN_MEMORY_POOL},
+                 {"adopt", KVF_PATH_SHM, EXPLAIN_MEMORY_ADOPT},
+                 {"cma", KVF_PATH_CMA, EXPLAIN_MEMORY_OWN},
+                 {"stage", KVF_PATH_STAGE, EXPLAIN_MEMORY_OWN},
+                 {"am", KVF_PATH_AM, EXPLAIN_MEMORY_POOL}};
+    const char *names[sizeof(known) / sizeof(known[0])];
+    size_t count = sizeof(known) / sizeof(known[0]), index;
+
+    for (size_t i = 0; i < count; i++) {
+        names[i] = known[i].name;
+    }
+    if (kvfi_cli_choice("--path", text, names, count, &index) != 0) {
+        return -1;
+    }
+    opts->path = index == 0 ? 0 : KVF_PATH_BIT(known[index].path);
+    opts->memory = known[index].memory;
+    return 0;
+}
+
+/* What is of the run alone. */
+static int take_run(int option, const char *text, struct explain_opts *opts)
+{
+    static const char *const nets[] = {"auto", "tcp", "rc", "ud"};
+    size_t index;
+
+    switch (option) {
+    case OPT_PATH:
+        return take_path(text, opts);
+    case OPT_NET:
+        opts->net = text;
+        return kvfi_cli_choice("--net", text, nets, 4, &index);
+    case OPT_REPS:
+        return kvfi_cli_count("--reps", text, 1, 10000, &opts->reps);
+    default:
+        return kvfi_cli_count("--seed", text, 0, UINT64_MAX, &opts->seed);
+    }
+}
+
 static int take_value(int option, const char *text, struct explain_opts *opts)
 {
     static const char *const ops[] = {"read", "write"};
@@ -178,7 +239,9 @@ int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p)
 {
     const struct explain_end end = {.layout = "LBHNC", .tp = 1, .pp = 1, .rank = EXPLAIN_ANY};
     struct explain_opts opts = {
-        .model = "llama-3.1-8b", .end = {end, end}, .tokens = 8192, .dir = KVF_READ};
+        .model = "llama-3.1-8b", .end = {end, end}, .tokens = 8192, .dir = KVF_READ, .reps = 5,
+        .seed = 1};
+    const char *of_run = NULL;
     int option;
 
     for (int round = 0; round < 2; round++) {
@@ -191,6 +254,16 @@ int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p)
                 opts.help = true;
             } else if (option == OPT_VERSION) {
                 opts.version = true;
+            } else if (option == OPT_ANALYZE) {
+                opts.analyze = true;
+            } else if (option >= OPT_PATH && option <= OPT_SEED) {
+                of_run = option == OPT_PATH   ? "--path"
+                         : option == OPT_NET  ? "--net"
+                         : option == OPT_REPS ? "--reps"
+                                              : "--seed";
+                if (take_run(option, optarg, &opts) != 0) {
+                    return -1;
+                }
             } else if (both && round == 0 && take_both(option, optarg, &opts) != 0) {
                 return -1;
             } else if (!both && round == 1 && take_value(option, optarg, &opts) != 0) {
@@ -200,6 +273,9 @@ int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p)
     }
     if (optind < argc) {
         return kvfi_cli_fail("\"%s\" is not an option", argv[optind]);
+    }
+    if (of_run != NULL && !opts.analyze) {
+        return kvfi_cli_fail("%s needs --analyze", of_run);
     }
     *opts_p = opts;
     return 0;

@@ -213,8 +213,7 @@ static void intersect(const struct explain_world *world, const struct explain_pa
     const struct explain_rank *s = &world->side[EXPLAIN_SOURCE].ranks[pair->src];
     const struct explain_rank *d = &world->side[EXPLAIN_DEST].ranks[pair->dst];
     uint64_t low = world->opts->first_layer, high = UINT64_MAX;
-    bool states = world->model->state_heads > 0 &&
-                  strcmp(group->name, "recurrent state") == 0;
+    bool states = world->model->state_heads > 0 && strcmp(group->name, "recurrent state") == 0;
     uint32_t sf = states ? s->first_state_head : s->first_head;
     uint32_t df = states ? d->first_state_head : d->first_head;
     uint32_t se = sf + (states ? s->state_heads : s->heads);
@@ -289,8 +288,8 @@ static int add_rank(const struct explain_world *world, uint32_t dst, kvf_plan_so
     }
     for (uint32_t i = 0; i < found; i++) {
         if (rc == 0 && asked(world, EXPLAIN_SOURCE, sources[i].rank)) {
-            mine[count] = (struct explain_pair){
-                .dst = dst, .src = sources[i].rank, .plan = sources[i].plan};
+            mine[count] =
+                (struct explain_pair){.dst = dst, .src = sources[i].rank, .plan = sources[i].plan};
             all->count++;
             rc = kvfi_explain_figures(world, mine[count].plan, s->layouts[mine[count].src],
                                       d->layouts[dst], &mine[count].figures);
@@ -307,8 +306,8 @@ static int add_rank(const struct explain_world *world, uint32_t dst, kvf_plan_so
 
 static bool same_figures(const struct explain_figures *a, const struct explain_figures *b)
 {
-    return a->ops == b->ops && a->ids == b->ids && a->pairs == b->pairs &&
-           a->pieces == b->pieces && a->bytes == b->bytes && a->size_count == b->size_count &&
+    return a->ops == b->ops && a->ids == b->ids && a->pairs == b->pairs && a->pieces == b->pieces &&
+           a->bytes == b->bytes && a->size_count == b->size_count &&
            (a->size_count == 0 ||
             memcmp(a->sizes, b->sizes, a->size_count * sizeof(*a->sizes)) == 0);
 }
@@ -357,8 +356,7 @@ int kvfi_explain_pairs_make(const struct explain_world *world, struct explain_pa
     int rc = sources == NULL ? kvfi_cli_fail("no memory for %u sources", s->rank_count) : 0;
 
     for (uint32_t dst = 0; rc == 0 && dst < d->rank_count; dst++) {
-        struct explain_pair *more =
-            realloc(all.pairs, (all.count + s->rank_count) * sizeof(*more));
+        struct explain_pair *more = realloc(all.pairs, (all.count + s->rank_count) * sizeof(*more));
         if (more == NULL) {
             rc = kvfi_cli_fail("no memory for the pairs of %u ranks", dst);
             break;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What a pair's transfer is predicted to take on each path, from the costs that the library knows: the
- * built-in ones, or those of a calibration. Pieces of several sizes are asked for size by size, and the
- * cost of a batch as such is counted once. Opening an engine takes tens of milliseconds; nothing else
- * here blocks.
+ * What a pair's transfer is predicted to take on each path, from the costs that the library knows:
+ * the built-in ones, or those of a calibration. Pieces of several sizes are asked for size by size,
+ * and the cost of a batch as such is counted once. Opening an engine takes tens of milliseconds;
+ * nothing else here blocks.
  */
 #include "config.h"
 

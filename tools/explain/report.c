@@ -17,12 +17,18 @@ static const char *const stop_names[] = {"whole", "next", "block", "cut", "apart
 static const char *axis_name(char letter)
 {
     switch (letter) {
-    case 'L': return "layers";
-    case 'B': return "blocks";
-    case 'H': return "heads";
-    case 'N': return "tokens";
-    case '2': return "K and V";
-    default: return NULL;
+    case 'L':
+        return "layers";
+    case 'B':
+        return "blocks";
+    case 'H':
+        return "heads";
+    case 'N':
+        return "tokens";
+    case '2':
+        return "K and V";
+    default:
+        return NULL;
     }
 }
 
@@ -240,6 +246,43 @@ static void print_pair(const struct explain_world *world, const struct explain_p
     print_predictions(pair, file);
 }
 
+static void print_run(const struct explain_pair *pair, FILE *file)
+{
+    const struct explain_run *run = &pair->run;
+    uint64_t predicted = pair->path_ns[run->path];
+    char text[5][32], both[24], range[72];
+
+    snprintf(both, sizeof(both), "%u from %u", pair->dst, pair->src);
+    snprintf(range, sizeof(range), "%s to %s",
+             time_text((double)run->least_ns, text[0], sizeof(text[0])),
+             time_text((double)run->most_ns, text[1], sizeof(text[1])));
+    fprintf(file, "  %-12s %-6s %9s %9s %9s %9s  %6.2f GB/s  %s\n", both, kvf_path_name(run->path),
+            time_text((double)run->bind_ns, text[2], sizeof(text[2])),
+            time_text((double)run->post_ns, text[3], sizeof(text[3])),
+            predicted > 0 ? time_text((double)predicted, text[4], sizeof(text[4])) : "unknown",
+            time_text((double)run->all_ns, text[0], sizeof(text[0])),
+            (double)pair->figures.bytes / (double)run->all_ns, range);
+}
+
+static void print_runs(const struct explain_world *world, const struct explain_pairs *pairs,
+                       FILE *file)
+{
+    char right[32], wrong[32];
+
+    fprintf(file,
+            "\nMeasured, the median of %" PRIu64 " run%s after a first one; %s right, %s wrong\n",
+            world->opts->reps, world->opts->reps == 1 ? "" : "s",
+            kvfi_cli_bytes(pairs->right, right, sizeof(right)),
+            kvfi_cli_bytes(pairs->wrong, wrong, sizeof(wrong)));
+    fprintf(file, "  %-12s %-6s %9s %9s %9s %9s  %11s  %s\n", "pair", "path", "bind", "post",
+            "predicted", "measured", "rate", "measured, all runs");
+    for (uint32_t i = 0; i < pairs->count; i++) {
+        if (pairs->pairs[i].run.all_ns > 0) {
+            print_run(&pairs->pairs[i], file);
+        }
+    }
+}
+
 void kvfi_explain_text(const struct explain_world *world, const struct explain_pairs *pairs,
                        FILE *file)
 {
@@ -266,6 +309,9 @@ void kvfi_explain_text(const struct explain_world *world, const struct explain_p
         if (pairs->pairs[i].like == i) {
             print_pair(world, pairs, i, file);
         }
+    }
+    if (opts->analyze) {
+        print_runs(world, pairs, file);
     }
 }
 
@@ -386,6 +432,25 @@ static void json_predictions(struct kvfi_json *json, const struct explain_pair *
     kvfi_json_close(json, ']');
 }
 
+static void json_run(struct kvfi_json *json, const struct explain_pair *pair)
+{
+    const struct explain_run *run = &pair->run;
+
+    if (run->all_ns == 0) {
+        kvfi_json_null(json, "measured");
+        return;
+    }
+    kvfi_json_open(json, "measured", '{');
+    kvfi_json_text(json, "path", kvf_path_name(run->path));
+    kvfi_json_real(json, "bind_us", (double)run->bind_ns / 1e3);
+    kvfi_json_real(json, "post_us", (double)run->post_ns / 1e3);
+    kvfi_json_real(json, "us", (double)run->all_ns / 1e3);
+    kvfi_json_real(json, "least_us", (double)run->least_ns / 1e3);
+    kvfi_json_real(json, "most_us", (double)run->most_ns / 1e3);
+    kvfi_json_real(json, "gbps", (double)pair->figures.bytes / (double)run->all_ns);
+    kvfi_json_close(json, '}');
+}
+
 void kvfi_explain_json(const struct explain_world *world, const struct explain_pairs *pairs,
                        FILE *file)
 {
@@ -408,6 +473,7 @@ void kvfi_explain_json(const struct explain_world *world, const struct explain_p
         kvfi_json_u64(&json, "src", pair->src);
         json_figures(&json, &pair->figures);
         json_predictions(&json, pair);
+        json_run(&json, pair);
         kvfi_json_open(&json, "groups", '[');
         for (uint32_t s = 0; s < pair->share_count; s++) {
             json_share(&json, world, &pair->shares[s], &pairs->pairs[pair->like].shares[s]);
@@ -416,6 +482,12 @@ void kvfi_explain_json(const struct explain_world *world, const struct explain_p
         kvfi_json_close(&json, '}');
     }
     kvfi_json_close(&json, ']');
+    if (opts->analyze) {
+        kvfi_json_u64(&json, "runs", opts->reps);
+        kvfi_json_u64(&json, "seed", opts->seed);
+        kvfi_json_u64(&json, "verified_bytes", pairs->right);
+        kvfi_json_u64(&json, "mismatched_bytes", pairs->wrong);
+    }
     kvfi_json_close(&json, '}');
     fputc('\n', file);
 }

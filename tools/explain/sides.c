@@ -72,8 +72,8 @@ static void name_group(const kvf_kv_model_t *model, const kvf_group_t *from,
 static int find_groups(struct explain_world *world)
 {
     kvf_layout_t *whole;
-    kvf_status_t status = kvf_layout_build(world->model, world->model->mla ? "LBNC" : "LBHNC", NULL,
-                                           &whole);
+    kvf_status_t status =
+        kvf_layout_build(world->model, world->model->mla ? "LBNC" : "LBHNC", NULL, &whole);
 
     if (status != KVF_OK) {
         return kvfi_cli_fail("--model: %s", kvf_last_error());
@@ -99,9 +99,9 @@ static int find_groups(struct explain_world *world)
 /* ---------------------------------------------------------------- spelling */
 
 struct place {
-    char     letter;
+    char letter;
     uint32_t segments; /* from one to the next */
-    int64_t  bytes;    /* if that is the same segment */
+    int64_t bytes;     /* if that is the same segment */
 };
 
 static int outer_first(const void *a, const void *b)
@@ -137,8 +137,7 @@ static int spell(const struct explain_world *world, struct explain_side *side)
     uint32_t count = 0, at = 0;
 
     if (kvf_layout_build(world->model, side->layout, &opts, &layout) != KVF_OK) {
-        return kvfi_cli_fail("--%s-layout: %s", option_names[side - world->side],
-                             kvf_last_error());
+        return kvfi_cli_fail("--%s-layout: %s", option_names[side - world->side], kvf_last_error());
     }
     const kvf_group_t *group = &kvf_layout_describe(layout)->groups[0];
     bool split = group->plane_count > 1 && group->planes[1].kind == KVF_PLANE_V;

@@ -22,25 +22,25 @@
 #define AXES 5
 
 struct axis {
-    char     letter;
-    bool     apart; /* the next one is in another segment */
+    char letter;
+    bool apart; /* the next one is in another segment */
     uint64_t held, wanted;
-    int64_t  stride;
+    int64_t stride;
 };
 
 struct walk {
     struct axis axes[AXES]; /* as they lie in memory, inner first */
-    unsigned    count;
+    unsigned count;
 };
 
 /* The same share as both sides have it. */
 struct sides {
     const kvf_layout_t *layout[2];
-    const kvf_group_t  *group[2];
+    const kvf_group_t *group[2];
     const struct explain_share *share;
-    kvf_plane_kind_t    kind;
-    uint32_t            layer[2]; /* the first two that are wanted */
-    uint64_t            states;   /* that two blocks have in common at most */
+    kvf_plane_kind_t kind;
+    uint32_t layer[2]; /* the first two that are wanted */
+    uint64_t states;   /* that two blocks have in common at most */
 };
 
 static const kvf_plane_t *plane_of(const kvf_group_t *group, kvf_plane_kind_t kind,
