@@ -422,7 +422,8 @@ kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remot
  *  pieces pieces (after merging) of bytes bytes together, moved by one thread, out of and into memory
  *  that the caches do not hold, the peer's half done by a processor of its own. For pieces of very
  *  different sizes ask once a size. The figures behind it are built in, measured on the machine of
- *  docs/performance.md (am: one TCP connection over loopback). Errors: INVALID (path; pieces is more than bytes, or 0 with bytes; ns_p),
+ *  docs/performance.md (am: one TCP connection over loopback), until kvf_engine_calibrate() has
+ *  measured this one (not am: a line of its file, set by hand). Errors: INVALID (path; pieces is more than bytes, or 0 with bytes; ns_p),
  *  UNSUPPORTED (nothing is known of the path here). */
 kvf_status_t kvf_path_cost(kvf_engine_t *engine, kvf_path_t path, uint64_t ops, uint64_t pieces,
                            uint64_t bytes, uint64_t *ns_p);
@@ -646,8 +647,9 @@ kvf_status_t kvf_engine_setting(kvf_engine_t *engine, uint32_t index, const char
                                 const char **value_p, const char **text_p);
 
 /** Measure how this machine copies, and keep what comes out: which kernel, from where on pieces are
- *  streamed one after the other, how slow memory outside the caches is. Takes one to five seconds of
- *  the calling thread, on a machine that should be idle, and up to 512 MiB. Written whole or not at
+ *  streamed one after the other, how slow memory outside the caches is, and what self, shm, cma and
+ *  stage cost by size of piece, which tells when to pack. Takes two to eight seconds of the calling
+ *  thread, on a machine that should be idle, and up to 512 MiB. Written whole or not at
  *  all to file, which belongs to this model of processor with these caches; NULL is
  *  KVFERRY_CALIBRATION, else a file in $XDG_CACHE_HOME/kvferry or ~/.cache/kvferry. A file at those
  *  places is read by every kvf_engine_open(), and by this call for its process; one that is damaged,

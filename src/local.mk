@@ -81,6 +81,8 @@ path_sources = \
 	src/path/cma.c \
 	src/path/cma.h \
 	src/path/cma_why.c \
+	src/path/measure.c \
+	src/path/measure.h \
 	src/path/page.c \
 	src/path/page.h \
 	src/path/path.c \

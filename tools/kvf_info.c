@@ -167,6 +167,49 @@ static void print_engine(const struct info *info)
     }
 }
 
+/* What each path is predicted to move: one op of so many pieces. */
+#define PREDICTED_PIECES 4096u
+static const uint64_t predicted_sizes[] = {64, 256, 1024, 4096, 16384, 65536, 1048576};
+#define PREDICTED (sizeof(predicted_sizes) / sizeof(predicted_sizes[0]))
+
+/* GB/s; 0: nothing is known of the path. */
+static double predicted(const struct info *info, kvf_path_t path, uint64_t size)
+{
+    uint64_t ns;
+
+    if (kvf_path_cost(info->engine, path, 1, PREDICTED_PIECES, PREDICTED_PIECES * size, &ns) != KVF_OK) {
+        return 0;
+    }
+    return (double)(PREDICTED_PIECES * size) / (double)ns;
+}
+
+static void print_costs(const struct info *info)
+{
+    char text[96], bytes[32];
+
+    if (info->engine == NULL) {
+        return;
+    }
+    snprintf(text, sizeof(text), "predicted GB/s: a batch of %u pieces, one thread, outside the caches",
+             PREDICTED_PIECES);
+    heading(text);
+    printf("  %-10s", "path");
+    for (size_t i = 0; i < PREDICTED; i++) {
+        printf(" %8s", kvfi_cli_bytes(predicted_sizes[i], bytes, sizeof(bytes)));
+    }
+    printf("\n");
+    for (int path = KVF_PATH_NONE + 1; path < KVF_PATH_COUNT; path++) {
+        if (predicted(info, (kvf_path_t)path, predicted_sizes[0]) <= 0) {
+            continue;
+        }
+        printf("  %-10s", kvf_path_name((kvf_path_t)path));
+        for (size_t i = 0; i < PREDICTED; i++) {
+            printf(" %8.2f", predicted(info, (kvf_path_t)path, predicted_sizes[i]));
+        }
+        printf("\n");
+    }
+}
+
 static void print_cpus(const struct kvfi_machine *m)
 {
     char name[64], text[128], bytes[32];
@@ -258,6 +301,7 @@ static void print_all(const struct info *info)
         printf("  %-8s %-32s %s\n", parts[i].name, parts[i].state, parts[i].what_for);
     }
     print_engine(info);
+    print_costs(info);
     print_segment(info);
     print_cpus(&info->machine);
     print_memory(&info->machine);
@@ -308,6 +352,25 @@ static void json_engine(struct kvfi_json *json, const struct info *info)
     }
     kvfi_json_close(json, ']');
     kvfi_json_text(json, "ucx_text", info->ucx_text);
+}
+
+static void json_costs(struct kvfi_json *json, const struct info *info)
+{
+    char name[32];
+
+    kvfi_json_open(json, "predicted_gb_s", '{');
+    for (int path = KVF_PATH_NONE + 1; path < KVF_PATH_COUNT && info->engine != NULL; path++) {
+        if (predicted(info, (kvf_path_t)path, predicted_sizes[0]) <= 0) {
+            continue;
+        }
+        kvfi_json_open(json, kvf_path_name((kvf_path_t)path), '{');
+        for (size_t i = 0; i < PREDICTED; i++) {
+            snprintf(name, sizeof(name), "%llu", (unsigned long long)predicted_sizes[i]);
+            kvfi_json_real(json, name, predicted(info, (kvf_path_t)path, predicted_sizes[i]));
+        }
+        kvfi_json_close(json, '}');
+    }
+    kvfi_json_close(json, '}');
 }
 
 static void json_cpus(struct kvfi_json *json, const struct kvfi_machine *m)
@@ -392,6 +455,7 @@ static void print_json(const struct info *info)
     kvfi_json_open(&json, NULL, '{');
     json_built(&json);
     json_engine(&json, info);
+    json_costs(&json, info);
     json_cpus(&json, &info->machine);
     json_segment(&json, info);
     json_memory(&json, &info->machine);
@@ -410,7 +474,7 @@ static void usage(FILE *file)
         "\n"
         "  --net NAME   the wire to ask about: auto (default), tcp, rc, ud\n"
         "  --json       the same as one JSON object\n"
-        "  --calibrate  measure first how this machine copies (up to five seconds; it should be idle)\n"
+        "  --calibrate  measure first how this machine copies (up to eight seconds; it should be idle)\n"
         "               and write the file that engines read: KVFERRY_CALIBRATION, else one in\n"
         "               $XDG_CACHE_HOME/kvferry or ~/.cache/kvferry\n"
         "  --help, --version\n"

@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TITLE    "kvferry calibration 1"
-#define TEXT_MAX 1024
+#define TITLE    "kvferry calibration 2"
+#define TEXT_MAX 4096
 
 /* Machines of one kind have one file. */
 static uint64_t hash_of(const kvfi_host_t *host)
@@ -49,14 +49,37 @@ int kvfi_calibration_path(const kvfi_host_t *host, char *path, size_t len)
     return (size_t)need < len ? 0 : -1;
 }
 
+/* A line of each path that something is known of: fixed_ns, op_ns, picoseconds of a piece by size. */
+static int costs_text(const kvfi_costs_t *costs, char *text, size_t len)
+{
+    int at = snprintf(text, len, "wake_ns %" PRIu64 "\n", costs->wake_ns);
+
+    for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT; path++) {
+        const kvfi_cost_t *cost = &costs->path[path];
+
+        if (!cost->fixed_ns)
+            continue;
+        at += snprintf(text + at, len - (size_t)at, "cost_%s %" PRIu64 " %" PRIu64,
+                       kvf_path_name((kvf_path_t)path), cost->fixed_ns, cost->op_ns);
+        for (int i = 0; i < KVFI_COST_SIZES; i++)
+            at += snprintf(text + at, len - (size_t)at, " %" PRIu64, cost->piece_ps[i]);
+        at += snprintf(text + at, len - (size_t)at, "\n");
+    }
+    return at;
+}
+
 static int text_of(const kvfi_host_t *host, const kvfi_tune_t *tune, char *text, size_t len)
 {
-    return snprintf(text, len,
+    int at, more;
+
+    at = snprintf(text, len,
                     TITLE "\nmodel %s\nl2_bytes %" PRIu64 "\nlast_bytes %" PRIu64 "\nkernel %s\n"
                     "probe_from_bytes %" PRIu64 "\nstream_from_bytes %" PRIu64 "\n"
-                    "linear_from_bytes %" PRIu64 "\ncold_ns %" PRIu64 "\nend\n",
+                    "linear_from_bytes %" PRIu64 "\ncold_ns %" PRIu64 "\n",
                     host->model, host->l2, host->last, tune->kernel->name, tune->probe_from,
                     tune->stream_from, tune->linear_from, tune->cold_ns);
+    more = costs_text(&tune->costs, text + at, len - (size_t)at);
+    return at + more + snprintf(text + at + more, len - (size_t)(at + more), "end\n");
 }
 
 /* Step over a line "name value"; its value, NULL if it is another line. */
@@ -83,6 +106,45 @@ static int take_number(char **at_p, const char *name, uint64_t least, uint64_t *
     return *end || errno || *number_p < least ? -1 : 0;
 }
 
+/* Numbers with one space in between, each at least `least` and small enough for sums of 2^32. */
+static int parse_numbers(char *text, uint64_t least, uint64_t *numbers, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (*text < '0' || *text > '9')
+            return -1;
+        errno = 0;
+        numbers[i] = strtoull(text, &text, 10);
+        if (errno || numbers[i] < least || numbers[i] > UINT64_C(1) << 50 ||
+            *text != (i + 1 < count ? ' ' : '\0'))
+            return -1;
+        text++;
+    }
+    return 0;
+}
+
+/* Lines of paths may be missing: what is built in stays. */
+static int parse_costs(char **at_p, kvfi_costs_t *costs)
+{
+    if (take_number(at_p, "wake_ns", 0, &costs->wake_ns) || costs->wake_ns > UINT64_C(1) << 50)
+        return -1;
+    for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT; path++) {
+        kvfi_cost_t *cost = &costs->path[path];
+        uint64_t     numbers[2 + KVFI_COST_SIZES];
+        char         name[32], *text;
+
+        snprintf(name, sizeof name, "cost_%s", kvf_path_name((kvf_path_t)path));
+        text = take(at_p, name);
+        if (!text)
+            continue;
+        if (parse_numbers(text, 1, numbers, 2 + KVFI_COST_SIZES))
+            return -1;
+        cost->fixed_ns = numbers[0];
+        cost->op_ns = numbers[1];
+        memcpy(cost->piece_ps, numbers + 2, sizeof cost->piece_ps);
+    }
+    return 0;
+}
+
 static const char *parse(char *text, const kvfi_host_t *host, kvfi_tune_t *tune)
 {
     static const char damaged[] = "it is damaged";
@@ -102,7 +164,7 @@ static const char *parse(char *text, const kvfi_host_t *host, kvfi_tune_t *tune)
         take_number(&at, "stream_from_bytes", tune->probe_from, &tune->stream_from) ||
         take_number(&at, "linear_from_bytes", 1, &tune->linear_from) ||
         take_number(&at, "cold_ns", 1, &tune->cold_ns) || tune->cold_ns > 1000000 ||
-        strcmp(at, "end\n"))
+        parse_costs(&at, &tune->costs) || strcmp(at, "end\n"))
         return damaged;
     tune->kernel = kvfi_kernel_find(kernel);
     return tune->kernel ? NULL : "its kernel is none that this processor can run";

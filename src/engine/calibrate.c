@@ -7,6 +7,7 @@
 
 #include "copy/calibration.h"
 #include "engine/internal.h"
+#include "path/measure.h"
 
 static kvf_status_t choose_file(const kvfi_host_t *host, const char *file, char *path, size_t len)
 {
@@ -40,7 +41,7 @@ static kvf_status_t calibrate(const char *file)
         return status;
     error = kvfi_calibration_try(path); /* before the seconds are spent */
     if (!error) {
-        if (kvfi_calibrate(&host, &tune))
+        if (kvfi_calibrate(&host, &tune) || kvfi_path_measure(&host, &tune.costs))
             return kvfi_fail(KVF_ERR_NOMEM, "no memory to measure copies in");
         error = kvfi_calibration_write(path, &host, &tune);
     }

@@ -35,6 +35,20 @@ grep -Eq "KVFERRY_CALIBRATION +$file " "$TMP/out" || fail "the output does not s
 [ "$(value CALIBRATION)" = "$file" ] || fail "the next engine does not read the file"
 [ "$(value COPY_KERNEL)" = "$(sed -n 's/^kernel //p' "$file")" ] || fail "its kernel is not in force"
 
+grep -q '^cost_cma [1-9]' "$file" || fail "what cma costs was not measured"
+"$info" | grep -q '^  stage  .*[0-9]' || fail "no prediction for stage"
+
+# costs can be set by hand, and lines of paths may be missing
+cp "$file" "$TMP/measured"
+sed -i '/^cost_am /d; s/^cost_shm .*/cost_shm 1 1 64000 256000 1024000 4096000 16384000 65536000 262144000 2097152000/
+        /^cost_stage/a cost_rma 1 1 6400 25600 102400 409600 1638400 6553600 26214400 209715200' "$file"
+"$info" >"$TMP/out" 2>"$TMP/err"
+[ ! -s "$TMP/err" ] || { cat "$TMP/err"; fail "a file with costs set by hand is complained about"; }
+grep -Eq '^  shm( +1\.00){7}$' "$TMP/out" || { cat "$TMP/out"; fail "costs set by hand are not in force"; }
+grep -Eq '^  rma( +(9\.99|10\.00)){7}$' "$TMP/out" || { cat "$TMP/out"; fail "a path that nothing is known of takes no costs"; }
+grep -Eq '^  am ' "$TMP/out" || fail "a missing line takes away what is built in"
+cp "$TMP/measured" "$file"
+
 # what stands above it
 [ "$(KVFERRY_COPY_KERNEL=plain value COPY_KERNEL)" = plain ] || fail "KVFERRY_COPY_KERNEL is below the file"
 [ "$(KVFERRY_STREAM_FROM=12345 value STREAM_FROM)" = 12345 ] || fail "KVFERRY_STREAM_FROM is below the file"
@@ -51,7 +65,9 @@ for lines in 0 1 4 8; do
     fi
 done
 for change in 's/^cold_ns .*/cold_ns -4/' 's/^cold_ns .*/cold_ns 0/' 's/^probe_from_bytes .*/probe_from_bytes 99999999999999999999/' \
-    's/^stream_from_bytes .*/stream_from_bytes 1/' 's/^end/END/' '/^linear/d'; do
+    's/^stream_from_bytes .*/stream_from_bytes 1/' 's/^end/END/' '/^linear/d' \
+    's/^cost_cma .*/cost_cma 1 2/' 's/^\(cost_cma .*\) [0-9]*$/\1 0/' 's/^\(cost_cma .*\)$/\1 9/' \
+    's/^cost_cma /cost_gma /' 's/^wake_ns .*/wake_ns soon/' '/^wake_ns/d'; do
     sed "$change" "$TMP/good" >"$file"
     ignored 'it is damaged'
 done
