@@ -6,10 +6,12 @@
  *
  *     bind CASE BLOCKS BINDS     whole: layers in one allocation; cut: both ends within a block;
  *                                layers: K and V of each layer in allocations of their own;
+ *                                ends: the same, both ends within a block;
  *                                sizes: to blocks of 64 tokens, so that ids are written
  */
 #include <kvferry/kv.h>
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +61,8 @@ static char handles[16]; /* binding looks at no handle */
 
 static void make_run(run_t *r, const char *what, uint32_t blocks)
 {
-    const char *name = strcmp(what, "layers") == 0 ? "sglang" : "L2BNHD";
+    bool apart = strcmp(what, "layers") == 0 || strcmp(what, "ends") == 0;
+    const char *name = apart ? "sglang" : "L2BNHD";
     uint32_t wide = strcmp(what, "sizes") == 0 ? 4 : 1;
     kvf_layout_t *src = layout_of(name, 0, 2, 16, blocks);
     kvf_layout_t *dst = layout_of(name, 1, 1, 16 * wide, (blocks + wide - 1) / wide);
@@ -85,7 +88,7 @@ static void make_run(run_t *r, const char *what, uint32_t blocks)
                            .remotes = r->remotes,
                            .segment_count = segments,
                            .remote_count = segments};
-    if (strcmp(what, "cut") == 0) {
+    if (strcmp(what, "cut") == 0 || strcmp(what, "ends") == 0) {
         r->bind.first_token = 5;
         r->bind.tokens -= 12;
     }
@@ -123,16 +126,16 @@ static int by_size(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    static const char *const cases[] = {"whole", "cut", "layers", "sizes"};
+    static const char *const cases[] = {"whole", "cut", "layers", "ends", "sizes"};
     static run_t r;
     double ns[ROUNDS];
     uint32_t blocks = argc == 4 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     unsigned binds = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0, known = 0;
 
-    for (unsigned i = 0; argc == 4 && i < 4; i++)
+    for (unsigned i = 0; argc == 4 && i < 5; i++)
         known += strcmp(argv[1], cases[i]) == 0;
     if (!known || blocks < 4 || blocks % 4 != 0 || blocks > MOST || !binds) {
-        fprintf(stderr, "usage: bind whole|cut|layers|sizes BLOCKS BINDS\n"
+        fprintf(stderr, "usage: bind whole|cut|layers|ends|sizes BLOCKS BINDS\n"
                         "BLOCKS is a multiple of 4, at most 65536\n");
         return 2;
     }

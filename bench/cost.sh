@@ -48,7 +48,8 @@ row()
 
 self=$(post self 1 1) && shm=$(post shm 1 1) && shm9=$(post shm 9 1) && pairs=$(post shm 1 65) || exit 1
 whole=$(bind_plan whole 512) && long=$(bind_plan whole 65536) && cut=$(bind_plan cut 512) &&
-    layers=$(bind_plan layers 512) && few=$(bind_plan sizes 512) && many=$(bind_plan sizes 4608) || exit 1
+    layers=$(bind_plan layers 512) && ends=$(bind_plan ends 512) &&
+    few=$(bind_plan sizes 512) && many=$(bind_plan sizes 4608) || exit 1
 row "a batch of one op, self" "$self"
 row "a batch of one op, shm" "$shm"
 row "one more op, shm" $(((shm9 - shm) / 8))
@@ -57,5 +58,6 @@ row "a plan bound, one op" "$whole"
 row "the same, 65536 blocks" "$long"
 row "a plan bound, both ends cut: 3 ops" "$cut"
 row "one more op of a plan" $(((layers - whole) / 159))
+row "the same where ends are cut, 480 ops" $(((ends - cut) / 477))
 row "one more id written" $(((many - few) / 4096))
 exit $bad

@@ -66,63 +66,132 @@ static kvf_status_t null_handle(const char *what, uint32_t segment)
     return kvfi_fail(KVF_ERR_INVALID, "bind: %s[%u] is NULL", what, segment);
 }
 
-/* The ops of a list, as many as there is room for. */
-static kvf_status_t put_ops(const sink_t *s, const kvfi_ready_t *boxes, uint64_t count,
-                            const kvfi_list_t *src, const kvfi_list_t *dst, uint64_t pairs)
+/* Boxes to put: one after the other, or one that each of some units has, at its own place. */
+typedef struct row {
+    const kvfi_ready_t *boxes;
+    const kvfi_unit_t *units; /* NULL: count boxes */
+    uint64_t count;
+} row_t;
+
+/* What ops of one row have in common. */
+static inline void shape_op(kvf_op_t *op, const kvfi_ready_t *box, bool read)
 {
-    const kvf_bind_t *bind = s->bind;
-    bool read = bind->dir == KVF_READ;
-    const kvf_op_t like = make_like(s, src, dst, pairs);
-    uint64_t local_entry = like.local_ids == NULL ? (read ? dst->entry : src->entry) : 0;
-    uint64_t remote_entry = like.remote_ids == NULL ? (read ? src->entry : dst->entry) : 0;
-    char *to = (char *)s->ops + s->size.ops * s->op_size;
-    kvf_status_t status = KVF_OK;
+    const kvfi_half_t *l = read ? &box->dst : &box->src, *r = read ? &box->src : &box->dst;
 
-    for (uint64_t i = 0; i < count; i++, to += s->op_size) {
-        const kvfi_half_t *l = read ? &boxes[i].dst : &boxes[i].src;
-        const kvfi_half_t *r = read ? &boxes[i].src : &boxes[i].dst;
-        kvf_op_t here, *op = s->op_size < sizeof(here) ? &here : (kvf_op_t *)(void *)to;
+    op->len = box->len;
+    memcpy(op->count, box->count, sizeof(op->count));
+    memcpy(op->local_stride, l->stride, sizeof(op->local_stride));
+    memcpy(op->remote_stride, r->stride, sizeof(op->remote_stride));
+    op->local_block = l->block;
+    op->remote_block = r->block;
+}
 
-        *op = like;
-        op->segment = bind->segments[l->segment];
-        op->remote = bind->remotes[r->segment];
-        if (op->segment == NULL || op->remote == NULL)
-            return op->segment == NULL ? null_handle("segments", l->segment)
-                                       : null_handle("remotes", r->segment);
-        op->local_off = l->off + local_entry * l->block;
-        op->remote_off = r->off + remote_entry * r->block;
-        op->len = boxes[i].len;
-        memcpy(op->count, boxes[i].count, sizeof(op->count));
-        memcpy(op->local_stride, l->stride, sizeof(op->local_stride));
-        memcpy(op->remote_stride, r->stride, sizeof(op->remote_stride));
-        op->local_block = l->block;
-        op->remote_block = r->block;
-        if (s->op_size < sizeof(*op))
-            status = store_short(s, op, to);
-        else if (s->op_size > sizeof(*op))
-            memset(to + sizeof(*op), 0, s->op_size - sizeof(*op));
-        if (status != KVF_OK)
-            return status;
-    }
+/* Where an op begins on both sides. */
+static inline kvf_status_t place_op(const sink_t *s, kvf_op_t *op, uint32_t local,
+                                    uint64_t local_off, uint32_t remote, uint64_t remote_off)
+{
+    op->segment = s->bind->segments[local];
+    op->remote = s->bind->remotes[remote];
+    op->local_off = local_off;
+    op->remote_off = remote_off;
+    if (op->segment != NULL && op->remote != NULL)
+        return KVF_OK;
+    return op->segment == NULL ? null_handle("segments", local) : null_handle("remotes", remote);
+}
+
+/* An op is written in place, or in *here and taken over as the caller knows the struct. */
+static inline kvf_op_t *next_op(const sink_t *s, char *to, kvf_op_t *here)
+{
+    return s->op_size < sizeof(*here) ? here : (kvf_op_t *)(void *)to;
+}
+
+static inline kvf_status_t end_op(const sink_t *s, const kvf_op_t *op, char *to)
+{
+    if (s->op_size < sizeof(*op))
+        return store_short(s, op, to);
+    if (s->op_size > sizeof(*op))
+        memset(to + sizeof(*op), 0, s->op_size - sizeof(*op));
     return KVF_OK;
 }
 
-static kvf_status_t put_boxes(sink_t *s, const kvfi_ready_t *boxes, uint32_t count,
-                              const kvfi_sum_t *sum, const kvfi_list_t *src, const kvfi_list_t *dst,
-                              uint64_t pairs)
+/* The ops of a list, as many as there is room for. */
+static kvf_status_t put_ops(const sink_t *s, const row_t *row, uint64_t count, const kvf_op_t *like,
+                            uint64_t local_entry, uint64_t remote_entry)
 {
-    uint64_t room = s->size.ops < s->op_room ? s->op_room - s->size.ops : 0;
+    bool read = s->bind->dir == KVF_READ;
+    char *to = (char *)s->ops + s->size.ops * s->op_size;
     kvf_status_t status = KVF_OK;
 
-    if (s->ops != NULL && room > 0)
-        status = put_ops(s, boxes, count < room ? count : room, src, dst, pairs);
+    for (uint64_t i = 0; i < count && status == KVF_OK; i++, to += s->op_size) {
+        const kvfi_ready_t *box = &row->boxes[i];
+        const kvfi_half_t *l = read ? &box->dst : &box->src, *r = read ? &box->src : &box->dst;
+        kvf_op_t here, *op = next_op(s, to, &here);
+
+        *op = *like;
+        shape_op(op, box, read);
+        status = place_op(s, op, l->segment, l->off + local_entry * l->block, r->segment,
+                          r->off + remote_entry * r->block);
+        if (status == KVF_OK)
+            status = end_op(s, op, to);
+    }
+    return status;
+}
+
+/* The same of one box at the places of units. */
+static kvf_status_t put_alike_ops(const sink_t *s, const row_t *row, uint64_t count,
+                                  const kvf_op_t *like, uint64_t local_entry, uint64_t remote_entry)
+{
+    const kvfi_unit_t *units = row->units;
+    bool read = s->bind->dir == KVF_READ;
+    char *to = (char *)s->ops + s->size.ops * s->op_size;
+    uint64_t src =
+        row->boxes->src.off + (read ? remote_entry : local_entry) * row->boxes->src.block;
+    uint64_t dst =
+        row->boxes->dst.off + (read ? local_entry : remote_entry) * row->boxes->dst.block;
+    kvf_op_t shaped = *like;
+    kvf_status_t status = KVF_OK;
+
+    shape_op(&shaped, row->boxes, read);
+    for (uint64_t i = 0; i < count && status == KVF_OK; i++, to += s->op_size) {
+        uint64_t src_off = src + units[i].src_off - units->src_off;
+        uint64_t dst_off = dst + units[i].dst_off - units->dst_off;
+        kvf_op_t here, *op = next_op(s, to, &here);
+
+        *op = shaped;
+        if (read)
+            status = place_op(s, op, units[i].dst_segment, dst_off, units[i].src_segment, src_off);
+        else
+            status = place_op(s, op, units[i].src_segment, src_off, units[i].dst_segment, dst_off);
+        if (status == KVF_OK)
+            status = end_op(s, op, to);
+    }
+    return status;
+}
+
+/* sum is of all boxes, or of the one of each unit. */
+static kvf_status_t put_boxes(sink_t *s, const row_t *row, const kvfi_sum_t *sum,
+                              const kvfi_list_t *src, const kvfi_list_t *dst, uint64_t pairs)
+{
+    uint64_t room = s->size.ops < s->op_room ? s->op_room - s->size.ops : 0;
+    uint64_t times = row->units != NULL ? row->count * pairs : pairs;
+    kvf_status_t status = KVF_OK;
+
+    if (s->ops != NULL && room > 0) {
+        const kvfi_list_t *local = s->bind->dir == KVF_READ ? dst : src;
+        const kvfi_list_t *remote = s->bind->dir == KVF_READ ? src : dst;
+        const kvf_op_t like = make_like(s, src, dst, pairs);
+
+        status = (row->units != NULL ? put_alike_ops : put_ops)(
+            s, row, row->count < room ? row->count : room, &like,
+            local->ids == NULL ? local->entry : 0, remote->ids == NULL ? remote->entry : 0);
+    }
     if (s->size.ops == 0 || sum->piece_min < s->size.piece_min)
         s->size.piece_min = sum->piece_min;
     if (sum->piece_max > s->size.piece_max)
         s->size.piece_max = sum->piece_max;
-    s->size.ops += count;
-    s->size.pieces += sum->pieces * pairs;
-    s->size.bytes += sum->bytes * pairs;
+    s->size.ops += row->count;
+    s->size.pieces += sum->pieces * times;
+    s->size.bytes += sum->bytes * times;
     return status;
 }
 
@@ -148,7 +217,9 @@ static kvf_status_t put_few(sink_t *s, gather_t *g)
     if (!g->put && g->count < FEW)
         g->count = kvfi_kv_boxes_merge(few, g->count);
     kvfi_kv_ready_make(few, g->count, ready, &sum);
-    return g->count > 0 ? put_boxes(s, ready, g->count, &sum, g->src, g->dst, g->pairs) : KVF_OK;
+    return g->count > 0 ? put_boxes(s, &(row_t){.boxes = ready, .count = g->count}, &sum, g->src,
+                                    g->dst, g->pairs)
+                        : KVF_OK;
 }
 
 /* The box of a unit that is like the one before it, which had one box. */
@@ -184,6 +255,24 @@ static kvf_status_t put_unit(sink_t *s, gather_t *g, const kvfi_unit_t *unit)
     return status;
 }
 
+/* Many units that are alike and have one box each: no two of them are one op. */
+static bool put_alike(sink_t *s, gather_t *g, const kvfi_plan_part_t *part, kvf_status_t *status_p)
+{
+    kvfi_ready_t ready;
+    kvfi_sum_t sum;
+
+    if (!part->alike || part->unit_count < FEW)
+        return false;
+    kvfi_kv_boxes_start(&g->boxes, part->units, g->span);
+    if (g->boxes.loop_count > 0)
+        return false;
+    kvfi_kv_ready_make(&g->boxes.box, 1, &ready, &sum);
+    *status_p =
+        put_boxes(s, &(row_t){.boxes = &ready, .units = part->units, .count = part->unit_count},
+                  &sum, g->src, g->dst, g->pairs);
+    return true;
+}
+
 /* Of the layers that are wanted. */
 static kvf_status_t put_span(sink_t *s, const kvfi_plan_part_t *part, const kvfi_span_t *span,
                              const kvfi_list_t *src, const kvfi_list_t *dst, uint64_t pairs)
@@ -204,7 +293,7 @@ static kvf_status_t put_span(sink_t *s, const kvfi_plan_part_t *part, const kvfi
 
         while (status == KVF_OK && kvfi_kv_units_next(&units, &unit))
             status = put_unit(s, &g, &unit);
-    } else {
+    } else if (!put_alike(s, &g, part, &status)) {
         for (uint32_t u = 0; u < part->unit_count && status == KVF_OK; u++)
             status = put_unit(s, &g, &part->units[u]);
     }
@@ -261,8 +350,8 @@ static kvf_status_t put_whole(sink_t *s, const kvfi_plan_part_t *part, uint32_t 
     if (status == KVF_OK && kvfi_kv_some_layers(s->bind))
         status = put_span(s, part, &form->span, &src, &dst, p.count);
     else if (status == KVF_OK)
-        status = put_boxes(s, part->boxes + boxes->first, boxes->count, &boxes->sum, &src, &dst,
-                           p.count);
+        status = put_boxes(s, &(row_t){.boxes = part->boxes + boxes->first, .count = boxes->count},
+                           &boxes->sum, &src, &dst, p.count);
     return status;
 }
 

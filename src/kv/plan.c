@@ -232,17 +232,19 @@ static kvf_status_t add_units(kvfi_plan_part_t *part, const kvfi_spec_t *spec)
     ids = realloc(part->layers, (part->layer_count + layer_count) * sizeof(*ids));
     part->layers = ids != NULL ? ids : part->layers;
     if (all == NULL || ids == NULL) {
-        status =
-            kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u units", part->unit_count + count);
+        status = kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u units", part->unit_count + count);
         goto free_units;
     }
     memcpy(all + part->unit_count, units, count * sizeof(*all));
     memcpy(ids + part->layer_count, layers, layer_count * sizeof(*ids));
     for (uint32_t u = part->unit_count; u < part->unit_count + count; u++)
         all[u].layer_at += part->layer_count;
-    for (uint32_t u = 1; u < part->unit_count + count; u++)
-        all[u].like_last = alike(&all[u - 1], &all[u]);
     part->unit_count += count;
+    part->alike = true;
+    for (uint32_t u = 1; u < part->unit_count; u++) {
+        all[u].like_last = alike(&all[u - 1], &all[u]);
+        part->alike = part->alike && all[u].like_last;
+    }
     part->layer_count += layer_count;
     status = fill_boxes(part);
 free_units:

@@ -56,6 +56,7 @@ typedef struct kvfi_plan_part {
     uint32_t replicas, replica;
     uint32_t tokens_per_state, window;
     uint32_t unit_count, layer_count;
+    bool alike; /* units differ in where they lie only */
     kvfi_unit_t *units;
     uint32_t *layers; /* ids: those of each unit, in the order of its axis */
     kvfi_pattern_t pattern;

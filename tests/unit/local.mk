@@ -39,10 +39,13 @@ endif
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
 	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources \
-	tests/unit/test_results
+	tests/unit/test_results tests/unit/test_bind
 TESTS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
 	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources \
-	tests/unit/test_results
+	tests/unit/test_results tests/unit/test_bind
+tests_unit_test_bind_SOURCES = tests/unit/test_bind.c
+tests_unit_test_bind_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_bind_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_results_SOURCES = tests/unit/test_results.c
 tests_unit_test_results_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_results_LDADD = libkvfall.la $(CHECK_LIBS)
