@@ -19,7 +19,7 @@
  *
  * Errors, threads, option structs and environment are as in kvferry.h. Layouts and plans belong to
  * no engine, never change, copy what they are given, and may be used by any number of threads at
- * once. Nothing here blocks, and nothing here touches the memory of a cache.
+ * once. Nothing here blocks but kvf_stream_wait(), and nothing here touches the memory of a cache.
  */
 #ifndef KVFERRY_KV_H
 #define KVFERRY_KV_H
@@ -435,6 +435,128 @@ typedef struct kvf_plan_results {
  *  kvf_plan_bind()), SPACE (pair_count is too small), BUSY (a pair has no end yet). */
 kvf_status_t kvf_plan_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_status_t posted,
                               kvf_plan_results_t *results_p);
+
+/* ------------------------------------------------------------------ stream */
+
+/* Layers as they are computed. Who has them computes layer i, binds its plan to that layer alone,
+ * and posts the ops with a notification that names the stream and the layer; it need not poll after
+ * that: a local batch is copied inside post with KVF_BATCH_INLINE, or by copy threads, a far one by
+ * the progress thread. The receiver sees which layers are there, in whatever order they come, from
+ * however many sources. A receiver that reads is told with a batch of no ops that layer i can be
+ * read.
+ *
+ * A step of a sender, in which all layers of the stream have the same id and each has one:
+ *
+ *     bind.first_layer = i, bind.layer_count = 1;
+ *     kvf_plan_bind(plan, &bind, ops, ...);
+ *     kvf_stream_note(id, i, 1, KVF_OK, note);
+ *     opts.flags = KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS;
+ *     opts.notify_peer = destination, opts.notify = note, opts.notify_len = KVF_STREAM_NOTE;
+ *     kvf_batch_post(batch, ops, ...);
+ *
+ * Each source tells of each layer of its plan, also of those in which nothing moves. With
+ * KVF_BATCH_NOTIFY_ALWAYS the receiver hears of a layer that failed, too; of one whose post was
+ * refused by a batch of no ops, with the status in its note. What a source that dies did not tell
+ * ends with KVF_ERR_PEER. */
+
+typedef struct kvf_streams kvf_streams_t; /* of an engine */
+typedef struct kvf_stream  kvf_stream_t;  /* of a request */
+
+/** Bytes of the notification of a step. */
+#define KVF_STREAM_NOTE 24u
+
+/** Fill KVF_STREAM_NOTE bytes at note_p, to be sent with a batch: layers [first_layer, first_layer +
+ *  layer_count) of stream id. status is KVF_OK, or the error for which they will not come; that of
+ *  the batch, if it fails, goes before it. Errors: INVALID (NULL; id or layer_count 0; a status that
+ *  is no end). */
+kvf_status_t kvf_stream_note(uint64_t id, uint32_t first_layer, uint32_t layer_count,
+                             kvf_status_t status, void *note_p);
+
+typedef struct kvf_streams_opts {
+    uint32_t struct_size;
+    uint32_t reserved32; /**< 0 */
+    void (*other)(void *arg, const kvf_notification_t *notification); /**< NULL, or called with
+                              each notification that is no stream's, by whatever thread takes it;
+                              it must not call functions of streams */
+    void    *arg;
+    uint64_t reserved[2]; /**< 0 */
+} kvf_streams_opts_t;
+
+/** Begin to take all notifications of an engine, one such object an engine; from now on nobody calls
+ *  kvf_notify_recv(). Close it before the engine. opts may be NULL. Errors: INVALID, NOMEM. */
+kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *opts,
+                              kvf_streams_t **streams_p);
+
+/** NULL is fine. Errors: BUSY (streams are open). */
+kvf_status_t kvf_streams_close(kvf_streams_t *streams);
+
+/** Take the notifications that came, for all streams. Never blocks. To sleep on the engine's event fd:
+ *  kvf_engine_arm(), kvf_stream_query() once more, poll; no other thread waits meanwhile. Errors:
+ *  INVALID, those of kvf_notify_recv(). */
+kvf_status_t kvf_streams_poll(kvf_streams_t *streams);
+
+/** Who brings layers of a stream. */
+typedef struct kvf_stream_source {
+    kvf_peer_t       *peer;        /**< imported as long as the stream is open */
+    const kvf_plan_t *plan;        /**< brings the layers of this plan; NULL: those named here */
+    uint32_t          first_layer; /**< unused with plan */
+    uint32_t          layer_count;
+    uint64_t          reserved[1]; /**< 0 */
+} kvf_stream_source_t;
+
+typedef struct kvf_stream_opts {
+    uint32_t struct_size;
+    uint32_t source_count; /**< at least 1 */
+    const kvf_stream_source_t *sources; /**< each peer once; copied */
+    uint64_t id;           /**< not 0; of one request only, ever, so that what comes late for
+                                another is not taken for this one's */
+    uint64_t reserved[2];  /**< 0 */
+} kvf_stream_opts_t;
+
+/** Open a stream, before its id is told to the sources: notifications for a stream that is not open
+ *  are ignored. Its layers are those of its sources; one that several sources bring is there when
+ *  all of them have said so. Errors: INVALID (the field is named; a peer's handle is closed; the same
+ *  peer twice), BUSY (the id is open), NOMEM. */
+kvf_status_t kvf_stream_open(kvf_streams_t *streams, const kvf_stream_opts_t *opts,
+                             kvf_stream_t **stream_p);
+
+/** Forget a stream; what still comes for it is ignored. That nobody writes any more is the batches'
+ *  and the grant's matter. NULL is fine. Errors: none. */
+kvf_status_t kvf_stream_close(kvf_stream_t *stream);
+
+typedef struct kvf_stream_state {
+    uint32_t struct_size;
+    int32_t  status;    /**< KVF_OK: all layers are there; KVF_INPROGRESS; or the error of bad_layer */
+    uint32_t layers;    /**< of the stream */
+    uint32_t arrived;   /**< of these, in any order */
+    uint32_t failed;
+    uint32_t leading;   /**< layers from the lowest on that are there, without a gap */
+    uint32_t highest;   /**< id of the last of these; UINT32_MAX: none */
+    uint32_t bad_layer; /**< lowest id that failed; UINT32_MAX: none */
+    uint64_t reserved[4];
+} kvf_stream_state_t;
+
+/** Take what came, and say how far a stream is. state_p->struct_size is set by the caller. Errors:
+ *  INVALID, those of kvf_notify_recv(). */
+kvf_status_t kvf_stream_query(kvf_stream_t *stream, kvf_stream_state_t *state_p);
+
+/** What is known of one layer by what was taken so far: KVF_OK, KVF_INPROGRESS, or the error with
+ *  which a source brought it; the last word of a source counts, so that a layer may be sent again.
+ *  Errors: INVALID (no source has the layer), or that error. */
+kvf_status_t kvf_stream_layer(kvf_stream_t *stream, uint32_t layer);
+
+/** Wait until the layers of the stream up to and with that id are there (UINT32_MAX: all), one of
+ *  them failed, or timeout_ns passed: KVF_OK, the error, INPROGRESS. Looks for 50 us, then sleeps.
+ *  Threads may wait for several streams, and for one. Errors: INVALID (no layer up to that id),
+ *  those of kvf_notify_recv(), PEER (a source died), what a source told. */
+kvf_status_t kvf_stream_wait(kvf_stream_t *stream, uint32_t layer, uint64_t timeout_ns);
+
+/** How many layers a step should carry over a path: as few as make the steps together, by
+ *  kvf_path_cost(), no more than a tenth slower than one step with all of them. layer is what one
+ *  layer's binding moves, by kvf_plan_measure(); layers so many like it. If *step_p is layers, to
+ *  stream is not worth it. Errors: INVALID, those of kvf_path_cost(). */
+kvf_status_t kvf_stream_step(kvf_engine_t *engine, kvf_path_t path, const kvf_plan_size_t *layer,
+                             uint32_t layers, uint32_t *step_p);
 
 #ifdef __cplusplus
 }

@@ -24,4 +24,7 @@ kv_sources += \
 	src/kv/preset.c \
 	src/kv/results.c \
 	src/kv/sources.c \
+	src/kv/stream.c \
+	src/kv/stream.h \
+	src/kv/stream_state.c \
 	src/kv/unit.c

@@ -35,6 +35,7 @@ engine_tests = \
 	tests/engine/test_copy_threads \
 	tests/engine/test_crowd \
 	tests/engine/test_notify \
+	tests/engine/test_stream \
 	tests/engine/test_eventfd \
 	tests/engine/test_adopt \
 	tests/engine/test_no_alloc \
@@ -63,6 +64,7 @@ tests_engine_test_threads_LDADD = $(engine_test_libs)
 tests_engine_test_copy_threads_LDADD = $(engine_test_libs)
 tests_engine_test_crowd_LDADD = $(engine_test_libs)
 tests_engine_test_notify_LDADD = $(engine_test_libs)
+tests_engine_test_stream_LDADD = $(engine_test_libs)
 tests_engine_test_eventfd_LDADD = $(engine_test_libs)
 tests_engine_test_adopt_LDADD = $(engine_test_libs)
 tests_engine_test_no_alloc_LDADD = $(engine_test_libs)

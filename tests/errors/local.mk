@@ -5,7 +5,8 @@ errors_tests = \
 	tests/errors/test_memory \
 	tests/errors/test_peer \
 	tests/errors/test_post \
-	tests/errors/test_batch
+	tests/errors/test_batch \
+	tests/errors/test_stream
 
 check_PROGRAMS += $(errors_tests)
 TESTS += $(errors_tests)
@@ -15,4 +16,5 @@ tests_errors_test_memory_LDADD = $(engine_test_libs)
 tests_errors_test_peer_LDADD = $(engine_test_libs)
 tests_errors_test_post_LDADD = $(engine_test_libs)
 tests_errors_test_batch_LDADD = $(engine_test_libs)
+tests_errors_test_stream_LDADD = $(engine_test_libs)
 endif
