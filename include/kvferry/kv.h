@@ -398,7 +398,7 @@ kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
                               kvf_plan_size_t *size_p);
 
 /** What arrived at one destination of one request, over all its sources. Begin with all 0 but
- *  struct_size; with sources set to 0 it begins again. */
+ *  struct_size; with bindings set to 0 it begins again. */
 typedef struct kvf_plan_results {
     uint32_t struct_size;
     int32_t  status;        /**< KVF_OK if nothing failed, else the lowest error of any pair */
@@ -413,7 +413,7 @@ typedef struct kvf_plan_results {
     uint32_t whole_only;    /**< 1: groups with a window, or with states of several tokens, hold the
                                  end of the range only. Less than all of it is then of no use, and
                                  prefix_tokens is all or 0 */
-    uint32_t sources;       /**< bindings that were added */
+    uint32_t bindings;      /**< that were added */
     uint64_t arrived;       /**< pairs of blocks that ended KVF_OK */
     uint64_t skipped;       /**< pairs that a table drops */
     uint64_t failed;        /**< pairs that ended otherwise */

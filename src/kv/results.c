@@ -101,7 +101,7 @@ static kvf_status_t check_results(const kvf_bind_t *bind, kvf_status_t posted,
         if (results->reserved[i] != 0)
             return kvfi_fail(KVF_ERR_INVALID, "results: reserved is not 0");
     }
-    if (results->sources > 0 &&
+    if (results->bindings > 0 &&
         (results->first_token != bind->first_token || results->tokens != bind->tokens))
         return kvfi_fail(KVF_ERR_INVALID,
                          "results: %llu tokens from %llu on, but %llu from %llu on in the bindings "
@@ -156,9 +156,9 @@ kvf_status_t kvf_plan_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kv
         status = check_pairs(bind, pairs);
     if (status != KVF_OK)
         return status;
-    if (results_p->sources == 0)
+    if (results_p->bindings == 0)
         begin(bind, results_p);
-    results_p->sources++;
+    results_p->bindings++;
     for (uint32_t i = 0; i < plan->part_count && bind->tokens > 0; i++)
         add_part(bind, &plan->parts[i], results_p);
     status = kvfi_kv_walk_pairs(plan, bind, &fold, &pairs);

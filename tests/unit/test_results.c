@@ -153,7 +153,7 @@ START_TEST(skips_of_the_destination_do_not_end_the_prefix_and_those_of_the_sourc
     ck_assert_uint_eq(s.results.missing_token,
                       64); /* nothing of entries 1 and 2 was said to be OK */
     memset(s.pairs, 0, sizeof(s.pairs));
-    s.results.sources = 0;
+    s.results.bindings = 0;
     memset(s.entries, KVF_INPROGRESS, sizeof(s.entries));
     add(&s, KVF_OK);
     ck_assert_uint_eq(s.results.prefix_tokens, 112);
@@ -175,7 +175,7 @@ START_TEST(a_source_whose_post_was_refused_fails_all_its_pairs_and_the_worst_win
         for (unsigned i = 0; i < 2; i++)
             add(&s, i == order ? KVF_ERR_PEER : KVF_OK);
         ck_assert_int_eq(s.results.status, KVF_ERR_PEER);
-        ck_assert_uint_eq(s.results.sources, 2);
+        ck_assert_uint_eq(s.results.bindings, 2);
         ck_assert_uint_eq(s.results.prefix_tokens, 0);
         ck_assert_uint_eq(s.results.failed, 11);
         for (unsigned i = 0; i < 3; i++)
@@ -195,7 +195,7 @@ START_TEST(a_window_makes_the_prefix_all_or_nothing)
     add(&s, KVF_OK);
     ck_assert_uint_eq(s.results.whole_only, 1);
     ck_assert_uint_eq(s.results.prefix_tokens, 160);
-    s.results.sources = 0;
+    s.results.bindings = 0;
     end_pair(&s, 29, KVF_ERR_STALE);
     add(&s, KVF_OK);
     ck_assert_uint_eq(s.results.prefix_tokens, 0);
@@ -218,7 +218,7 @@ START_TEST(nothing_to_do_is_a_result_too)
     s.bind.pair_count = 0;
     s.dst.block_status = NULL;
     add(&s, KVF_OK);
-    ck_assert_uint_eq(s.results.sources, 1);
+    ck_assert_uint_eq(s.results.bindings, 1);
     ck_assert_uint_eq(s.results.prefix_tokens, 0);
     ck_assert_uint_eq(s.results.missing_token, UINT64_MAX);
     kvf_plan_destroy(s.plan);
