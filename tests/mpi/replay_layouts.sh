@@ -25,3 +25,13 @@ for tokens in 1 32 512; do
     right "$tokens tokens a block"
     report "$tokens tokens a block" --verified mismatched_bytes=0 complete=true "block_tokens=$tokens"
 done
+# names of the field, each as source or destination; of some each layer is a segment
+for pair in "vllm-0.21 vllm-0.23" "vllm-0.23 vllm-0.26" "sglang tensorrt-llm" "hicache-layer-first hicache-page-first" \
+    "hicache-token-first hicache-page-head" "flexkv-layer-first lmcache" "flexkv-block-first kvbm-hnd" \
+    "kvbm-universal kvbm-nhd"; do
+    read -r src dst <<<"$pair"
+    replay 2 --trace "$sample" --requests 6 --model qwen3-235b --src-layout $src --dst-layout $dst --scale 1/512 \
+        --blocks 64
+    right "$src to $dst"
+    report "$src to $dst" --verified mismatched_bytes=0 complete=true "src.layout=\"$src\"" "dst.layout=\"$dst\""
+done

@@ -5,6 +5,7 @@
 . "$top_srcdir/tests/lib.sh"
 . "$top_srcdir/tests/mpi/replay_lib.sh"
 
+instances=()
 for _ in $(seq 40); do cat "$sample"; done >"$TMP/long"
 
 # worked PID: its processor time in hundredths of a second
@@ -27,7 +28,7 @@ R
 
     # the job is given by name to one exec, so that $job is the launcher itself
     ("$MPIRUN" -n 4 --oversubscribe --bind-to none "$@" "$TMP/rank" "$TMP/pids" "$tool" \
-        --trace "$TMP/long" "${small[@]}" --json "$TMP/json" >"$TMP/out" 2>&1 & echo $! >"$TMP/job"; wait $!
+        --trace "$TMP/long" "${small[@]}" ${instances[@]+"${instances[@]}"} --json "$TMP/json" >"$TMP/out" 2>&1 & echo $! >"$TMP/job"; wait $!
         echo $? >"$TMP/code") &
     waiter=$!
     for _ in $(seq 100); do
@@ -78,6 +79,13 @@ start
 kill -INT "$(sed -n 3p "$TMP/pids")"
 ended "SIGINT of one rank"
 report "SIGINT of one rank" --verified complete=false mismatched_bytes=0 'requests>0' 'requests<48000'
+
+# what all members of an instance have served counts; the rest of what they pulled was checked too
+instances=(--src-tp 2 --dst-tp 2 --dst-block-tokens 32)
+start
+kill -TERM "$job"
+ended "SIGTERM of instances"
+report "SIGTERM of instances" --verified complete=false mismatched_bytes=0 'requests>0' 'requests<48000'
 
 if "$MPIRUN" --version | grep -q 'Open MPI'; then
     start --mca orte_abort_on_non_zero_status 0

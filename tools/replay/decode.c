@@ -447,6 +447,10 @@ static int take_end(struct replay_decode *d, struct pull *pull, kvf_status_t sta
     if (status == KVF_ERR_STALE) {
         kvfi_replay_tables_note_stale(&pull->tables, &d->sources, pull->posted);
     }
+    if (pull->posted == pull->tables.op_count &&
+        kvfi_replay_tables_agree(&pull->tables, &d->sources) != KVF_OK) {
+        return kvfi_replay_fail(job, "request %" PRIu64 ": %s", pull->request, kvfi_cli_error());
+    }
     job->stats.bytes += result.bytes;
     job->stats.pieces += result.pieces;
     job->pulls_ns[job->pull_count++] = now - pull->posted_ns;
@@ -504,14 +508,13 @@ static void check(struct replay_decode *d, struct pull *pull)
 
     if (d->member == 0) {
         kvfi_replay_inject_bytes(job, pull->request, d->layout, d->bases, t->dst_ids[0]);
-        job->stats.requests++;
-        job->stats.trace_blocks += job->trace->requests[pull->request].count;
-        job->stats.blocks += t->blocks;
     }
     for (uint32_t j = 0; j < t->blocks; j++) {
         check_block(d, pull, j);
     }
-    job->stats.parts++;
+    job->stats.requests++;
+    job->stats.trace_blocks += job->trace->requests[pull->request].count;
+    job->stats.blocks += t->blocks;
     memcpy(d->free_ids + d->free_count, t->dst_ids, t->blocks * sizeof(*d->free_ids));
     d->free_count += t->blocks;
     pull->phase = PHASE_FREE;

@@ -32,10 +32,6 @@ static void problem(struct replay_report *report, const char *format, ...)
 
 static void add_stats(struct replay_stats *sum, const struct replay_stats *one)
 {
-    sum->parts += one->parts;
-    sum->requests += one->requests;
-    sum->trace_blocks += one->trace_blocks;
-    sum->blocks += one->blocks;
     sum->bytes += one->bytes;
     sum->pieces += one->pieces;
     sum->mismatched_bytes += one->mismatched_bytes;
@@ -54,6 +50,24 @@ static void add_stats(struct replay_stats *sum, const struct replay_stats *one)
     }
 }
 
+/* An instance has served what its last member has. */
+static void add_instances(struct replay_stats *sum, const struct replay_stats *all,
+                          const struct replay_shape *shape)
+{
+    const struct replay_side *side = &shape->side[REPLAY_DST];
+
+    for (uint32_t i = 0; i < side->instances; i++) {
+        const struct replay_stats *member = &all[kvfi_replay_rank_of(shape, REPLAY_DST, i, 0)];
+        const struct replay_stats *last = member;
+        for (uint32_t m = 1; m < side->members; m++) {
+            last = member[m].requests < last->requests ? &member[m] : last;
+        }
+        sum->requests += last->requests;
+        sum->trace_blocks += last->trace_blocks;
+        sum->blocks += last->blocks;
+    }
+}
+
 static int gather_stats(struct replay_job *job, struct replay_report *report)
 {
     struct replay_stats *all = calloc((size_t)job->comm->size, sizeof(*all));
@@ -66,6 +80,9 @@ static int gather_stats(struct replay_job *job, struct replay_report *report)
     kvfi_replay_gather(job->comm, &job->stats, all, sizeof(*all));
     for (int r = 0; r < job->comm->size && job->comm->rank == 0; r++) {
         add_stats(&report->sum, &all[r]);
+    }
+    if (job->comm->rank == 0) {
+        add_instances(&report->sum, all, job->shape);
     }
     free(all);
     return 0;
@@ -214,18 +231,15 @@ static void judge(const struct replay_job *job, const char *failure, struct repl
 {
     const struct replay_stats *sum = &report->sum;
     uint64_t wanted = job->trace->request_count - job->shape->refused;
-    /* all members of an instance must have had their part of a request */
-    uint64_t served = sum->parts / job->shape->side[REPLAY_DST].members;
-    bool all = sum->requests == wanted && sum->parts == wanted * job->shape->side[REPLAY_DST].members;
 
-    report->complete = all && failure == NULL && sum->stopped == 0;
+    report->complete = sum->requests == wanted && failure == NULL && sum->stopped == 0;
     if (failure != NULL) {
         problem(report, "%s", failure);
     } else if (sum->stopped != 0) {
         problem(report, "ended early by a signal: %" PRIu64 " of %" PRIu64 " requests were served",
-                served, wanted);
-    } else if (!all) {
-        problem(report, "%" PRIu64 " of %" PRIu64 " requests were served", served, wanted);
+                sum->requests, wanted);
+    } else if (sum->requests != wanted) {
+        problem(report, "%" PRIu64 " of %" PRIu64 " requests were served", sum->requests, wanted);
     } else if (wanted == 0) {
         problem(report, "no request was served: all are larger than a pool (--blocks)");
     }

@@ -12,8 +12,7 @@
 
 /* Tallies of one rank. Plain numbers: they are gathered as bytes. */
 struct replay_stats {
-    uint64_t parts;        /* requests of which this rank pulled its part and looked at it */
-    uint64_t requests;     /* the same; these three on the first member of an instance only */
+    uint64_t requests;     /* pulled, this rank's part of them, and looked at */
     uint64_t trace_blocks; /* their ids */
     uint64_t blocks;       /* their KV blocks */
     uint64_t bytes;        /* moved, as the results of batches say */

@@ -300,7 +300,8 @@ static void show_progress(struct server *s)
         sum.requests += s->seen[r].requests;
         sum.bytes += s->seen[r].bytes;
     }
-    kvfi_replay_bar_draw(&s->bar, sum.requests, sum.bytes, now);
+    /* each member of an instance counts the request */
+    kvfi_replay_bar_draw(&s->bar, sum.requests / s->job->shape->side[REPLAY_DST].members, sum.bytes, now);
 }
 
 /* ------------------------------------------------------------------- serving */

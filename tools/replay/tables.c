@@ -8,8 +8,11 @@
 
 #include "tables.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "../cli.h"
 
 /* ------------------------------------------------------------------ sources */
 
@@ -132,6 +135,8 @@ int kvfi_replay_tables_make(struct replay_tables *t, const struct replay_sources
             make_room(&t->src_ids, src * count, sizeof(uint32_t)) != 0 ||
             make_room(&t->src_gens, src * count, sizeof(uint32_t)) != 0 ||
             make_room(&t->first_op, count, sizeof(size_t)) != 0 ||
+            make_room(&t->first_pair, count + 1, sizeof(size_t)) != 0 ||
+            make_room(&t->block_status, dst, 1) != 0 ||
             make_room(&t->stale, steps * count, 1) != 0) {
             return -1;
         }
@@ -152,102 +157,98 @@ void kvfi_replay_tables_free(struct replay_tables *t)
     free(t->src_gens);
     free(t->ops);
     free(t->first_op);
+    free(t->first_pair);
+    free(t->block_status);
     free(t->ids);
     free(t->status);
     free(t->stale);
     *t = (struct replay_tables){.room = 0};
 }
 
-/* Binds one source; with ops NULL only the needs are told. */
-static kvf_status_t bind_one(struct replay_tables *t, const struct replay_sources *sources, uint32_t s,
-                             kvf_bind_t *bind, kvf_remote_t *const *remotes, kvf_op_t *ops,
-                             size_t *op_count_p, uint32_t *ids, size_t *id_count_p)
-{
-    const struct replay_source *source = &sources->source[s];
-    uint64_t at = (uint64_t)s * t->src_blocks;
-    kvf_bind_table_t src = {.ids = t->src_ids + at, .gens = t->src_gens + at, .count = t->src_blocks};
-    kvf_bind_table_t dst = {.ids = t->dst_ids, .count = t->blocks};
+/* A source's binding, and the tables that it points to. */
+struct binding {
+    kvf_bind_table_t src, dst;
+    kvf_bind_t       bind;
+};
 
-    bind->src_tables = &src;
-    bind->dst_tables = &dst;
-    bind->remotes = remotes + (uint64_t)source->member * sources->shape->ranges;
-    bind->remote_count = source->segments;
-    return kvf_plan_bind(source->plan, bind, ops, sizeof(kvf_op_t), op_count_p, ids, id_count_p);
+static void describe(const struct replay_tables *t, const struct replay_sources *sources, uint32_t s,
+                     struct binding *b_p)
+{
+    uint64_t at = (uint64_t)s * t->src_blocks;
+
+    *b_p = (struct binding){
+        .src = {.ids = t->src_ids + at, .gens = t->src_gens + at, .count = t->src_blocks},
+        .dst = {.ids = t->dst_ids, .count = t->blocks, .block_status = t->block_status},
+        .bind = {.struct_size = sizeof(kvf_bind_t), .dir = KVF_READ, .src_tables = &b_p->src,
+                 .src_table_count = 1, .dst_tables = &b_p->dst, .dst_table_count = 1,
+                 .tokens = t->blocks * (uint64_t)sources->shape->side[REPLAY_DST].block_tokens,
+                 .pair_status = t->status + t->first_pair[s],
+                 .pair_count = t->first_pair[s + 1] - t->first_pair[s]},
+    };
 }
 
 /* Asks all plans what they need, and makes room for it. */
-static kvf_status_t prepare(struct replay_tables *t, const struct replay_sources *sources,
-                            kvf_bind_t *bind, kvf_remote_t *const *remotes)
+static kvf_status_t prepare(struct replay_tables *t, const struct replay_sources *sources)
 {
-    size_t ops = 0, ids = 0;
+    size_t ops = 0, ids = 0, pairs = 0;
 
+    memset(t->first_pair, 0, (sources->count + 1) * sizeof(*t->first_pair));
     for (uint32_t s = 0; s < sources->count; s++) {
-        size_t op_count = 0, id_count = 0;
-        kvf_status_t status =
-            bind_one(t, sources, s, bind, remotes, NULL, &op_count, NULL, &id_count);
+        kvf_plan_size_t size = {.struct_size = sizeof(size)};
+        struct binding b;
+        describe(t, sources, s, &b);
+        b.bind.pair_status = NULL;
+        b.bind.pair_count = 0;
+        b.dst.block_status = NULL; /* goes with pair_status */
+        kvf_status_t status = kvf_plan_measure(sources->source[s].plan, &b.bind, &size);
         if (status != KVF_OK) {
             return status;
         }
-        ops += op_count;
-        ids += id_count;
+        t->first_op[s] = ops;
+        t->first_pair[s] = pairs;
+        ops += size.ops;
+        ids += size.ids;
+        pairs += size.pairs;
     }
+    t->first_pair[sources->count] = pairs;
     if (ops > t->op_room) {
         t->op_room = make_room(&t->ops, ops, sizeof(*t->ops)) == 0 ? ops : 0;
     }
     if (ids > t->id_room) {
         t->id_room = make_room(&t->ids, ids, sizeof(*t->ids)) == 0 ? ids : 0;
     }
-    return ops <= t->op_room && ids <= t->id_room ? KVF_OK : KVF_ERR_NOMEM;
-}
-
-/* A status for each pair of each op. */
-static kvf_status_t want_statuses(struct replay_tables *t)
-{
-    size_t pairs = 0;
-
-    for (size_t i = 0; i < t->op_count; i++) {
-        pairs += t->ops[i].blocks;
-    }
     if (pairs > t->status_room) {
         t->status_room = make_room(&t->status, pairs, sizeof(*t->status)) == 0 ? pairs : 0;
     }
-    if (pairs > t->status_room) {
-        return KVF_ERR_NOMEM;
-    }
-    pairs = 0;
-    for (size_t i = 0; i < t->op_count; i++) {
-        t->ops[i].block_status = t->status + pairs;
-        pairs += t->ops[i].blocks;
-    }
-    return KVF_OK;
+    return ops <= t->op_room && ids <= t->id_room && pairs <= t->status_room ? KVF_OK : KVF_ERR_NOMEM;
 }
 
 kvf_status_t kvfi_replay_tables_bind(struct replay_tables *t, const struct replay_sources *sources,
                                      kvf_segment_t *const *segments, uint32_t segment_count,
                                      kvf_remote_t *const *remotes)
 {
-    const struct replay_side *dst = &sources->shape->side[REPLAY_DST];
-    kvf_bind_t bind = {
-        .struct_size = sizeof(bind), .dir = KVF_READ, .src_table_count = 1, .dst_table_count = 1,
-        .tokens = (uint64_t)t->blocks * dst->block_tokens,
-        .segments = segments, .segment_count = segment_count,
-    };
-    kvf_status_t status = prepare(t, sources, &bind, remotes);
+    kvf_status_t status = prepare(t, sources);
     size_t ids = 0;
 
     t->op_count = 0;
     for (uint32_t s = 0; s < sources->count && status == KVF_OK; s++) {
+        const struct replay_source *source = &sources->source[s];
         size_t op_count = t->op_room - t->op_count, id_count = t->id_room - ids;
-        status = bind_one(t, sources, s, &bind, remotes, t->ops + t->op_count, &op_count, t->ids + ids,
-                          &id_count);
-        t->first_op[s] = t->op_count;
+        struct binding b;
+        describe(t, sources, s, &b);
+        b.bind.segments = segments;
+        b.bind.segment_count = segment_count;
+        b.bind.remotes = remotes + (uint64_t)source->member * sources->shape->ranges;
+        b.bind.remote_count = source->segments;
+        status = kvf_plan_bind(source->plan, &b.bind, t->ops + t->op_count, sizeof(kvf_op_t), &op_count,
+                               t->ids + ids, &id_count);
         t->op_count += op_count;
         ids += id_count;
     }
     for (uint32_t j = 0; j < t->blocks; j++) {
         sources->entry[t->dst_ids[j]] = j;
     }
-    return status == KVF_OK ? want_statuses(t) : status;
+    return status;
 }
 
 /* -------------------------------------------------------------------- stale */
@@ -284,6 +285,56 @@ void kvfi_replay_tables_note_stale(struct replay_tables *t, const struct replay_
             }
         }
     }
+}
+
+/* The tokens before the first one that is stale of any source. */
+static uint64_t fresh_tokens(const struct replay_tables *t, const struct replay_sources *sources)
+{
+    uint64_t first = t->steps;
+
+    for (uint32_t s = 0; s < sources->count && t->any_stale; s++) {
+        const uint8_t *at = memchr(t->stale + s * t->steps, 1, first);
+        first = at != NULL ? (uint64_t)(at - t->stale) - s * t->steps : first;
+    }
+    return first * sources->step_tokens;
+}
+
+static kvf_status_t disagree(const char *what, uint64_t told, uint64_t found)
+{
+    kvfi_cli_fail("kvf_plan_results: %s is %" PRIu64 ", and by the statuses of the pairs %" PRIu64, what,
+                  told, found);
+    return KVF_ERR_INVALID;
+}
+
+kvf_status_t kvfi_replay_tables_agree(struct replay_tables *t, const struct replay_sources *sources)
+{
+    kvf_plan_results_t results = {.struct_size = sizeof(results)};
+    uint64_t fresh = fresh_tokens(t, sources), all = t->steps * sources->step_tokens, bad = 0, stale = 0;
+
+    memset(t->block_status, KVF_INPROGRESS, t->blocks);
+    for (uint32_t s = 0; s < sources->count; s++) {
+        struct binding b;
+        describe(t, sources, s, &b);
+        kvf_status_t status = kvf_plan_results(sources->source[s].plan, &b.bind, KVF_OK, &results);
+        if (status != KVF_OK) {
+            kvfi_cli_fail("%s", kvf_last_error());
+            return status;
+        }
+    }
+    fresh = results.whole_only && fresh < all ? 0 : fresh;
+    if (results.prefix_tokens != fresh) {
+        return disagree("prefix_tokens", results.prefix_tokens, fresh);
+    }
+    for (uint32_t j = 0; j < t->blocks; j++) {
+        uint64_t steps = t->steps / t->blocks;
+        bool here = false;
+        for (uint32_t s = 0; s < sources->count && t->any_stale; s++) {
+            here = here || memchr(t->stale + s * t->steps + j * steps, 1, steps) != NULL;
+        }
+        stale += here;
+        bad += t->block_status[j] != (here ? KVF_ERR_STALE : KVF_OK);
+    }
+    return bad == 0 ? KVF_OK : disagree("the number of blocks with another status", bad, stale);
 }
 
 uint64_t kvfi_replay_tables_stale(const struct replay_tables *t, const struct replay_sources *sources,

@@ -45,7 +45,9 @@ struct replay_tables {
     size_t    op_count;
     size_t   *first_op;           /* by source */
     uint32_t *ids;                /* that the plans fill */
-    int8_t   *status;             /* of the ops' pairs */
+    size_t   *first_pair;         /* by source: of its pairs in status; one more entry is their end */
+    int8_t   *status;             /* of the pairs of blocks of all sources */
+    int8_t   *block_status;       /* of destination blocks, as the library tells */
     uint8_t  *stale;              /* by source and step of step_tokens: not 0 if stale */
     uint64_t  steps;
     bool      any_stale;
@@ -66,6 +68,11 @@ kvf_status_t kvfi_replay_tables_bind(struct replay_tables *tables, const struct 
 /* The first `posted` ops have ended, and some of their pairs STALE: notes which tokens that is. */
 void kvfi_replay_tables_note_stale(struct replay_tables *tables, const struct replay_sources *sources,
                                    size_t posted);
+
+/* All ops were posted and have ended. What the library makes of that, over all sources: OK if it agrees
+ * with what was noted as stale, block by block, and on the prefix that can be used; else INVALID and the
+ * sentence in kvfi_cli_error(). */
+kvf_status_t kvfi_replay_tables_agree(struct replay_tables *tables, const struct replay_sources *sources);
 
 /* What is stale of destination block j: fills stale_p, an entry a source, for the checker. Returns the
  * bytes; 0: none. */
