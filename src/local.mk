@@ -113,6 +113,8 @@ engine_sources = \
 	src/engine/peer.c \
 	src/engine/pool.c \
 	src/engine/post.c \
+	src/engine/place.c \
+	src/engine/place.h \
 	src/engine/progress.c \
 	src/engine/remote.c \
 	src/engine/segment.c \

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Affinity. The mask comes from the kernel; hwloc, where it was built in, tells which processors are
- * one core and which cores are near. Its topology is loaded for the one look and let go; loading it
- * takes milliseconds.
+ * Affinity. The mask comes from the kernel; hwloc, where it was built in, tells which processors
+ * are one core and which cores are near. Its topology is loaded for the one look and let go;
+ * loading it takes milliseconds, so that a thread that leaves a processor reads what it needs from
+ * /sys instead, in some tens of microseconds.
  */
 #define _GNU_SOURCE
 #include "base/cores.h"
 
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
@@ -119,4 +122,81 @@ void kvfi_cores_find(unsigned wanted, kvfi_cores_t *cores)
 int kvfi_cores_bind(const kvfi_cores_t *cores)
 {
     return sched_setaffinity(0, BYTES, (const cpu_set_t *)cores->cpus) ? errno : 0;
+}
+
+/* ---------------------------------------------------------- leave a processor */
+
+void kvfi_mask_find(kvfi_mask_t *mask)
+{
+    memset(mask, 0, sizeof *mask);
+    if (sched_getaffinity(0, BYTES, (cpu_set_t *)mask->cpus))
+        kvfi_log(KVFI_LOG_INFO, "sched_getaffinity tells no processors: %m");
+}
+
+/* Up to what is no number. */
+static void parse_list(char *at, kvfi_mask_t *set)
+{
+    for (char *end = at;; at = end + 1) {
+        unsigned long first = strtoul(at, &end, 10), last = first;
+
+        if (end == at)
+            return;
+        if (*end == '-')
+            last = strtoul(end + 1, &end, 10);
+        for (; first <= last && first < KVFI_CORES_CPUS; first++)
+            CPU_SET_S(first, BYTES, (cpu_set_t *)set->cpus);
+        if (*end != ',')
+            return;
+    }
+}
+
+/* A list of /sys about cpu, such as "0-3,8"; empty if there is none. */
+static void read_list(unsigned cpu, const char *name, kvfi_mask_t *set)
+{
+    char  path[96], line[4096];
+    FILE *file;
+
+    memset(set, 0, sizeof *set);
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/%s", cpu, name);
+    file = fopen(path, "re");
+    if (!file)
+        return;
+    if (fgets(line, sizeof line, file))
+        parse_list(line, set);
+    fclose(file);
+}
+
+/* of = mask and in (NULL: anywhere) but not out; 0 if that is none. */
+static int narrow(const kvfi_mask_t *mask, const kvfi_mask_t *in, const kvfi_mask_t *out,
+                  kvfi_mask_t *of)
+{
+    unsigned long any = 0;
+
+    for (size_t i = 0; i < BYTES / sizeof(long); i++) {
+        of->cpus[i] = mask->cpus[i] & (in ? in->cpus[i] : ~0ul) & ~out->cpus[i];
+        any |= of->cpus[i];
+    }
+    return any != 0;
+}
+
+int kvfi_mask_leave(const kvfi_mask_t *mask, unsigned cpu)
+{
+    kvfi_mask_t cache, core, to, here = {{0}};
+
+    if (cpu >= KVFI_CORES_CPUS)
+        return -1;
+    CPU_SET_S(cpu, BYTES, (cpu_set_t *)here.cpus);
+    if (!narrow(mask, NULL, &here, &to))
+        return -1;
+    read_list(cpu, "cache/index3/shared_cpu_list", &cache);
+    read_list(cpu, "topology/thread_siblings_list", &core);
+    CPU_SET_S(cpu, BYTES, (cpu_set_t *)core.cpus);
+    if (!narrow(mask, &cache, &core, &to) && !narrow(mask, NULL, &core, &to))
+        narrow(mask, NULL, &here, &to);
+    return kvfi_mask_return(&to);
+}
+
+int kvfi_mask_return(const kvfi_mask_t *mask)
+{
+    return sched_setaffinity(0, BYTES, (const cpu_set_t *)mask->cpus) ? errno : 0;
 }

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "engine/internal.h"
+#include "engine/place.h"
 
 #define SWEEP_FEW    64u
 #define RETRY_NS     UINT64_C(5000000) /* of a notification that waits for room in a near ring */
@@ -182,8 +183,11 @@ static void *thread_main(void *arg)
 {
     kvf_engine_t *engine = arg;
     kvfi_am_t    *links[2];
+    kvfi_place_t  place;
     uint64_t      moved_ns = 0;
     unsigned      fruitless = 0;
+
+    kvfi_place_find(&place);
 
     while (atomic_load(&engine->thread_on)) {
         unsigned count = driven(engine, links);
@@ -198,6 +202,8 @@ static void *thread_main(void *arg)
         if (sweep(engine, 0) || worked) {
             moved_ns = kvfi_now_ns();
             fruitless = 0;
+            if (engine->stage)
+                kvfi_place_look(&place, kvfi_am_crowded(engine->stage), moved_ns);
             continue;
         }
         if (engine->stage && kvfi_am_busy(engine->stage) && kvfi_now_ns() - moved_ns < SPIN_NS) {

@@ -72,6 +72,8 @@ kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *ad
 int          kvfi_am_arm(kvfi_am_t *am);
 /* Near: something is under way, so that lives are to be looked at now and then. */
 int          kvfi_am_busy(kvfi_am_t *am);
+/* Near: a processor on which both sides of a ring were seen since the last call, or -1. */
+int          kvfi_am_crowded(kvfi_am_t *am);
 /* Has every connected peer said hello? */
 int          kvfi_am_greeted(kvfi_am_t *am);
 void         kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer);

@@ -128,6 +128,7 @@ struct kvfi_am {
     int                changed; /* tell the host after the pump */
     int                worked;
     int                more;   /* chunks could leave at once */
+    _Atomic uint32_t   crowded; /* 1 + the processor that both sides of a ring were seen on */
 };
 
 /* am.c */

@@ -238,6 +238,13 @@ int kvfi_am_busy(kvfi_am_t *am)
     return busy;
 }
 
+int kvfi_am_crowded(kvfi_am_t *am)
+{
+    return atomic_load_explicit(&am->crowded, memory_order_relaxed)
+               ? (int)atomic_exchange(&am->crowded, 0) - 1
+               : -1;
+}
+
 int kvfi_am_arm(kvfi_am_t *am)
 {
     int busy;

@@ -4,6 +4,8 @@
  * stage.h. Nothing here waits. A sleeping sender sets `waiting` and then looks at `returned` once more; a
  * receiver sets `returned` and then looks at `waiting`: one of them sees the other.
  */
+#define _GNU_SOURCE
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +22,18 @@ const char *kvfi_stage_reach(const kvfi_target_t *target, uint32_t dir)
     if (!target->near)
         return "the peer is not near";
     return target->map ? "the memory is the library's: shm reaches it" : NULL;
+}
+
+enum { SENDER, RECEIVER };
+
+/* Both sides copy at once, if they have a processor each. */
+static void tell_place(kvfi_am_t *am, kvfi_stage_ring_t *ring, int side)
+{
+    uint32_t here = (uint32_t)sched_getcpu() + 1;
+
+    atomic_store_explicit(&ring->cpu[side], here, memory_order_relaxed);
+    if (here && atomic_load_explicit(&ring->cpu[!side], memory_order_relaxed) == here)
+        atomic_store_explicit(&am->crowded, here, memory_order_relaxed);
 }
 
 /* ------------------------------------------------------------------ sender */
@@ -92,6 +106,7 @@ char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p)
         return NULL;
     *slot_p = (unsigned)__builtin_ctz(stage->free);
     stage->free &= stage->free - 1;
+    tell_place(peer->am, stage->ring, SENDER);
     return stage->ring->slots[*slot_p];
 }
 
@@ -150,6 +165,7 @@ void kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot)
 {
     kvfi_stage_ring_t *ring = peer->stage.theirs;
 
+    tell_place(peer->am, ring, RECEIVER);
     atomic_fetch_or(&ring->returned, UINT32_C(1) << slot);
     if (atomic_load(&ring->waiting) && atomic_exchange(&ring->waiting, 0))
         kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_RETURN, 0, KVF_OK, 0));

@@ -22,7 +22,9 @@
  * A WRITE is the same with the ring of the initiator. Slots are few and used again while they are
  * hot in a shared cache, and both sides copy at once. All of it runs under the near link's lock, in
  * whoever drives it: a thread that sleeps in between, or the caller. A peer that freezes keeps the
- * slots of its own pair; one that dies, or closes, is noticed by a look at its life.
+ * slots of its own pair; one that dies, or closes, is noticed by a look at its life. Each says on which
+ * processor it copies, for the kernel likes to put who is woken beside the waker, which goes on to
+ * run: the owner's thread then moves away.
  */
 #ifndef KVFI_PATH_STAGE_H
 #define KVFI_PATH_STAGE_H
@@ -38,6 +40,7 @@
 typedef struct kvfi_stage_ring {
     _Alignas(64) _Atomic uint32_t returned; /* slots: the receiver has read them */
     _Alignas(64) _Atomic uint32_t waiting;  /* the sender wants to be told */
+    _Alignas(64) _Atomic uint32_t cpu[2];   /* 1 + where sender and receiver were; 0: not known */
     _Alignas(4096) char slots[KVFI_STAGE_SLOTS][KVFI_STAGE_SLOT_BYTES];
 } kvfi_stage_ring_t;
 

@@ -114,8 +114,10 @@ endif
 
 # Looks inside of the library.
 if HAVE_CHECK
-check_PROGRAMS += tests/engine/test_half_sent
-TESTS += tests/engine/test_half_sent
+check_PROGRAMS += tests/engine/test_half_sent tests/engine/test_place
+TESTS += tests/engine/test_half_sent tests/engine/test_place
+tests_engine_test_place_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_engine_test_place_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
 tests_engine_test_half_sent_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_engine_test_half_sent_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
 endif
