@@ -56,6 +56,7 @@ has 'the cut' 'source       ends: 1 of its 2 heads is wanted, and H is inside of
 has 'the other side' 'destination  goes on with N (tokens)'
 has 'the hint' 'H further out at the source, LBHNC: pieces of 8 KiB, 40960 of them'
 has 'the order for both' 'BHLNC on both sides: pieces of 640 KiB, 512 of them'
+grep -Eq '512 of them; shm [0-9.]+ [mu]?s, am [0-9.]+ [mu]?s$' "$TMP/out" || fail "nothing is predicted of a hint"
 has 'the pair' 'Destination rank 3 from source rank 1'
 grep -q alike "$TMP/out" && fail "--dst-rank 3 tells of others"
 say --src-layout LBNHC --dst-layout LBHNC
@@ -80,7 +81,7 @@ has 'uneven cuts' '40 ranks (TP 8, PP 5)'
 
 # A hint is what the planner makes of it.
 say --model llama-3.1-70b --layout LBNHC --src-tp 4 --dst-tp 8
-hints=$(sed -nE 's/^      H further out at the source, ([A-Z]+): pieces of (.*), ([0-9]+) of them$/\1 \3 x \2/p' "$TMP/out")
+hints=$(sed -nE 's/^      H further out at the source, ([A-Z]+): pieces of (.*), ([0-9]+) of them.*$/\1 \3 x \2/p' "$TMP/out")
 cell 1 "${hints#* }" --model llama-3.1-70b --src-layout "${hints%% *}" --dst-layout LBNHC --src-tp 4 --dst-tp 8
 
 # What README.md and docs/explain.md show is what it says, but for the time.
@@ -88,7 +89,7 @@ say --model llama-3.1-70b --layout LBNHC --src-tp 4 --dst-tp 8
 for doc in README.md docs/explain.md; do
     shown=0
     while IFS= read -r line; do
-        grep -qxF -- "$line" "$TMP/out" || { cat "$TMP/out"; fail "$doc shows \"$line\""; }
+        sed 's/; shm .*//' "$TMP/out" | grep -qxF -- "${line%; shm *}" || { cat "$TMP/out"; fail "$doc shows \"$line\""; }
         shown=$((shown + 1))
     done < <(awk '/^    \$ kvf_explain/ { on = 1; next } !/^ / && NF { on = 0 } on && NF' "$top_srcdir/$doc" |
         sed 's/^    //' | grep -v '^\.\.\.$\|Binding the plan\|GB/s')
@@ -145,6 +146,8 @@ refuse 2 '--op: "copy" is none of' --op copy
 refuse 2 '--path needs --analyze' --path shm
 refuse 2 '--reps: 0 is not within' --analyze --reps 0
 refuse 2 '--path: "rma" is none of' --analyze --path rma
+refuse 2 '--memory: "gpu" is none of' --analyze --memory gpu
+refuse 2 '--memory needs --analyze' --memory own
 refuse 2 '--json: cannot write /nowhere/x: ' --json /nowhere/x
 if [ -c /dev/full ]; then
     code=0
@@ -155,7 +158,7 @@ fi
 "$explain" --version | grep -q '^kvf_explain [0-9]' || fail "no version"
 "$explain" --help >"$TMP/out" || fail "no help"
 for option in model tokens layers src-layout dst-layout src-tp dst-tp src-pp dst-pp src-block-tokens \
-    dst-block-tokens src-rank dst-rank op analyze path net reps seed json help; do
+    dst-block-tokens src-rank dst-rank op analyze path memory net reps seed json help; do
     grep -q -- "--$option" "$TMP/out" || fail "--help does not tell --$option"
 done
 
@@ -197,6 +200,7 @@ small="--model llama-3.1-8b --layout LBNHC --src-tp 2 --dst-tp 4 --tokens 100"
     analyze shm 1 2 $small
     analyze shm 1 2 $small --path adopt --op write --dst-rank 3
     analyze stage 1 2 $small --path stage
+    KVFERRY_PACK=packed analyze stage 1 2 $small --memory own
     analyze am 1 2 $small --path am --net tcp --op write
     analyze shm 4 6 $small --src-layout vllm-0.21 --dst-block-tokens 64
 }

@@ -45,6 +45,7 @@ struct explain_opts {
         EXPLAIN_MEMORY_OWN,  /* the program's, registered */
         EXPLAIN_MEMORY_ADOPT /* the program's, adopted */
     } memory;
+    bool memory_said;
     const char *net;
     uint64_t reps, seed;
     const char *json; /* file, "-", or NULL */
@@ -156,6 +157,8 @@ struct explain_hint {
     char layout[EXPLAIN_NAME_LEN]; /* "": as they are */
     uint64_t piece;                /* bytes of a piece, on the average if they are mixed */
     bool mixed;
+    uint64_t ops;
+    uint64_t path_ns[KVF_PATH_COUNT]; /* predicted; 0: unknown */
 };
 
 #define EXPLAIN_HINTS 5
@@ -218,7 +221,7 @@ int kvfi_explain_why(const struct explain_world *world, const struct explain_pai
 int kvfi_explain_hints(const struct explain_world *world, const struct explain_pair *pair,
                        struct explain_share *share);
 
-/* Fills in what each pair is predicted to take, on each path. */
+/* Fills in what each pair, and each hint, is predicted to take, on each path. */
 void kvfi_explain_predict(kvf_engine_t *engine, struct explain_pairs *pairs);
 
 /* ---------------------------------------------------------------- the run */

@@ -80,6 +80,7 @@ static void try_names(const struct search *q, const char *src, uint32_t src_toke
     kvf_layout_destroy(b);
     if (ok) {
         hint->piece = size.bytes / size.pieces;
+        hint->ops = size.ops;
         hint->mixed = size.piece_min != size.piece_max;
     }
 }

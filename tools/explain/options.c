@@ -40,6 +40,8 @@ static const char help_text[] =
     "  --analyze               move it, too, under mpirun, and show what it took beside what was predicted:\n"
     "                          1 or 2 processes run the first pair, one for each rank of both sides all\n"
     "  --path NAME             over this path: auto, self, shm, adopt, cma, stage or am (auto)\n"
+    "  --memory KIND           pool (the library's), own (the program's) or adopt; own for cma and stage,\n"
+    "                          else pool\n"
     "  --net NAME              wire between nodes: auto, tcp, rc or ud (auto)\n"
     "  --reps N                runs (5)\n"
     "  --seed N                of contents and block tables (1)\n"
@@ -59,7 +61,7 @@ void kvfi_explain_usage(FILE *file)
 enum {
     OPT_MODEL = 256, OPT_TOKENS, OPT_LAYERS, OPT_LAYOUT, OPT_BLOCK_TOKENS, OPT_OP, OPT_JSON,
     OPT_HELP, OPT_VERSION, OPT_ANALYZE,
-    OPT_PATH, OPT_NET, OPT_REPS, OPT_SEED, /* of the run alone */
+    OPT_PATH, OPT_MEMORY, OPT_NET, OPT_REPS, OPT_SEED, /* of the run alone */
     /* and of one side: these, and the side */
     OPT_END_LAYOUT = 300, OPT_END_TP = 310, OPT_END_PP = 320, OPT_END_BLOCK_TOKENS = 330,
     OPT_END_RANK = 340
@@ -84,6 +86,7 @@ static const struct option longs[] = {
     {"op", required_argument, NULL, OPT_OP},
     {"analyze", no_argument, NULL, OPT_ANALYZE},
     {"path", required_argument, NULL, OPT_PATH},
+    {"memory", required_argument, NULL, OPT_MEMORY},
     {"net", required_argument, NULL, OPT_NET},
     {"reps", required_argument, NULL, OPT_REPS},
     {"seed", required_argument, NULL, OPT_SEED},
@@ -168,7 +171,7 @@ static int take_path(const char *text, struct explain_opts *opts)
         return -1;
     }
     opts->path = index == 0 ? 0 : KVF_PATH_BIT(known[index].path);
-    opts->memory = known[index].memory;
+    opts->memory = opts->memory_said ? opts->memory : known[index].memory;
     return 0;
 }
 
@@ -176,11 +179,19 @@ static int take_path(const char *text, struct explain_opts *opts)
 static int take_run(int option, const char *text, struct explain_opts *opts)
 {
     static const char *const nets[] = {"auto", "tcp", "rc", "ud"};
+    static const char *const memories[] = {"pool", "own", "adopt"}; /* as the enum has them */
     size_t index;
 
     switch (option) {
     case OPT_PATH:
         return take_path(text, opts);
+    case OPT_MEMORY:
+        opts->memory_said = true;
+        if (kvfi_cli_choice("--memory", text, memories, 3, &index) != 0) {
+            return -1;
+        }
+        opts->memory = (enum explain_memory)index;
+        return 0;
     case OPT_NET:
         opts->net = text;
         return kvfi_cli_choice("--net", text, nets, 4, &index);
@@ -257,10 +268,11 @@ int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p)
             } else if (option == OPT_ANALYZE) {
                 opts.analyze = true;
             } else if (option >= OPT_PATH && option <= OPT_SEED) {
-                of_run = option == OPT_PATH   ? "--path"
-                         : option == OPT_NET  ? "--net"
-                         : option == OPT_REPS ? "--reps"
-                                              : "--seed";
+                of_run = option == OPT_PATH     ? "--path"
+                         : option == OPT_MEMORY ? "--memory"
+                         : option == OPT_NET    ? "--net"
+                         : option == OPT_REPS   ? "--reps"
+                                                : "--seed";
                 if (take_run(option, optarg, &opts) != 0) {
                     return -1;
                 }

@@ -31,6 +31,19 @@ static bool predict(kvf_engine_t *engine, kvf_path_t path, const struct explain_
     return true;
 }
 
+/* As if all pieces were of the mean size. */
+static void predict_hint(kvf_engine_t *engine, const struct explain_share *share,
+                         struct explain_hint *hint)
+{
+    uint64_t pieces = share->figures.bytes / hint->piece, ns;
+
+    for (int path = 0; path < KVF_PATH_COUNT; path++) {
+        bool known = kvf_path_cost(engine, (kvf_path_t)path, hint->ops, pieces,
+                                   share->figures.bytes, &ns) == KVF_OK;
+        hint->path_ns[path] = known ? ns : 0;
+    }
+}
+
 void kvfi_explain_predict(kvf_engine_t *engine, struct explain_pairs *pairs)
 {
     for (uint32_t i = 0; i < pairs->count; i++) {
@@ -38,6 +51,11 @@ void kvfi_explain_predict(kvf_engine_t *engine, struct explain_pairs *pairs)
         for (int path = 0; path < KVF_PATH_COUNT; path++) {
             uint64_t ns;
             pair->path_ns[path] = predict(engine, (kvf_path_t)path, &pair->figures, &ns) ? ns : 0;
+        }
+        for (uint32_t s = 0; s < pair->share_count; s++) {
+            for (uint32_t h = 0; h < pair->shares[s].hint_count; h++) {
+                predict_hint(engine, &pair->shares[s], &pair->shares[s].hints[h]);
+            }
         }
     }
 }

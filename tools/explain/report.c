@@ -46,6 +46,21 @@ static const char *list_axes(const char *axes, char *buf, size_t len)
 
 /* ---------------------------------------------------------------- text */
 
+/* "27.3 ms" */
+static const char *time_text(double ns, char *buf, size_t len)
+{
+    static const char *const units[] = {"us", "ms", "s"};
+    double value = ns / 1e3;
+    unsigned unit = 0;
+
+    while (value >= 1000 && unit < 2) {
+        value /= 1000;
+        unit++;
+    }
+    snprintf(buf, len, "%.*f %s", value < 10 ? 2 : value < 100 ? 1 : 0, value, units[unit]);
+    return buf;
+}
+
 static void print_side(const struct explain_side *side, FILE *file)
 {
     char bytes[32];
@@ -128,7 +143,7 @@ static void print_stop(const struct explain_side *side, const struct explain_why
 static void print_hint(const struct explain_world *world, const struct explain_share *share,
                        const struct explain_hint *hint, FILE *file)
 {
-    char bytes[32];
+    char bytes[32], am[32];
 
     if (hint->both) {
         fprintf(file, "      %s", hint->layout);
@@ -143,8 +158,14 @@ static void print_hint(const struct explain_world *world, const struct explain_s
         fprintf(file, "      %c further out at the %s, %s", hint->axis,
                 world->side[hint->side].name, hint->layout);
     }
-    fprintf(file, ": pieces of %s%s, %" PRIu64 " of them\n", hint->mixed ? "about " : "",
+    fprintf(file, ": pieces of %s%s, %" PRIu64 " of them", hint->mixed ? "about " : "",
             kvfi_cli_bytes(hint->piece, bytes, sizeof(bytes)), share->figures.bytes / hint->piece);
+    if (hint->path_ns[KVF_PATH_SHM] > 0 && hint->path_ns[KVF_PATH_AM] > 0) {
+        fprintf(file, "; shm %s, am %s",
+                time_text((double)hint->path_ns[KVF_PATH_SHM], bytes, sizeof(bytes)),
+                time_text((double)hint->path_ns[KVF_PATH_AM], am, sizeof(am)));
+    }
+    fputc('\n', file);
 }
 
 static void print_why(const struct explain_world *world, const struct explain_share *share,
@@ -178,21 +199,6 @@ static void print_why(const struct explain_world *world, const struct explain_sh
     for (uint32_t i = 0; i < share->hint_count; i++) {
         print_hint(world, share, &share->hints[i], file);
     }
-}
-
-/* "27.3 ms" */
-static const char *time_text(double ns, char *buf, size_t len)
-{
-    static const char *const units[] = {"us", "ms", "s"};
-    double value = ns / 1e3;
-    unsigned unit = 0;
-
-    while (value >= 1000 && unit < 2) {
-        value /= 1000;
-        unit++;
-    }
-    snprintf(buf, len, "%.*f %s", value < 10 ? 2 : value < 100 ? 1 : 0, value, units[unit]);
-    return buf;
 }
 
 static void print_predictions(const struct explain_pair *pair, FILE *file)
@@ -350,6 +356,21 @@ static void json_figures(struct kvfi_json *json, const struct explain_figures *f
     kvfi_json_real(json, "bind_us", (double)f->bind_ns / 1e3);
 }
 
+static void json_predictions(struct kvfi_json *json, const uint64_t *path_ns, uint64_t bytes)
+{
+    kvfi_json_open(json, "predicted", '[');
+    for (int path = 0; path < KVF_PATH_COUNT; path++) {
+        if (path_ns[path] != 0) {
+            kvfi_json_open(json, NULL, '{');
+            kvfi_json_text(json, "path", kvf_path_name((kvf_path_t)path));
+            kvfi_json_real(json, "us", (double)path_ns[path] / 1e3);
+            kvfi_json_real(json, "gbps", (double)bytes / (double)path_ns[path]);
+            kvfi_json_close(json, '}');
+        }
+    }
+    kvfi_json_close(json, ']');
+}
+
 static void json_stop(struct kvfi_json *json, const char *key, const struct explain_why_side *why)
 {
     char axis[2] = {why->axis, '\0'};
@@ -366,7 +387,7 @@ static void json_stop(struct kvfi_json *json, const char *key, const struct expl
 }
 
 static void json_hint(struct kvfi_json *json, const struct explain_world *world,
-                      const struct explain_hint *hint)
+                      const struct explain_share *share, const struct explain_hint *hint)
 {
     char axis[2] = {hint->axis, '\0'};
 
@@ -379,6 +400,7 @@ static void json_hint(struct kvfi_json *json, const struct explain_world *world,
     }
     kvfi_json_u64(json, "piece", hint->piece);
     kvfi_json_bool(json, "mixed", hint->mixed);
+    json_predictions(json, hint->path_ns, share->figures.bytes);
     kvfi_json_close(json, '}');
 }
 
@@ -411,25 +433,10 @@ static void json_share(struct kvfi_json *json, const struct explain_world *world
     kvfi_json_close(json, ']');
     kvfi_json_open(json, "hints", '[');
     for (uint32_t i = 0; i < like->hint_count; i++) {
-        json_hint(json, world, &like->hints[i]);
+        json_hint(json, world, like, &like->hints[i]);
     }
     kvfi_json_close(json, ']');
     kvfi_json_close(json, '}');
-}
-
-static void json_predictions(struct kvfi_json *json, const struct explain_pair *pair)
-{
-    kvfi_json_open(json, "predicted", '[');
-    for (int path = 0; path < KVF_PATH_COUNT; path++) {
-        if (pair->path_ns[path] != 0) {
-            kvfi_json_open(json, NULL, '{');
-            kvfi_json_text(json, "path", kvf_path_name((kvf_path_t)path));
-            kvfi_json_real(json, "us", (double)pair->path_ns[path] / 1e3);
-            kvfi_json_real(json, "gbps", (double)pair->figures.bytes / (double)pair->path_ns[path]);
-            kvfi_json_close(json, '}');
-        }
-    }
-    kvfi_json_close(json, ']');
 }
 
 static void json_run(struct kvfi_json *json, const struct explain_pair *pair)
@@ -472,7 +479,7 @@ void kvfi_explain_json(const struct explain_world *world, const struct explain_p
         kvfi_json_u64(&json, "dst", pair->dst);
         kvfi_json_u64(&json, "src", pair->src);
         json_figures(&json, &pair->figures);
-        json_predictions(&json, pair);
+        json_predictions(&json, pair->path_ns, pair->figures.bytes);
         json_run(&json, pair);
         kvfi_json_open(&json, "groups", '[');
         for (uint32_t s = 0; s < pair->share_count; s++) {

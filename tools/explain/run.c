@@ -298,6 +298,23 @@ static void close_lane(struct lane *lane)
     free(lane->bind_ns);
 }
 
+/* Over which path most bytes went since these counters. */
+static kvf_path_t path_since(kvf_engine_t *engine, const kvf_counters_t *before)
+{
+    kvf_counters_t now = {.struct_size = sizeof(now)};
+    kvf_path_t path = KVF_PATH_NONE;
+    uint64_t most = 0;
+
+    kvf_engine_counters(engine, &now);
+    for (int i = 0; i < KVF_PATH_COUNT; i++) {
+        if (now.path[i].bytes - before->path[i].bytes > most) {
+            most = now.path[i].bytes - before->path[i].bytes;
+            path = (kvf_path_t)i;
+        }
+    }
+    return path;
+}
+
 /* Binds, posts, and waits: from the two tables to the last byte. */
 static int run_lane(struct run *r, struct lane *lane, uint64_t rep)
 {
@@ -305,9 +322,14 @@ static int run_lane(struct run *r, struct lane *lane, uint64_t rep)
     size_t ops = pair->figures.ops + 1, ids = pair->figures.ids + 1;
     kvf_batch_opts_t opts = {
         .struct_size = sizeof(opts), .deadline_ns = DEADLINE_NS, .paths = r->world->opts->path};
-    uint64_t start = now_ns(), bound, posted;
-    kvf_status_t status = kvf_plan_bind(pair->plan, &lane->bind, lane->ops, sizeof(*lane->ops),
-                                        &ops, lane->ids, &ids);
+    kvf_counters_t before = {.struct_size = sizeof(before)};
+    uint64_t start, bound, posted;
+    kvf_status_t status;
+
+    kvf_engine_counters(r->job->engine, &before);
+    start = now_ns();
+    status = kvf_plan_bind(pair->plan, &lane->bind, lane->ops, sizeof(*lane->ops), &ops, lane->ids,
+                           &ids);
 
     bound = now_ns();
     if (status == KVF_OK) {
@@ -324,11 +346,7 @@ static int run_lane(struct run *r, struct lane *lane, uint64_t rep)
     lane->bind_ns[rep] = bound - start;
     lane->post_ns[rep] = posted - bound;
     lane->all_ns[rep] = now_ns() - start;
-    if (pair->run.path == KVF_PATH_NONE && ops > 0) {
-        kvf_path_t path = KVF_PATH_NONE;
-        kvf_path_of(lane->ops[0].segment, lane->ops[0].remote, r->world->opts->path, &path);
-        pair->run.path = path;
-    }
+    pair->run.path = path_since(r->job->engine, &before);
     return 0;
 }
 
