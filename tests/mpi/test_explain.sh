@@ -79,6 +79,9 @@ has 'replicas take turns' '4 pairs of ranks, 4 ops, 7808 pieces, 549 MiB'
 say --model qwen3-235b --layout BHLNC --src-tp 3 --dst-tp 8 --src-pp 2 --dst-pp 5 --tokens 1001
 has 'uneven cuts' '40 ranks (TP 8, PP 5)'
 
+say --model deepseek-v3 --layout LBNC --src-tp 2 --tokens 64
+has 'replicas and one block' 'nothing: others that hold the same have their turn'
+
 # A hint is what the planner makes of it.
 say --model llama-3.1-70b --layout LBNHC --src-tp 4 --dst-tp 8
 hints=$(sed -nE 's/^      H further out at the source, ([A-Z]+): pieces of (.*), ([0-9]+) of them.*$/\1 \3 x \2/p' "$TMP/out")
@@ -139,6 +142,8 @@ refuse 2 '--dst-layout: ' --dst-layout LBNC
 refuse 2 '--dst-pp: llama-3.1-8b has 32 layers, fewer than 33 stages' --dst-pp 33
 refuse 2 '--dst-tp, --dst-pp: 32768 ranks are more than' --dst-pp 32 --dst-tp 1024
 refuse 2 '--dst-rank: there are 2 ranks, counted from 0, and no rank 2' --dst-tp 2 --dst-rank 2
+refuse 1 'these ranks have nothing in common, so nothing moves' --src-tp 4 --dst-tp 4 --src-rank 3 --dst-rank 0
+refuse 1 'these ranks have nothing in common in these layers' --dst-pp 2 --layers 0-3 --dst-rank 1
 refuse 2 '--layers: llama-3.1-8b has layers 0 to 31' --layers 30-32
 refuse 2 '--layers: 3 is not within' --layers 4-3
 refuse 2 '--tokens: 0 is not within' --tokens 0
@@ -187,9 +192,9 @@ analyze()
     want=$(awk '/^      "bytes": /{ bytes = $2 + 0 } /"measured": [{]/{ sum += bytes } END { print 3 * sum }' "$TMP/json")
     [ "$want" -gt 0 ] && [ "$(field verified_bytes)" -eq "$want" ] ||
         fail "--analyze $*: $(field verified_bytes) bytes are right, and the plans have $want"
-    [ "$(sed -nE '/"measured"/,/}/s/^ *"path": "([a-z]*)",$/\1/p' "$TMP/json" | sort -u)" = "$path" ] ||
+    [ "$(sed -nE '/"measured"/,/}/s/^ *"path": "([a-z]*)",$/\1/p' "$TMP/json" | grep -v none | sort -u)" = "$path" ] ||
         fail "--analyze $*: not over $path"
-    [ "$(grep -cE '^  [0-9]+ from [0-9]+ ' "$TMP/out")" -eq "$pairs" ] || fail "--analyze $*: not a row a pair"
+    [ "$(grep -cE '^  [0-9]+ from [0-9]+ ' "$TMP/out")" -eq $((pairs - $(grep -c '"path": "none"' "$TMP/json"))) ] || fail "--analyze $*: not a row a pair"
     echo "ok: $ranks processes, $* ($want bytes)"
 }
 
@@ -208,6 +213,7 @@ code=0
 mpi_run 2 "$explain" --analyze --tokens 16 --path cma >"$TMP/out" 2>"$TMP/err" || code=$?
 [ $code -eq 0 ] || grep -q 'cma: ' "$TMP/err" || { cat "$TMP/err"; fail "cma neither runs nor says why not"; }
 analyze shm 6 5 --model deepseek-v3.2 --layout BLNC --src-tp 2 --dst-tp 3 --tokens 200
+analyze shm 2 3 --model deepseek-v3 --layout LBNC --src-tp 2 --tokens 64
 analyze shm 1 2 --model gpt-oss-120b --src-layout vllm-0.23 --dst-layout BLHNC --tokens 300 --op write
 analyze shm 1 2 --model qwen3-235b --src-layout sglang --dst-layout lmcache --src-tp 3 --dst-pp 3 --tokens 300 --layers 7-20
 

@@ -367,6 +367,10 @@ int kvfi_explain_pairs_make(const struct explain_world *world, struct explain_pa
         }
     }
     free(sources);
+    if (rc == 0 && all.count == 0) {
+        rc = kvfi_cli_fail("these ranks have nothing in common%s, so nothing moves between them",
+                           world->opts->layer_count > 0 ? " in these layers" : "");
+    }
     if (rc == 0) {
         rc = explain_all(world, &all);
     }

@@ -239,6 +239,11 @@ static void print_pair(const struct explain_world *world, const struct explain_p
     if (alike > ALIKE_MOST) {
         fprintf(file, ", and %u more", alike - ALIKE_MOST);
     }
+    if (pair->figures.bytes == 0) {
+        fprintf(file,
+                "\n    nothing: others that hold the same have their turn with this request\n");
+        return;
+    }
     fprintf(file, "\n    %-17s %9s %9s %8s %6s %5s  %-9s  %s\n", "group", "layers", "heads",
             "pairs", "ids", "ops", "bytes", "pieces");
     for (uint32_t i = 0; i < pair->share_count; i++) {
@@ -283,7 +288,7 @@ static void print_runs(const struct explain_world *world, const struct explain_p
     fprintf(file, "  %-12s %-6s %9s %9s %9s %9s  %11s  %s\n", "pair", "path", "bind", "post",
             "predicted", "measured", "rate", "measured, all runs");
     for (uint32_t i = 0; i < pairs->count; i++) {
-        if (pairs->pairs[i].run.all_ns > 0) {
+        if (pairs->pairs[i].run.all_ns > 0 && pairs->pairs[i].figures.bytes > 0) {
             print_run(&pairs->pairs[i], file);
         }
     }
@@ -308,9 +313,9 @@ void kvfi_explain_text(const struct explain_world *world, const struct explain_p
         pieces += pairs->pairs[i].figures.pieces;
         ops += pairs->pairs[i].figures.ops;
     }
-    fprintf(file, "  %-12s %u pair%s of ranks, %" PRIu64 " ops, %" PRIu64 " pieces, %s\n",
-            "together", pairs->count, pairs->count == 1 ? "" : "s", ops, pieces,
-            kvfi_cli_bytes(bytes, all, sizeof(all)));
+    fprintf(file, "  %-12s %u pair%s of ranks, %" PRIu64 " op%s, %" PRIu64 " piece%s, %s\n",
+            "together", pairs->count, pairs->count == 1 ? "" : "s", ops, ops == 1 ? "" : "s",
+            pieces, pieces == 1 ? "" : "s", kvfi_cli_bytes(bytes, all, sizeof(all)));
     for (uint32_t i = 0; i < pairs->count; i++) {
         if (pairs->pairs[i].like == i) {
             print_pair(world, pairs, i, file);

@@ -98,9 +98,6 @@ static int take_seats(struct run *r)
     uint32_t all = sources + r->world->side[EXPLAIN_DEST].rank_count;
 
     r->comes = calloc(sources, sizeof(*r->comes));
-    if (r->pairs->count == 0) {
-        return kvfi_cli_fail("--analyze: there is no pair of ranks to run");
-    }
     if (r->job->size > 2 && (uint32_t)r->job->size != all) {
         return kvfi_cli_fail(
             "--analyze: the job has %d processes; 1 or 2 run one pair of ranks, %u all "
