@@ -92,11 +92,13 @@ static enum outcome run_case(const struct bench_job *job, const struct bench_arg
 static int run_cases(const struct bench_job *job, struct bench_args *args,
                      struct bench_report *report)
 {
+    const uint32_t dir = args->dir;
     bool wrong = false, bar = job->rank == 0 && isatty(STDERR_FILENO) && report->table == NULL;
 
     for (size_t i = 0; i < args->shape_count * args->depth_count; i++) {
         const struct bench_shape *shape = &args->shapes[i / args->depth_count];
         args->depth = args->depths[i % args->depth_count];
+        args->dir = shape->layerwise ? KVF_WRITE : dir;
         if (bar) {
             fprintf(stderr, "\rcase %zu of %zu ", i + 1, args->shape_count * args->depth_count);
         }
@@ -112,6 +114,7 @@ static int run_cases(const struct bench_job *job, struct bench_args *args,
         }
         break; /* the sweep goes on with the next path */
     }
+    args->dir = dir;
     if (bar) {
         fputs("\r                    \r", stderr);
     }

@@ -465,10 +465,10 @@ typedef struct kvf_stream  kvf_stream_t;  /* of a request */
 /** Bytes of the notification of a step. */
 #define KVF_STREAM_NOTE 24u
 
-/** Fill KVF_STREAM_NOTE bytes at note_p, to be sent with a batch: layers [first_layer, first_layer +
- *  layer_count) of stream id. status is KVF_OK, or the error for which they will not come; that of
- *  the batch, if it fails, goes before it. Errors: INVALID (NULL; id or layer_count 0; a status that
- *  is no end). */
+/** Fill KVF_STREAM_NOTE bytes at note_p, to be sent with a batch: layers [first_layer,
+ *  first_layer + layer_count) of stream id. status is KVF_OK, or the error for which they will not
+ *  come; that of the batch, if it fails, goes before it. Errors: INVALID (NULL; id or layer_count 0;
+ *  a status that is no end). */
 kvf_status_t kvf_stream_note(uint64_t id, uint32_t first_layer, uint32_t layer_count,
                              kvf_status_t status, void *note_p);
 
@@ -482,17 +482,17 @@ typedef struct kvf_streams_opts {
     uint64_t reserved[2]; /**< 0 */
 } kvf_streams_opts_t;
 
-/** Begin to take all notifications of an engine, one such object an engine; from now on nobody calls
- *  kvf_notify_recv(). Close it before the engine. opts may be NULL. Errors: INVALID, NOMEM. */
+/** Begin to take all notifications of an engine, one such object an engine; from now on nobody
+ *  calls kvf_notify_recv(). Close it before the engine. opts may be NULL. Errors: INVALID, NOMEM. */
 kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *opts,
                               kvf_streams_t **streams_p);
 
 /** NULL is fine. Errors: BUSY (streams are open). */
 kvf_status_t kvf_streams_close(kvf_streams_t *streams);
 
-/** Take the notifications that came, for all streams. Never blocks. To sleep on the engine's event fd:
- *  kvf_engine_arm(), kvf_stream_query() once more, poll; no other thread waits meanwhile. Errors:
- *  INVALID, those of kvf_notify_recv(). */
+/** Take the notifications that came, for all streams. Never blocks. To sleep on the engine's event
+ *  fd: kvf_engine_arm(), kvf_stream_query() once more, poll; no other thread waits meanwhile.
+ *  Errors: INVALID, those of kvf_notify_recv(). */
 kvf_status_t kvf_streams_poll(kvf_streams_t *streams);
 
 /** Who brings layers of a stream. */
@@ -515,8 +515,8 @@ typedef struct kvf_stream_opts {
 
 /** Open a stream, before its id is told to the sources: notifications for a stream that is not open
  *  are ignored. Its layers are those of its sources; one that several sources bring is there when
- *  all of them have said so. Errors: INVALID (the field is named; a peer's handle is closed; the same
- *  peer twice), BUSY (the id is open), NOMEM. */
+ *  all of them have said so. Errors: INVALID (the field is named; a peer's handle is closed; the
+ *  same peer twice), BUSY (the id is open), NOMEM. */
 kvf_status_t kvf_stream_open(kvf_streams_t *streams, const kvf_stream_opts_t *opts,
                              kvf_stream_t **stream_p);
 
@@ -526,7 +526,7 @@ kvf_status_t kvf_stream_close(kvf_stream_t *stream);
 
 typedef struct kvf_stream_state {
     uint32_t struct_size;
-    int32_t  status;    /**< KVF_OK: all layers are there; KVF_INPROGRESS; or the error of bad_layer */
+    int32_t  status;    /**< KVF_OK: all layers are there; INPROGRESS; or the error of bad_layer */
     uint32_t layers;    /**< of the stream */
     uint32_t arrived;   /**< of these, in any order */
     uint32_t failed;
@@ -546,7 +546,8 @@ kvf_status_t kvf_stream_query(kvf_stream_t *stream, kvf_stream_state_t *state_p)
 kvf_status_t kvf_stream_layer(kvf_stream_t *stream, uint32_t layer);
 
 /** Wait until the layers of the stream up to and with that id are there (UINT32_MAX: all), one of
- *  them failed, or timeout_ns passed: KVF_OK, the error, INPROGRESS. Looks for 50 us, then sleeps.
+ *  them failed, or timeout_ns passed: KVF_OK, the error, INPROGRESS. Looks for 50 us, or for
+ *  twice as long as the last layer took if that was less than 1 ms; then sleeps.
  *  Threads may wait for several streams, and for one. Errors: INVALID (no layer up to that id),
  *  those of kvf_notify_recv(), PEER (a source died), what a source told. */
 kvf_status_t kvf_stream_wait(kvf_stream_t *stream, uint32_t layer, uint64_t timeout_ns);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the files of streams share: the objects, and the state of a stream as notifications change it
- * (stream_state.c), which nothing else touches. All of it is under the lock of the streams.
+ * What the files of streams share: the objects, and the state of a stream as notifications change
+ * it (stream_state.c), which nothing else touches. All of it is under the lock of the streams.
  */
 #ifndef KVFI_KV_STREAM_H
 #define KVFI_KV_STREAM_H
@@ -35,6 +35,7 @@ struct kvf_stream {
     uint64_t id;
     uint32_t layer_count, source_count;
     uint32_t leading; /* layers from the first on that are there */
+    uint64_t told_ns, gap_ns; /* the last notification came then, so long after the one before */
     uint32_t *layers; /* ids, rising */
     kvfi_stream_source_t *sources;
 };
@@ -44,6 +45,7 @@ struct kvf_streams {
     void (*other)(void *arg, const kvf_notification_t *notification);
     void *arg;
     int fd;
+    bool alone; /* one processor is allowed: who looks for long keeps it from who sends */
     pthread_mutex_t lock;
     pthread_cond_t cond;
     bool sleeper;    /* somebody sleeps on the event fd for all */

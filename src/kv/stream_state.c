@@ -20,10 +20,11 @@ static kvf_status_t layers_of(const kvf_stream_source_t *source, uint32_t i, uin
     if (source->plan != NULL)
         return kvf_plan_layers(source->plan, ids, count_p);
     if (source->layer_count == 0)
-        return kvfi_fail(KVF_ERR_INVALID, "stream: sources[%u] has neither plan nor layer_count", i);
-    if (source->layer_count > UINT32_MAX - source->first_layer)
-        return kvfi_fail(KVF_ERR_INVALID, "stream: sources[%u]: first_layer and layer_count overflow",
+        return kvfi_fail(KVF_ERR_INVALID, "stream: sources[%u] has neither plan nor layer_count",
                          i);
+    if (source->layer_count > UINT32_MAX - source->first_layer)
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "stream: sources[%u]: first_layer and layer_count overflow", i);
     *count_p = source->layer_count;
     for (uint32_t l = 0; ids != NULL && l < source->layer_count; l++)
         ids[l] = source->first_layer + l;

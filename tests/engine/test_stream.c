@@ -408,9 +408,12 @@ START_TEST(each_layer_waits_for_its_own_sources)
     several_open(&s);
     /* stages 0-3 and 4-11, the second cut over two ranks by heads; one more has layer 4 only */
     s.sources[0].layer_count = 4;
-    s.sources[1] = (kvf_stream_source_t){ .peer = s.from_peer[1], .first_layer = 4, .layer_count = 8 };
-    s.sources[2] = (kvf_stream_source_t){ .peer = s.from_peer[2], .first_layer = 4, .layer_count = 8 };
-    s.sources[3] = (kvf_stream_source_t){ .peer = s.from_peer[3], .first_layer = 4, .layer_count = 1 };
+    s.sources[1].first_layer = 4;
+    s.sources[1].layer_count = 8;
+    s.sources[2].first_layer = 4;
+    s.sources[2].layer_count = 8;
+    s.sources[3].first_layer = 4;
+    s.sources[3].layer_count = 1;
     receive_from(&s.r, s.to, s.sources, SOURCES, 5);
     ok(tell(s.batch[0], s.to_peer[0], NULL, 0, 5, 0, LAYERS, KVF_OK)); /* more than its own */
     ok(kvf_stream_wait(s.r.stream, 3, patient(5)));

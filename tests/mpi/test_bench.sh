@@ -167,6 +167,15 @@ mpi_run 2 "$bench" --path shm --shape W9 --hot --reps 1 --json - >"$TMP/out" 2>"
 [ "$(grep -c '"shape": "W9"' "$TMP/out")" -eq 7 ] || fail "W9 is not 7 sizes"
 [ "$(wc -l <"$TMP/out")" -eq 7 ] || { cat "$TMP/out"; fail "--json - brings more than JSON"; }
 
+# Layer by layer: each of 80 is seen, after its last byte.
+for path in self shm cma am; do
+    run $([ $path = self ] && echo 1 || echo 2) --path $path --shape W8 --scale 1/256 --reps 2 \
+        --json - >"$TMP/out" 2>"$TMP/err" || { cat "$TMP/err"; fail "W8 over $path"; }
+    grep -q '"op": "write".*"layers": [0-9]*0, "layer_p50_us": [0-9.e-]*, "layer_p99_us": [0-9.]*,' \
+        "$TMP/out" || { cat "$TMP/out"; fail "W8 over $path: no layers seen"; }
+    grep -q '"mismatched_bytes": 0[,}]' "$TMP/out" || fail "W8 over $path: bytes are wrong"
+done
+
 # refuse CODE WANT RANKS ARGUMENTS...: that exit code, and a sentence that starts so
 refuse()
 {
@@ -177,7 +186,7 @@ refuse()
     grep -qF -- "kvf_bench: $want" "$TMP/err" || { cat "$TMP/err"; fail "kvf_bench $*: no \"$want\""; }
     [ "$(grep -c '^kvf_bench: ' "$TMP/err")" -eq 1 ] || fail "kvf_bench $*: not said once"
 }
-refuse 2 '--shape: "W8" is none of' 1 --shape W8
+refuse 2 '--shape: "W11" is none of' 1 --shape W11
 refuse 2 '--piece: not together with --shape' 1 --shape W2 --piece 4K
 refuse 2 '--rows: 3 does not divide the 10 pieces' 2 --piece 4K --pieces 10 --rows 3
 refuse 2 '--depth: 0 is not within' 1 --depth 0

@@ -109,7 +109,7 @@ END_TEST
 /* Where the source has more heads than move, and where each layer lies in a segment of its own. */
 START_TEST(the_shapes_of_models_are_judged_alike)
 {
-    static const char *const names[] = {"W1", "W2", "W3", "W4", "W5", "W6", "W7"};
+    static const char *const names[] = {"W1", "W2", "W3", "W4", "W5", "W6", "W7", "W8"};
     struct bench_args args = args_of(HOT, 1, 1, 1);
     struct pair p;
 
@@ -185,7 +185,7 @@ START_TEST(the_fixed_shapes_move_what_their_names_say)
         uint64_t pieces, piece;
     } want[] = {{"W1", 16384, 65536}, {"W2", 40960, 16384},       {"W3", 40960, 8192},
                 {"W4", 655360, 512},  {"W5", 7808, 73728},        {"W6", 512, 655360},
-                {"W7", 512, 2097152}, {"xlayer-8b", 512, 2097152}};
+                {"W7", 512, 2097152}, {"xlayer-8b", 512, 2097152}, {"W8", 40960, 16384}};
     struct bench_plan plan;
 
     for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
@@ -292,7 +292,7 @@ int main(void)
 
     tcase_add_loop_test(all, a_right_copy_is_right_and_a_wrong_byte_is_counted, 0,
                         (int)(sizeof(sizes) / sizeof(sizes[0])));
-    tcase_add_loop_test(all, the_shapes_of_models_are_judged_alike, 0, 2 * 7);
+    tcase_add_loop_test(all, the_shapes_of_models_are_judged_alike, 0, 2 * 8);
     tcase_add_test(all, a_piece_that_never_came_is_wrong);
     tcase_add_test(all, two_pieces_in_each_others_place_are_wrong);
     tcase_add_test(all, the_ids_are_a_permutation_and_differ_between_the_sides);

@@ -79,6 +79,8 @@ void kvfi_bench_usage(FILE *file)
         "      W5   mla-dsv3-n64        7808 x 72 KiB, 128 blocks of 61 layers\n"
         "      W6   pool-get-70b-bhlnc  512 x 640 KiB\n"
         "      W7   xlayer-8b           512 x 2 MiB\n"
+        "      W8   layerwise-70b-tp4   80 steps of 512 x 16 KiB, a notification each: written,\n"
+        "                               and how long after its last byte a layer is seen\n"
         "      W9   tiny                1 piece a batch, of 64 B to 4 KiB: latency\n"
         "      W10  frag-sweep          320 MiB in pieces of 256 B to 4 MiB\n"
         "  --piece BYTES          a shape of one's own: pieces of this size (K, M, G are understood)\n"

@@ -29,6 +29,7 @@ struct bench_shape {
     uint64_t    piece;      /* bytes */
     uint64_t    pieces;     /* of one transfer */
     uint64_t    blocks;     /* of one transfer */
+    bool        layerwise; /* a batch and a notification a layer, always written */
     bool        tiny;       /* one piece a batch: latency */
     bool        one_layer;  /* of the model: more do not fit where --hot wants them */
     const char *model;      /* NULL: a block is pieces / blocks pieces, far apart as layers are */
@@ -373,6 +374,24 @@ double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, c
 /* The ops of a batch, bound from its block tables: plan->box_count of them. */
 int kvfi_bench_bind(const struct bench_case *c, uint64_t batch, kvf_op_t *ops);
 
+/* Of one layer of it: *count_p: in, room in ops (NULL: none); out, the need. */
+int kvfi_bench_bind_layer(const struct bench_case *c, uint64_t batch, uint32_t layer, kvf_op_t *ops,
+                          size_t *count_p);
+
+struct bench_figures;
+struct bench_layerwise; /* the case's layers one after the other */
+
+/* On all ranks. open meets; run is one run of the case; note adds its latencies to f->layer, which has
+ * room for as many as samples says. */
+int kvfi_bench_layerwise_open(const struct bench_case *c, struct bench_layerwise **layerwise_p);
+void kvfi_bench_layerwise_close(struct bench_layerwise *layerwise);
+int kvfi_bench_layerwise_run(const struct bench_case *c, struct bench_layerwise *layerwise,
+                             double *took_p);
+void kvfi_bench_layerwise_note(const struct bench_case *c, struct bench_layerwise *layerwise,
+                               struct bench_figures *f);
+size_t kvfi_bench_layerwise_samples(const struct bench_case *c,
+                                    const struct bench_layerwise *layerwise);
+
 struct bench_beside; /* a large batch beside the case */
 
 struct bench_beside_figures {
@@ -410,6 +429,8 @@ struct bench_figures {
     double      bind_s;      /* that binding took in them; of the times between post and end no part */
     double      cpu_s;       /* of all ranks in the case's runs */
     struct bench_beside_figures beside;
+    double     *layer;       /* seconds, from a layer's last byte until it was seen; sorted */
+    size_t      layers;      /* of all runs; 0: the case is not layer by layer */
     uint64_t    verified, mismatched, peers_mismatched;
     uint64_t    bytes, pieces, calls; /* that the engine counted on the path, in all runs */
     uint64_t    elsewhere;   /* bytes that it counted on any other path */

@@ -83,5 +83,6 @@ void kvfi_bench_figures_free(struct bench_figures *figures)
     }
     free(figures->latency);
     free(figures->beside.latency);
+    free(figures->layer);
     *figures = (struct bench_figures){0};
 }

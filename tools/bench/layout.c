@@ -176,7 +176,8 @@ static kvf_bind_t request(const struct bench_plan *plan, uint32_t dir, uint64_t 
                         .remote_count = remote};
 }
 
-int kvfi_bench_bind(const struct bench_case *c, uint64_t batch, kvf_op_t *ops)
+static int bind_layers(const struct bench_case *c, uint64_t batch, uint32_t first_layer,
+                       uint32_t layer_count, kvf_op_t *ops, size_t *count_p)
 {
     const struct bench_plan *plan = c->plan;
     uint64_t first = kvfi_bench_batch_first(plan, batch);
@@ -185,12 +186,27 @@ int kvfi_bench_bind(const struct bench_case *c, uint64_t batch, kvf_op_t *ops)
         {.ids = plan->source_ids + first, .count = (uint32_t)blocks},
         {.ids = plan->dest_ids + first, .count = (uint32_t)blocks}};
     kvf_bind_t bind = request(plan, c->args->dir, blocks, tables);
-    size_t count = plan->box_count;
 
     bind.segments = c->ends->local.segments;
     bind.remotes = c->ends->handles;
-    kvf_status_t status = kvf_plan_bind(plan->kv, &bind, ops, sizeof(*ops), &count, NULL, NULL);
-    return status == KVF_OK ? 0 : kvfi_bench_fail_status("binding", status);
+    bind.first_layer = first_layer;
+    bind.layer_count = layer_count;
+    kvf_status_t status = kvf_plan_bind(plan->kv, &bind, ops, sizeof(*ops), count_p, NULL, NULL);
+    return status == KVF_OK || status == KVF_ERR_SPACE ? 0
+                                                       : kvfi_bench_fail_status("binding", status);
+}
+
+int kvfi_bench_bind(const struct bench_case *c, uint64_t batch, kvf_op_t *ops)
+{
+    size_t count = c->plan->box_count;
+
+    return bind_layers(c, batch, 0, 0, ops, &count);
+}
+
+int kvfi_bench_bind_layer(const struct bench_case *c, uint64_t batch, uint32_t layer, kvf_op_t *ops,
+                          size_t *count_p)
+{
+    return bind_layers(c, batch, layer, 1, ops, count_p);
 }
 
 static struct bench_box box_of(const kvf_op_t *op)

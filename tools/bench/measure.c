@@ -29,6 +29,7 @@ struct bench {
     kvf_batch_t *batches[MOST_DEPTH];
     kvf_op_t *ops;               /* of the batch to be posted */
     struct bench_beside *beside; /* NULL: nothing beside the case */
+    struct bench_layerwise *layerwise; /* NULL: the case is one batch, or several of blocks */
     bool beside_now;             /* this step is the case with the large batch beside it */
     double posted[MOST_DEPTH];
     uint64_t run; /* number of steps so far: each poisons otherwise */
@@ -87,6 +88,9 @@ static int run_case(struct bench *b, double *took_p)
     if (b->beside_now) {
         return kvfi_bench_beside_run(b->c, b->beside, b->batches[0], b->ops, b->counted,
                                      &b->figures->beside);
+    }
+    if (b->layerwise != NULL) {
+        return kvfi_bench_layerwise_run(b->c, b->layerwise, took_p);
     }
     double start = kvfi_bench_now();
 
@@ -200,6 +204,9 @@ static int repeat(struct bench *b, uint64_t rep)
     if (do_step(b, &b->peers[0], &f->peers[0].runs[2 * at]) != 0 ||
         do_step(b, NULL, &f->runs[at]) != 0 || (b->beside != NULL && repeat_beside(b) != 0)) {
         return -1;
+    }
+    if (b->layerwise != NULL && b->counted) {
+        kvfi_bench_layerwise_note(b->c, b->layerwise, f);
     }
     for (size_t i = 1; i < b->peer_count; i++) {
         if (do_step(b, &b->peers[i], &f->peers[i].runs[at]) != 0) {
@@ -327,13 +334,31 @@ static void close_peers(struct bench *b)
     }
 }
 
+static int open_layerwise(struct bench *b)
+{
+    int rc = kvfi_bench_layerwise_open(b->c, &b->layerwise);
+
+    if (rc == 0) {
+        struct bench_figures *f = b->figures;
+        size_t samples = kvfi_bench_layerwise_samples(b->c, b->layerwise);
+
+        free(f->latency); /* a layer is a batch */
+        f->latency = calloc(samples, sizeof(*f->latency));
+        f->layer = calloc(samples, sizeof(*f->layer));
+        rc = f->layer == NULL || f->latency == NULL ? kvfi_cli_fail("no memory for the figures")
+                                                    : 0;
+    }
+    return kvfi_bench_meet(b->job, rc);
+}
+
 static int run_all(struct bench *b)
 {
     kvf_counters_t before, after;
 
     if (kvfi_bench_meet(b->job, 0) != 0 || open_peers(b) != 0 ||
         kvfi_bench_meet(b->job, make_room(b)) != 0 ||
-        (b->args->beside != 0 && kvfi_bench_beside_open(b->c, &b->beside) != 0)) {
+        (b->args->beside != 0 && kvfi_bench_beside_open(b->c, &b->beside) != 0) ||
+        (b->plan->shape.layerwise && open_layerwise(b) != 0)) {
         return -1;
     }
     if (repeat(b, 0) != 0 || kvfi_bench_meet(b->job, count_paths(b, &before)) != 0) {
@@ -365,6 +390,7 @@ int kvfi_bench_measure(const struct bench_case *c, struct bench_figures *figures
     int rc = run_all(&b);
     close_peers(&b);
     kvfi_bench_beside_close(c, b.beside);
+    kvfi_bench_layerwise_close(b.layerwise);
     for (uint64_t i = 0; i < c->args->depth && b.batches[i] != NULL; i++) {
         if (rc != 0) {
             kvf_batch_cancel(b.batches[i]);
@@ -387,6 +413,7 @@ int kvfi_bench_measure(const struct bench_case *c, struct bench_figures *figures
     }
     kvfi_bench_sort(figures_p->latency, figures_p->latencies);
     kvfi_bench_sort(figures_p->beside.latency, figures_p->beside.latencies);
+    kvfi_bench_sort(figures_p->layer, figures_p->layers);
     if (c->job->initiator) {
         figures_p->page_bytes = pages_behind(c->ends->local.addr);
     }

@@ -258,6 +258,19 @@ static void write_beside(struct kvfi_json *json, const struct bench_args *args,
     kvfi_json_real(json, "beside_gbps", (double)f->beside.posted_bytes / f->beside.took_s / 1e9);
 }
 
+static double layer_us(const struct bench_figures *f, double quantile)
+{
+    return kvfi_bench_sorted_quantile(f->layer, f->layers, quantile) * 1e6;
+}
+
+static void write_layers(struct kvfi_json *json, const struct bench_figures *f)
+{
+    kvfi_json_u64(json, "layers", f->layers);
+    kvfi_json_real(json, "layer_p50_us", layer_us(f, 0.50));
+    kvfi_json_real(json, "layer_p99_us", layer_us(f, 0.99));
+    kvfi_json_real(json, "layer_max_us", layer_us(f, 1));
+}
+
 static void write_runs(struct kvfi_json *json, const struct bench_args *args,
                        const struct bench_plan *plan, const struct bench_figures *f,
                        const struct summary *s)
@@ -283,6 +296,9 @@ static void write_runs(struct kvfi_json *json, const struct bench_args *args,
     }
     if (args->beside != 0) {
         write_beside(json, args, f, s);
+    }
+    if (f->layers != 0) {
+        write_layers(json, f);
     }
 }
 
@@ -330,6 +346,10 @@ static void write_row(struct bench_report *report, const struct bench_args *args
     for (size_t peer = 1; peer < f->peer_count; peer++) {
         fprintf(report->table, "%s %6.2f (%5.2f)", peer == 1 ? " " : "", s->peer_gbps[peer],
                 s->peer_ratio[peer]);
+    }
+    if (f->layers != 0) {
+        fprintf(report->table, "  layers seen after %.1f us, 99 of 100 after %.1f",
+                layer_us(f, 0.50), layer_us(f, 0.99));
     }
     if (f->mismatched != 0) {
         fprintf(report->table, "  %llu BYTES WRONG", (unsigned long long)f->mismatched);

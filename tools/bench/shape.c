@@ -42,6 +42,9 @@ static const struct bench_shape fixed[] = {
     {.name = "W7", .long_name = "xlayer-8b",
      .model = "llama-3.1-8b", .source_layout = "BLHNC", .source_tp = 1, .dest_tp = 1,
      .piece = 2048 * KIB, .pieces = 512, .blocks = BLOCKS_OF_16},
+    {.name = "W8", .long_name = "layerwise-70b-tp4",
+     .model = "llama-3.1-70b", .source_layout = "LBHNC", .source_tp = 4, .dest_tp = 4,
+     .piece = 16 * KIB, .pieces = 40960, .blocks = BLOCKS_OF_16, .layerwise = true},
 };
 
 #define TINY_NAME      "W9"
@@ -131,7 +134,7 @@ int kvfi_bench_shapes_by_name(const char *name, struct bench_args *args)
     if (is_called(name, SWEEP_NAME, SWEEP_LONG_NAME)) {
         return add_sizes(SWEEP_NAME, SWEEP_LONG_NAME, SWEEP_MOST, SWEEP_BYTES, args);
     }
-    return kvfi_cli_fail("--shape: \"%s\" is none of W1, W2, W3, W4, W5, W6, W7, W9, W10 "
+    return kvfi_cli_fail("--shape: \"%s\" is none of W1 to W10 "
                          "(kvf_bench --help says what they are)",
                          name);
 }
