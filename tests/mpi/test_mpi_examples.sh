@@ -22,13 +22,17 @@ done
 resharded="reshard_2to4: 4 ranks pulled 1000 tokens by 5 plans, 0 wrong; then a block was reused, and \
 3 could use 512 of them"
 example 6 reshard_2to4 "$resharded"
+layered="layerwise: 12 layers of 700 tokens, each used when it came, 0 words wrong"
+example 2 layerwise "$layered"
+example 3 layerwise "$layered"
 export KVFERRY_NET=tcp KVFERRY_LOCAL=off
 MPI_ARGS=(-x KVFERRY_NET -x KVFERRY_LOCAL)
 example 2 ring "ring: 2 ranks, 1048576 bytes to each next one, 0 wrong"
 example 3 prefill_decode \
     "prefill_decode: 2 ranks pulled 12 blocks of 262144 bytes each, 0 words wrong"
 example 6 reshard_2to4 "$resharded"
-for name in ring:150 prefill_decode:150 reshard_2to4:220; do
+example 2 layerwise "$layered"
+for name in ring:150 prefill_decode:150 reshard_2to4:220 layerwise:190; do
     lines=$(wc -l <"$top_srcdir/mpi_examples/${name%:*}.c")
     [ "$lines" -lt "${name#*:}" ] ||
         fail "${name%:*}.c has $lines lines: an example is one to read"

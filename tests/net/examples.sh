@@ -9,7 +9,7 @@ need_mpi
 net_sandbox 60
 "$nodes" up 2 || fail "two nodes"
 
-for program in ring prefill_decode reshard_2to4; do
+for program in ring prefill_decode reshard_2to4 layerwise; do
     ranks=4
     [ $program != reshard_2to4 ] || ranks=6
     before=$("$nodes" bytes node1)
