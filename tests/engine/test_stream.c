@@ -256,6 +256,51 @@ START_TEST(a_layer_whose_batch_is_given_up_is_told)
 }
 END_TEST
 
+/* Whether an engine of this process has copy threads; none where one core is allowed. */
+static int has_copy_threads(kvf_engine_t *engine)
+{
+    const char *name, *value, *text;
+
+    for (uint32_t i = 0; kvf_engine_setting(engine, i, &name, &value, &text) == KVF_OK; i++) {
+        if (strcmp(name, "KVFERRY_COPY_THREADS") == 0) {
+            return value[0] != '0';
+        }
+    }
+    return 0;
+}
+
+/* Post, and nothing more: near by a copy thread, far by the progress thread. */
+START_TEST(a_layer_comes_without_the_senders_polling)
+{
+    where_t where = _i == 0 ? WHERE_SHM : WHERE_AM;
+    rig_t rig;
+    rig_opts_t big = { .owner_len = 8 << 20, .local_len = 8 << 20 };
+    uint8_t note[KVF_STREAM_NOTE];
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_NOTIFY_ALWAYS,
+                              .notify = note, .notify_len = sizeof(note) };
+    kvf_op_t op;
+    wait_t got;
+
+    setenv("KVFERRY_COPY_THREADS", "1", 1);
+    rig_open(&rig, where, &big);
+    if (where == WHERE_SHM && !has_copy_threads(rig.me.engine)) {
+        opts.flags |= KVF_BATCH_INLINE;
+    }
+    rig_call(&rig, at_receive, NULL, 0, NULL, 0);
+    pattern_fill(rig.me.mem, LAYER_BYTES, 1000);
+    opts.notify_peer = rig.peer;
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 8 << 20, KVF_WRITE);
+    ok(kvf_stream_note(STREAM, 0, 1, KVF_OK, note));
+    ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), &opts));
+    got = owner_wait(&rig, 0, patient(20));
+    must(got.status == KVF_OK, "%s", kvf_status_name((kvf_status_t)got.status));
+    must(got.first_wrong == UINT32_MAX, "it is said to be there");
+    ok(kvf_batch_wait(rig.batch, patient(5)));
+    rig_call(&rig, at_no_more, NULL, 0, NULL, 0);
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(what_belongs_to_no_stream_goes_its_own_way)
 {
     rig_t rig;
@@ -521,6 +566,7 @@ int main(void)
     tcase_add_loop_test(tc, layers_out_of_order_leave_a_gap, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_layer_that_failed_never_passes_for_arrived, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_layer_whose_batch_is_given_up_is_told, 0, WHERE_STAGE);
+    tcase_add_loop_test(tc, a_layer_comes_without_the_senders_polling, 0, 2);
     tcase_add_loop_test(tc, what_belongs_to_no_stream_goes_its_own_way, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, what_a_dead_source_owes_is_told, 0, 2);
     tcase_add_test(tc, equal_words_of_four_sources_are_four);
