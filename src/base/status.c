@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Status names, the thread-local sentence of the last error, the log. Never blocks but on stderr.
+ * Names of statuses and paths, the thread-local sentence of the last error, the log. Never blocks but on stderr.
  */
 #define _GNU_SOURCE
 #include "base/status.h"
@@ -49,6 +49,14 @@ const char *kvf_status_name(kvf_status_t status)
 const char *kvf_last_error(void)
 {
     return last_error;
+}
+
+const char *kvf_path_name(kvf_path_t path)
+{
+    static const char *const names[KVF_PATH_COUNT] = {"none",     "self",      "shm", "cma", "stage",
+                                                      "cuda_ipc", "cuda_copy", "rma", "am"};
+
+    return (unsigned)path < KVF_PATH_COUNT ? names[path] : names[KVF_PATH_NONE];
 }
 
 static kvf_status_t store(kvf_status_t status, const char *fmt, va_list args)

@@ -11,14 +11,6 @@
 
 #define LIVENESS_AGE_NS UINT64_C(1000000000)
 
-const char *kvf_path_name(kvf_path_t path)
-{
-    static const char *const names[KVF_PATH_COUNT] = {"none",     "self",      "shm", "cma", "stage",
-                                                      "cuda_ipc", "cuda_copy", "rma", "am"};
-
-    return (unsigned)path < KVF_PATH_COUNT ? names[path] : names[KVF_PATH_NONE];
-}
-
 static const char *no_native_rma(const kvfi_target_t *target, uint32_t dir)
 {
     (void)dir;
