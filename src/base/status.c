@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Names of statuses and paths, the thread-local sentence of the last error, the log. Never blocks but on stderr.
+ * Names of statuses and paths, the thread-local sentence of the last error, the log. Never blocks but
+ * on stderr.
  */
 #define _GNU_SOURCE
 #include "base/status.h"
