@@ -11,8 +11,9 @@
 #include "copy/tune.h"
 #include "engine/internal.h"
 
-#define SAMPLE   256u /* pairs that are looked at to tell whether neighbours touch */
-#define AFRAID_NS UINT64_C(10000000000) /* direct for so long after stage failed */
+#define SAMPLE    256u /* pairs that are looked at to tell whether neighbours touch */
+#define AFRAID_NS UINT64_C(10000000000) /* direct for so long after stage failed, doubled each time */
+#define DOUBLINGS 8u
 
 /* Pieces after merging, about: of blocks that are one piece and may touch, the first ones tell. */
 static uint64_t pieces_of(const kvfi_xfer_t *xfer)
@@ -129,18 +130,23 @@ kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_
     return status;
 }
 
+/* Ops of one batch fail together: that counts once. */
 void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status)
 {
-    uint64_t none = 0;
+    uint64_t now = kvfi_now_ns(), until = atomic_load(&peer->direct_until_ns);
+    unsigned times = atomic_load(&peer->stage_failures);
 
-    if (status != KVF_ERR_NOMEM && status != KVF_ERR_SYSTEM && status != KVF_ERR_UNSUPPORTED &&
-        status != KVF_ERR_TIMEOUT)
+    if ((status != KVF_ERR_NOMEM && status != KVF_ERR_SYSTEM && status != KVF_ERR_UNSUPPORTED &&
+         status != KVF_ERR_TIMEOUT) || now < until)
         return;
-    if (atomic_compare_exchange_strong(&peer->direct_until_ns, &none, 1))
+    if (!atomic_compare_exchange_strong(&peer->direct_until_ns, &until,
+                                        now + (AFRAID_NS << (times < DOUBLINGS ? times : DOUBLINGS))))
+        return;
+    atomic_fetch_add(&peer->stage_failures, 1);
+    if (!times)
         kvfi_log(KVFI_LOG_WARN, "packed ops with pid %d failed (%s): they go direct, over cma, for a "
                  "while; KVFERRY_PACK=direct does that always", peer->proc.pid,
                  kvf_status_name(status));
-    atomic_store(&peer->direct_until_ns, kvfi_now_ns() + AFRAID_NS);
 }
 
 /* ------------------------------------------------------------------- asked */

@@ -206,7 +206,8 @@ struct kvf_peer {
     void            *near_address; /* malloced */
     kvfi_am_peer_t *_Atomic stage; /* NULL: not needed so far */
     int              driven;    /* a thread of its engine does its half of stage */
-    _Atomic uint64_t direct_until_ns; /* no choice of stage before: it failed */
+    _Atomic uint64_t direct_until_ns; /* no choice of stage before: it failed, so many times */
+    _Atomic unsigned stage_failures;
     /* far */
     kvfi_am_peer_t  *am;
 
