@@ -4,6 +4,9 @@
  */
 #include "copy/box.h"
 
+#define LINE      64u
+#define ROW_LEAST 4u /* pieces */
+
 static void drop_inner_axis(kvfi_box_t *box)
 {
     box->count[0] = box->count[1];
@@ -23,6 +26,38 @@ void kvfi_box_fold(kvfi_box_t *box)
             drop_inner_axis(box);
         }
     }
+}
+
+static uint64_t distance(int64_t stride)
+{
+    return stride < 0 ? -(uint64_t)stride : (uint64_t)stride;
+}
+
+/* Sources in order are fetched before they are asked for, which rows of two pieces gain nothing by. Only destinations of whole lines may come in any
+ * order: a line that two pieces share is to be written at once. */
+void kvfi_box_turn(kvfi_box_t *box, uint32_t dir)
+{
+    int64_t *from = dir == KVF_READ ? box->remote_stride : box->local_stride;
+    int64_t *to = dir == KVF_READ ? box->local_stride : box->remote_stride;
+    uint64_t off = dir == KVF_READ ? box->local_off : box->remote_off;
+    uint64_t block = dir == KVF_READ ? box->local_block : box->remote_block;
+    int64_t  stride;
+    uint32_t count;
+
+    if (box->count[0] == 1 || box->count[1] < ROW_LEAST || distance(from[0]) <= distance(from[1]) ||
+        (box->len | off | block | (uint64_t)to[0] | (uint64_t)to[1]) % LINE)
+        return;
+    count = box->count[0];
+    box->count[0] = box->count[1];
+    box->count[1] = count;
+    for (int side = 0; side < 2; side++) {
+        int64_t *strides = side ? to : from;
+
+        stride = strides[0];
+        strides[0] = strides[1];
+        strides[1] = stride;
+    }
+    kvfi_box_fold(box);
 }
 
 kvfi_box_t kvfi_box_local_side(const kvfi_box_t *box)

@@ -52,6 +52,10 @@ static inline int kvfi_box_skips(const kvfi_box_t *box, uint32_t pair)
 /* Fold touching pieces and rows into longer pieces. Sizes were checked: nothing overflows. */
 void kvfi_box_fold(kvfi_box_t *box);
 
+/* Turn a folded box so that the side that is read comes in order of its addresses, where that pays: both
+ * orders of a box with two axes are the same pieces. */
+void kvfi_box_turn(kvfi_box_t *box, uint32_t dir);
+
 /* The local side of box alone; remote ids still tell which pairs are skipped. */
 kvfi_box_t kvfi_box_local_side(const kvfi_box_t *box);
 

@@ -181,8 +181,10 @@ static void make_xfer(const kvf_op_t *op, kvf_path_t path, uint64_t bytes, kvfi_
                           .bad_cap = bad_cap,
                           .status = KVF_INPROGRESS,
                           .stream = bytes};
-    if (bytes)
+    if (bytes) {
         kvfi_box_fold(&xfer->box);
+        kvfi_box_turn(&xfer->box, op->dir);
+    }
     xfer->cursor = kvfi_cursor_at_start(&xfer->box);
 }
 

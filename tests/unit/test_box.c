@@ -273,6 +273,48 @@ START_TEST(gather_and_scatter_are_one_stream)
 }
 END_TEST
 
+/* Turned, a box is the same pieces; destinations that share lines keep their order. */
+START_TEST(a_turned_box_reads_in_order_and_moves_the_same)
+{
+    static char local[1 << 16], remote[1 << 16], want[1 << 16];
+
+    for (int n = 0; n < 200; n++) {
+        uint32_t dir = (uint32_t)n & 1, rows = 4 + (uint32_t)rnd(3), row = 2 + (uint32_t)rnd(5);
+        int64_t len = 64 * (1 + (int64_t)rnd(3)) + (n % 8 == 7 ? 8 : 0), down = len * row, across = len * rows;
+        kvfi_box_t box = { .len = (uint64_t)len, .count = { row, rows }, .blocks = 3,
+                           .local_stride = { dir == KVF_READ ? len : across, dir == KVF_READ ? down : len },
+                           .remote_stride = { dir == KVF_READ ? across : len, dir == KVF_READ ? len : down },
+                           .local_block = 8192, .remote_block = 8192 };
+        kvfi_box_t turned = box;
+        kvfi_cursor_t cursor;
+
+        kvfi_box_turn(&turned, dir);
+        must(turned.count[0] == (n % 8 == 7 ? row : rows));
+        for (size_t i = 0; i < sizeof(local); i++) {
+            local[i] = (char)rnd(256);
+            remote[i] = (char)rnd(256);
+        }
+        memcpy(want, dir == KVF_READ ? local : remote, sizeof(want));
+        for (uint32_t i = 0; i < 3; i++) {
+            for (uint32_t y = 0; y < rows; y++) {
+                for (uint32_t x = 0; x < row; x++) {
+                    int64_t l = i * 8192 + y * box.local_stride[1] + x * box.local_stride[0];
+                    int64_t r = i * 8192 + y * box.remote_stride[1] + x * box.remote_stride[0];
+
+                    memcpy(want + (dir == KVF_READ ? l : r),
+                           dir == KVF_READ ? remote + r : local + l, (size_t)len);
+                }
+            }
+        }
+        cursor = kvfi_cursor_at_start(&turned);
+        while (!kvfi_cursor_ended(&cursor)) {
+            kvfi_copy_box(&cursor, local, remote, dir, UINT64_MAX, n & 2 ? UINT64_MAX : 0);
+        }
+        ck_assert(memcmp(want, dir == KVF_READ ? local : remote, sizeof(want)) == 0);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("box");
@@ -286,6 +328,7 @@ int main(void)
     tcase_add_test(tc, what_touches_on_both_sides_is_one_run);
     tcase_add_test(tc, copies_move_the_bytes_of_the_plain_loop);
     tcase_add_test(tc, gather_and_scatter_are_one_stream);
+    tcase_add_test(tc, a_turned_box_reads_in_order_and_moves_the_same);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
