@@ -53,6 +53,7 @@ copy_sources = \
 	src/copy/kernel_neon.c \
 	src/copy/part.h \
 	src/copy/pairs.h \
+	src/copy/rows.h \
 	src/copy/streaming.h \
 	src/copy/ticks.h \
 	src/copy/tune.c \

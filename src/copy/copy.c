@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * What the caches hold is copied by memcpy as the walk comes to it. For the rest the walk collects
- * pieces and a kernel streams them, so that it sees many at once. A gather or scatter is the same with a
+ * pieces and a kernel streams them, so that it sees many at once; or rows of short pieces. A gather or scatter is the same with a
  * buffer for one side: what is gathered stays in the caches, as the wire reads the buffer next.
  */
 #include "copy/copy.h"
@@ -12,6 +12,10 @@
 #include "copy/walk.h"
 
 #define COLLECT   192u   /* pieces that are collected at a time, KVFI_KERNEL_AHEAD of them for the next */
+#define LINE      64u
+#define ROWS      64u    /* rows that are collected at a time, KVFI_ROWS_AHEAD of them for the next */
+#define ROWS_MIN  512u   /* shorter pieces: what a row costs shows */
+#define ROWS_MOST 1024u  /* longer pieces go eight at a time, wherever they lie */
 #define SAMPLE    32u    /* pieces that a look at the caches is taken from */
 #define LOOK_FROM 16384u /* bytes of a gather or scatter that are worth a look at the caches */
 #define LOOKS     4u     /* pieces that such a look sees */
@@ -79,6 +83,80 @@ static void copy_plainly(feed_t *feed)
                                          feed->budget - feed->moved.bytes, &feed->moved.bytes);
 }
 
+/* Whether the box is rows of short pieces whose destinations are whole lines. */
+static int are_rows(const kvfi_walk_t *walk)
+{
+    const kvfi_box_t       *box = walk->cursor->box;
+    const kvfi_walk_side_t *to = &walk->dst;
+    uint64_t                all = (uintptr_t)to->base | box->len | (uint64_t)to->stride[0];
+
+    all |= box->count[1] > 1 ? (uint64_t)to->stride[1] : 0;
+    all |= box->blocks > 1 || to->ids ? to->block : 0;
+    return box->count[0] > 1 && box->len >= ROWS_MIN && box->len <= ROWS_MOST && all % LINE == 0;
+}
+
+/* At most `most` whole rows, and as many as the budget has room for. */
+static unsigned collect_rows(feed_t *feed, const kvfi_rows_t *shape, kvfi_row_t *rows, unsigned most)
+{
+    uint64_t bytes = shape->len * shape->count;
+    uint64_t fit = (feed->budget - feed->moved.bytes) / bytes;
+    uint64_t room = (KVFI_COPY_PIECES - feed->moved.pieces) / shape->count;
+    unsigned count;
+
+    room = fit < room ? fit : room;
+    count = kvfi_walk_rows(&feed->walk, rows, most < room ? most : (unsigned)room);
+    feed->moved.bytes += count * bytes;
+    feed->moved.pieces += (uint64_t)count * shape->count;
+    return count;
+}
+
+/* All whole rows. */
+static void copy_rows(feed_t *feed, const kvfi_tune_t *tune)
+{
+    const kvfi_walk_t *walk = &feed->walk;
+    const kvfi_box_t  *box = walk->cursor->box;
+    const kvfi_rows_t  shape = {box->len, box->count[0], walk->dst.stride[0], walk->src.stride[0]};
+    kvfi_row_t         rows[ROWS];
+    unsigned           have = collect_rows(feed, &shape, rows, ROWS);
+
+    while (have == ROWS) {
+        unsigned ready = have - KVFI_ROWS_AHEAD;
+
+        tune->kernel->rows(&shape, rows, ready, KVFI_ROWS_AHEAD);
+        memcpy(rows, rows + ready, KVFI_ROWS_AHEAD * sizeof *rows);
+        have = KVFI_ROWS_AHEAD + collect_rows(feed, &shape, rows + KVFI_ROWS_AHEAD, ready);
+    }
+    tune->kernel->rows(&shape, rows, have, 0);
+}
+
+/* Collect the rest of the row that the walk is in, or as much of it as there is room for. */
+static unsigned collect_row(feed_t *feed, kvfi_piece_t *pieces, unsigned most)
+{
+    const kvfi_cursor_t *cursor = feed->walk.cursor;
+    unsigned             left = cursor->box->count[0] - cursor->x;
+
+    if (!cursor->x && !cursor->in)
+        return 0;
+    return collect(feed, pieces, left < most ? left : most);
+}
+
+/* Copy `have` pieces and all that come after them, past the caches. */
+static void copy_cold(feed_t *feed, const kvfi_tune_t *tune, kvfi_piece_t *pieces, unsigned have)
+{
+    const kvfi_cursor_t *cursor = feed->walk.cursor;
+    kvfi_flow_t          flow = {.linear_from = tune->linear_from};
+
+    if (are_rows(&feed->walk)) {
+        have += collect_row(feed, pieces + have, COLLECT - have);
+        tune->kernel->stream(pieces, have, 0, &flow);
+        if (!cursor->x && !cursor->in)
+            copy_rows(feed, tune);
+        have = 0;
+    }
+    have += collect(feed, pieces + have, COLLECT - have);
+    copy_ahead(feed, tune, 1, pieces, have);
+}
+
 kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
                            uint64_t budget, uint64_t whole)
 {
@@ -91,10 +169,13 @@ kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uin
         copy_plainly(&feed);
         return feed.moved;
     }
+    if (whole >= tune->stream_from) {
+        copy_cold(&feed, tune, pieces, 0);
+        return feed.moved;
+    }
     have = collect(&feed, pieces, SAMPLE);
-    if (have && (whole >= tune->stream_from || kvfi_tune_cold(tune, pieces, have))) {
-        have += have == SAMPLE ? collect(&feed, pieces + have, COLLECT - have) : 0;
-        copy_ahead(&feed, tune, 1, pieces, have);
+    if (have && kvfi_tune_cold(tune, pieces, have)) {
+        copy_cold(&feed, tune, pieces, have);
     } else {
         tune->kernel->cached(pieces, have);
         if (have == SAMPLE)

@@ -26,7 +26,17 @@ static void stream(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, k
     cached(pieces, count);
 }
 
-const kvfi_kernel_t kvfi_kernel_plain = {"plain", stream, stream, cached, copy_pairs};
+static void copy_rows(const kvfi_rows_t *shape, const kvfi_row_t *rows, unsigned count,
+                      unsigned ahead)
+{
+    (void)ahead;
+    for (unsigned row = 0; row < count; row++)
+        for (uint32_t x = 0; x < shape->count; x++)
+            copy_one(rows[row].dst + x * shape->dst_stride, rows[row].src + x * shape->src_stride,
+                     shape->len);
+}
+
+const kvfi_kernel_t kvfi_kernel_plain = {"plain", stream, stream, cached, copy_pairs, copy_rows};
 
 static const char *const names[] = {"auto", "plain", "avx2", "avx512", "neon"};
 

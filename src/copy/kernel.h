@@ -4,7 +4,8 @@
  * them in one binary. A kernel has three ways. The streaming one is for memory that is not in a cache:
  * non-temporal stores, so that no line is read only to be overwritten, and sources fetched about
  * 8 KiB ahead, across pieces; pieces of middle length go eight at a time, a few lines of each in
- * turn, so that a core waits for eight rows of memory at once. The cached one is for memory that is:
+ * turn, so that a core waits for eight rows of memory at once; short pieces in rows of their own go so
+ * too, from eight rows. The cached one is for memory that is:
  * plain stores, and no call of memcpy for what is shorter than such a call. tune.h says which one. A
  * third is for memory that is copied into a buffer of the caches: plain stores, sources fetched ahead.
  */
@@ -41,6 +42,21 @@ typedef struct kvfi_pairs {
     uint64_t        len;
 } kvfi_pairs_t;
 
+/* Rows of pieces: all pieces of one length, all rows of so many at one stride. */
+typedef struct kvfi_rows {
+    uint64_t len;   /* a multiple of 64 */
+    uint32_t count; /* pieces of a row */
+    int64_t  dst_stride, src_stride;
+} kvfi_rows_t;
+
+typedef struct kvfi_row {
+    char       *dst; /* first piece */
+    const char *src;
+} kvfi_row_t;
+
+/* Most rows that are looked ahead. */
+#define KVFI_ROWS_AHEAD 8u
+
 typedef struct kvfi_kernel {
     const char *name;
     /* Copy count pieces. Any length, any alignment; destinations do not overlap anything. Another
@@ -51,6 +67,9 @@ typedef struct kvfi_kernel {
     /* The same straight from the tables, pairs `at` to `end`; stops at one that is skipped. Returns
      * where, and adds to *runs_p how many do not follow on both sides the id before. */
     uint32_t (*pairs)(const kvfi_pairs_t *pairs, uint32_t at, uint32_t end, uint32_t *runs_p);
+    /* Stream count rows. Their destinations, all pieces of them, are aligned to 64. Another `ahead` rows
+     * follow, which the next call will copy. */
+    void (*rows)(const kvfi_rows_t *shape, const kvfi_row_t *rows, unsigned count, unsigned ahead);
 } kvfi_kernel_t;
 
 extern const kvfi_kernel_t kvfi_kernel_plain, kvfi_kernel_avx2, kvfi_kernel_avx512, kvfi_kernel_neon;

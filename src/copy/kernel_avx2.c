@@ -49,6 +49,8 @@ static inline void fence(void)
 typedef char vector_t __attribute__((vector_size(32), aligned(1), may_alias));
 
 #include "copy/streaming.h"
+#include "copy/rows.h"
 
-const kvfi_kernel_t kvfi_kernel_avx2 = {"avx2", copy_streaming, copy_fetched, copy_cached, copy_pairs};
+const kvfi_kernel_t kvfi_kernel_avx2 = {"avx2", copy_streaming, copy_fetched, copy_cached, copy_pairs,
+                                        copy_rows};
 #endif

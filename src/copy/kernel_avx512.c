@@ -41,7 +41,8 @@ static inline void fence(void)
 typedef char vector_t __attribute__((vector_size(64), aligned(1), may_alias));
 
 #include "copy/streaming.h"
+#include "copy/rows.h"
 
 const kvfi_kernel_t kvfi_kernel_avx512 = {"avx512", copy_streaming, copy_fetched, copy_cached,
-                                           copy_pairs};
+                                           copy_pairs, copy_rows};
 #endif

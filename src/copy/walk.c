@@ -198,3 +198,25 @@ unsigned kvfi_walk_fill(kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, 
     *bytes_p += budget - left;
     return count;
 }
+
+unsigned kvfi_walk_rows(kvfi_walk_t *walk, kvfi_row_t *rows, unsigned most)
+{
+    kvfi_cursor_t          *cursor = walk->cursor;
+    const kvfi_box_t       *box = cursor->box;
+    const kvfi_walk_side_t *to = &walk->dst, *from = &walk->src;
+    unsigned                count = 0;
+
+    while (count < most && !kvfi_cursor_ended(cursor)) {
+        char       *dst = block_of(to, cursor->pair);
+        const char *src = block_of(from, cursor->pair);
+
+        for (; count < most && cursor->y < box->count[1]; cursor->y++)
+            rows[count++] = (kvfi_row_t){dst + cursor->y * to->stride[1],
+                                         src + cursor->y * from->stride[1]};
+        if (cursor->y == box->count[1]) {
+            cursor->y = 0;
+            cursor->pair++;
+        }
+    }
+    return count;
+}

@@ -37,4 +37,7 @@ kvfi_walk_t kvfi_walk_local(kvfi_cursor_t *cursor, char *base);
 unsigned kvfi_walk_fill(kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_t budget,
                         uint64_t *bytes_p);
 
+/* The next whole rows, at most `most`; only where the cursor is at the start of one. Returns how many. */
+unsigned kvfi_walk_rows(kvfi_walk_t *walk, kvfi_row_t *rows, unsigned most);
+
 #endif

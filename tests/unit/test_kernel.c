@@ -167,6 +167,52 @@ START_TEST(pieces_around_the_limits_of_streaming)
 }
 END_TEST
 
+/* Rows, each from anywhere to another's place, the last ones in a second call that is in sight. */
+static void some_rows(const kvfi_kernel_t *kernel, uint64_t len, uint32_t pieces, unsigned count,
+                      int back)
+{
+    uint64_t apart = len + 192, slot = pieces * apart, all = slot * count + 4096;
+    int64_t stride = (int64_t)apart;
+    char *src = aligned(all);
+    char *dst = aligned(all);
+    char *want = aligned(all);
+    kvfi_rows_t shape = { len, pieces, back ? -stride : stride, stride + 1 };
+    kvfi_row_t rows[64];
+    unsigned first = (unsigned)rnd(count + 1);
+
+    fill(src, all);
+    memset(dst, 0xc7, all);
+    memset(want, 0xc7, all);
+    for (unsigned r = 0; r < count; r++) {
+        uint64_t to = (count - 1 - r) * slot + (back ? (pieces - 1) * apart : 0);
+
+        rows[r] = (kvfi_row_t){ dst + to, src + r * slot + r };
+        for (uint32_t x = 0; x < pieces; x++) {
+            memcpy(want + to + (uint64_t)(x * shape.dst_stride), rows[r].src + x * (apart + 1), len);
+        }
+    }
+    kernel->rows(&shape, rows, first, count - first);
+    kernel->rows(&shape, rows + first, count - first, 0);
+    ck_assert_msg(memcmp(dst, want, all) == 0,
+                  "%s: %u rows of %u pieces of %zu bytes: wrong bytes, or a canary", kernel->name, count,
+                  pieces, (size_t)len);
+    free(src);
+    free(dst);
+    free(want);
+}
+
+START_TEST(rows_of_any_length)
+{
+    const kvfi_kernel_t *kernel = kernel_of(_i);
+
+    for (uint64_t len = 64; kernel != NULL && len <= 1024; len += 64) {
+        for (unsigned count = 0; count <= 33; count++) {
+            some_rows(kernel, len, 1 + (uint32_t)rnd(20), count, (int)rnd(2));
+        }
+    }
+}
+END_TEST
+
 START_TEST(no_pieces_and_pieces_of_nothing)
 {
     const kvfi_kernel_t *kernel = kernel_of(_i);
@@ -233,6 +279,7 @@ int main(void)
     tcase_add_loop_test(tc, every_length, 0, KERNELS);
     tcase_add_loop_test(tc, groups_of_mixed_sizes, 0, KERNELS);
     tcase_add_loop_test(tc, pieces_around_the_limits_of_streaming, 0, KERNELS);
+    tcase_add_loop_test(tc, rows_of_any_length, 0, KERNELS);
     tcase_add_loop_test(tc, no_pieces_and_pieces_of_nothing, 0, KERNELS);
     tcase_add_loop_test(tc, the_last_byte_before_an_unmapped_page, 0, KERNELS);
     tcase_add_test(tc, an_unknown_kernel_is_refused_and_the_best_is_kept);

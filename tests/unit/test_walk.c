@@ -24,7 +24,7 @@ static uint64_t rnd(uint64_t below)
 }
 
 /* A permutation that keeps runs of neighbours, with some pairs skipped. */
-static void make_ids(uint32_t *ids, int skips)
+static void make_ids(uint32_t *ids, uint32_t blocks, int skips)
 {
     uint32_t longest = 1 + (uint32_t)rnd(3) * 40;
     uint32_t at = 0;
@@ -32,12 +32,12 @@ static void make_ids(uint32_t *ids, int skips)
     uint32_t runs[BLOCKS + 1];
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < BLOCKS; i += 1 + (uint32_t)rnd(longest)) {
+    for (uint32_t i = 0; i < blocks; i += 1 + (uint32_t)rnd(longest)) {
         runs[count] = i;
         order[count] = count;
         count++;
     }
-    runs[count] = BLOCKS;
+    runs[count] = blocks;
     for (uint32_t i = count - 1; i > 0; i--) {
         uint32_t j = (uint32_t)rnd(i + 1);
         uint32_t keep = order[i];
@@ -64,6 +64,14 @@ typedef struct rig {
     uint64_t bytes;
 } rig_t;
 
+static char *aligned(uint64_t len)
+{
+    void *mem = NULL;
+
+    ck_assert_int_eq(posix_memalign(&mem, 64, len), 0);
+    return mem;
+}
+
 static void make_box(rig_t *rig, int n)
 {
     kvfi_box_t *box = &rig->box;
@@ -71,24 +79,31 @@ static void make_box(rig_t *rig, int n)
     uint32_t y = n % 3 == 2 ? 1 + (uint32_t)rnd(3) : 1;
     uint64_t gap = n % 5 == 0 ? 0 : rnd(3) * 24;
     uint64_t len = 1 + rnd(rnd(3) == 0 ? 700 : 130);
+    int lines = n % 4 == 3; /* rows of whole lines are streamed otherwise */
 
-    *box = (kvfi_box_t){ .len = len, .count = { x, y }, .blocks = BLOCKS };
-    box->local_off = rnd(100);
-    box->remote_off = rnd(100);
+    if (lines) {
+        len = 64 * (1 + rnd(20));
+        gap = rnd(3) * 64;
+        x = 2 + (uint32_t)rnd(rnd(4) == 0 ? 90 : 9);
+        y = x > 50 ? 1 : y;
+    }
+    *box = (kvfi_box_t){ .len = len, .count = { x, y }, .blocks = lines ? BLOCKS / 10 : BLOCKS };
+    box->local_off = lines ? 64 * rnd(2) : rnd(100);
+    box->remote_off = lines ? 64 * rnd(2) : rnd(100);
     box->local_stride[0] = (int64_t)len;
     box->local_stride[1] = (int64_t)(len * x + gap);
     box->remote_stride[0] = (int64_t)(len + gap);
     box->remote_stride[1] = (int64_t)((len + gap) * x);
     box->local_block = (len * x + gap) * y;
     box->remote_block = (len + gap) * x * y;
-    make_ids(rig->local_ids, 1);
-    make_ids(rig->remote_ids, n & 1);
+    make_ids(rig->local_ids, box->blocks, 1);
+    make_ids(rig->remote_ids, box->blocks, n & 1);
     box->local_ids = rig->local_ids;
     box->remote_ids = n % 7 == 6 ? NULL : rig->remote_ids;
-    rig->local_len = box->local_off + box->local_block * BLOCKS + 64;
-    rig->remote_len = box->remote_off + box->remote_block * BLOCKS + 64;
-    rig->local = malloc(rig->local_len);
-    rig->remote = malloc(rig->remote_len);
+    rig->local_len = box->local_off + box->local_block * box->blocks + 64;
+    rig->remote_len = box->remote_off + box->remote_block * box->blocks + 64;
+    rig->local = aligned(rig->local_len);
+    rig->remote = aligned(rig->remote_len);
     for (uint64_t i = 0; i < rig->local_len; i++) {
         rig->local[i] = (char)rnd(256);
     }
@@ -106,7 +121,7 @@ static void make_want(rig_t *rig, uint32_t dir)
     rig->want = malloc(len);
     rig->bytes = 0;
     memcpy(rig->want, dir == KVF_READ ? rig->local : rig->remote, len);
-    for (uint32_t i = 0; i < BLOCKS; i++) {
+    for (uint32_t i = 0; i < box->blocks; i++) {
         for (uint32_t n = 0; n < box->count[0] * box->count[1] && !kvfi_box_skips(box, i); n++) {
             int64_t x = n % box->count[0];
             int64_t y = n / box->count[0];
