@@ -7,7 +7,9 @@
  *     bind CASE BLOCKS BINDS     whole: layers in one allocation; cut: both ends within a block;
  *                                layers: K and V of each layer in allocations of their own;
  *                                ends: the same, both ends within a block;
- *                                sizes: to blocks of 64 tokens, so that ids are written
+ *                                sizes: to blocks of 64 tokens, so that ids are written;
+ *                                list: as whole, and what other libraries are given instead is
+ *                                made of it: offsets and length of each piece
  */
 #include <kvferry/kv.h>
 
@@ -46,8 +48,13 @@ static kvf_layout_t *layout_of(const char *name, uint32_t first_head, uint32_t h
     return layout;
 }
 
+typedef struct piece {
+    uint64_t local, remote, len;
+} piece_t;
+
 typedef struct run {
     kvf_plan_t *plan;
+    piece_t *pieces; /* NULL, or room for all */
     kvf_bind_t bind;
     kvf_bind_table_t src, dst;
     kvf_op_t ops[OPS_MAX];
@@ -56,6 +63,22 @@ typedef struct run {
     kvf_remote_t *remotes[SEGMENTS];
     size_t op_count, id_count;
 } run_t;
+
+/* The op's pieces, written out. Returns where they end. */
+static piece_t *list_op(const kvf_op_t *op, piece_t *piece)
+{
+    for (uint32_t i = 0; i < op->blocks; i++) {
+        uint64_t local = op->local_off + op->local_ids[i] * op->local_block;
+        uint64_t remote = op->remote_off + op->remote_ids[i] * op->remote_block;
+
+        for (uint32_t y = 0; y < op->count[1]; y++)
+            for (uint32_t x = 0; x < op->count[0]; x++)
+                *piece++ = (piece_t){
+                    local + (uint64_t)(y * op->local_stride[1] + x * op->local_stride[0]),
+                    remote + (uint64_t)(y * op->remote_stride[1] + x * op->remote_stride[0]), op->len};
+    }
+    return piece;
+}
 
 static char handles[16]; /* binding looks at no handle */
 
@@ -93,6 +116,14 @@ static void make_run(run_t *r, const char *what, uint32_t blocks)
         r->bind.tokens -= 12;
     }
     ok(kvf_plan_create(src, dst, NULL, &r->plan), "plan");
+    if (strcmp(what, "list") == 0) {
+        kvf_plan_size_t size = {.struct_size = sizeof(size)};
+
+        ok(kvf_plan_measure(r->plan, &r->bind, &size), "measure");
+        r->pieces = calloc(size.pieces, sizeof *r->pieces);
+        if (r->pieces == NULL)
+            ok(KVF_ERR_NOMEM, "list");
+    }
     kvf_layout_destroy(src);
     kvf_layout_destroy(dst);
 }
@@ -100,12 +131,17 @@ static void make_run(run_t *r, const char *what, uint32_t blocks)
 /* What is measured; callgrind finds it by name. */
 static __attribute__((noinline)) void bind_all(run_t *r, unsigned binds)
 {
+    piece_t *end;
+
     for (unsigned i = 0; i < binds; i++) {
         r->op_count = OPS_MAX;
         r->id_count = 2 * MOST;
         ok(kvf_plan_bind(r->plan, &r->bind, r->ops, sizeof r->ops[0], &r->op_count, r->ids,
                          &r->id_count),
            "bind");
+        end = r->pieces;
+        for (size_t k = 0; end != NULL && k < r->op_count; k++)
+            end = list_op(&r->ops[k], end);
     }
 }
 
@@ -126,16 +162,16 @@ static int by_size(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    static const char *const cases[] = {"whole", "cut", "layers", "ends", "sizes"};
+    static const char *const cases[] = {"whole", "cut", "layers", "ends", "sizes", "list"};
     static run_t r;
     double ns[ROUNDS];
     uint32_t blocks = argc == 4 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     unsigned binds = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0, known = 0;
 
-    for (unsigned i = 0; argc == 4 && i < 5; i++)
+    for (unsigned i = 0; argc == 4 && i < 6; i++)
         known += strcmp(argv[1], cases[i]) == 0;
     if (!known || blocks < 4 || blocks % 4 != 0 || blocks > MOST || !binds) {
-        fprintf(stderr, "usage: bind whole|cut|layers|ends|sizes BLOCKS BINDS\n"
+        fprintf(stderr, "usage: bind whole|cut|layers|ends|sizes|list BLOCKS BINDS\n"
                         "BLOCKS is a multiple of 4, at most 65536\n");
         return 2;
     }
@@ -148,6 +184,7 @@ int main(int argc, char **argv)
     }
     qsort(ns, ROUNDS, sizeof *ns, by_size);
     printf("%zu ops %zu ids %.1f %.1f\n", r.op_count, r.id_count, ns[0], ns[ROUNDS / 2]);
+    free(r.pieces);
     kvf_plan_destroy(r.plan);
     return 0;
 }

@@ -86,28 +86,27 @@ static uint32_t ids_inside(const kvfi_side_t *side, wide_t begin, wide_t end)
     return fit < INT32_MAX ? (uint32_t)fit : INT32_MAX;
 }
 
-typedef int32_t ids_t __attribute__((vector_size(16), aligned(4), may_alias));
+typedef uint32_t ids_t __attribute__((vector_size(16), aligned(4), may_alias));
 
-#define IDS (sizeof(ids_t) / sizeof(int32_t))
+#define IDS (sizeof(ids_t) / sizeof(uint32_t))
 
-/* Are all ids below that? Neither an id nor its distance from the last good one may have the sign;
- * KVF_SKIP has it. */
+/* Are all ids below that, which is at most INT32_MAX? Neither an id nor its distance from the last good
+ * one may have the top bit; KVF_SKIP has it. */
 static int all_below(const uint32_t *ids, uint32_t count, uint32_t below)
 {
-    int32_t  last = (int32_t)below - 1, any = 0;
-    ids_t    lasts = {last, last, last, last}, signs = {0}, more = {0};
-    uint32_t i = 0;
+    uint32_t last = below - 1, any = 0, i = 0;
+    ids_t    lasts = {last, last, last, last}, tops = {0}, more = {0};
 
     for (; count - i >= 2 * IDS; i += 2 * IDS) {
         ids_t a = *(const ids_t *)(ids + i), b = *(const ids_t *)(ids + i + IDS);
 
-        signs |= a | (lasts - a);
+        tops |= a | (lasts - a);
         more |= b | (lasts - b);
     }
-    signs |= more;
+    tops |= more;
     for (; i < count; i++)
-        any |= (int32_t)ids[i] | (int32_t)((uint32_t)last - ids[i]);
-    return (any | signs[0] | signs[1] | signs[2] | signs[3]) >= 0;
+        any |= ids[i] | (last - ids[i]);
+    return !((any | tops[0] | tops[1] | tops[2] | tops[3]) >> 31);
 }
 
 int kvfi_side_is_inside(const kvfi_side_t *side)
