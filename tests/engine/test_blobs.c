@@ -223,22 +223,19 @@ START_TEST(another_incarnation_is_stale_or_nobody)
 }
 END_TEST
 
-/* An engine's blob ends in three strings, each behind its length. 0: there is none. */
+/* An engine's blob ends in three strings, each behind its length, after rank, process, host, nonces,
+ * proof, two addresses and three numbers. 0: it is another's. */
 static size_t three_strings(const sample_t *s)
 {
-    for (size_t from = HEADER; from + 12 <= s->len; from++) {
-        size_t at = from;
-        uint32_t len;
+    size_t from = HEADER + 8 + 16 + 64 + 16 + 32 + 2 * 8 + 3 * 4;
+    size_t at = from;
+    uint32_t len;
 
-        for (int i = 0; i < 3 && at + 4 <= s->len; i++) {
-            memcpy(&len, s->data + at, sizeof(len));
-            at += 4 + (size_t)len;
-        }
-        if (at == s->len) {
-            return from;
-        }
+    for (int i = 0; i < 3 && at + 4 <= s->len; i++) {
+        memcpy(&len, s->data + at, sizeof(len));
+        at += 4 + (size_t)len;
     }
-    return 0;
+    return at == s->len ? from : 0;
 }
 
 /* Behind a right checksum, each 4 bytes of the body in turn say something monstrous. What UCX packed
