@@ -38,17 +38,6 @@ static uint64_t any(bench_t *bench, uint64_t below)
     return bench->state % below;
 }
 
-static char *map(uint64_t len)
-{
-    void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (mem == MAP_FAILED)
-        return NULL;
-    madvise(mem, len, MADV_NOHUGEPAGE); /* shared memory has none, as a rule */
-    memset(mem, 1, len);
-    return mem;
-}
-
 static void close_bench(bench_t *bench)
 {
     if (bench->dst)
@@ -64,8 +53,8 @@ static int open_bench(bench_t *bench, const kvfi_host_t *host)
 
     *bench = (bench_t){.state = 88172645463325252u};
     bench->side = side < SIDE_LEAST ? SIDE_LEAST : side > SIDE_MOST ? SIDE_MOST : side;
-    bench->dst = map(bench->side);
-    bench->src = map(bench->side);
+    bench->dst = kvfi_host_map(bench->side);
+    bench->src = kvfi_host_map(bench->side);
     bench->pieces = calloc(PIECES, sizeof *bench->pieces);
     if (bench->dst && bench->src && bench->pieces)
         return 0;

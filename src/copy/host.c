@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include "copy/host.h"
 
+#include <sys/mman.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,4 +87,15 @@ kvfi_host_t kvfi_host_look(void)
     if (!host.last)
         host.last = host.l2 > LAST_LEAST ? host.l2 : LAST_LEAST;
     return host;
+}
+
+char *kvfi_host_map(uint64_t len)
+{
+    void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (mem == MAP_FAILED)
+        return NULL;
+    madvise(mem, len, MADV_NOHUGEPAGE); /* shared memory has none, as a rule */
+    memset(mem, 1, len);
+    return mem;
 }

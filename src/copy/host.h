@@ -15,4 +15,7 @@ typedef struct kvfi_host {
 /* Reads small files of the kernel; takes tens of microseconds. */
 kvfi_host_t kvfi_host_look(void);
 
+/* Private memory to measure with: filled, in small pages as shared memory has; munmap() it. NULL: none. */
+char *kvfi_host_map(uint64_t len);
+
 #endif

@@ -48,17 +48,6 @@ typedef struct pipe {
     _Atomic int      stop;
 } pipe_t;
 
-static char *map(uint64_t len)
-{
-    void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (mem == MAP_FAILED)
-        return NULL;
-    madvise(mem, len, MADV_NOHUGEPAGE); /* shared memory has none, as a rule */
-    memset(mem, 1, len);
-    return mem;
-}
-
 static void close_field(field_t *field)
 {
     if (field->local)
@@ -76,8 +65,8 @@ static int open_field(const kvfi_host_t *host, field_t *field)
     side = side < SIDE_LEAST ? SIDE_LEAST : side > SIDE_MOST ? SIDE_MOST : side;
     most = side / kvfi_cost_sizes[0];
     *field = (field_t){.side = side};
-    field->local = map(side);
-    field->remote = map(side);
+    field->local = kvfi_host_map(side);
+    field->remote = kvfi_host_map(side);
     field->local_ids = malloc(most * sizeof(uint32_t));
     field->remote_ids = malloc(most * sizeof(uint32_t));
     if (field->local && field->remote && field->local_ids && field->remote_ids)
@@ -310,7 +299,7 @@ int kvfi_path_measure(const kvfi_host_t *host, kvfi_costs_t *costs)
     kvfi_cost_t *self = &costs->path[KVF_PATH_SELF], *cma = &costs->path[KVF_PATH_CMA];
     kvfi_cost_t *stage = &costs->path[KVF_PATH_STAGE];
     uint64_t     one_ps = 0;
-    char        *ring = map((uint64_t)KVFI_STAGE_SLOTS * KVFI_STAGE_SLOT_BYTES);
+    char        *ring = kvfi_host_map((uint64_t)KVFI_STAGE_SLOTS * KVFI_STAGE_SLOT_BYTES);
     field_t      field;
 
     if (!ring)
