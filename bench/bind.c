@@ -2,14 +2,18 @@
  *
  * What it costs to bind a plan to a request: Llama-3.1-70B from TP4 to TP8, so many blocks of 16
  * tokens; prints ops, ids, and the least and the median nanoseconds a binding. Run under callgrind,
- * which collects inside of bind_all() only, it gives instructions instead of times (bench/cost.sh).
+ * which collects inside of bind_all() or bind_and_post() only, it gives instructions instead of times
+ * (bench/cost.sh).
  *
  *     bind CASE BLOCKS BINDS     whole: layers in one allocation; cut: both ends within a block;
  *                                layers: K and V of each layer in allocations of their own;
  *                                ends: the same, both ends within a block;
  *                                sizes: to blocks of 64 tokens, so that ids are written;
  *                                list: as whole, and what other libraries are given instead is
- *                                made of it: offsets and length of each piece
+ *                                made of it: offsets and length of each piece;
+ *                                post: as whole, and the batch is posted, over shm, and canceled
+ *                                before it copies; cold: the same, the caches full of other things.
+ *                                Of these two prints p50 and p90 of bind, of post, of both together
  */
 #include <kvferry/kv.h>
 
@@ -19,10 +23,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "owner.h"
+
 #define ROUNDS   31
 #define MOST     65536u
 #define OPS_MAX  1024u
 #define SEGMENTS 256u
+#define FLUSH    (UINT64_C(128) << 20) /* more than the caches of most machines */
 
 static void ok(kvf_status_t status, const char *what)
 {
@@ -61,6 +68,7 @@ typedef struct run {
     uint32_t src_ids[MOST], dst_ids[MOST], ids[2 * MOST];
     kvf_segment_t *segments[SEGMENTS];
     kvf_remote_t *remotes[SEGMENTS];
+    uint64_t src_len, dst_len; /* bytes of the first segment */
     size_t op_count, id_count;
 } run_t;
 
@@ -124,6 +132,8 @@ static void make_run(run_t *r, const char *what, uint32_t blocks)
         if (r->pieces == NULL)
             ok(KVF_ERR_NOMEM, "list");
     }
+    r->src_len = kvf_layout_describe(src)->segment_len[0];
+    r->dst_len = kvf_layout_describe(dst)->segment_len[0];
     kvf_layout_destroy(src);
     kvf_layout_destroy(dst);
 }
@@ -160,30 +170,109 @@ static int by_size(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* What is measured; callgrind finds it by name. */
+static __attribute__((noinline)) void bind_and_post(run_t *r, kvf_batch_t *batch, uint64_t at[3])
+{
+    r->op_count = OPS_MAX;
+    r->id_count = 2 * MOST;
+    at[0] = now_ns();
+    ok(kvf_plan_bind(r->plan, &r->bind, r->ops, sizeof r->ops[0], &r->op_count, r->ids, &r->id_count),
+       "bind");
+    at[1] = now_ns();
+    ok(kvf_batch_post(batch, r->ops, r->op_count, sizeof r->ops[0], NULL), "post");
+    at[2] = now_ns();
+}
+
+/* Line by line: a memset of so much would go past the caches. */
+static void flush(volatile char *other)
+{
+    for (uint64_t i = 0; i < FLUSH; i += 64)
+        other[i]++;
+}
+
+static void print_post(const run_t *r, double *ns[3], unsigned count)
+{
+    static const char *const names[] = {"bind", "post", "both"};
+
+    printf("%zu ops %zu ids", r->op_count, r->id_count);
+    for (int i = 0; i < 3; i++) {
+        qsort(ns[i], count, sizeof **ns, by_size);
+        printf(", %s %.0f %.0f", names[i], ns[i][count / 2], ns[i][(uint64_t)count * 9 / 10]);
+    }
+    printf("\n");
+}
+
+/* The memory stays as it was mapped: nothing is copied. */
+static void run_post(run_t *r, int cold, unsigned count)
+{
+    static owner_t owner;
+    kvf_engine_t  *engine;
+    kvf_batch_t   *batch;
+    double        *ns[3];
+    char          *other = cold ? calloc(FLUSH, 1) : NULL;
+
+    for (int i = 0; i < 3; i++)
+        ns[i] = calloc(count, sizeof *ns[i]);
+    if (!ns[0] || !ns[1] || !ns[2] || (cold && !other))
+        ok(KVF_ERR_NOMEM, "rounds");
+    owner_fork(&owner, "bind", r->src_len);
+    ok(kvf_engine_open(NULL, &engine), "open");
+    ok(kvf_segment_alloc(engine, r->dst_len, &r->segments[0]), "alloc");
+    r->remotes[0] = owner_import(&owner, engine);
+    ok(kvf_batch_create(engine, &batch), "batch");
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t at[3];
+
+        if (cold)
+            flush(other);
+        bind_and_post(r, batch, at);
+        if (kvf_batch_cancel(batch) != KVF_ERR_CANCELED)
+            ok(KVF_ERR_INVALID, "post copied");
+        for (int k = 0; k < 3; k++)
+            ns[k][i] = (double)(k < 2 ? at[k + 1] - at[k] : at[2] - at[0]);
+    }
+    print_post(r, ns, count);
+    ok(kvf_engine_close(engine, 1000000000), "close");
+    owner_end(&owner);
+    for (int i = 0; i < 3; i++)
+        free(ns[i]);
+    free(other);
+}
+
+static void run_bind(run_t *r, unsigned binds)
+{
+    double ns[ROUNDS];
+
+    for (int i = 0; i < ROUNDS; i++) {
+        uint64_t from = now_ns();
+
+        bind_all(r, binds);
+        ns[i] = (double)(now_ns() - from) / binds;
+    }
+    qsort(ns, ROUNDS, sizeof *ns, by_size);
+    printf("%zu ops %zu ids %.1f %.1f\n", r->op_count, r->id_count, ns[0], ns[ROUNDS / 2]);
+}
+
 int main(int argc, char **argv)
 {
-    static const char *const cases[] = {"whole", "cut", "layers", "ends", "sizes", "list"};
+    static const char *const cases[] = {"whole", "cut",  "layers", "ends",
+                                        "sizes", "list", "post",   "cold"};
     static run_t r;
-    double ns[ROUNDS];
     uint32_t blocks = argc == 4 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     unsigned binds = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0, known = 0;
 
-    for (unsigned i = 0; argc == 4 && i < 6; i++)
+    for (unsigned i = 0; argc == 4 && i < sizeof cases / sizeof cases[0]; i++)
         known += strcmp(argv[1], cases[i]) == 0;
     if (!known || blocks < 4 || blocks % 4 != 0 || blocks > MOST || !binds) {
-        fprintf(stderr, "usage: bind whole|cut|layers|ends|sizes|list BLOCKS BINDS\n"
+        fprintf(stderr, "usage: bind whole|cut|layers|ends|sizes|list|post|cold BLOCKS BINDS\n"
                         "BLOCKS is a multiple of 4, at most 65536\n");
         return 2;
     }
     make_run(&r, argv[1], blocks);
-    for (int i = 0; i < ROUNDS; i++) {
-        uint64_t from = now_ns();
-
-        bind_all(&r, binds);
-        ns[i] = (double)(now_ns() - from) / binds;
-    }
-    qsort(ns, ROUNDS, sizeof *ns, by_size);
-    printf("%zu ops %zu ids %.1f %.1f\n", r.op_count, r.id_count, ns[0], ns[ROUNDS / 2]);
+    if (strcmp(argv[1], "post") == 0 || strcmp(argv[1], "cold") == 0)
+        run_post(&r, argv[1][0] == 'c', binds);
+    else
+        run_bind(&r, binds);
     free(r.pieces);
     kvf_plan_destroy(r.plan);
     return 0;

@@ -12,7 +12,7 @@ command -v valgrind >/dev/null || { echo "bench/cost.sh: valgrind is not install
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 posts=100
-rounds=31 # of bench/cost
+rounds=31 # of bench/cost, and of bench/bind but for its post
 
 # count FUNCTION PROGRAM ARGUMENT...: instructions of one call of what FUNCTION repeats
 count()
@@ -28,6 +28,7 @@ count()
 }
 post() { count post_all cost "$@"; }
 bind_plan() { count bind_all bind "$@"; }
+bind_and_post() { rounds=1 count bind_and_post bind "$@"; }
 
 bad=0
 # row NAME INSTRUCTIONS
@@ -49,7 +50,8 @@ row()
 self=$(post self 1 1) && shm=$(post shm 1 1) && shm9=$(post shm 9 1) && pairs=$(post shm 1 65) || exit 1
 whole=$(bind_plan whole 512) && long=$(bind_plan whole 65536) && cut=$(bind_plan cut 512) &&
     layers=$(bind_plan layers 512) && ends=$(bind_plan ends 512) &&
-    few=$(bind_plan sizes 512) && many=$(bind_plan sizes 4608) || exit 1
+    few=$(bind_plan sizes 512) && many=$(bind_plan sizes 4608) &&
+    posted=$(bind_and_post post 512) || exit 1
 row "a batch of one op, self" "$self"
 row "a batch of one op, shm" "$shm"
 row "one more op, shm" $(((shm9 - shm) / 8))
@@ -60,4 +62,5 @@ row "a plan bound, both ends cut: 3 ops" "$cut"
 row "one more op of a plan" $(((layers - whole) / 159))
 row "the same where ends are cut, 480 ops" $(((ends - cut) / 477))
 row "one more id written" $(((many - few) / 4096))
+row "a plan bound and posted, shm" "$posted"
 exit $bad

@@ -1,6 +1,8 @@
 # What is measured beside kvf_bench.
 check_PROGRAMS += bench/cost bench/bind
+bench_cost_SOURCES = bench/cost.c bench/owner.c bench/owner.h
 bench_cost_LDADD = libkvferry.la
+bench_bind_SOURCES = bench/bind.c bench/owner.c bench/owner.h
 bench_bind_LDADD = libkvferry.la
 EXTRA_DIST += bench/cost.sh docs/cost.md tests/cost.sh
 TESTS += tests/cost.sh
