@@ -49,9 +49,10 @@ check_PROGRAMS += tests/mpi/forbidden
 tests_mpi_forbidden_SOURCES = tests/mpi/forbidden.c tests/engine/forbid.c tests/engine/forbid.h
 
 # The main job.
-EXTRA_DIST += tests/mpi/replay_check.py tests/mpi/replay_faults.py tests/mpi/replay_lib.sh
+EXTRA_DIST += tests/mpi/replay_any.py tests/mpi/replay_check.py tests/mpi/replay_faults.py \
+	tests/mpi/replay_lib.sh
 replay_tests = tests/mpi/replay.sh tests/mpi/replay_layouts.sh tests/mpi/replay_faults.sh \
-	tests/mpi/replay_parallel.sh \
+	tests/mpi/replay_parallel.sh tests/mpi/replay_any.sh \
 	tests/mpi/replay_input.sh tests/mpi/replay_options.sh tests/mpi/replay_signal.sh
 EXTRA_DIST += $(replay_tests)
 if HAVE_MPI
