@@ -72,7 +72,7 @@ static int deal_ids(struct replay_decode *d, uint64_t count)
 
     d->free_ids = malloc(count * sizeof(*d->free_ids));
     if (d->free_ids == NULL) {
-        return -1;
+        return kvfi_replay_fail(d->job, "no memory for the ids of %" PRIu64 " KV blocks", count);
     }
     for (uint64_t i = 0; i < count; i++) {
         random += REPLAY_GOLDEN;
@@ -93,7 +93,7 @@ static kvf_status_t open_segments(struct replay_decode *d)
     d->segments = calloc(desc->segment_count, sizeof(kvf_segment_t *));
     d->bases = calloc(desc->segment_count, sizeof(uint8_t *));
     if (d->segments == NULL || d->bases == NULL) {
-        return KVF_ERR_NOMEM;
+        return kvf_fail(KVF_ERR_NOMEM, "no memory for %" PRIu32 " segments", desc->segment_count);
     }
     for (uint32_t i = 0; i < desc->segment_count && status == KVF_OK; i++) {
         kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
@@ -120,7 +120,9 @@ static kvf_status_t open_memory(struct replay_decode *d, uint32_t number, uint64
     }
     if (status == KVF_OK) {
         d->stale = calloc(d->sources.count, sizeof(*d->stale));
-        status = d->stale != NULL ? KVF_OK : KVF_ERR_NOMEM;
+        status = d->stale != NULL ? KVF_OK
+                                  : kvf_fail(KVF_ERR_NOMEM, "no memory for what is stale of %" PRIu32
+                                             " sources", d->sources.count);
     }
     return status;
 }
@@ -143,11 +145,12 @@ static int open_pulls(struct replay_decode *d)
 {
     d->pulls = calloc(d->job->opts->depth, sizeof(*d->pulls));
     if (d->pulls == NULL) {
-        return -1;
+        return kvfi_replay_fail(d->job, "no memory for %" PRIu64 " requests in flight",
+                                d->job->opts->depth);
     }
     for (uint64_t i = 0; i < d->job->opts->depth; i++) {
         if (kvf_batch_create(d->job->engine, &d->pulls[i].batch) != KVF_OK) {
-            return -1;
+            return kvfi_replay_fail(d->job, "%s", kvf_last_error());
         }
     }
     return 0;
@@ -170,12 +173,12 @@ struct replay_decode *kvfi_replay_decode_open(struct replay_job *job, uint32_t n
     if (need > INT32_MAX / 2) {
         kvfi_replay_fail(job, "--depth %" PRIu64 ": %" PRIu64 " KV blocks in flight are too many",
                          job->opts->depth, need);
-    } else if (deal_ids(d, need) != 0 || open_pulls(d) != 0) {
-        kvfi_replay_fail(job, "no memory for %" PRIu64 " requests in flight", job->opts->depth);
-    } else if (open_memory(d, number, need) != KVF_OK) {
-        kvfi_replay_fail(job, "memory for pulled blocks: %s", kvf_last_error());
-    } else if (open_check(d, need) == 0) {
-        return d;
+    } else if (deal_ids(d, need) == 0 && open_pulls(d) == 0) {
+        if (open_memory(d, number, need) != KVF_OK) {
+            kvfi_replay_fail(job, "memory for pulled blocks: %s", kvf_last_error());
+        } else if (open_check(d, need) == 0) {
+            return d;
+        }
     }
     kvfi_replay_decode_close(d);
     return NULL;

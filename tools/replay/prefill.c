@@ -131,7 +131,7 @@ static kvf_status_t open_segments(struct replay_prefill *p)
     p->bases = calloc(desc->segment_count, sizeof(*p->bases));
     if (ranges == NULL || p->bases == NULL) {
         free(ranges);
-        return KVF_ERR_NOMEM;
+        return kvf_fail(KVF_ERR_NOMEM, "no memory for %" PRIu32 " segments", desc->segment_count);
     }
     for (uint32_t i = 0; i < desc->segment_count && status == KVF_OK; i++) {
         ranges[i] = (kvf_range_t){.segment = kvf_pool_segment(p->pool), .off = off,

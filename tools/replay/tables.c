@@ -76,7 +76,7 @@ kvf_status_t kvfi_replay_sources_open(const struct replay_shape *shape, uint32_t
     uint32_t members = shape->side[REPLAY_SRC].members;
     kvf_layout_t **layouts = calloc(members, sizeof(kvf_layout_t *));
     kvf_plan_source_t *found = calloc(members, sizeof(*found));
-    kvf_status_t status = KVF_ERR_NOMEM;
+    kvf_status_t status = KVF_OK;
 
     *sources_p = (struct replay_sources){
         .shape = shape,
@@ -85,7 +85,10 @@ kvf_status_t kvfi_replay_sources_open(const struct replay_shape *shape, uint32_t
         .step_tokens = common_divisor(shape->side[REPLAY_SRC].block_tokens,
                                       shape->side[REPLAY_DST].block_tokens),
     };
-    if (layouts != NULL && found != NULL && sources_p->source != NULL && sources_p->entry != NULL) {
+    if (layouts == NULL || found == NULL || sources_p->source == NULL || sources_p->entry == NULL) {
+        status = kvf_fail(KVF_ERR_NOMEM, "no memory for %" PRIu32 " sources of %" PRIu32 " KV blocks",
+                          members, capacity);
+    } else {
         status = build_layouts(shape, layouts);
     }
     if (status == KVF_OK) {
@@ -220,7 +223,10 @@ static kvf_status_t prepare(struct replay_tables *t, const struct replay_sources
     if (pairs > t->status_room) {
         t->status_room = make_room(&t->status, pairs, sizeof(*t->status)) == 0 ? pairs : 0;
     }
-    return ops <= t->op_room && ids <= t->id_room && pairs <= t->status_room ? KVF_OK : KVF_ERR_NOMEM;
+    return ops <= t->op_room && ids <= t->id_room && pairs <= t->status_room
+               ? KVF_OK
+               : kvf_fail(KVF_ERR_NOMEM, "no memory for %zu ops with %zu ids and %zu pairs", ops, ids,
+                          pairs);
 }
 
 kvf_status_t kvfi_replay_tables_bind(struct replay_tables *t, const struct replay_sources *sources,
