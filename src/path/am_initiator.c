@@ -67,6 +67,7 @@ static void start_one(kvfi_am_t *am, kvfi_xfer_t *xfer)
     xfer->box = kvfi_box_local_side(&xfer->box);
     kvfi_box_fold(&xfer->box);
     xfer->cursor = kvfi_cursor_at_start(&xfer->box);
+    xfer->checked = 0;
     if (xfer->dir == KVF_WRITE) {
         xfer->next = NULL;
         *peer->writes_end = xfer;
@@ -110,7 +111,7 @@ void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
         xfer->moved.bytes = status == KVF_OK ? xfer->stream : 0;
         xfer->cursor.pair = status == KVF_OK ? xfer->box.blocks : 0;
     } else if (xfer->gens && status != KVF_OK && status != KVF_ERR_STALE) {
-        xfer->cursor.pair = 0; /* which of them are stale, the owner says at the end */
+        xfer->cursor.pair = xfer->checked; /* which of the others are stale is not known */
     }
     am->changed = 1;
     atomic_store(&xfer->status, status);

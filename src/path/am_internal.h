@@ -42,6 +42,7 @@ enum {
 #define KVFI_AM_VERSION  1u
 #define KVFI_AM_FIN      1u /* DATA: the stream ended well */
 #define KVFI_AM_TO_OWNER 2u /* DATA: of a WRITE */
+#define KVFI_AM_CLEAN    4u /* DATA of a guarded READ: of the pairs that are whole by then none is stale */
 #define KVFI_AM_SLOT     8u /* DATA on stage: the slot of the ring, from this bit of flags on */
 
 typedef struct kvfi_am_head {

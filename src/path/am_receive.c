@@ -61,6 +61,8 @@ static void on_read_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const
     xfer->moved.bytes += kvfi_copy_scatter(&xfer->cursor, xfer->local, data, head->len,
                                            &xfer->moved.pieces);
     xfer->calls++;
+    if (head->flags & KVFI_AM_CLEAN)
+        xfer->checked = xfer->cursor.pair;
     if (head->flags & KVFI_AM_FIN)
         kvfi_am_xfer_end(am, xfer, KVF_OK);
 }

@@ -185,6 +185,8 @@ int kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char
     serve->peer->am->stats.served_bytes += message->head.len;
     if (xfer->gens)
         compare(serve);
+    if (xfer->gens && !xfer->bad_count)
+        message->head.flags |= KVFI_AM_CLEAN;
     return xfer->sent == xfer->stream;
 }
 

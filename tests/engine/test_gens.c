@@ -371,6 +371,51 @@ START_TEST(what_ends_ok_is_of_one_generation)
 }
 END_TEST
 
+/* Where the owner gathers, each chunk of it tells that what is whole by then is good: a read that ends
+ * midway keeps the pairs in front. Deadlines grow until one comes midway. */
+START_TEST(a_guarded_read_that_ends_midway_keeps_its_first_pairs)
+{
+    enum { LARGE = 1 << 18 };
+    rig_opts_t opts = { .pool_blocks = BLOCKS, .block_bytes = LARGE, .local_len = BLOCKS * LARGE };
+    kvf_batch_opts_t late = { .struct_size = sizeof(late), .deadline_ns = 100000 };
+    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    uint64_t end_ns = now_ns() + patient(20);
+    uint8_t *want = malloc(BLOCKS * LARGE);
+    ids_t ids = first(BLOCKS);
+    uint32_t gens[BLOCKS], good = 0;
+    int8_t status[BLOCKS];
+    kvf_op_t op;
+    rig_t rig;
+
+    rig_open(&rig, (where_t)_i, &opts);
+    rig_call(&rig, at_take, &ids, sizeof(ids), &ids, sizeof(ids));
+    owner_fill(&rig, 3);
+    pattern_fill(want, BLOCKS * LARGE, 3);
+    owner_gens(&rig, ids, gens);
+    op = blocks_op(&rig, BLOCKS, gens, status);
+    op.len = op.local_block = op.remote_block = LARGE;
+    while (good == 0 || good == BLOCKS) {
+        must(now_ns() < end_ns, "all of it is good, or nothing");
+        memset(rig.me.mem, 0, BLOCKS * LARGE);
+        run_ops(rig.batch, &op, 1, &late);
+        for (good = 0; good < BLOCKS && status[good] == KVF_OK; good++) {
+            must(memcmp(rig.me.mem + good * LARGE, want + good * LARGE, LARGE) == 0,
+                 "block %u is not there", good);
+        }
+        for (uint32_t i = good; i < BLOCKS; i++) {
+            must(status[i] == KVF_ERR_TIMEOUT, "block %u: %d, block %u: %d", good, status[good], i,
+                 status[i]);
+        }
+        ok(kvf_batch_result(rig.batch, &result));
+        must(result.bytes == good * (uint64_t)LARGE, "%zu bytes in %u blocks", (size_t)result.bytes,
+             good);
+        late.deadline_ns = good == BLOCKS ? 100000 : late.deadline_ns * 5 / 4;
+    }
+    free(want);
+    rig_close(&rig);
+}
+END_TEST
+
 int main(void)
 {
     static const int paths[] = { WHERE_SELF, WHERE_TWIN, WHERE_SHM, WHERE_AM };
@@ -391,6 +436,8 @@ int main(void)
 #endif
         tcase_add_loop_test(tc, what_ends_ok_is_of_one_generation, paths[i], paths[i] + 1);
     }
+    tcase_add_loop_test(tc, a_guarded_read_that_ends_midway_keeps_its_first_pairs, WHERE_AM,
+                        WHERE_AM + 1);
     tcase_add_test(tc, a_pool_hands_out_the_lowest_ids_all_or_none);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
