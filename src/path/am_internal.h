@@ -163,8 +163,8 @@ void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi
                         const void *data);
 void kvfi_am_serve_end(kvfi_am_serve_t *serve, kvf_status_t status);
 void kvfi_am_serve_drop(kvfi_am_serve_t *serve);
-/* Gather the next chunk into message; 1 if it was the last. */
-int  kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf,
-                         uint32_t cap);
+/* Gather the next chunk into message; INPROGRESS: it was not the last, else how the read ended. */
+kvf_status_t kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf,
+                                 uint32_t cap);
 
 #endif

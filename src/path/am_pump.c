@@ -67,6 +67,7 @@ static int send_read_chunk(kvfi_am_peer_t *peer)
 {
     kvfi_am_serve_t   *serve = peer->reads;
     kvfi_am_message_t *message;
+    kvf_status_t       status;
     char              *buf;
 
     if (atomic_load(&peer->am->host.page->epoch[serve->grant]) != serve->epoch) {
@@ -77,18 +78,13 @@ static int send_read_chunk(kvfi_am_peer_t *peer)
     if (!message)
         return 0;
     rotate_reads(peer);
-    if (kvfi_am_serve_chunk(serve, message, buf, chunk_bytes(peer, &serve->xfer))) {
-        kvf_status_t status = serve->xfer.bad_count ? KVF_ERR_STALE : KVF_OK;
-
-        message->head.flags |= status == KVF_OK ? KVFI_AM_FIN : 0;
-        kvfi_am_send(peer, message);
-        if (status == KVF_OK)
-            kvfi_am_serve_drop(serve);
-        else
-            kvfi_am_serve_end(serve, status);
-        return 1;
-    }
+    status = kvfi_am_serve_chunk(serve, message, buf, chunk_bytes(peer, &serve->xfer));
+    message->head.flags |= status == KVF_OK ? KVFI_AM_FIN : 0;
     kvfi_am_send(peer, message);
+    if (status == KVF_OK)
+        kvfi_am_serve_drop(serve);
+    else if (status != KVF_INPROGRESS)
+        kvfi_am_serve_end(serve, status);
     return 1;
 }
 

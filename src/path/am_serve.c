@@ -159,24 +159,28 @@ void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *dat
     }
 }
 
-/* The generations again, after the bytes were gathered. */
-static void compare(kvfi_am_serve_t *serve)
+/* The generations again, after the bytes were gathered. NOMEM: a stale pair could not be noted. */
+static kvf_status_t compare(kvfi_am_serve_t *serve)
 {
     kvfi_xfer_t *xfer = &serve->xfer;
+    kvf_status_t status = KVF_OK;
 
     atomic_thread_fence(memory_order_acquire);
-    for (; xfer->checked < xfer->cursor.pair; xfer->checked++) {
+    for (; xfer->checked < xfer->cursor.pair && status == KVF_OK; xfer->checked++) {
         uint32_t id = kvfi_box_id(xfer->box.remote_ids, xfer->checked);
 
         if (id != KVF_SKIP && (id >= serve->view.gens_count ||
                                atomic_load(&serve->view.gens[id]) != xfer->gens[xfer->checked]))
-            kvfi_xfer_bad(xfer, xfer->checked, KVF_ERR_STALE);
+            status = kvfi_xfer_bad(xfer, xfer->checked, KVF_ERR_STALE);
     }
+    return status;
 }
 
-int kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf, uint32_t cap)
+kvf_status_t kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf,
+                                 uint32_t cap)
 {
     kvfi_xfer_t *xfer = &serve->xfer;
+    kvf_status_t status = KVF_OK;
 
     message->head.off = xfer->sent;
     message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, serve->view.base, buf, cap,
@@ -184,10 +188,12 @@ int kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char
     xfer->sent += message->head.len;
     serve->peer->am->stats.served_bytes += message->head.len;
     if (xfer->gens)
-        compare(serve);
-    if (xfer->gens && !xfer->bad_count)
+        status = compare(serve);
+    if (xfer->gens && status == KVF_OK && !xfer->bad_count)
         message->head.flags |= KVFI_AM_CLEAN;
-    return xfer->sent == xfer->stream;
+    if (status != KVF_OK || xfer->sent < xfer->stream)
+        return status == KVF_OK ? KVF_INPROGRESS : status;
+    return xfer->bad_count ? KVF_ERR_STALE : KVF_OK;
 }
 
 void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi_am_head_t *head,
