@@ -103,7 +103,7 @@ const char *kvf_last_error(void);
  *  return status. */
 kvf_status_t kvf_fail(kvf_status_t status, const char *fmt, ...)
 #if defined(__GNUC__)
-    __attribute__((format(printf, 2, 3)))
+    __attribute__((cold, format(printf, 2, 3)))
 #endif
     ;
 

@@ -33,6 +33,7 @@ __attribute__((constructor)) static void watch_forks(void)
     pthread_atfork(NULL, NULL, in_child);
 }
 
+__attribute__((hot))
 unsigned kvfi_fork_count(void)
 {
     return atomic_load_explicit(&forks, memory_order_relaxed);
@@ -120,6 +121,7 @@ static int look(const kvfi_life_t *life)
     return shmctl(life->id.lifeline, IPC_STAT, &ds) == 0 || (errno != EINVAL && errno != EIDRM);
 }
 
+__attribute__((hot))
 int kvfi_life_check(kvfi_life_t *life, uint64_t max_age_ns)
 {
     uint64_t now;

@@ -20,14 +20,14 @@ typedef enum kvfi_log_level {
 
 /* Store the sentence for kvf_last_error(), log it at debug, return status. */
 kvf_status_t kvfi_fail(kvf_status_t status, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+    __attribute__((cold, format(printf, 2, 3)));
 
 /* Put "context: " in front of the thread's last sentence; returns status. */
 kvf_status_t kvfi_fail_within(kvf_status_t status, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+    __attribute__((cold, format(printf, 2, 3)));
 
 /* One line on stderr if level is within KVFERRY_LOG (default warn). */
-void kvfi_log(kvfi_log_level_t level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void kvfi_log(kvfi_log_level_t level, const char *fmt, ...) __attribute__((cold, format(printf, 2, 3)));
 
 /* Level by name; -1 if there is none of that name. */
 int kvfi_log_level_of(const char *name);

@@ -15,6 +15,7 @@ static void drop_inner_axis(kvfi_box_t *box)
     box->count[1] = 1;
 }
 
+__attribute__((hot))
 void kvfi_box_fold(kvfi_box_t *box)
 {
     for (int axis = 0; axis < 2; axis++) {
@@ -35,6 +36,7 @@ static uint64_t distance(int64_t stride)
 
 /* Sources in order are fetched before they are asked for, which rows of two pieces gain nothing by. Only destinations of whole lines may come in any
  * order: a line that two pieces share is to be written at once. */
+__attribute__((hot))
 void kvfi_box_turn(kvfi_box_t *box, uint32_t dir)
 {
     int64_t *from = dir == KVF_READ ? box->remote_stride : box->local_stride;

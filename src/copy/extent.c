@@ -109,6 +109,7 @@ static int all_below(const uint32_t *ids, uint32_t count, uint32_t below)
     return !((any | tops[0] | tops[1] | tops[2] | tops[3]) >> 31);
 }
 
+__attribute__((hot))
 int kvfi_side_is_inside(const kvfi_side_t *side)
 {
     wide_t   begin, end;
@@ -148,6 +149,7 @@ kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, kvfi_found_t *found_p)
     return KVFI_EXTENT_PAST;
 }
 
+__attribute__((hot))
 uint64_t kvfi_side_bytes(const kvfi_side_t *side, uint64_t pairs)
 {
     uint64_t bytes;
@@ -161,6 +163,7 @@ uint64_t kvfi_side_bytes(const kvfi_side_t *side, uint64_t pairs)
 /* Two pieces overlap if some (dx, dy) other than (0, 0) within the counts lies less than len from
  * the origin. For each dy the nearest dx is one of two neighbours of -dy * stride[1] / stride[0];
  * the shorter axis is the one that is tried out. */
+__attribute__((hot))
 int kvfi_side_overlaps(uint64_t len, const uint32_t count[2], const int64_t stride[2])
 {
     int    outer = count[1] <= count[0], inner = !outer;

@@ -129,6 +129,7 @@ int kvfi_tune_load(void)
     return result;
 }
 
+__attribute__((hot))
 const kvfi_tune_t *kvfi_tune(void)
 {
     static const kvfi_tune_t simple = {.kernel = &kvfi_kernel_plain, .probe_from = UINT64_MAX,

@@ -127,6 +127,7 @@ void kvfi_batch_let_go(kvf_batch_t *batch, size_t count)
 
 /* --------------------------------------------------------- end of the batch */
 
+__attribute__((hot))
 void kvfi_batch_enlist(kvf_batch_t *batch)
 {
     kvf_engine_t *engine = batch->object.engine;
@@ -249,6 +250,7 @@ static void abort_locked(kvf_batch_t *batch)
     end_batch(batch);
 }
 
+__attribute__((hot))
 int kvfi_batch_advance_locked(kvf_batch_t *batch)
 {
     if (!atomic_load(&batch->running))

@@ -130,6 +130,7 @@ static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_
     return KVF_OK;
 }
 
+__attribute__((hot))
 static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t i)
 {
     char why[1024];
@@ -206,6 +207,7 @@ static kvf_status_t check_ends(kvfi_check_t *check, const kvf_op_t *op, size_t i
     return KVF_OK;
 }
 
+__attribute__((hot))
 kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t i, kvfi_xfer_t *xfer,
                            int *holds_p)
 {

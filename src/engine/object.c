@@ -65,6 +65,7 @@ void kvfi_object_close(void *handle)
     free(oldest);
 }
 
+__attribute__((hot))
 int kvfi_is(const void *object, kvfi_kind_t kind)
 {
     return object && atomic_load(&((const kvfi_object_t *)object)->kind) == (uint32_t)kind;
@@ -82,6 +83,7 @@ void kvfi_unclaim(void *object, kvfi_kind_t kind)
     atomic_store(&((kvfi_object_t *)object)->kind, kind);
 }
 
+__attribute__((hot))
 kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind)
 {
     kvf_engine_t *engine;
@@ -101,6 +103,7 @@ kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind)
     return KVF_OK;
 }
 
+__attribute__((hot))
 void kvfi_leave(kvf_engine_t *engine)
 {
     atomic_fetch_sub_explicit(&engine->users, 1, memory_order_release);

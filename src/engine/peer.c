@@ -357,6 +357,7 @@ kvf_status_t kvf_peer_forget(kvf_peer_t *peer)
     return status;
 }
 
+__attribute__((hot))
 int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
 {
     kvfi_am_peer_t *stage = atomic_load(&peer->stage);

@@ -34,6 +34,7 @@ static kvf_status_t grow(kvf_batch_t *batch, size_t count)
     return KVF_OK;
 }
 
+__attribute__((hot))
 kvf_status_t kvfi_op_check_size(size_t op_size)
 {
     if (op_size < offsetof(kvf_op_t, local_ids) || op_size % sizeof(uint64_t))
@@ -41,6 +42,7 @@ kvf_status_t kvfi_op_check_size(size_t op_size)
     return KVF_OK;
 }
 
+__attribute__((hot))
 const kvf_op_t *kvfi_op_read(const void *ops, size_t op_size, size_t i, kvf_op_t *copy_p)
 {
     const char *from = ops;
@@ -209,6 +211,7 @@ static void run(kvf_batch_t *batch, uint64_t local_bytes)
         kvfi_progress_posted(batch->object.engine);
 }
 
+__attribute__((hot))
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts)
 {

@@ -352,6 +352,7 @@ void kvfi_progress_wake(void *arg)
         kvfi_log(KVFI_LOG_WARN, "the event fd cannot be written: %m");
 }
 
+__attribute__((hot))
 void kvfi_progress_posted(kvf_engine_t *engine)
 {
     if (atomic_load(&engine->armed))

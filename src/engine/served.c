@@ -6,6 +6,7 @@
  */
 #include "engine/internal.h"
 
+__attribute__((hot))
 void kvfi_served_start(kvf_batch_t *batch)
 {
     kvf_engine_t *engine = batch->object.engine;

@@ -115,6 +115,7 @@ static inline kvf_status_t end_op(const sink_t *s, const kvf_op_t *op, char *to)
 }
 
 /* The ops of a list, as many as there is room for. */
+__attribute__((hot))
 static kvf_status_t put_ops(const sink_t *s, const row_t *row, uint64_t count, const kvf_op_t *like,
                             uint64_t local_entry, uint64_t remote_entry)
 {
@@ -169,6 +170,7 @@ static kvf_status_t put_alike_ops(const sink_t *s, const row_t *row, uint64_t co
 }
 
 /* sum is of all boxes, or of the one of each unit. */
+__attribute__((hot))
 static kvf_status_t put_boxes(sink_t *s, const row_t *row, const kvfi_sum_t *sum,
                               const kvfi_list_t *src, const kvfi_list_t *dst, uint64_t pairs)
 {
@@ -462,6 +464,7 @@ static kvf_status_t put_cuts(sink_t *s, const kvfi_plan_part_t *part, const kvfi
 
 /* ------------------------------------------------------------------- parts */
 
+__attribute__((hot))
 static kvf_status_t open_end(const kvfi_plan_end_t *plan, const kvf_bind_table_t *tables,
                              uint32_t count, uint32_t g, kvfi_end_t *e)
 {
@@ -504,6 +507,7 @@ static kvf_status_t put_part(sink_t *s, const kvfi_plan_part_t *part)
     return status;
 }
 
+__attribute__((hot))
 static kvf_status_t walk(sink_t *s)
 {
     kvf_status_t status = KVF_OK;
@@ -536,6 +540,7 @@ static kvf_status_t tell_needs(const sink_t *s, size_t *op_count_p, size_t *id_c
     return KVF_OK;
 }
 
+__attribute__((hot))
 kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
                            size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p)
 {

@@ -28,6 +28,7 @@ static kvf_status_t check_table(const kvf_bind_t *bind, const char *side, uint32
     return KVF_OK;
 }
 
+__attribute__((hot))
 static kvf_status_t check_tables(const kvf_bind_t *bind, const char *side,
                                  const kvfi_plan_end_t *end, const kvf_bind_table_t *tables,
                                  uint32_t count)
@@ -61,6 +62,7 @@ static bool has_layer(const kvf_plan_t *plan, const kvf_bind_t *bind)
     return false;
 }
 
+__attribute__((hot))
 kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind)
 {
     kvf_status_t status;
@@ -88,6 +90,7 @@ kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind)
     return status;
 }
 
+__attribute__((hot))
 kvf_status_t kvfi_kv_bind_check_handles(const kvf_plan_t *plan, const kvf_bind_t *bind)
 {
     bool read = bind->dir == KVF_READ;

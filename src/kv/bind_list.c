@@ -10,6 +10,7 @@ static uint32_t entry_of(const kvfi_meet_t *meet, const kvfi_end_t *e)
     return e->is_source ? meet->src_entry : meet->dst_entry;
 }
 
+__attribute__((hot))
 void kvfi_kv_whole_periods(const kvfi_meet_t *meet, uint64_t period, uint64_t from, uint64_t to,
                            uint64_t *low_p, uint64_t *high_p)
 {
@@ -170,6 +171,7 @@ static uint32_t *take_ids(kvfi_ids_t *ids, uint64_t count)
     return ids->ids != NULL && ids->used <= ids->room ? ids->ids + at : NULL;
 }
 
+__attribute__((hot))
 kvf_status_t kvfi_kv_list_make(kvfi_ids_t *room, const kvfi_places_t *p, const kvfi_end_t *e,
                                kvfi_list_t *list_p)
 {

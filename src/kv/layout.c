@@ -26,6 +26,7 @@ const char *kvf_plane_name(kvf_plane_kind_t kind)
     return names[kind];
 }
 
+__attribute__((hot))
 bool kvfi_kv_size_ok(const void *given, size_t size)
 {
     uint32_t have;

@@ -30,6 +30,7 @@ static const char *(*const reach[KVF_PATH_COUNT])(const kvfi_target_t *, uint32_
     [KVF_PATH_RMA] = no_native_rma,     [KVF_PATH_AM] = kvfi_am_reach,
 };
 
+__attribute__((hot))
 kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t dir, uint32_t mask, char *why,
                             size_t len)
 {

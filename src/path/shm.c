@@ -5,6 +5,7 @@
  */
 #include "path/path.h"
 
+__attribute__((hot))
 const char *kvfi_shm_reach(const kvfi_target_t *target, uint32_t dir)
 {
     (void)dir;
