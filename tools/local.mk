@@ -1,12 +1,14 @@
 # The tools, bin_PROGRAMS += tools/kvf_NAME. What their command lines share is in libkvfcli.la; its
-# headers are "cli.h" and "cut.h", which need no path from inside tools/.
+# headers are "cli.h", "cut.h" and "side_opts.h", which need no path from inside tools/.
 noinst_LTLIBRARIES += libkvfcli.la
 libkvfcli_la_SOURCES = \
 	tools/cli.c \
 	tools/cli.h \
 	tools/cut.c \
 	tools/cut.h \
-	tools/json.c
+	tools/json.c \
+	tools/side_opts.c \
+	tools/side_opts.h
 
 # The reader of request traces, for kvf_replay. It needs no MPI and no engine; header "trace.h".
 noinst_LTLIBRARIES += libkvftrace.la

@@ -19,8 +19,10 @@
 
 #include <kvferry/kv.h>
 
+#include "../side_opts.h"
+
 /* Which side: the index of arrays of two. */
-enum { EXPLAIN_SOURCE = 0, EXPLAIN_DEST = 1 };
+enum { EXPLAIN_SOURCE = KVFI_SIDE_SRC, EXPLAIN_DEST = KVFI_SIDE_DST };
 
 #define EXPLAIN_NAME_LEN   16
 #define EXPLAIN_GROUPS_MAX 8
@@ -29,12 +31,8 @@ enum { EXPLAIN_SOURCE = 0, EXPLAIN_DEST = 1 };
 
 struct explain_opts {
     const char *model;
-    struct explain_end {
-        const char *layout;
-        uint64_t tp, pp;
-        uint64_t block_tokens; /* 0: the layout's own */
-        uint64_t rank;         /* EXPLAIN_ANY, or the only one that is asked about */
-    } end[2];
+    struct kvfi_side_opts end[KVFI_SIDES + 1]; /* by side; the last: what was said of both */
+    uint64_t rank[2];                          /* EXPLAIN_ANY, or the only one that is asked about */
     uint64_t tokens;
     uint64_t first_layer, layer_count; /* of the model; count 0: all */
     uint32_t dir;                      /* KVF_READ or KVF_WRITE */
@@ -66,6 +64,7 @@ struct explain_rank {
 struct explain_side {
     const char *name;                /* "source" */
     const char *layout;              /* as it was asked for */
+    const char *layout_option;       /* by which */
     char spelling[EXPLAIN_NAME_LEN]; /* its axes, "L/2BNHD" */
     uint32_t tp, pp;
     uint32_t block_tokens;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The command line of kvf_explain. An option that names both sides is read before those that name
- * one, whatever the order in which they stand. What the model makes of the values, such as a rank
+ * The command line of kvf_explain, but for the options of a side, which ../side_opts.c reads for all
+ * tools. What the model makes of the values, such as a rank
  * or a layer that is not there, is sides.c's matter.
  */
 #include "config.h"
@@ -59,30 +59,19 @@ void kvfi_explain_usage(FILE *file)
 }
 
 enum {
-    OPT_MODEL = 256, OPT_TOKENS, OPT_LAYERS, OPT_LAYOUT, OPT_BLOCK_TOKENS, OPT_OP, OPT_JSON,
+    OPT_MODEL = 256, OPT_TOKENS, OPT_LAYERS, OPT_OP, OPT_JSON,
     OPT_HELP, OPT_VERSION, OPT_ANALYZE,
     OPT_PATH, OPT_MEMORY, OPT_NET, OPT_REPS, OPT_SEED, /* of the run alone */
-    /* and of one side: these, and the side */
-    OPT_END_LAYOUT = 300, OPT_END_TP = 310, OPT_END_PP = 320, OPT_END_BLOCK_TOKENS = 330,
-    OPT_END_RANK = 340
+    OPT_RANK = 300 /* and the side */
 };
 
 static const struct option longs[] = {
     {"model", required_argument, NULL, OPT_MODEL},
     {"tokens", required_argument, NULL, OPT_TOKENS},
     {"layers", required_argument, NULL, OPT_LAYERS},
-    {"layout", required_argument, NULL, OPT_LAYOUT},
-    {"src-layout", required_argument, NULL, OPT_END_LAYOUT + EXPLAIN_SOURCE},
-    {"dst-layout", required_argument, NULL, OPT_END_LAYOUT + EXPLAIN_DEST},
-    {"src-tp", required_argument, NULL, OPT_END_TP + EXPLAIN_SOURCE},
-    {"dst-tp", required_argument, NULL, OPT_END_TP + EXPLAIN_DEST},
-    {"src-pp", required_argument, NULL, OPT_END_PP + EXPLAIN_SOURCE},
-    {"dst-pp", required_argument, NULL, OPT_END_PP + EXPLAIN_DEST},
-    {"block-tokens", required_argument, NULL, OPT_BLOCK_TOKENS},
-    {"src-block-tokens", required_argument, NULL, OPT_END_BLOCK_TOKENS + EXPLAIN_SOURCE},
-    {"dst-block-tokens", required_argument, NULL, OPT_END_BLOCK_TOKENS + EXPLAIN_DEST},
-    {"src-rank", required_argument, NULL, OPT_END_RANK + EXPLAIN_SOURCE},
-    {"dst-rank", required_argument, NULL, OPT_END_RANK + EXPLAIN_DEST},
+    KVFI_SIDE_LONGS,
+    {"src-rank", required_argument, NULL, OPT_RANK + EXPLAIN_SOURCE},
+    {"dst-rank", required_argument, NULL, OPT_RANK + EXPLAIN_DEST},
     {"op", required_argument, NULL, OPT_OP},
     {"analyze", no_argument, NULL, OPT_ANALYZE},
     {"path", required_argument, NULL, OPT_PATH},
@@ -95,8 +84,6 @@ static const struct option longs[] = {
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
 };
-
-static const char *const end_names[2] = {"src", "dst"};
 
 static int take_layers(const char *text, struct explain_opts *opts)
 {
@@ -120,32 +107,6 @@ static int take_layers(const char *text, struct explain_opts *opts)
     }
     opts->layer_count = last - opts->first_layer + 1;
     return 0;
-}
-
-/* Options of one side. */
-static int take_end(int option, const char *text, struct explain_opts *opts)
-{
-    unsigned side = (unsigned)option % 10;
-    struct explain_end *end = &opts->end[side];
-    char what[32];
-
-    switch (option - (int)side) {
-    case OPT_END_LAYOUT:
-        end->layout = text;
-        return 0;
-    case OPT_END_TP:
-        snprintf(what, sizeof(what), "--%s-tp", end_names[side]);
-        return kvfi_cli_count(what, text, 1, EXPLAIN_RANKS_MAX, &end->tp);
-    case OPT_END_PP:
-        snprintf(what, sizeof(what), "--%s-pp", end_names[side]);
-        return kvfi_cli_count(what, text, 1, EXPLAIN_RANKS_MAX, &end->pp);
-    case OPT_END_BLOCK_TOKENS:
-        snprintf(what, sizeof(what), "--%s-block-tokens", end_names[side]);
-        return kvfi_cli_count(what, text, 1, 1 << 20, &end->block_tokens);
-    default:
-        snprintf(what, sizeof(what), "--%s-rank", end_names[side]);
-        return kvfi_cli_count(what, text, 0, EXPLAIN_RANKS_MAX - 1, &end->rank);
-    }
 }
 
 static int take_path(const char *text, struct explain_opts *opts)
@@ -225,64 +186,50 @@ static int take_value(int option, const char *text, struct explain_opts *opts)
     case OPT_JSON:
         opts->json = text;
         break;
+    case OPT_RANK + EXPLAIN_SOURCE:
+        rc = kvfi_cli_count("--src-rank", text, 0, EXPLAIN_RANKS_MAX - 1, &opts->rank[0]);
+        break;
+    case OPT_RANK + EXPLAIN_DEST:
+        rc = kvfi_cli_count("--dst-rank", text, 0, EXPLAIN_RANKS_MAX - 1, &opts->rank[1]);
+        break;
     default:
-        rc = take_end(option, text, opts);
+        rc = kvfi_side_opts_take(option, text, opts->end);
     }
     return rc;
 }
 
-/* What sets both sides. */
-static int take_both(int option, const char *text, struct explain_opts *opts)
-{
-    if (option == OPT_LAYOUT) {
-        opts->end[EXPLAIN_SOURCE].layout = opts->end[EXPLAIN_DEST].layout = text;
-    } else if (option == OPT_BLOCK_TOKENS) {
-        uint64_t *tokens = &opts->end[EXPLAIN_SOURCE].block_tokens;
-        if (kvfi_cli_count("--block-tokens", text, 1, 1 << 20, tokens) != 0) {
-            return -1;
-        }
-        opts->end[EXPLAIN_DEST].block_tokens = *tokens;
-    }
-    return 0;
-}
-
 int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p)
 {
-    const struct explain_end end = {.layout = "LBHNC", .tp = 1, .pp = 1, .rank = EXPLAIN_ANY};
-    struct explain_opts opts = {
-        .model = "llama-3.1-8b", .end = {end, end}, .tokens = 8192, .dir = KVF_READ, .reps = 5,
-        .seed = 1};
+    struct explain_opts opts = {.model = "llama-3.1-8b", .rank = {EXPLAIN_ANY, EXPLAIN_ANY},
+                                .tokens = 8192, .dir = KVF_READ, .reps = 5, .seed = 1};
     const char *of_run = NULL;
     int option;
 
-    for (int round = 0; round < 2; round++) {
-        optind = 1;
-        while ((option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
-            bool both = option == OPT_LAYOUT || option == OPT_BLOCK_TOKENS;
-            if (option == '?') {
-                return -1;
-            } else if (option == OPT_HELP) {
-                opts.help = true;
-            } else if (option == OPT_VERSION) {
-                opts.version = true;
-            } else if (option == OPT_ANALYZE) {
-                opts.analyze = true;
-            } else if (option >= OPT_PATH && option <= OPT_SEED) {
-                of_run = option == OPT_PATH     ? "--path"
-                         : option == OPT_MEMORY ? "--memory"
-                         : option == OPT_NET    ? "--net"
-                         : option == OPT_REPS   ? "--reps"
-                                                : "--seed";
-                if (take_run(option, optarg, &opts) != 0) {
-                    return -1;
-                }
-            } else if (both && round == 0 && take_both(option, optarg, &opts) != 0) {
-                return -1;
-            } else if (!both && round == 1 && take_value(option, optarg, &opts) != 0) {
+    kvfi_side_opts_init(opts.end);
+    optind = 1;
+    while ((option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
+        if (option == '?') {
+            return -1;
+        } else if (option == OPT_HELP) {
+            opts.help = true;
+        } else if (option == OPT_VERSION) {
+            opts.version = true;
+        } else if (option == OPT_ANALYZE) {
+            opts.analyze = true;
+        } else if (option >= OPT_PATH && option <= OPT_SEED) {
+            of_run = option == OPT_PATH     ? "--path"
+                     : option == OPT_MEMORY ? "--memory"
+                     : option == OPT_NET    ? "--net"
+                     : option == OPT_REPS   ? "--reps"
+                                            : "--seed";
+            if (take_run(option, optarg, &opts) != 0) {
                 return -1;
             }
+        } else if (take_value(option, optarg, &opts) != 0) {
+            return -1;
         }
     }
+    kvfi_side_opts_settle(opts.end);
     if (optind < argc) {
         return kvfi_cli_fail("\"%s\" is not an option", argv[optind]);
     }

@@ -177,7 +177,7 @@ static kvf_plan_opts_t plan_opts(const struct explain_world *world)
 
 static bool asked(const struct explain_world *world, unsigned side, uint32_t rank)
 {
-    uint64_t want = world->opts->end[side].rank;
+    uint64_t want = world->opts->rank[side];
 
     return want == EXPLAIN_ANY || want == rank;
 }

@@ -137,7 +137,7 @@ static int spell(const struct explain_world *world, struct explain_side *side)
     uint32_t count = 0, at = 0;
 
     if (kvf_layout_build(world->model, side->layout, &opts, &layout) != KVF_OK) {
-        return kvfi_cli_fail("--%s-layout: %s", option_names[side - world->side], kvf_last_error());
+        return kvfi_cli_fail("%s: %s", side->layout_option, kvf_last_error());
     }
     const kvf_group_t *group = &kvf_layout_describe(layout)->groups[0];
     bool split = group->plane_count > 1 && group->planes[1].kind == KVF_PLANE_V;
@@ -164,26 +164,26 @@ static int spell(const struct explain_world *world, struct explain_side *side)
 
 /* ---------------------------------------------------------------- sides */
 
-static int cut_model(const struct explain_world *world, const struct explain_end *end,
+static int cut_model(const struct explain_world *world, const struct kvfi_side_opts *end,
                      struct explain_side *side)
 {
     const kvf_kv_model_t *model = world->model;
-    const char *option = option_names[side - world->side];
+    uint64_t rank = world->opts->rank[side - world->side];
 
     if (end->pp > model->layers) {
-        return kvfi_cli_fail("--%s-pp: %s has %u layers, fewer than %" PRIu64 " stages", option,
-                             model->name, model->layers, end->pp);
+        return kvfi_cli_fail("%s: %s has %u layers, fewer than %" PRIu64 " stages",
+                             end->pp_option, model->name, model->layers, end->pp);
     }
     if (end->tp * end->pp > EXPLAIN_RANKS_MAX) {
-        return kvfi_cli_fail("--%s-tp, --%s-pp: %" PRIu64 " ranks are more than %d", option, option,
-                             end->tp * end->pp, EXPLAIN_RANKS_MAX);
+        return kvfi_cli_fail("%s, %s: %" PRIu64 " ranks are more than %d", end->tp_option,
+                             end->pp_option, end->tp * end->pp, EXPLAIN_RANKS_MAX);
     }
     side->tp = (uint32_t)end->tp;
     side->pp = (uint32_t)end->pp;
     side->rank_count = side->tp * side->pp;
-    if (end->rank != EXPLAIN_ANY && end->rank >= side->rank_count) {
+    if (rank != EXPLAIN_ANY && rank >= side->rank_count) {
         return kvfi_cli_fail("--%s-rank: there are %u ranks, counted from 0, and no rank %" PRIu64,
-                             option, side->rank_count, end->rank);
+                             option_names[side - world->side], side->rank_count, rank);
     }
     side->ranks = calloc(side->rank_count, sizeof(*side->ranks));
     if (side->ranks == NULL) {
@@ -214,7 +214,7 @@ static int build_layouts(const struct explain_world *world, unsigned which, uint
     for (uint32_t i = 0; i < side->rank_count; i++) {
         if (kvfi_explain_layout(world, which, i, side->layout, side->block_tokens, group,
                                 &(*layouts_p)[i]) != KVF_OK) {
-            return kvfi_cli_fail("--%s-layout: %s", option_names[which], kvf_last_error());
+            return kvfi_cli_fail("%s: %s", side->layout_option, kvf_last_error());
         }
     }
     return 0;
@@ -223,19 +223,20 @@ static int build_layouts(const struct explain_world *world, unsigned which, uint
 static int open_side(struct explain_world *world, unsigned which)
 {
     const struct explain_opts *opts = world->opts;
-    const struct explain_end *end = &opts->end[which];
+    const struct kvfi_side_opts *end = &opts->end[which];
     struct explain_side *side = &world->side[which];
     kvf_layout_t *probe;
 
     side->name = which == EXPLAIN_SOURCE ? "source" : "destination";
     side->layout = end->layout;
+    side->layout_option = end->layout_option;
     if (cut_model(world, end, side) != 0 || spell(world, side) != 0) {
         return -1;
     }
     side->block_tokens = (uint32_t)end->block_tokens;
     if (side->block_tokens == 0) {
         if (kvfi_explain_layout(world, which, 0, side->layout, 0, UINT32_MAX, &probe) != KVF_OK) {
-            return kvfi_cli_fail("--%s-layout: %s", option_names[which], kvf_last_error());
+            return kvfi_cli_fail("%s: %s", side->layout_option, kvf_last_error());
         }
         side->block_tokens = kvf_layout_describe(probe)->groups[0].block_tokens;
         kvf_layout_destroy(probe);

@@ -64,13 +64,9 @@ const char *const kvfi_replay_inject_names[] = {
     "none", "flip", "drop-op", "swap-blocks", "swap-heads", "stale", "wrong-plane"};
 
 enum {
-    OPT_TRACE = 256, OPT_REQUESTS, OPT_SKIP_BAD, OPT_TRACE_BLOCK_TOKENS, OPT_MODEL, OPT_LAYOUT,
-    OPT_BLOCK_TOKENS, OPT_SCALE, OPT_PREFILL, OPT_BLOCKS, OPT_DEPTH, OPT_NET, OPT_PATHS, OPT_NO_PIN,
-    OPT_SEED, OPT_VERIFY, OPT_INJECT, OPT_JSON, OPT_QUIET, OPT_HELP, OPT_VERSION, OPT_SPEED,
-    /* those of one side: that of the source, then that of the destination */
-    OPT_SIDE_LAYOUT, OPT_SIDE_BLOCK_TOKENS = OPT_SIDE_LAYOUT + REPLAY_SIDES,
-    OPT_SIDE_TP = OPT_SIDE_BLOCK_TOKENS + REPLAY_SIDES, OPT_SIDE_PP = OPT_SIDE_TP + REPLAY_SIDES,
-    OPT_SIDE_END = OPT_SIDE_PP + REPLAY_SIDES
+    OPT_TRACE = 256, OPT_REQUESTS, OPT_SKIP_BAD, OPT_TRACE_BLOCK_TOKENS, OPT_MODEL,
+    OPT_SCALE, OPT_PREFILL, OPT_BLOCKS, OPT_DEPTH, OPT_NET, OPT_PATHS, OPT_NO_PIN,
+    OPT_SEED, OPT_VERIFY, OPT_INJECT, OPT_JSON, OPT_QUIET, OPT_HELP, OPT_VERSION, OPT_SPEED
 };
 
 static const struct option longs[] = {
@@ -79,18 +75,9 @@ static const struct option longs[] = {
     {"skip-bad", no_argument, NULL, OPT_SKIP_BAD},
     {"trace-block-tokens", required_argument, NULL, OPT_TRACE_BLOCK_TOKENS},
     {"model", required_argument, NULL, OPT_MODEL},
-    {"layout", required_argument, NULL, OPT_LAYOUT},
-    {"block-tokens", required_argument, NULL, OPT_BLOCK_TOKENS},
+    KVFI_SIDE_LONGS,
     {"scale", required_argument, NULL, OPT_SCALE},
     {"speed", required_argument, NULL, OPT_SPEED},
-    {"src-layout", required_argument, NULL, OPT_SIDE_LAYOUT + REPLAY_SRC},
-    {"dst-layout", required_argument, NULL, OPT_SIDE_LAYOUT + REPLAY_DST},
-    {"src-block-tokens", required_argument, NULL, OPT_SIDE_BLOCK_TOKENS + REPLAY_SRC},
-    {"dst-block-tokens", required_argument, NULL, OPT_SIDE_BLOCK_TOKENS + REPLAY_DST},
-    {"src-tp", required_argument, NULL, OPT_SIDE_TP + REPLAY_SRC},
-    {"dst-tp", required_argument, NULL, OPT_SIDE_TP + REPLAY_DST},
-    {"src-pp", required_argument, NULL, OPT_SIDE_PP + REPLAY_SRC},
-    {"dst-pp", required_argument, NULL, OPT_SIDE_PP + REPLAY_DST},
     {"prefill", required_argument, NULL, OPT_PREFILL},
     {"blocks", required_argument, NULL, OPT_BLOCKS},
     {"depth", required_argument, NULL, OPT_DEPTH},
@@ -174,28 +161,8 @@ static int parse_speed(const char *text, uint64_t *speed_p)
     return 0;
 }
 
-/* options of one side, and those that set both */
-static int take_side(int option, const char *text, struct replay_opts *opts)
-{
-    int kind = option - (option - OPT_SIDE_LAYOUT) % REPLAY_SIDES;
-    struct replay_side_opts *side = &opts->side[option - kind];
-
-    switch (kind) {
-    case OPT_SIDE_LAYOUT:
-        side->layout = text;
-        return 0;
-    case OPT_SIDE_BLOCK_TOKENS:
-        return kvfi_cli_count(side->block_option, text, 1, 1 << 20, &side->block_tokens);
-    case OPT_SIDE_TP:
-        return kvfi_cli_count(side->tp_option, text, 1, 1 << 20, &side->tp);
-    default:
-        return kvfi_cli_count(side->pp_option, text, 1, 1 << 20, &side->pp);
-    }
-}
-
-/* options that take a number or a text of their own; those of both sides go to `both` */
-static int take_value(int option, const char *text, struct replay_opts *opts,
-                      struct replay_side_opts *both)
+/* options that take a number or a text of their own */
+static int take_value(int option, const char *text, struct replay_opts *opts)
 {
     static const char *const nets[] = {"auto", "tcp", "rc", "ud"};
     int value = 0, rc;
@@ -206,9 +173,6 @@ static int take_value(int option, const char *text, struct replay_opts *opts,
         return 0;
     case OPT_MODEL:
         opts->model = text;
-        return 0;
-    case OPT_LAYOUT:
-        both->layout = text;
         return 0;
     case OPT_JSON:
         opts->json = text;
@@ -222,8 +186,6 @@ static int take_value(int option, const char *text, struct replay_opts *opts,
         return kvfi_cli_count("--requests", text, 1, UINT64_MAX, &opts->requests);
     case OPT_TRACE_BLOCK_TOKENS:
         return kvfi_cli_count("--trace-block-tokens", text, 1, 1 << 20, &opts->trace_block_tokens);
-    case OPT_BLOCK_TOKENS:
-        return kvfi_cli_count("--block-tokens", text, 1, 1 << 20, &both->block_tokens);
     case OPT_SPEED:
         return parse_speed(text, &opts->speed);
     case OPT_SCALE:
@@ -245,23 +207,7 @@ static int take_value(int option, const char *text, struct replay_opts *opts,
         opts->inject = (enum replay_inject)(value + 1);
         return rc;
     default:
-        return take_side(option, text, opts);
-    }
-}
-
-/* What a side was not told is what both were told. */
-static void fill_sides(struct replay_opts *opts, const struct replay_side_opts *both)
-{
-    for (int i = 0; i < REPLAY_SIDES; i++) {
-        struct replay_side_opts *side = &opts->side[i];
-        if (side->layout == NULL) {
-            side->layout = both->layout;
-            side->layout_option = both->layout_option;
-        }
-        if (side->block_tokens == 0) {
-            side->block_tokens = both->block_tokens;
-            side->block_option = both->block_option;
-        }
+        return kvfi_side_opts_take(option, text, opts->side);
     }
 }
 
@@ -269,13 +215,10 @@ int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
 {
     struct replay_opts opts = {
         .model = "llama-3.1-8b", .depth = 4, .blocks = 4096, .scale_num = 1, .scale_den = 1, .seed = 1,
-        .side = {{NULL, "--src-layout", 0, "--src-block-tokens", 1, 1, "--src-tp", "--src-pp"},
-                 {NULL, "--dst-layout", 0, "--dst-block-tokens", 1, 1, "--dst-tp", "--dst-pp"}},
     };
-    struct replay_side_opts both = {
-        .layout = "LBHNC", .layout_option = "--layout", .block_option = "--block-tokens"};
     int option;
 
+    kvfi_side_opts_init(opts.side);
     optind = 1;
     while ((option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
         if (option == '?') {
@@ -287,7 +230,7 @@ int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
         } else if (option == OPT_QUIET) {
             opts.quiet = true;
         } else if (option != OPT_HELP && option != OPT_VERSION &&
-                   take_value(option, optarg, &opts, &both) != 0) {
+                   take_value(option, optarg, &opts) != 0) {
             return -1;
         }
     }
@@ -305,7 +248,7 @@ int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
     if (opts.inject == REPLAY_INJECT_STALE && opts.no_pin) {
         return kvfi_cli_fail("--inject stale and --no-pin: one at a time, or nobody can count");
     }
-    fill_sides(&opts, &both);
+    kvfi_side_opts_settle(opts.side);
     *opts_p = opts;
     return 0;
 }
@@ -354,7 +297,7 @@ static int list_sides(const struct replay_opts *opts, struct named_value *item)
     int count = 0;
 
     for (int i = 0; i < REPLAY_SIDES; i++) {
-        const struct replay_side_opts *side = &opts->side[i];
+        const struct kvfi_side_opts *side = &opts->side[i];
         text_of(&item[count++], side->layout_option, side->layout);
         number_of(&item[count++], side->block_option, side->block_tokens);
         number_of(&item[count++], side->tp_option, side->tp);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../side_opts.h"
 #include "comm.h"
 
 enum replay_verify { REPLAY_VERIFY_ALL, REPLAY_VERIFY_SAMPLE, REPLAY_VERIFY_NONE };
@@ -26,21 +27,12 @@ enum replay_inject {
 };
 
 /* the two sides of a job */
-enum { REPLAY_SRC, REPLAY_DST, REPLAY_SIDES };
-
-/* What was asked of one side; with each value that may come by two options, the one that it came by. */
-struct replay_side_opts {
-    const char *layout, *layout_option;
-    uint64_t    block_tokens; /* of a KV block; 0: the layout's own */
-    const char *block_option;
-    uint64_t    tp, pp;       /* ranks of an instance: tp * pp */
-    const char *tp_option, *pp_option;
-};
+enum { REPLAY_SRC = KVFI_SIDE_SRC, REPLAY_DST = KVFI_SIDE_DST, REPLAY_SIDES = KVFI_SIDES };
 
 struct replay_opts {
     const char *trace; /* "-": standard input */
     const char *model;
-    struct replay_side_opts side[REPLAY_SIDES];
+    struct kvfi_side_opts side[REPLAY_SIDES + 1]; /* the last: what was said of both */
     const char *net;      /* NULL: the library's default */
     const char *json;     /* NULL: none; "-": standard output */
     uint64_t requests;    /* 0: all */

@@ -62,7 +62,7 @@ static void apply_scale(const struct replay_opts *opts, struct replay_shape *sha
 }
 
 /* Tokens of a KV block by the layout's name and the model, where none were asked for. */
-static int own_tokens(const struct replay_side_opts *side, const kvf_kv_model_t *model,
+static int own_tokens(const struct kvfi_side_opts *side, const kvf_kv_model_t *model,
                       uint64_t *tokens_p)
 {
     kvf_layout_t *layout;
@@ -75,7 +75,7 @@ static int own_tokens(const struct replay_side_opts *side, const kvf_kv_model_t 
     return 0;
 }
 
-static int choose_blocks(const struct replay_side_opts *asked, uint64_t trace_tokens,
+static int choose_blocks(const struct kvfi_side_opts *asked, uint64_t trace_tokens,
                          const kvf_kv_model_t *model, struct replay_side *side)
 {
     uint64_t own = 0;
@@ -96,7 +96,7 @@ static int choose_blocks(const struct replay_side_opts *asked, uint64_t trace_to
 }
 
 /* Ranks of an instance of a side. */
-static int choose_members(const struct replay_side_opts *asked, uint64_t ranks,
+static int choose_members(const struct kvfi_side_opts *asked, uint64_t ranks,
                           const kvf_kv_model_t *model, struct replay_side *side)
 {
     if (asked->pp > model->layers) {
@@ -117,7 +117,7 @@ static int choose_members(const struct replay_side_opts *asked, uint64_t ranks,
 static int choose_ranks(const struct replay_opts *opts, int ranks, struct replay_shape *shape)
 {
     struct replay_side *src = &shape->side[REPLAY_SRC], *dst = &shape->side[REPLAY_DST];
-    const struct replay_side_opts *from = &opts->side[REPLAY_SRC], *to = &opts->side[REPLAY_DST];
+    const struct kvfi_side_opts *from = &opts->side[REPLAY_SRC], *to = &opts->side[REPLAY_DST];
     uint64_t all = (uint64_t)ranks, prefill = opts->prefill != 0 ? opts->prefill : src->members;
 
     shape->both = ranks == 1 && prefill == 1;
@@ -196,7 +196,7 @@ static int choose_model(const struct replay_opts *opts, uint64_t trace_tokens, i
     shape->trace_tokens = (uint32_t)trace_tokens;
     shape->full_layers = shape->model->layers;
     for (int i = 0; i < REPLAY_SIDES; i++) {
-        const struct replay_side_opts *asked = &opts->side[i];
+        const struct kvfi_side_opts *asked = &opts->side[i];
         if (choose_members(asked, (uint64_t)ranks, shape->model, &shape->side[i]) != 0 ||
             choose_blocks(asked, trace_tokens, shape->model, &shape->side[i]) != 0) {
             return -1;
