@@ -167,7 +167,8 @@ typedef enum kvf_pack {
     KVF_PACK_DEFAULT = 0,
     KVF_PACK_AUTO = 1,   /**< the default: packed where it is clearly less work for both processors
                           *   together, by the figures of kvf_path_cost(), and a thread of the
-                          *   neighbour's engine drives its half; else direct */
+                          *   neighbour's engine drives its half; else direct. What comes to nothing
+                          *   packed, before a byte has moved, goes direct in the same batch */
     KVF_PACK_DIRECT = 2, /**< direct, wherever the kernel lets us */
     KVF_PACK_PACKED = 3  /**< packed, whatever it costs; waits for a neighbour that nobody drives */
 } kvf_pack_t;

@@ -266,6 +266,8 @@ int kvfi_batch_advance_locked(kvf_batch_t *batch)
         abort_locked(batch);
         return 1;
     }
+    if (batch->spare_count && kvfi_served_back(batch))
+        return 0;
     if (atomic_load(&batch->am_pending))
         return 0;
     if (!batch->noting)
@@ -389,6 +391,7 @@ void kvfi_batch_put(kvf_batch_t *batch)
     free(batch->ops);
     free(batch->xfers);
     free(batch->am_xfers);
+    free(batch->spares);
     pthread_cond_destroy(&batch->cond);
     pthread_mutex_destroy(&batch->lock);
     kvfi_object_close(batch);

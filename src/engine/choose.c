@@ -130,14 +130,19 @@ kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_
     return status;
 }
 
+int kvfi_choose_is_stages(kvf_status_t status)
+{
+    return status == KVF_ERR_NOMEM || status == KVF_ERR_SYSTEM || status == KVF_ERR_UNSUPPORTED ||
+           status == KVF_ERR_TIMEOUT;
+}
+
 /* Ops of one batch fail together: that counts once. */
 void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status)
 {
     uint64_t now = kvfi_now_ns(), until = atomic_load(&peer->direct_until_ns);
     unsigned times = atomic_load(&peer->stage_failures);
 
-    if ((status != KVF_ERR_NOMEM && status != KVF_ERR_SYSTEM && status != KVF_ERR_UNSUPPORTED &&
-         status != KVF_ERR_TIMEOUT) || now < until)
+    if (!kvfi_choose_is_stages(status) || now < until)
         return;
     if (!atomic_compare_exchange_strong(&peer->direct_until_ns, &until,
                                         now + (AFRAID_NS << (times < DOUBLINGS ? times : DOUBLINGS))))

@@ -244,6 +244,13 @@ typedef struct kvfi_tally {
     uint64_t    ops, bytes, pieces, calls;
 } kvfi_tally_t;
 
+/* An op that went packed by choice, as it would go direct. */
+typedef struct kvfi_spare {
+    size_t     op;
+    uint32_t   heard; /* of its neighbour, when it was asked */
+    kvfi_box_t box;
+} kvfi_spare_t;
+
 struct kvf_batch {
     kvfi_object_t     object;
     pthread_mutex_t   lock;
@@ -256,8 +263,11 @@ struct kvf_batch {
     kvfi_batch_op_t  *ops;
     kvfi_xfer_t      *xfers;
     kvfi_xfer_t     **am_xfers;
+    kvfi_spare_t     *spares;
+    size_t            spare_count, spare_cap;
+    _Atomic uint64_t  patience_ns; /* until then a packed op may wait for its first byte */
     size_t            count, cap, am_count;
-    size_t            next_local; /* xfers below are not local, or are claimed */
+    size_t            next_local; /* xfers below are not local, or are claimed, or have ended */
     uint64_t          left;       /* bytes not yet claimed, about */
     uint32_t          sharers;    /* threads that may copy it */
     unsigned          flying;     /* parts being copied */
@@ -344,7 +354,9 @@ static inline void kvfi_let_go(kvf_segment_t *segment, kvf_remote_t *remote)
  * the batch's. Errors only with KVF_PACK_PACKED: those of a connection. */
 kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers,
                          size_t count, uint32_t flags);
-/* An op that went packed by choice has ended with an error that may be that of stage itself. */
+/* Is an error maybe that of stage itself, so that the same would do well over cma? */
+int  kvfi_choose_is_stages(kvf_status_t status);
+/* An op that went packed by choice has ended with an error. */
 void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status);
 
 /* KVFERRY_CHECK: refuse destinations that overlap, and sources with destinations on self. */
@@ -412,6 +424,9 @@ void kvfi_served_start(kvf_batch_t *batch);
 /* Op index cannot go over cma after all: it starts afresh over stage, or has ended with an error. With
  * the batch's lock. */
 void kvfi_served_take(kvf_batch_t *batch, size_t index);
+/* Packed ops that came to nothing before a byte moved go direct, in what is left of the deadline: 1 if
+ * there are such, for somebody to copy. With the batch's lock, while no part is left. */
+int  kvfi_served_back(kvf_batch_t *batch);
 /* The connection for an op of that direction over stage; the first time the user is told why. */
 kvf_status_t kvfi_served_connect(kvf_remote_t *remote, uint32_t dir, kvfi_am_peer_t **peer_p);
 

@@ -51,10 +51,14 @@ static void claimed(kvf_batch_t *batch, uint64_t bytes)
     batch->left -= bytes < batch->left ? bytes : batch->left;
 }
 
-static void skip_far(kvf_batch_t *batch)
+static int is_to_copy(const kvf_batch_t *batch, size_t i)
 {
-    while (batch->next_local < batch->count &&
-           !kvfi_xfer_is_local(&batch->xfers[batch->next_local]))
+    return i < batch->count && kvfi_xfer_is_local(&batch->xfers[i]) && !batch->ops[i].finished;
+}
+
+static void skip_others(kvf_batch_t *batch)
+{
+    while (batch->next_local < batch->count && !is_to_copy(batch, batch->next_local))
         batch->next_local++;
 }
 
@@ -81,8 +85,8 @@ static int claim_group(kvf_batch_t *batch, kvfi_cut_t most, kvfi_part_t *part)
     size_t   i = batch->next_local;
     uint64_t bytes = 0, max = most.bytes < SLICE_BYTES ? most.bytes : SLICE_BYTES;
 
-    while (i < batch->count && i - batch->next_local < GROUP &&
-           kvfi_xfer_is_local(&batch->xfers[i]) && batch->xfers[i].stream <= max - bytes) {
+    while (is_to_copy(batch, i) && i - batch->next_local < GROUP &&
+           batch->xfers[i].stream <= max - bytes) {
         bytes += batch->xfers[i].stream;
         batch->ops[i++].parts = 1;
     }
@@ -133,14 +137,14 @@ int kvfi_part_claim(kvf_batch_t *batch, kvfi_part_t *part)
         const kvfi_xfer_t *xfer;
         kvfi_cut_t         most;
 
-        skip_far(batch);
+        skip_others(batch);
         if (batch->next_local == batch->count)
             break;
         xfer = &batch->xfers[batch->next_local];
         most = part_most(batch, xfer);
         if (claim_group(batch, most, part) || claim_cut(batch, most, part)) {
             batch->flying++;
-            skip_far(batch);
+            skip_others(batch);
             if (batch->next_local == batch->count)
                 kvfi_part_none_left(batch);
             return 1;

@@ -161,7 +161,8 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     uint64_t      bytes = 0;
 
     batch->count = count;
-    batch->am_count = batch->next_local = 0;
+    batch->am_count = batch->next_local = batch->spare_count = 0;
+    atomic_store_explicit(&batch->patience_ns, UINT64_MAX, memory_order_relaxed);
     batch->sharers = engine->copiers ? 1 + engine->copy_threads : 1;
     batch->run++;
     atomic_store_explicit(&batch->stop, 0, memory_order_relaxed);
@@ -204,7 +205,7 @@ static void run(kvf_batch_t *batch, uint64_t local_bytes)
     if (!ended) {
         kvfi_batch_enlist(batch);
         kvfi_batch_advance_locked(batch); /* a far op may have ended before anybody saw it here */
-        if (batch->object.engine->copiers && kvfi_batch_copies(batch))
+        if (batch->object.engine->copiers && kvfi_batch_copies(batch) && !batch->in_round)
             kvfi_copiers_add(batch);
     }
     if (!ended || batch->am_count)

@@ -89,8 +89,12 @@ static uint64_t next_look(kvf_engine_t *engine)
 
     pthread_mutex_lock(&engine->lock);
     for (const kvf_batch_t *batch = engine->running; batch; batch = batch->run_next) {
+        uint64_t patience = atomic_load_explicit(&batch->patience_ns, memory_order_relaxed);
+
         if (batch->end_ns < least)
             least = batch->end_ns;
+        if (patience < least)
+            least = patience;
         if (batch->has_note && !batch->note.peer->am && retry < least)
             least = retry;
     }

@@ -1,10 +1,51 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Ops whose other half the owner's progress does, on am and stage: how a batch starts them, and how
- * an op on cma that the kernel refuses in the middle of its life goes on over stage. Nothing waits
- * here; the am machine ends such ops.
+ * Ops whose other half the owner's progress does, on am and stage: how a batch starts them, how an op
+ * on cma that the kernel refuses in the middle of its life goes on over stage, and how one that went
+ * packed by choice and came to nothing goes direct after all. Nothing waits here; the am machine ends
+ * such ops.
+ *
+ * Only ops of which no byte has moved go back, so that nothing of them comes late: a neighbour may
+ * still hold a cancelled WRITE's chunks, and scatter them when it wakes up.
  */
+#include <stdlib.h>
+
+#include "base/clock.h"
 #include "engine/internal.h"
+
+#define PATIENCE_NS UINT64_C(1000000000) /* for a neighbour that says nothing; half of a short deadline */
+
+static void arm_patience(kvf_batch_t *batch)
+{
+    uint64_t now = kvfi_now_ns(), wait = PATIENCE_NS;
+
+    if (batch->end_ns != UINT64_MAX && batch->end_ns < now + 2 * PATIENCE_NS)
+        wait = batch->end_ns > now ? (batch->end_ns - now) / 2 : 0;
+    atomic_store_explicit(&batch->patience_ns, now + wait, memory_order_relaxed);
+}
+
+/* The am machine keeps the local side of a box alone. Without memory such an op just fails. */
+static void keep_spares(kvf_batch_t *batch)
+{
+    for (size_t i = 0; i < batch->am_count; i++) {
+        const kvfi_xfer_t *xfer = batch->am_xfers[i];
+        kvfi_spare_t      *spares = batch->spares;
+
+        if (!xfer->chosen)
+            continue;
+        if (batch->spare_cap < batch->am_count) {
+            spares = realloc(spares, batch->am_count * sizeof *spares);
+            if (!spares)
+                return;
+            batch->spares = spares;
+            batch->spare_cap = batch->am_count;
+        }
+        spares[batch->spare_count++] = (kvfi_spare_t){(size_t)(xfer - batch->xfers),
+                                                      kvfi_am_heard(xfer->peer), xfer->box};
+    }
+    if (batch->spare_count)
+        arm_patience(batch);
+}
 
 __attribute__((hot))
 void kvfi_served_start(kvf_batch_t *batch)
@@ -12,9 +53,13 @@ void kvfi_served_start(kvf_batch_t *batch)
     kvf_engine_t *engine = batch->object.engine;
     kvfi_am_t    *am = atomic_load(&engine->am);
 
-    if (batch->am_count && am)
+    if (!batch->am_count)
+        return;
+    if (engine->pack == KVF_PACK_AUTO && engine->stage)
+        keep_spares(batch);
+    if (am)
         kvfi_am_start(am, batch->am_xfers, batch->am_count);
-    if (batch->am_count && engine->stage)
+    if (engine->stage)
         kvfi_am_start(engine->stage, batch->am_xfers, batch->am_count);
 }
 
@@ -59,4 +104,77 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
     batch->am_xfers[batch->am_count++] = xfer;
     kvfi_am_start(engine->stage, &batch->am_xfers[batch->am_count - 1], 1);
     kvfi_progress_posted(engine);
+}
+
+/* Those whose neighbour has said nothing since it was asked end; 1 if it was time to look. */
+static int give_up(kvf_batch_t *batch)
+{
+    if (kvfi_now_ns() < atomic_load_explicit(&batch->patience_ns, memory_order_relaxed))
+        return 0;
+    for (size_t i = 0; i < batch->spare_count; i++) {
+        kvfi_spare_t *spare = &batch->spares[i];
+        kvfi_xfer_t  *xfer = &batch->xfers[spare->op];
+        uint32_t      heard = xfer->chosen ? kvfi_am_heard(xfer->peer) : spare->heard;
+
+        if (xfer->chosen && heard == spare->heard)
+            kvfi_am_cancel_unmoved(xfer, KVF_ERR_TIMEOUT);
+        spare->heard = heard;
+    }
+    arm_patience(batch);
+    return 1;
+}
+
+static void go_direct(kvf_batch_t *batch, const kvfi_spare_t *spare)
+{
+    kvfi_xfer_t *xfer = &batch->xfers[spare->op];
+
+    kvfi_choose_failed(batch->ops[spare->op].remote->peer, (kvf_status_t)atomic_load(&xfer->status));
+    xfer->box = spare->box;
+    xfer->path = KVF_PATH_CMA;
+    xfer->chosen = 0;
+    xfer->sent = 0;
+    rewind_xfer(xfer);
+    batch->left += xfer->stream;
+    if (spare->op < batch->next_local)
+        batch->next_local = spare->op;
+}
+
+/* There is something to copy again: for who waits, sleeps, or is a copy thread. */
+static void call_copiers(kvf_batch_t *batch)
+{
+    kvf_engine_t *engine = batch->object.engine;
+
+    batch->sharers = engine->copiers ? 1 + engine->copy_threads : 1;
+    atomic_store(&batch->claimable, 1);
+    if (!batch->listed)
+        return; /* post is not through with it */
+    if (engine->copiers)
+        kvfi_copiers_add(batch);
+    pthread_cond_broadcast(&batch->cond);
+    kvfi_progress_posted(engine);
+}
+
+int kvfi_served_back(kvf_batch_t *batch)
+{
+    int pending = atomic_load(&batch->am_pending) != 0, any = 0;
+
+    if (pending && !give_up(batch))
+        return 0;
+    for (size_t i = 0; i < batch->spare_count; i++) {
+        const kvfi_spare_t *spare = &batch->spares[i];
+        const kvfi_xfer_t  *xfer = &batch->xfers[spare->op];
+
+        if (!xfer->chosen || !kvfi_choose_is_stages((kvf_status_t)atomic_load(&xfer->status)) ||
+            kvfi_xfer_has_moved(xfer))
+            continue;
+        go_direct(batch, spare);
+        any = 1;
+    }
+    if (!pending) {
+        batch->spare_count = 0;
+        atomic_store_explicit(&batch->patience_ns, UINT64_MAX, memory_order_relaxed);
+    }
+    if (any)
+        call_copiers(batch);
+    return any;
 }

@@ -402,6 +402,11 @@ int kvfi_am_alive(const kvfi_am_peer_t *peer)
     return !atomic_load(&peer->dead);
 }
 
+uint32_t kvfi_am_heard(const kvfi_am_peer_t *peer)
+{
+    return atomic_load_explicit(&peer->heard, memory_order_relaxed);
+}
+
 void kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len)
 {
     buf[0] = 0;

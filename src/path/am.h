@@ -78,6 +78,8 @@ int          kvfi_am_crowded(kvfi_am_t *am);
 int          kvfi_am_greeted(kvfi_am_t *am);
 void         kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer);
 int          kvfi_am_alive(const kvfi_am_peer_t *peer);
+/* How many messages came from it: another number says that it lives and works. */
+uint32_t     kvfi_am_heard(const kvfi_am_peer_t *peer);
 void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len);
 
 /* Start those of count xfers that are of this machine (xfer->peer). Who sleeps on the link is to be
@@ -85,6 +87,8 @@ void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t
 void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count);
 /* End an xfer now, if it has not ended: nothing reads or writes the caller's memory after. */
 void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status);
+/* The same, but only if no byte of it has come, nor was handed over. */
+void kvfi_am_cancel_unmoved(kvfi_xfer_t *xfer, kvf_status_t status);
 
 void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note);
 void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note,

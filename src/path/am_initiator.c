@@ -127,13 +127,13 @@ void kvfi_am_refuse(kvfi_xfer_t *xfer, kvf_status_t status)
     kvfi_am_xfer_end(peer->am, xfer, status);
 }
 
-void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status)
+static void cancel(kvfi_xfer_t *xfer, kvf_status_t status, int unmoved)
 {
     kvfi_am_peer_t *peer = xfer->peer;
     kvfi_am_t      *am = peer->am;
 
     kvfi_link_lock(am->link);
-    if (atomic_load(&xfer->status) == KVF_INPROGRESS) {
+    if (atomic_load(&xfer->status) == KVF_INPROGRESS && !(unmoved && kvfi_xfer_has_moved(xfer))) {
         if (!atomic_load(&peer->dead))
             kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_CANCEL, xfer->token, 0, 0));
         kvfi_am_xfer_end(am, xfer, status);
@@ -141,6 +141,16 @@ void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status)
     }
     kvfi_link_unlock(am->link);
     kvfi_link_wake(am->link);
+}
+
+void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status)
+{
+    cancel(xfer, status, 0);
+}
+
+void kvfi_am_cancel_unmoved(kvfi_xfer_t *xfer, kvf_status_t status)
+{
+    cancel(xfer, status, 1);
 }
 
 void kvfi_am_send_notes(kvfi_am_peer_t *peer)

@@ -103,6 +103,7 @@ struct kvfi_am_peer {
     int                watched;  /* life is open */
     const _Atomic uint32_t *closed;
     _Atomic int        dead;
+    _Atomic uint32_t   heard;    /* messages from it */
     int                failed;   /* to be buried by the pump */
     kvfi_am_message_t *outbox, **outbox_end;
     kvfi_xfer_t       *writes, **writes_end; /* xfers with bytes to send */

@@ -232,6 +232,7 @@ void kvfi_am_receive(void *arg, const void *data_of_head, size_t head_len, const
         am->stats.dropped++;
         return;
     }
+    atomic_fetch_add_explicit(&peer->heard, 1, memory_order_relaxed);
     staged = am->near && head.kind == KVFI_AM_DATA;
     if (head.version != KVFI_AM_VERSION || (staged ? 0 : head.len) != len) {
         kvfi_am_peer_fail(peer, "its message has another version or length");

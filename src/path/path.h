@@ -71,6 +71,12 @@ typedef struct kvfi_xfer {
     uint64_t             stream;  /* bytes of the whole stream */
 } kvfi_xfer_t;
 
+/* Of an xfer with the am machine: has a byte come, or been handed over? */
+static inline int kvfi_xfer_has_moved(const kvfi_xfer_t *xfer)
+{
+    return xfer->moved.bytes || xfer->sent;
+}
+
 /* Note a pair as bad; a lack of memory turns into NOMEM of the whole op. */
 kvf_status_t kvfi_xfer_bad(kvfi_xfer_t *xfer, uint32_t pair, kvf_status_t status);
 

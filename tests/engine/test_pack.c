@@ -2,16 +2,20 @@
  *
  * Direct or packed: which way the bytes of a neighbour's own memory went, by the counters of the paths.
  * Many short pieces go packed, few, long or touching ones direct; each can be forced; a mask, a call that
- * copies inside post, a neighbour that nobody drives leave no choice; one that stops is not chosen again.
+ * copies inside post, a neighbour that nobody drives leave no choice. What was to go packed and came to
+ * nothing (the neighbour has stopped, there is no memory for the ring) goes direct in the same batch, and
+ * the next time at once.
  */
 #define _GNU_SOURCE
 #include "rig.h"
 
 #include <check.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "forbid.h"
 
@@ -247,19 +251,184 @@ START_TEST(direct_goes_packed_where_the_kernel_forbids_it)
 }
 END_TEST
 
-/* Its memory can be reached all the same. */
-START_TEST(a_neighbour_that_stopped_is_reached_direct_the_next_time)
+/* Posts one op, from the pattern of seed, that would go packed: it ends well, direct, and all is there. */
+static void goes_direct_after_all(rig_t *rig, const kvf_op_t *op, const kvf_batch_opts_t *opts, uint64_t seed)
+{
+    uint8_t *want = malloc(LEN), *have = malloc(LEN);
+
+    must(want != NULL && have != NULL, "no memory");
+    pattern_fill(want, LEN, seed);
+    memset(rig->me.mem, 0, LEN);
+    if (op->dir == KVF_WRITE) {
+        pattern_fill(rig->me.mem, LEN, seed);
+    }
+    goes(rig, op, 1, opts, 0, bytes_of(op));
+    memcpy(have, rig->me.mem, LEN);
+    if (op->dir == KVF_WRITE) {
+        proc_signal(&rig->owner, SIGCONT);
+        owner_get(rig, 0, have, LEN);
+    }
+    for (uint64_t at = 0; at < LEN; at += 2 * TINY) {
+        must(memcmp(have + at, want + at, TINY) == 0, "at %zu", (size_t)at);
+    }
+    free(want);
+    free(have);
+}
+
+/* A neighbour that says nothing is not waited for to the deadline: its memory can be reached. */
+START_TEST(a_neighbour_that_stopped_is_reached_direct_in_the_same_batch)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
+    uint32_t ring_is_there = (uint32_t)_i;
+    kvf_op_t ops[2];
+    rig_t rig;
+
+    open_rig(&rig, KVF_PACK_AUTO, KVF_PROGRESS_DEFAULT);
+    owner_fill(&rig, 1);
+    ops[0] = apart(&rig, TINY, LEN / (2 * TINY), KVF_READ);
+    ops[1] = apart(&rig, 1 << 20, 1, KVF_READ);
+    ops[1].local_off = ops[1].remote_off = LEN - (1 << 20);
+    if (ring_is_there) {
+        goes(&rig, ops, 1, NULL, bytes_of(&ops[0]), 0);
+    }
+    proc_signal(&rig.owner, SIGSTOP);
+    goes_direct_after_all(&rig, &ops[0], &opts, 1);
+    goes(&rig, ops, 2, &opts, 0, bytes_of(&ops[0]) + bytes_of(&ops[1]));
+    proc_signal(&rig.owner, SIGCONT);
+    goes(&rig, ops, 1, &opts, 0, bytes_of(&ops[0]));
+    rig_close(&rig);
+}
+END_TEST
+
+/* Ops that have ended, on either path, are not done again. */
+START_TEST(only_what_came_to_nothing_goes_direct)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
+    kvf_counters_t before = { .struct_size = sizeof(before) }, after = before;
+    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_op_t ops[3];
+    rig_t rig;
+
+    open_rig(&rig, KVF_PACK_AUTO, KVF_PROGRESS_DEFAULT);
+    owner_fill(&rig, 1);
+    ops[0] = apart(&rig, 1 << 20, 1, KVF_READ);
+    ops[0].local_off = ops[0].remote_off = 4 << 20;
+    ops[1] = apart(&rig, TINY, 4096, KVF_READ);
+    ops[2] = ops[0];
+    ops[2].local_off = ops[2].remote_off = 6 << 20;
+    proc_signal(&rig.owner, SIGSTOP);
+    ok(kvf_engine_counters(rig.me.engine, &before));
+    ok(run_ops(rig.batch, ops, 3, &opts));
+    ok(kvf_engine_counters(rig.me.engine, &after));
+    ok(kvf_batch_result(rig.batch, &result));
+    must(after.path[KVF_PATH_CMA].ops - before.path[KVF_PATH_CMA].ops == 3 &&
+             after.path[KVF_PATH_STAGE].ops == before.path[KVF_PATH_STAGE].ops,
+         "%zu ops went direct", (size_t)(after.path[KVF_PATH_CMA].ops - before.path[KVF_PATH_CMA].ops));
+    must(after.path[KVF_PATH_CMA].bytes - before.path[KVF_PATH_CMA].bytes == (3 << 20) &&
+             result.bytes == 3 << 20 && result.pieces == 4098,
+         "%zu bytes in %zu pieces", (size_t)result.bytes, (size_t)result.pieces);
+    proc_signal(&rig.owner, SIGCONT);
+    rig_close(&rig);
+}
+END_TEST
+
+/* What the neighbour was asked before it stopped must not be done late, over what came after. */
+START_TEST(a_write_that_went_direct_is_not_done_again)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
+    kvf_op_t op;
+    rig_t rig;
+
+    open_rig(&rig, KVF_PACK_AUTO, KVF_PROGRESS_DEFAULT);
+    op = apart(&rig, TINY, LEN / (2 * TINY), KVF_WRITE);
+    proc_signal(&rig.owner, SIGSTOP);
+    pattern_fill(rig.me.mem, LEN, 2);
+    goes(&rig, &op, 1, &opts, 0, bytes_of(&op));
+    goes_direct_after_all(&rig, &op, &opts, 3);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Its chunks lie in the ring, and the neighbour would scatter them when it wakes up. */
+START_TEST(a_write_that_has_begun_ends_at_its_deadline)
 {
     kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = SEC / 5 };
     kvf_op_t op;
     rig_t rig;
 
     open_rig(&rig, KVF_PACK_AUTO, KVF_PROGRESS_DEFAULT);
-    op = apart(&rig, TINY, LEN / (2 * TINY), KVF_READ);
+    op = apart(&rig, TINY, LEN / (2 * TINY), KVF_WRITE);
     goes(&rig, &op, 1, NULL, bytes_of(&op), 0);
     proc_signal(&rig.owner, SIGSTOP);
     must(run_ops(rig.batch, &op, 1, &opts) == KVF_ERR_TIMEOUT, "%s", kvf_last_error());
     goes(&rig, &op, 1, NULL, 0, bytes_of(&op));
+    proc_signal(&rig.owner, SIGCONT);
+    rig_close(&rig);
+}
+END_TEST
+
+static int no_shared_memory(void)
+{
+    static const long calls[] = { SYS_shmget, SYS_ftruncate, SYS_fallocate, SYS_memfd_create };
+
+    return forbid(calls, 4, ENOMEM);
+}
+
+static void at_no_shared_memory(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    (void)state, (void)in, (void)in_len, (void)out;
+    must(no_shared_memory() == 0, "seccomp: %s", strerror(errno));
+}
+
+/* The ring of who sends cannot be made. */
+START_TEST(without_memory_for_the_ring_it_goes_direct)
+{
+    uint32_t dir = _i % 2 != 0 ? KVF_WRITE : KVF_READ;
+    int by_threads = _i / 2;
+    kvf_op_t op;
+    rig_t rig;
+
+    if (!forbid_works()) {
+        return;
+    }
+    setenv("KVFERRY_COPY_THREADS", by_threads ? "2" : "0", 1);
+    open_rig(&rig, KVF_PACK_AUTO, KVF_PROGRESS_DEFAULT);
+    op = apart(&rig, TINY, LEN / (2 * TINY), dir);
+    owner_fill(&rig, 1);
+    if (dir == KVF_READ) {
+        rig_call(&rig, at_no_shared_memory, NULL, 0, NULL, 0);
+    } else {
+        must(no_shared_memory() == 0, "seccomp: %s", strerror(errno));
+    }
+    goes_direct_after_all(&rig, &op, NULL, 1);
+    rig_close(&rig);
+}
+END_TEST
+
+/* By the event fd alone. */
+START_TEST(who_sleeps_is_woken_to_copy_what_goes_direct)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
+    struct pollfd fd = { .events = POLLIN };
+    uint64_t end_ns = now_ns() + patient(20);
+    kvf_status_t status;
+    kvf_op_t op;
+    rig_t rig;
+
+    open_rig(&rig, KVF_PACK_AUTO, KVF_PROGRESS_DEFAULT);
+    op = apart(&rig, TINY, LEN / (2 * TINY), KVF_READ);
+    ok(kvf_engine_fd(rig.me.engine, &fd.fd));
+    proc_signal(&rig.owner, SIGSTOP);
+    ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), &opts));
+    do {
+        while (kvf_engine_arm(rig.me.engine) == KVF_ERR_BUSY) {
+            ok(kvf_progress(rig.me.engine));
+        }
+        status = kvf_batch_test(rig.batch);
+        must(now_ns() < end_ns, "it does not end");
+    } while (status == KVF_INPROGRESS && poll(&fd, 1, (int)(patient(10) / MS)) == 1);
+    must(status == KVF_OK, "%s", kvf_status_name(status));
+    must(bytes_on(&rig, KVF_PATH_CMA) == bytes_of(&op), "it went packed");
     proc_signal(&rig.owner, SIGCONT);
     rig_close(&rig);
 }
@@ -309,7 +478,12 @@ int main(void)
     tcase_add_test(tc, a_neighbour_that_drives_itself_is_reached_direct);
     tcase_add_test(tc, what_is_to_be_copied_inside_post_goes_direct);
     tcase_add_test(tc, direct_goes_packed_where_the_kernel_forbids_it);
-    tcase_add_test(tc, a_neighbour_that_stopped_is_reached_direct_the_next_time);
+    tcase_add_loop_test(tc, a_neighbour_that_stopped_is_reached_direct_in_the_same_batch, 0, 2);
+    tcase_add_test(tc, only_what_came_to_nothing_goes_direct);
+    tcase_add_test(tc, a_write_that_went_direct_is_not_done_again);
+    tcase_add_test(tc, a_write_that_has_begun_ends_at_its_deadline);
+    tcase_add_loop_test(tc, without_memory_for_the_ring_it_goes_direct, 0, 4);
+    tcase_add_test(tc, who_sleeps_is_woken_to_copy_what_goes_direct);
     tcase_add_test(tc, the_errors_of_path_of_op);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
