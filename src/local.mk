@@ -46,6 +46,7 @@ copy_sources = \
 	src/copy/extent.h \
 	src/copy/host.c \
 	src/copy/host.h \
+	src/copy/ids.h \
 	src/copy/kernel.c \
 	src/copy/kernel.h \
 	src/copy/kernel_avx2.c \

@@ -76,11 +76,19 @@ static void copy_cached(feed_t *feed, const kvfi_tune_t *tune, kvfi_piece_t *pie
 }
 
 /* memcpy piece by piece, called while the next pieces are looked up. */
-static void copy_plainly(feed_t *feed)
+static void copy_plainly(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
+                         uint64_t budget, kvfi_moved_t *moved)
 {
-    feed->moved.pieces += kvfi_walk_fill(&feed->walk, NULL,
-                                         (unsigned)(KVFI_COPY_PIECES - feed->moved.pieces),
-                                         feed->budget - feed->moved.bytes, &feed->moved.bytes);
+    kvfi_moved_t tables = kvfi_walk_tables(cursor, local, remote, dir, budget - moved->bytes);
+    kvfi_walk_t  walk;
+
+    moved->bytes += tables.bytes;
+    moved->pieces += tables.pieces;
+    if (kvfi_cursor_ended(cursor) || moved->bytes == budget || moved->pieces >= KVFI_COPY_PIECES)
+        return;
+    walk = kvfi_walk_of(cursor, local, remote, dir);
+    moved->pieces += kvfi_walk_fill(&walk, NULL, (unsigned)(KVFI_COPY_PIECES - moved->pieces),
+                                    budget - moved->bytes, &moved->bytes);
 }
 
 /* Whether the box is rows of short pieces whose destinations are whole lines. */
@@ -157,31 +165,45 @@ static void copy_cold(feed_t *feed, const kvfi_tune_t *tune, kvfi_piece_t *piece
     copy_ahead(feed, tune, 1, pieces, have);
 }
 
-kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
-                           uint64_t budget, uint64_t whole)
+/* What may be in the caches, or not: the first pieces tell. */
+static kvfi_moved_t copy_by_look(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
+                                 uint64_t budget, const kvfi_tune_t *tune)
 {
-    const kvfi_tune_t *tune = kvfi_tune();
-    feed_t             feed = {.walk = kvfi_walk_of(cursor, local, remote, dir), .budget = budget};
-    kvfi_piece_t       pieces[COLLECT];
-    unsigned           have;
+    feed_t       feed = {.walk = kvfi_walk_of(cursor, local, remote, dir), .budget = budget};
+    kvfi_piece_t pieces[COLLECT];
+    unsigned     have = collect(&feed, pieces, SAMPLE);
 
-    if (whole < tune->probe_from) {
-        copy_plainly(&feed);
-        return feed.moved;
-    }
-    if (whole >= tune->stream_from) {
-        copy_cold(&feed, tune, pieces, 0);
-        return feed.moved;
-    }
-    have = collect(&feed, pieces, SAMPLE);
     if (have && kvfi_tune_cold(tune, pieces, have)) {
         copy_cold(&feed, tune, pieces, have);
     } else {
         tune->kernel->cached(pieces, have);
-        if (have == SAMPLE)
-            copy_plainly(&feed);
+        copy_plainly(cursor, local, remote, dir, budget, &feed.moved);
     }
     return feed.moved;
+}
+
+static kvfi_moved_t copy_all_cold(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
+                                  uint64_t budget, const kvfi_tune_t *tune)
+{
+    feed_t       feed = {.walk = kvfi_walk_of(cursor, local, remote, dir), .budget = budget};
+    kvfi_piece_t pieces[COLLECT];
+
+    copy_cold(&feed, tune, pieces, 0);
+    return feed.moved;
+}
+
+kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
+                           uint64_t budget, uint64_t whole)
+{
+    const kvfi_tune_t *tune = kvfi_tune();
+    kvfi_moved_t       moved = {0};
+
+    if (whole >= tune->stream_from)
+        return copy_all_cold(cursor, local, remote, dir, budget, tune);
+    if (whole >= tune->probe_from)
+        return copy_by_look(cursor, local, remote, dir, budget, tune);
+    copy_plainly(cursor, local, remote, dir, budget, &moved);
+    return moved;
 }
 
 /* Only the scattered side is looked at: the buffer may be hot in the cache of another core. */

@@ -4,7 +4,7 @@
  */
 #include "copy/extent.h"
 
-#include "kvferry.h"
+#include "copy/tune.h"
 
 typedef __int128 wide_t;
 
@@ -72,54 +72,58 @@ static uint32_t pair_with(const kvfi_side_t *side, uint32_t id, uint64_t cap)
     }
 }
 
-/* One past the largest id with which it ends inside; 0: none, or more than a signed id tells. */
-static uint32_t ids_inside(const kvfi_side_t *side, wide_t begin, wide_t end)
+/* Where the block at 0 ends, if it begins at or after 0 and nothing wraps; else -1. */
+static int end_of(const kvfi_side_t *side, uint64_t *end_p)
 {
-    uint64_t fit = INT32_MAX;
+    uint64_t begin = side->off, end;
 
-    if (begin < 0 || end > (wide_t)side->limit)
+    if (__builtin_add_overflow(begin, side->len, &end))
+        return -1;
+    for (int axis = 0; axis < 2; axis++) {
+        int64_t span;
+
+        if (side->count[axis] == 1)
+            continue;
+        if (__builtin_mul_overflow(side->stride[axis], (int64_t)side->count[axis] - 1, &span))
+            return -1;
+        if (span < 0 ? __builtin_sub_overflow(begin, -(uint64_t)span, &begin)
+                     : __builtin_add_overflow(end, (uint64_t)span, &end))
+            return -1;
+    }
+    *end_p = end;
+    return 0;
+}
+
+/* One past the largest id with which a block that ends there at 0 is inside; 0: none, or more than a
+ * signed id tells. A capacity that fits needs no division. */
+static uint32_t ids_inside(const kvfi_side_t *side, uint64_t end)
+{
+    uint64_t fit = INT32_MAX, last;
+
+    if (end > side->limit)
         return 0;
-    if (side->block)
-        fit = (side->limit - (uint64_t)end) / side->block + 1;
+    if (side->cap && !__builtin_mul_overflow((uint64_t)side->cap - 1, side->block, &last) &&
+        last <= side->limit - end)
+        fit = side->cap;
+    else if (side->block)
+        fit = (side->limit - end) / side->block + 1;
     if (side->cap && side->cap < fit)
         fit = side->cap;
     return fit < INT32_MAX ? (uint32_t)fit : INT32_MAX;
 }
 
-typedef uint32_t ids_t __attribute__((vector_size(16), aligned(4), may_alias));
-
-#define IDS (sizeof(ids_t) / sizeof(uint32_t))
-
-/* Are all ids below that, which is at most INT32_MAX? Neither an id nor its distance from the last good
- * one may have the top bit; KVF_SKIP has it. */
-static int all_below(const uint32_t *ids, uint32_t count, uint32_t below)
-{
-    uint32_t last = below - 1, any = 0, i = 0;
-    ids_t    lasts = {last, last, last, last}, tops = {0}, more = {0};
-
-    for (; count - i >= 2 * IDS; i += 2 * IDS) {
-        ids_t a = *(const ids_t *)(ids + i), b = *(const ids_t *)(ids + i + IDS);
-
-        tops |= a | (lasts - a);
-        more |= b | (lasts - b);
-    }
-    tops |= more;
-    for (; i < count; i++)
-        any |= ids[i] | (last - ids[i]);
-    return !((any | tops[0] | tops[1] | tops[2] | tops[3]) >> 31);
-}
-
 __attribute__((hot))
 int kvfi_side_is_inside(const kvfi_side_t *side)
 {
-    wide_t   begin, end;
+    uint64_t end;
     uint32_t below;
 
-    box_of(side, &begin, &end);
-    below = ids_inside(side, begin, end);
+    if (end_of(side, &end))
+        return 0;
+    below = ids_inside(side, end);
     if (!side->ids)
         return side->blocks <= below;
-    return below && all_below(side->ids, side->blocks, below);
+    return below && kvfi_tune()->kernel->below(side->ids, side->blocks, below);
 }
 
 kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, kvfi_found_t *found_p)

@@ -11,7 +11,15 @@ static inline void copy_one(char *dst, const char *src, uint64_t len)
     memcpy(dst, src, len);
 }
 
+typedef char vector_t __attribute__((vector_size(16)));
+
+#include "copy/ids.h"
 #include "copy/pairs.h"
+
+static uint32_t copy_pairs(const kvfi_pairs_t *pairs, uint32_t at, uint32_t end, uint32_t *runs_p)
+{
+    return walk_pairs(pairs, at, end, runs_p, copy_one);
+}
 
 static void cached(const kvfi_piece_t *pieces, unsigned count)
 {
@@ -36,7 +44,13 @@ static void copy_rows(const kvfi_rows_t *shape, const kvfi_row_t *rows, unsigned
                      shape->len);
 }
 
-const kvfi_kernel_t kvfi_kernel_plain = {"plain", stream, stream, cached, copy_pairs, copy_rows};
+const kvfi_kernel_t kvfi_kernel_plain = {.name = "plain",
+                                      .stream = stream,
+                                      .fetch = stream,
+                                      .cached = cached,
+                                      .pairs = copy_pairs,
+                                      .below = ids_below,
+                                      .rows = copy_rows};
 
 static const char *const names[] = {"auto", "plain", "avx2", "avx512", "neon"};
 

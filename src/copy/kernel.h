@@ -67,6 +67,8 @@ typedef struct kvfi_kernel {
     /* The same straight from the tables, pairs `at` to `end`; stops at one that is skipped. Returns
      * where, and adds to *runs_p how many do not follow on both sides the id before. */
     uint32_t (*pairs)(const kvfi_pairs_t *pairs, uint32_t at, uint32_t end, uint32_t *runs_p);
+    /* Are all ids below that, which is at most INT32_MAX? */
+    int (*below)(const uint32_t *ids, uint32_t count, uint32_t below);
     /* Stream count rows. Their destinations, all pieces of them, are aligned to 64. Another `ahead` rows
      * follow, which the next call will copy. */
     void (*rows)(const kvfi_rows_t *shape, const kvfi_row_t *rows, unsigned count, unsigned ahead);

@@ -48,9 +48,15 @@ static inline void fence(void)
 
 typedef char vector_t __attribute__((vector_size(32), aligned(1), may_alias));
 
+#include "copy/ids.h"
 #include "copy/streaming.h"
 #include "copy/rows.h"
 
-const kvfi_kernel_t kvfi_kernel_avx2 = {"avx2", copy_streaming, copy_fetched, copy_cached, copy_pairs,
-                                        copy_rows};
+const kvfi_kernel_t kvfi_kernel_avx2 = {.name = "avx2",
+                                     .stream = copy_streaming,
+                                     .fetch = copy_fetched,
+                                     .cached = copy_cached,
+                                     .pairs = copy_pairs,
+                                     .below = ids_below,
+                                     .rows = copy_rows};
 #endif

@@ -43,31 +43,47 @@ static inline __attribute__((always_inline)) void copy_ends(char *dst, const cha
     vector_t       all[2 * HALF_MOST / sizeof(vector_t)];
 
 #pragma GCC unroll 8
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; i++)
         all[i] = ((const vector_t *)src)[i];
-        all[count + i] = ((const vector_t *)(src + back))[i];
-    }
 #pragma GCC unroll 8
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < count; i++)
+        all[count + i] = ((const vector_t *)(src + back))[i];
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < count; i++)
         ((vector_t *)dst)[i] = all[i];
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < count; i++)
         ((vector_t *)(dst + back))[i] = all[count + i];
-    }
+}
+
+static inline void copy_64_to_128(char *dst, const char *src, uint64_t len)
+{
+    copy_ends(dst, src, len, 64);
+}
+
+static inline void copy_128_to_256(char *dst, const char *src, uint64_t len)
+{
+    copy_ends(dst, src, len, 128);
+}
+
+static inline void copy_from_256(char *dst, const char *src, uint64_t len)
+{
+    for (uint64_t at = 0; at + 256 < len; at += 256)
+        copy_ends(dst + at, src + at, 256, 128);
+    copy_ends(dst + len - 256, src + len - 256, 256, 128);
 }
 
 /* Any length that memcpy is not worth its call for. */
 static inline void copy_short(char *dst, const char *src, uint64_t len)
 {
-    if (len < 64) {
+    if (len < 64)
         copy_part(dst, src, len);
-    } else if (len <= 128) {
-        copy_ends(dst, src, len, 64);
-    } else if (len <= 256) {
-        copy_ends(dst, src, len, 128);
-    } else {
-        for (uint64_t at = 0; at + 256 < len; at += 256)
-            copy_ends(dst + at, src + at, 256, 128);
-        copy_ends(dst + len - 256, src + len - 256, 256, 128);
-    }
+    else if (len <= 128)
+        copy_64_to_128(dst, src, len);
+    else if (len <= 256)
+        copy_128_to_256(dst, src, len);
+    else
+        copy_from_256(dst, src, len);
 }
 
 /* Copy head and tail, leave the lines between. */
@@ -240,6 +256,25 @@ static inline void copy_one(char *dst, const char *src, uint64_t len)
 }
 
 #include "copy/pairs.h"
+
+static inline void copy_long(char *dst, const char *src, uint64_t len)
+{
+    memcpy(dst, src, len);
+}
+
+/* All pairs have one length: it is asked once. */
+static uint32_t copy_pairs(const kvfi_pairs_t *pairs, uint32_t at, uint32_t end, uint32_t *runs_p)
+{
+    if (pairs->len < 64)
+        return walk_pairs(pairs, at, end, runs_p, copy_part);
+    if (pairs->len <= 128)
+        return walk_pairs(pairs, at, end, runs_p, copy_64_to_128);
+    if (pairs->len <= 256)
+        return walk_pairs(pairs, at, end, runs_p, copy_128_to_256);
+    if (pairs->len < CALL_FROM)
+        return walk_pairs(pairs, at, end, runs_p, copy_from_256);
+    return walk_pairs(pairs, at, end, runs_p, copy_long);
+}
 
 static void copy_fetched(const kvfi_piece_t *pieces, unsigned count, unsigned ahead,
                          kvfi_flow_t *flow)

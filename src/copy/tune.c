@@ -18,7 +18,8 @@
 #include "copy/ticks.h"
 
 #define LOADS       4u /* of each side */
-#define COLD_NS     128u
+#define ASIDE       128u /* bytes: a line that does not come with the first */
+#define COLD_NS     90u
 #define LINEAR_FROM (UINT64_C(128) << 10)
 #define CLOCK_NS    50000u
 
@@ -141,25 +142,51 @@ const kvfi_tune_t *kvfi_tune(void)
     return kvfi_tune_load() ? &simple : atomic_load_explicit(&in_force, memory_order_acquire);
 }
 
-uint64_t kvfi_tune_look(const kvfi_piece_t *pieces, unsigned count)
+/* Lines of LOADS pieces of each side; aside: others of the same pages, or of the pieces next to those that
+ * are too short. */
+static void choose_lines(const kvfi_piece_t *pieces, unsigned count, int aside,
+                         const volatile char *at[2 * LOADS])
 {
-    const volatile char *at[2 * LOADS];
-    uint64_t             begin;
-
     for (unsigned i = 0; i < LOADS; i++) {
-        const kvfi_piece_t *piece = &pieces[(uint64_t)i * count / LOADS];
+        unsigned            n = (unsigned)((uint64_t)i * count / LOADS);
+        const kvfi_piece_t *piece = &pieces[n];
         uint64_t            off = piece->len / (2 * LOADS) * (2 * i + 1);
 
+        if (aside && piece->len >= 2 * ASIDE)
+            off = off + ASIDE < piece->len ? off + ASIDE : off - ASIDE;
+        else if (aside && n + 1 < count && pieces[n + 1].len > off)
+            piece++;
         at[2 * i] = piece->src + off;
         at[2 * i + 1] = piece->dst + off;
     }
-    begin = kvfi_ticks();
-    for (unsigned i = 0; i < 2 * LOADS; i++)
+}
+
+static uint64_t load(const volatile char *const *at, unsigned count)
+{
+    uint64_t begin = kvfi_ticks();
+
+    for (unsigned i = 0; i < count; i++)
         (void)*at[i];
     return kvfi_ticks() - begin;
 }
 
+uint64_t kvfi_tune_look(const kvfi_piece_t *pieces, unsigned count)
+{
+    const volatile char *at[2 * LOADS];
+    uint64_t             some, others;
+
+    choose_lines(pieces, count, 0, at);
+    load(at, 2 * LOADS);
+    choose_lines(pieces, count, 1, at);
+    some = load(at, LOADS);
+    others = load(at + LOADS, LOADS);
+    return some < others ? some : others;
+}
+
 int kvfi_tune_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count)
 {
-    return kvfi_tune_look(pieces, count) > tune->cold_ticks;
+    const volatile char *at[2 * LOADS];
+
+    choose_lines(pieces, count, 0, at);
+    return load(at, 2 * LOADS) > tune->cold_ticks && kvfi_tune_look(pieces, count) > tune->cold_ticks;
 }

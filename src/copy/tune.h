@@ -38,10 +38,13 @@ int kvfi_tune_load(void);
 /* What the cache sizes give, without a calibration and the environment. */
 kvfi_tune_t kvfi_tune_default(const kvfi_host_t *host);
 
-/* Does one of these pieces (at least one) come from memory, or go there? A few loads of each side. */
+/* Do these pieces (at least one) come from memory, or go there? A few loads of each side, and where
+ * those are slow a second look. */
 int kvfi_tune_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count);
 
-/* How long such a look takes, in ticks. */
+/* The second look, in ticks: the quicker half of some loads from pages that were just loaded from. A page
+ * that has to be found takes as long as a line from memory, and a line or two of what the caches hold may
+ * be in memory. */
 uint64_t kvfi_tune_look(const kvfi_piece_t *pieces, unsigned count);
 
 #endif

@@ -102,34 +102,11 @@ walk_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_
     return count;
 }
 
-/* The same with a table on each side, copied at once: the loop is a kernel's. It is asked for no more
- * pairs than there may be runs. */
-static unsigned copy_table(const kvfi_walk_t *walk, unsigned most, uint64_t *left_p)
-{
-    kvfi_cursor_t      *cursor = walk->cursor;
-    uint64_t            len = cursor->box->len, fit = *left_p / len, room = fit < most ? fit : most;
-    uint32_t            at = cursor->pair, pairs = cursor->box->blocks, runs = 0;
-    const kvfi_pairs_t  table = {walk->dst.base, walk->src.base, walk->dst.block, walk->src.block,
-                                 walk->dst.ids, walk->src.ids, len};
-
-    if (pairs - at > room)
-        pairs = at + (uint32_t)room;
-    cursor->pair = kvfi_tune()->kernel->pairs(&table, at, pairs, &runs);
-    *left_p -= (cursor->pair - at) * len;
-    at = cursor->pair - at;
-    cursor->pair += cursor->pair < pairs; /* it is skipped */
-    return walk->whole ? runs : at;
-}
-
 /* A loop of its own for what is copied at once, so that the one without a call keeps its registers. */
 static unsigned fill_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most,
                            uint64_t *left_p)
 {
-    if (pieces)
-        return walk_table(walk, pieces, most, left_p);
-    if (walk->dst.ids && walk->src.ids)
-        return copy_table(walk, most, left_p);
-    return walk_table(walk, NULL, most, left_p);
+    return pieces ? walk_table(walk, pieces, most, left_p) : walk_table(walk, NULL, most, left_p);
 }
 
 /* The rest of the row that the cursor is in, or what fits. */
@@ -219,4 +196,35 @@ unsigned kvfi_walk_rows(kvfi_walk_t *walk, kvfi_row_t *rows, unsigned most)
         }
     }
     return count;
+}
+
+/* The kernel's loop stops at a pair that is skipped. */
+kvfi_moved_t kvfi_walk_tables(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
+                              uint64_t budget)
+{
+    const kvfi_box_t  *box = cursor->box;
+    char              *here = local + box->local_off, *there = remote + box->remote_off;
+    int                touch = box->local_block == box->len && box->remote_block == box->len;
+    uint32_t           at, end, runs, most = box->blocks - cursor->pair;
+    kvfi_moved_t       moved = {0};
+    kvfi_pairs_t       pairs;
+
+    if (!box->local_ids || !box->remote_ids || box->count[0] != 1 || box->count[1] != 1 || cursor->in)
+        return moved;
+    if (dir == KVF_READ)
+        pairs = (kvfi_pairs_t){here, there, box->local_block, box->remote_block, box->local_ids,
+                               box->remote_ids, box->len};
+    else
+        pairs = (kvfi_pairs_t){there, here, box->remote_block, box->local_block, box->remote_ids,
+                               box->local_ids, box->len};
+    most = most < KVFI_COPY_PIECES ? most : KVFI_COPY_PIECES;
+    if (most * box->len > budget)
+        most = (uint32_t)(budget / box->len);
+    for (end = cursor->pair + most; cursor->pair < end; cursor->pair = at + (at < end)) {
+        runs = 0;
+        at = kvfi_tune()->kernel->pairs(&pairs, cursor->pair, end, &runs);
+        moved.bytes += (at - cursor->pair) * box->len;
+        moved.pieces += touch ? runs : at - cursor->pair;
+    }
+    return moved;
 }

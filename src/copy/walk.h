@@ -6,7 +6,7 @@
 #ifndef KVFI_COPY_WALK_H
 #define KVFI_COPY_WALK_H
 
-#include "copy/box.h"
+#include "copy/copy.h"
 #include "copy/kernel.h"
 
 /* One side of a walk. */
@@ -36,6 +36,11 @@ kvfi_walk_t kvfi_walk_local(kvfi_cursor_t *cursor, char *base);
  * Returns how many, adds their bytes to *bytes_p. pieces NULL: hand each to memcpy at once instead. */
 unsigned kvfi_walk_fill(kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_t budget,
                         uint64_t *bytes_p);
+
+/* Copy single pieces of a table on each side, as many as budget has room for, at most KVFI_COPY_PIECES. What
+ * else a box may be, or a piece that is to be cut, is left where it is. */
+kvfi_moved_t kvfi_walk_tables(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
+                              uint64_t budget);
 
 /* The next whole rows, at most `most`; only where the cursor is at the start of one. Returns how many. */
 unsigned kvfi_walk_rows(kvfi_walk_t *walk, kvfi_row_t *rows, unsigned most);

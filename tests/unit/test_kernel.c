@@ -213,6 +213,77 @@ START_TEST(rows_of_any_length)
 }
 END_TEST
 
+/* Tables with a skipped pair: the kernel stops there, and goes on behind it. */
+static void one_table(const kvfi_kernel_t *kernel, uint64_t len)
+{
+    enum { PAIRS_OF_TABLE = 40, SKIPPED = 17 };
+    uint64_t block = len + CANARY;
+    uint64_t all = PAIRS_OF_TABLE * block + CANARY;
+    char *src = aligned(all);
+    char *dst = aligned(all);
+    char *want = aligned(all);
+    uint32_t from[PAIRS_OF_TABLE];
+    uint32_t to[PAIRS_OF_TABLE];
+    uint32_t runs = 0;
+    kvfi_pairs_t pairs = { dst + 3, src + 5, block, block, to, from, len };
+
+    fill(src, all);
+    memset(dst, 0xc7, all);
+    memset(want, 0xc7, all);
+    for (uint32_t i = 0; i < PAIRS_OF_TABLE; i++) {
+        from[i] = i < 8 ? i : i * 3 % PAIRS_OF_TABLE; /* the first eight follow each other */
+        to[i] = i < 8 ? i : PAIRS_OF_TABLE - 1 - (i - 8);
+        if (i != SKIPPED) {
+            memcpy(want + 3 + to[i] * block, src + 5 + from[i] * block, len);
+        }
+    }
+    from[SKIPPED] = KVF_SKIP;
+    ck_assert_uint_eq(kernel->pairs(&pairs, 0, PAIRS_OF_TABLE, &runs), SKIPPED);
+    ck_assert_uint_eq(runs, 1 + SKIPPED - 8);
+    ck_assert_uint_eq(kernel->pairs(&pairs, SKIPPED + 1, PAIRS_OF_TABLE, &runs), PAIRS_OF_TABLE);
+    ck_assert_msg(memcmp(dst, want, all) == 0, "%s, pairs of %zu bytes: wrong bytes, or a canary",
+                  kernel->name, (size_t)len);
+    free(src);
+    free(dst);
+    free(want);
+}
+
+START_TEST(tables_of_pieces_of_any_length)
+{
+    const kvfi_kernel_t *kernel = kernel_of(_i);
+
+    for (uint64_t len = 1; kernel != NULL && len < 1100; len++) {
+        one_table(kernel, len);
+    }
+}
+END_TEST
+
+START_TEST(an_id_past_the_last_one_is_seen_wherever_it_stands)
+{
+    const kvfi_kernel_t *kernel = kernel_of(_i);
+    uint32_t ids[70];
+    const uint32_t bad[] = { 1000, 1001, INT32_MAX, UINT32_C(1) << 31, KVF_SKIP };
+
+    for (uint32_t count = 0; kernel != NULL && count < 70; count++) {
+        for (uint32_t i = 0; i < count; i++) {
+            ids[i] = (uint32_t)rnd(1000);
+        }
+        ck_assert_int_eq(kernel->below(ids, count, 1000), 1);
+        for (uint32_t at = 0; at < count; at++) {
+            uint32_t good = ids[at];
+
+            ids[at] = bad[rnd(5)];
+            ck_assert_msg(kernel->below(ids, count, 1000) == 0, "%s: id %u of %u", kernel->name, at, count);
+            ids[at] = good;
+        }
+    }
+    ids[0] = INT32_MAX - 1;
+    ck_assert(kernel == NULL || kernel->below(ids, 1, INT32_MAX) == 1);
+    ids[0] = INT32_MAX;
+    ck_assert(kernel == NULL || kernel->below(ids, 1, INT32_MAX) == 0);
+}
+END_TEST
+
 START_TEST(no_pieces_and_pieces_of_nothing)
 {
     const kvfi_kernel_t *kernel = kernel_of(_i);
@@ -280,6 +351,8 @@ int main(void)
     tcase_add_loop_test(tc, groups_of_mixed_sizes, 0, KERNELS);
     tcase_add_loop_test(tc, pieces_around_the_limits_of_streaming, 0, KERNELS);
     tcase_add_loop_test(tc, rows_of_any_length, 0, KERNELS);
+    tcase_add_loop_test(tc, tables_of_pieces_of_any_length, 0, KERNELS);
+    tcase_add_loop_test(tc, an_id_past_the_last_one_is_seen_wherever_it_stands, 0, KERNELS);
     tcase_add_loop_test(tc, no_pieces_and_pieces_of_nothing, 0, KERNELS);
     tcase_add_loop_test(tc, the_last_byte_before_an_unmapped_page, 0, KERNELS);
     tcase_add_test(tc, an_unknown_kernel_is_refused_and_the_best_is_kept);
