@@ -16,6 +16,15 @@ static inline uint64_t kvfi_now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* The same to a tick of the kernel's timer, some milliseconds, for a fifth of the price. */
+static inline uint64_t kvfi_coarse_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 static inline uint64_t kvfi_deadline(uint64_t now_ns, uint64_t timeout_ns)
 {
     return timeout_ns > UINT64_MAX - now_ns ? UINT64_MAX : now_ns + timeout_ns;

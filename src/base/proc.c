@@ -128,7 +128,7 @@ int kvfi_life_check(kvfi_life_t *life, uint64_t max_age_ns)
 
     if (atomic_load_explicit(&life->dead, memory_order_relaxed))
         return 0;
-    now = kvfi_now_ns();
+    now = kvfi_coarse_ns();
     if (max_age_ns && now - atomic_load_explicit(&life->seen_ns, memory_order_relaxed) < max_age_ns)
         return 1;
     if (look(life)) {

@@ -182,7 +182,7 @@ static void make_xfer(const kvf_op_t *op, kvf_path_t path, uint64_t bytes, kvfi_
                           .bad_cap = bad_cap,
                           .status = KVF_INPROGRESS,
                           .stream = bytes};
-    if (bytes) {
+    if (bytes && (op->count[0] > 1 || op->count[1] > 1)) {
         kvfi_box_fold(&xfer->box);
         kvfi_box_turn(&xfer->box, op->dir);
     }

@@ -153,6 +153,12 @@ static void take_note(kvf_batch_t *batch, const kvf_batch_opts_t *opts)
     kvfi_note_line_up(note);
 }
 
+/* Such a batch needs no deadline, and spares a look at the clock. */
+static int ends_in_post(const kvf_batch_t *batch, uint64_t local_bytes)
+{
+    return local_bytes <= INLINE_BYTES && !batch->am_count && !batch->has_note;
+}
+
 /* Everything was checked: from here the batch runs. Returns the bytes that local paths move. */
 static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *opts)
 {
@@ -168,7 +174,6 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     atomic_store_explicit(&batch->stop, 0, memory_order_relaxed);
     batch->noting = 0;
     batch->tag = opts ? opts->tag : 0;
-    batch->end_ns = deadline == KVF_FOREVER ? UINT64_MAX : kvfi_deadline(kvfi_now_ns(), deadline);
     batch->result = (kvf_batch_result_t){.bad_op = UINT64_MAX, .notify = KVF_SKIPPED};
     for (size_t i = 0; i < count; i++) {
         const kvfi_xfer_t *xfer = &batch->xfers[i];
@@ -188,6 +193,9 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     if (bytes <= INLINE_BYTES)
         batch->sharers = 1;
     take_note(batch, opts);
+    batch->end_ns = deadline == KVF_FOREVER || ends_in_post(batch, bytes)
+                        ? UINT64_MAX
+                        : kvfi_deadline(kvfi_now_ns(), deadline);
     atomic_store_explicit(&batch->running, 1, memory_order_release);
     return bytes;
 }

@@ -151,7 +151,8 @@ size_t kvfi_path_group(kvfi_xfer_t *xfers, size_t count)
     for (n = 0; n < count && xfers[n].target->hold == hold && xfers[n].path != KVF_PATH_CMA; n++) {
         kvf_status_t status = KVF_OK;
 
-        while (status == KVF_OK && !kvfi_cursor_ended(&xfers[n].cursor))
+        while (status == KVF_OK && xfers[n].moved.bytes < xfers[n].stream &&
+               !kvfi_cursor_ended(&xfers[n].cursor))
             status = move_guarded(&xfers[n], UINT64_MAX);
         set_status(&xfers[n], status);
     }
