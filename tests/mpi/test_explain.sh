@@ -78,6 +78,13 @@ has 'replicas take turns' '1984 x 72 KiB'
 has 'replicas take turns' '4 pairs of ranks, 4 ops, 7808 pieces, 549 MiB'
 say --model qwen3-235b --layout BHLNC --src-tp 3 --dst-tp 8 --src-pp 2 --dst-pp 5 --tokens 1001
 has 'uneven cuts' '40 ranks (TP 8, PP 5)'
+say --layout LBHNC --src-cp 2 --src-tp 2 --dst-tp 4
+has 'dealt blocks' '4 ranks (TP 2, PP 1, CP 2), LBHNC'
+has 'dealt blocks' '8 pairs of ranks, 8 ops, 65536 pieces, 1 GiB'
+has 'dealt blocks' ' 256    256 '
+say --layout LBHNC --dst-cp 2 --src-cp 2 --tokens 1000
+has 'dealt alike' 'Destination rank 0 from source rank 0'
+has 'dealt alike' 'together     2 pairs of ranks'
 
 say --model deepseek-v3 --layout LBNC --src-tp 2 --tokens 64
 has 'replicas and one block' 'nothing: others that hold the same have their turn'
@@ -113,6 +120,7 @@ has 'no engine' '16384 x 64 KiB'
 has 'text on standard error' '655360 x 512 B'
 has 'who posts' 'the source writes'
 [ "$(grep -c '"pieces": 655360,' "$TMP/json")" -eq 16 ] || fail "not 8 pairs of a group each in the JSON"
+[ "$(grep -c '"cp": 1,' "$TMP/json")" -eq 2 ] || fail "no cp of both sides in the JSON"
 for key in kvferry model tokens source destination pairs groups why hints sizes ops bind_us predicted gbps; do
     grep -q "\"$key\": " "$TMP/json" || fail "--json has no $key"
 done
@@ -141,6 +149,8 @@ refuse 2 '--src-layout: ' --src-layout LBXC
 refuse 2 '--dst-layout: ' --dst-layout LBNC
 refuse 2 '--dst-pp: llama-3.1-8b has 32 layers, fewer than 33 stages' --dst-pp 33
 refuse 2 '--dst-tp, --dst-pp: 32768 ranks are more than' --dst-pp 32 --dst-tp 1024
+refuse 2 '--dst-tp, --dst-pp, --dst-cp: 8192 ranks are more than' --dst-cp 8 --dst-tp 1024
+refuse 2 '--src-cp: 0 is not within' --src-cp 0
 refuse 2 '--dst-rank: there are 2 ranks, counted from 0, and no rank 2' --dst-tp 2 --dst-rank 2
 refuse 1 'these ranks have nothing in common, so nothing moves' --src-tp 4 --dst-tp 4 --src-rank 3 --dst-rank 0
 refuse 1 'these ranks have nothing in common in these layers' --dst-pp 2 --layers 0-3 --dst-rank 1
@@ -162,7 +172,7 @@ if [ -c /dev/full ]; then
 fi
 "$explain" --version | grep -q '^kvf_explain [0-9]' || fail "no version"
 "$explain" --help >"$TMP/out" || fail "no help"
-for option in model tokens layers src-layout dst-layout src-tp dst-tp src-pp dst-pp src-block-tokens \
+for option in model tokens layers src-layout dst-layout src-tp dst-tp src-pp dst-pp src-cp dst-cp src-block-tokens \
     dst-block-tokens src-rank dst-rank op analyze path memory net reps seed json help; do
     grep -q -- "--$option" "$TMP/out" || fail "--help does not tell --$option"
 done
@@ -214,6 +224,8 @@ mpi_run 2 "$explain" --analyze --tokens 16 --path cma >"$TMP/out" 2>"$TMP/err" |
 [ $code -eq 0 ] || grep -q 'cma: ' "$TMP/err" || { cat "$TMP/err"; fail "cma neither runs nor says why not"; }
 analyze shm 6 5 --model deepseek-v3.2 --layout BLNC --src-tp 2 --dst-tp 3 --tokens 200
 analyze shm 2 3 --model deepseek-v3 --layout LBNC --src-tp 2 --tokens 64
+analyze shm 6 7 --model deepseek-v3 --layout LBNC --src-tp 2 --src-cp 2 --dst-cp 3 --tokens 700
+analyze shm 1 2 $small --src-cp 4 --src-rank 6 --op write --dst-block-tokens 64
 analyze shm 1 2 --model gpt-oss-120b --src-layout vllm-0.23 --dst-layout BLHNC --tokens 300 --op write
 analyze shm 1 2 --model qwen3-235b --src-layout sglang --dst-layout lmcache --src-tp 3 --dst-pp 3 --tokens 300 --layers 7-20
 

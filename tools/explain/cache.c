@@ -141,13 +141,14 @@ static void visit_states(const struct explain_cache *cache, struct cell *cell, v
 {
     const kvf_plane_t *plane = &cell->group->planes[cell->plane_index];
     uint32_t states = cell->group->block_tokens / cell->group->tokens_per_state, segment = 0;
-    uint64_t off = 0;
+    const struct explain_side *side = &cache->world->side[cache->side];
+    uint64_t off = 0, first_token = ((uint64_t)cell->block * side->cp +
+                                     side->ranks[cache->rank].cp_rank) * side->block_tokens;
 
     for (uint32_t state = 0; state < states; state++) {
         kvf_layout_locate(cache->layout, cell->group_index, cell->plane_index, cell->layer,
                           cache->ids[cell->block], cell->head, state, &segment, &off);
-        cell->token = (uint64_t)cell->block * cell->group->block_tokens +
-                      (uint64_t)state * cell->group->tokens_per_state;
+        cell->token = first_token + (uint64_t)state * cell->group->tokens_per_state;
         cell->kind = plane->kind == KVF_PLANE_KV ? KVF_PLANE_K : plane->kind;
         cell->addr = cache->parts[segment].addr + off;
         cell->len = plane->kind == KVF_PLANE_KV ? plane->k_content : plane->content;
@@ -219,13 +220,15 @@ struct judge {
     uint64_t right, wrong;
 };
 
-static bool holds(const struct explain_rank *r, const struct cell *cell)
+static bool holds(const struct explain_side *side, uint32_t rank, const struct cell *cell)
 {
+    const struct explain_rank *r = &side->ranks[rank];
     bool state = cell->kind == KVF_PLANE_STATE;
     uint32_t first = state ? r->first_state_head : r->first_head;
     uint32_t count = state ? r->state_heads : r->heads;
 
-    return cell->layer >= r->first_layer && cell->layer < r->first_layer + r->layers &&
+    return cell->token / side->block_tokens % side->cp == r->cp_rank &&
+           cell->layer >= r->first_layer && cell->layer < r->first_layer + r->layers &&
            cell->head >= first && cell->head < first + count;
 }
 
@@ -248,11 +251,11 @@ static uint32_t source_of(const struct judge *j, const struct cell *cell)
         return UINT32_MAX;
     }
     for (uint32_t s = 0; s < sources->rank_count; s++) {
-        holders += holds(&sources->ranks[s], cell);
+        holders += holds(sources, s, cell);
     }
     turn = (j->cache->rank + cell->block) % holders;
     for (uint32_t s = 0; s < sources->rank_count; s++) {
-        if (holds(&sources->ranks[s], cell) && turn-- == 0) {
+        if (holds(sources, s, cell) && turn-- == 0) {
             return s;
         }
     }

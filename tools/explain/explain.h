@@ -33,6 +33,7 @@ struct explain_opts {
     const char *model;
     struct kvfi_side_opts end[KVFI_SIDES + 1]; /* by side; the last: what was said of both */
     uint64_t rank[2];                          /* EXPLAIN_ANY, or the only one that is asked about */
+    uint64_t cp[2];                            /* ranks over which a side deals its tokens */
     uint64_t tokens;
     uint64_t first_layer, layer_count; /* of the model; count 0: all */
     uint32_t dir;                      /* KVF_READ or KVF_WRITE */
@@ -58,6 +59,7 @@ void kvfi_explain_usage(FILE *file);
 struct explain_rank {
     uint32_t first_layer, layers;
     uint32_t first_head, heads;
+    uint32_t cp_rank;
     uint32_t first_state_head, state_heads; /* of recurrent states; 0, 0 without */
 };
 
@@ -66,9 +68,9 @@ struct explain_side {
     const char *layout;              /* as it was asked for */
     const char *layout_option;       /* by which */
     char spelling[EXPLAIN_NAME_LEN]; /* its axes, "L/2BNHD" */
-    uint32_t tp, pp;
-    uint32_t block_tokens;
-    uint32_t need, blocks; /* blocks of the request; capacity */
+    uint32_t tp, pp, cp;
+    uint32_t block_tokens; /* so many tokens are dealt at a time, too */
+    uint32_t need, blocks; /* blocks of the request on a rank, at most; capacity */
     uint32_t rank_count;
     struct explain_rank *ranks;
     kvf_layout_t **layouts; /* by rank */
@@ -100,10 +102,17 @@ kvf_status_t kvfi_explain_layout(const struct explain_world *world, unsigned sid
                                  const char *name, uint32_t block_tokens, uint32_t group,
                                  kvf_layout_t **layout_p);
 
-/* Blocks that so many tokens need. */
-static inline uint32_t kvfi_explain_blocks(uint64_t tokens, uint32_t block_tokens)
+/* Blocks of block_tokens that a rank of a side needs for the request, at most; tokens are dealt as they
+ * are with the side's own blocks. */
+static inline uint32_t kvfi_explain_blocks(const struct explain_world *world, unsigned which,
+                                           uint32_t block_tokens)
 {
-    return (uint32_t)((tokens + block_tokens - 1) / block_tokens);
+    const struct explain_side *side = &world->side[which];
+    uint64_t dealt = side->cp > 1 && side->block_tokens > block_tokens ? side->block_tokens
+                                                                       : block_tokens;
+    uint64_t round = dealt * side->cp;
+
+    return (uint32_t)((world->opts->tokens + round - 1) / round * (dealt / block_tokens));
 }
 
 /* ---------------------------------------------------------------- figures */

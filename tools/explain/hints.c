@@ -67,8 +67,8 @@ static void try_names(const struct search *q, const char *src, uint32_t src_toke
     bool ok;
 
     kvfi_explain_bind_of(w, table, &bind);
-    table[EXPLAIN_SOURCE].count = kvfi_explain_blocks(w->opts->tokens, src_tokens);
-    table[EXPLAIN_DEST].count = kvfi_explain_blocks(w->opts->tokens, dst_tokens);
+    table[EXPLAIN_SOURCE].count = kvfi_explain_blocks(w, EXPLAIN_SOURCE, src_tokens);
+    table[EXPLAIN_DEST].count = kvfi_explain_blocks(w, EXPLAIN_DEST, dst_tokens);
     ok = kvfi_explain_layout(w, EXPLAIN_SOURCE, q->pair->src, src, src_tokens, q->share->group,
                              &a) == KVF_OK &&
          kvfi_explain_layout(w, EXPLAIN_DEST, q->pair->dst, dst, dst_tokens, q->share->group, &b) ==

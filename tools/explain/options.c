@@ -28,8 +28,10 @@ static const char help_text[] =
     "  --dst-layout NAME\n"
     "  --src-tp N              ranks that share a layer's heads (1)\n"
     "  --dst-tp N\n"
-    "  --src-pp N              stages that share the layers (1); rank = stage * tp + place in the stage\n"
+    "  --src-pp N              stages that share the layers (1)\n"
     "  --dst-pp N\n"
+    "  --src-cp N              ranks over which blocks of tokens are dealt, one after the other (1);\n"
+    "  --dst-cp N              rank = (stage * cp + turn) * tp + place\n"
     "  --src-block-tokens N    tokens a block (16; 64 for MLA)\n"
     "  --dst-block-tokens N\n"
     "  --src-rank N            only pairs with this rank\n"
@@ -62,7 +64,7 @@ enum {
     OPT_MODEL = 256, OPT_TOKENS, OPT_LAYERS, OPT_OP, OPT_JSON,
     OPT_HELP, OPT_VERSION, OPT_ANALYZE,
     OPT_PATH, OPT_MEMORY, OPT_NET, OPT_REPS, OPT_SEED, /* of the run alone */
-    OPT_RANK = 300 /* and the side */
+    OPT_RANK = 300, OPT_CP = 310 /* and the side */
 };
 
 static const struct option longs[] = {
@@ -70,6 +72,8 @@ static const struct option longs[] = {
     {"tokens", required_argument, NULL, OPT_TOKENS},
     {"layers", required_argument, NULL, OPT_LAYERS},
     KVFI_SIDE_LONGS,
+    {"src-cp", required_argument, NULL, OPT_CP + EXPLAIN_SOURCE},
+    {"dst-cp", required_argument, NULL, OPT_CP + EXPLAIN_DEST},
     {"src-rank", required_argument, NULL, OPT_RANK + EXPLAIN_SOURCE},
     {"dst-rank", required_argument, NULL, OPT_RANK + EXPLAIN_DEST},
     {"op", required_argument, NULL, OPT_OP},
@@ -186,6 +190,12 @@ static int take_value(int option, const char *text, struct explain_opts *opts)
     case OPT_JSON:
         opts->json = text;
         break;
+    case OPT_CP + EXPLAIN_SOURCE:
+        rc = kvfi_cli_count("--src-cp", text, 1, EXPLAIN_RANKS_MAX, &opts->cp[0]);
+        break;
+    case OPT_CP + EXPLAIN_DEST:
+        rc = kvfi_cli_count("--dst-cp", text, 1, EXPLAIN_RANKS_MAX, &opts->cp[1]);
+        break;
     case OPT_RANK + EXPLAIN_SOURCE:
         rc = kvfi_cli_count("--src-rank", text, 0, EXPLAIN_RANKS_MAX - 1, &opts->rank[0]);
         break;
@@ -201,7 +211,7 @@ static int take_value(int option, const char *text, struct explain_opts *opts)
 int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p)
 {
     struct explain_opts opts = {.model = "llama-3.1-8b", .rank = {EXPLAIN_ANY, EXPLAIN_ANY},
-                                .tokens = 8192, .dir = KVF_READ, .reps = 5, .seed = 1};
+                                .cp = {1, 1}, .tokens = 8192, .dir = KVF_READ, .reps = 5, .seed = 1};
     const char *of_run = NULL;
     int option;
 

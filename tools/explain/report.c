@@ -63,10 +63,13 @@ static const char *time_text(double ns, char *buf, size_t len)
 
 static void print_side(const struct explain_side *side, FILE *file)
 {
-    char bytes[32];
+    char bytes[32], dealt[32] = "";
 
-    fprintf(file, "  %-12s %u rank%s (TP %u, PP %u), %s%s%s%s, blocks of %u tokens, %s each\n",
-            side->name, side->rank_count, side->rank_count == 1 ? "" : "s", side->tp, side->pp,
+    if (side->cp > 1) {
+        snprintf(dealt, sizeof(dealt), ", CP %u", side->cp);
+    }
+    fprintf(file, "  %-12s %u rank%s (TP %u, PP %u%s), %s%s%s%s, blocks of %u tokens, %s each\n",
+            side->name, side->rank_count, side->rank_count == 1 ? "" : "s", side->tp, side->pp, dealt,
             side->layout, strcmp(side->layout, side->spelling) == 0 ? "" : " (",
             strcmp(side->layout, side->spelling) == 0 ? "" : side->spelling,
             strcmp(side->layout, side->spelling) == 0 ? "" : ")", side->block_tokens,
@@ -336,6 +339,7 @@ static void json_side(struct kvfi_json *json, const struct explain_side *side)
     kvfi_json_u64(json, "ranks", side->rank_count);
     kvfi_json_u64(json, "tp", side->tp);
     kvfi_json_u64(json, "pp", side->pp);
+    kvfi_json_u64(json, "cp", side->cp);
     kvfi_json_u64(json, "block_tokens", side->block_tokens);
     kvfi_json_u64(json, "block_bytes", kvf_layout_block_bytes(side->layouts[0]));
     kvfi_json_close(json, '}');

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The two sides of a transfer: what each of their TP x PP ranks holds, as ../cut.h says, and the
- * layout of its cache, which kvferry builds by name; one more of each group of its layers alone.
+ * The two sides of a transfer: what each of their TP x CP x PP ranks holds, as ../cut.h says, tokens
+ * dealt block by block, and the layout of its cache, which kvferry builds by name; one more of each group of its layers alone.
  * What the ranks have to do with each other is pairs.c's matter. Nothing here blocks.
  */
 #include "config.h"
@@ -29,12 +29,15 @@ kvf_status_t kvfi_explain_layout(const struct explain_world *world, unsigned sid
                               .first_head = r->first_head,
                               .heads = r->heads,
                               .first_state_head = r->first_state_head,
-                              .state_heads = r->state_heads};
+                              .state_heads = r->state_heads,
+                              .cp_ranks = world->side[side].cp,
+                              .cp_rank = r->cp_rank,
+                              .cp_tokens = world->side[side].block_tokens};
 
     /* One block more than the request needs: block and layer are never side by side for want of
      * others between them. */
     opts.blocks =
-        block_tokens == 0 ? 1 : kvfi_explain_blocks(world->opts->tokens, block_tokens) + 1;
+        block_tokens == 0 ? 1 : kvfi_explain_blocks(world, side, block_tokens) + 1;
     *layout_p = NULL;
     if (group != UINT32_MAX) {
         const struct explain_group *g = &world->groups[group];
@@ -169,18 +172,22 @@ static int cut_model(const struct explain_world *world, const struct kvfi_side_o
 {
     const kvf_kv_model_t *model = world->model;
     uint64_t rank = world->opts->rank[side - world->side];
+    uint64_t cp = world->opts->cp[side - world->side];
 
     if (end->pp > model->layers) {
         return kvfi_cli_fail("%s: %s has %u layers, fewer than %" PRIu64 " stages",
                              end->pp_option, model->name, model->layers, end->pp);
     }
-    if (end->tp * end->pp > EXPLAIN_RANKS_MAX) {
-        return kvfi_cli_fail("%s, %s: %" PRIu64 " ranks are more than %d", end->tp_option,
-                             end->pp_option, end->tp * end->pp, EXPLAIN_RANKS_MAX);
+    if (end->tp * end->pp * cp > EXPLAIN_RANKS_MAX) {
+        return kvfi_cli_fail("%s, %s%s%s%s: %" PRIu64 " ranks are more than %d", end->tp_option,
+                             end->pp_option, cp > 1 ? ", --" : "",
+                             cp > 1 ? option_names[side - world->side] : "", cp > 1 ? "-cp" : "",
+                             end->tp * end->pp * cp, EXPLAIN_RANKS_MAX);
     }
     side->tp = (uint32_t)end->tp;
     side->pp = (uint32_t)end->pp;
-    side->rank_count = side->tp * side->pp;
+    side->cp = (uint32_t)cp;
+    side->rank_count = side->tp * side->pp * side->cp;
     if (rank != EXPLAIN_ANY && rank >= side->rank_count) {
         return kvfi_cli_fail("--%s-rank: there are %u ranks, counted from 0, and no rank %" PRIu64,
                              option_names[side - world->side], side->rank_count, rank);
@@ -191,7 +198,9 @@ static int cut_model(const struct explain_world *world, const struct kvfi_side_o
     }
     for (uint32_t i = 0; i < side->rank_count; i++) {
         struct explain_rank *r = &side->ranks[i];
-        kvfi_cut_layers(model->layers, side->pp, i / side->tp, &r->first_layer, &r->layers);
+        r->cp_rank = i / side->tp % side->cp;
+        kvfi_cut_layers(model->layers, side->pp, i / side->tp / side->cp, &r->first_layer,
+                        &r->layers);
         kvfi_cut_heads(model->heads, side->tp, i % side->tp, &r->first_head, &r->heads);
         if (model->state_heads > 0) {
             kvfi_cut_heads(model->state_heads, side->tp, i % side->tp, &r->first_state_head,
@@ -241,7 +250,7 @@ static int open_side(struct explain_world *world, unsigned which)
         side->block_tokens = kvf_layout_describe(probe)->groups[0].block_tokens;
         kvf_layout_destroy(probe);
     }
-    side->need = kvfi_explain_blocks(opts->tokens, side->block_tokens);
+    side->need = kvfi_explain_blocks(world, which, side->block_tokens);
     side->blocks = side->need + 1;
     if (build_layouts(world, which, UINT32_MAX, &side->layouts) != 0) {
         return -1;
