@@ -153,10 +153,10 @@ static void take_note(kvf_batch_t *batch, const kvf_batch_opts_t *opts)
     kvfi_note_line_up(note);
 }
 
-/* Such a batch needs no deadline, and spares a look at the clock. */
-static int ends_in_post(const kvf_batch_t *batch, uint64_t local_bytes)
+/* Loads and stores alone, and few: such a batch needs no deadline, and spares a look at the clock. */
+static int ends_in_post(const kvf_batch_t *batch, size_t mapped, uint64_t local_bytes)
 {
-    return local_bytes <= INLINE_BYTES && !batch->am_count && !batch->has_note;
+    return mapped == batch->count && local_bytes <= INLINE_BYTES && !batch->has_note;
 }
 
 /* Everything was checked: from here the batch runs. Returns the bytes that local paths move. */
@@ -165,6 +165,7 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     kvf_engine_t *engine = batch->object.engine;
     uint64_t      deadline = opts && opts->deadline_ns ? opts->deadline_ns : engine->deadline_ns;
     uint64_t      bytes = 0;
+    size_t        mapped = 0;
 
     batch->count = count;
     batch->am_count = batch->next_local = batch->spare_count = 0;
@@ -184,6 +185,7 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
             bytes += xfer->stream;
         else
             batch->am_xfers[batch->am_count++] = &batch->xfers[i];
+        mapped += xfer->path == KVF_PATH_SELF || xfer->path == KVF_PATH_SHM;
     }
     for (size_t i = 0; bytes >= kvfi_tune()->probe_from && i < count; i++)
         batch->xfers[i].whole = bytes;
@@ -193,7 +195,7 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     if (bytes <= INLINE_BYTES)
         batch->sharers = 1;
     take_note(batch, opts);
-    batch->end_ns = deadline == KVF_FOREVER || ends_in_post(batch, bytes)
+    batch->end_ns = deadline == KVF_FOREVER || ends_in_post(batch, mapped, bytes)
                         ? UINT64_MAX
                         : kvfi_deadline(kvfi_now_ns(), deadline);
     atomic_store_explicit(&batch->running, 1, memory_order_release);

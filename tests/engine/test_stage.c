@@ -256,6 +256,26 @@ START_TEST(a_filter_in_mid_batch_fails_what_may_only_take_cma)
 }
 END_TEST
 
+/* Few bytes, so that post means to end the batch itself, but the owner who is needed after all stands
+ * still. */
+START_TEST(a_small_batch_that_moves_to_stage_keeps_its_deadline)
+{
+    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    kvf_batch_opts_t batch = { .struct_size = sizeof(batch), .deadline_ns = 300 * MS };
+    kvf_op_t op;
+    rig_t rig;
+
+    rig_open(&rig, WHERE_CMA, &opts);
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
+    must(forbid_cma(EPERM) == 0, "seccomp: %s", strerror(errno));
+    proc_signal(&rig.owner, SIGSTOP);
+    ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), &batch));
+    answers(kvf_batch_wait(rig.batch, patient(10)), KVF_ERR_TIMEOUT);
+    proc_signal(&rig.owner, SIGCONT);
+    rig_close(&rig);
+}
+END_TEST
+
 static void *no_thread(void *arg)
 {
     return arg;
@@ -548,6 +568,7 @@ int main(void)
     tcase_add_loop_test(tc, a_job_goes_on_without_any_one_call, 0, CALLS * 2 * 3);
     tcase_add_loop_test(tc, a_filter_in_mid_batch_moves_it_to_stage_and_warns_once, 0, 8);
     tcase_add_test(tc, a_filter_in_mid_batch_fails_what_may_only_take_cma);
+    tcase_add_test(tc, a_small_batch_that_moves_to_stage_keeps_its_deadline);
     tcase_add_loop_test(tc, an_op_that_stage_cannot_take_either_fails_alone, 0, 2);
     tcase_add_test(tc, a_rank_in_a_user_namespace_of_its_own);
     tcase_add_test(tc, a_rank_that_is_not_dumpable_and_one_without_the_capability);
