@@ -120,6 +120,7 @@ struct kvf_engine {
 
     int               epoll_fd, event_fd, timer_fd, wake_fd;
     _Atomic int       armed;
+    _Atomic uint32_t  arms; /* even; one more is what the page says */
     pthread_t         thread;
     _Atomic int       thread_on;
     _Atomic unsigned  drivers; /* waits that drive the links: the thread stands back */

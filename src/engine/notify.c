@@ -57,6 +57,8 @@ static void doorbell_sent(void *arg, int failed)
     (void)arg, (void)failed;
 }
 
+/* Once each time the owner arms: its queue has room for few, and what finds none waits for our own
+ * progress, which nobody may drive. */
 static void ring(kvf_peer_t *peer)
 {
     static const char doorbell[8] = "doorbell";
@@ -84,16 +86,19 @@ static void send_far(kvf_peer_t *peer, kvfi_out_note_t *note)
 /* 0: the ring is full. */
 static int put_near(kvf_peer_t *peer, kvfi_out_note_t *note)
 {
-    int put = -2;
+    uint32_t armed = 0;
+    int      put = -2;
 
     if (kvfi_peer_alive(peer, ALIVE_AGE_NS))
-        put = kvfi_hold_put(&peer->hold, note->data, note->len, note->told);
+        put = kvfi_hold_put(&peer->hold, note->data, note->len, note->told, &armed);
     if (put == -1)
         return 0;
     leave_line(peer, note);
     atomic_store(&note->status, put == -2 ? KVF_ERR_PEER : KVF_OK);
-    if (put == 1)
+    if (put == 1) {
         ring(peer);
+        kvfi_hold_rang(&peer->hold, armed);
+    }
     return 1;
 }
 

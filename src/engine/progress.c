@@ -400,7 +400,7 @@ kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
     if (read(engine->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
         kvfi_log(KVFI_LOG_WARN, "the event fd cannot be read: %m");
     atomic_store(&engine->armed, 1);
-    atomic_store(&engine->home->page->armed, 1);
+    atomic_store(&engine->home->page->armed, atomic_fetch_add(&engine->arms, 2) + 1);
     busy = any_copies(engine) ||
            (engine->stage && !atomic_load(&engine->near_driven) && kvfi_am_arm(engine->stage));
     if (!busy && am && engine->progress == KVF_PROGRESS_CALLER)

@@ -197,7 +197,8 @@ static kvfi_note_t *note_at(kvfi_page_t *page, const kvfi_seat_t *seat, uint32_t
     return &page->notes[(size_t)(seat - page->seats) * page->head.depth + at % page->head.depth];
 }
 
-int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_t status)
+int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_t status,
+                  uint32_t *armed_p)
 {
     kvfi_page_t *page = hold->page;
     kvfi_seat_t *seat = hold->seat;
@@ -219,7 +220,14 @@ int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_
     if (full)
         return -1;
     atomic_thread_fence(memory_order_seq_cst);
-    return atomic_load(&page->armed) != 0;
+    *armed_p = atomic_load(&page->armed);
+    return *armed_p != 0;
+}
+
+/* Not before: of who dies between the two the next one's note rings. */
+void kvfi_hold_rang(kvfi_hold_t *hold, uint32_t armed)
+{
+    atomic_compare_exchange_strong(&hold->page->armed, &armed, 0);
 }
 
 void kvfi_page_revoke(kvfi_page_t *page, uint32_t grant)

@@ -63,7 +63,7 @@ typedef struct kvfi_page_head {
 
 typedef struct kvfi_page {
     kvfi_page_head_t head;
-    _Atomic uint32_t armed; /* a note put is worth a doorbell */
+    _Atomic uint32_t armed; /* not 0: a note put is worth a doorbell. Each time another number */
     _Atomic uint32_t high;  /* seats ever taken: nobody need look past it */
     _Atomic uint32_t closed; /* the engine has gone, its process may live */
     _Alignas(64) _Atomic uint32_t epoch[KVFI_PAGE_GRANTS];
@@ -108,7 +108,10 @@ int  kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint
 void kvfi_hold_unpin(kvfi_hold_t *hold, uint64_t taken);
 
 /* Put a note in the ring: 1 done and a doorbell is wanted, 0 done, -1 full. */
-int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_t status);
+int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_t status,
+                  uint32_t *armed_p);
+/* The doorbell was sent that was wanted: no more of them till the owner has armed again. */
+void kvfi_hold_rang(kvfi_hold_t *hold, uint32_t armed);
 
 /* ---- the owner's side */
 /* Raise a grant's epoch. */

@@ -247,6 +247,46 @@ START_TEST(a_notification_wakes)
 }
 END_TEST
 
+#define FLOOD 200 /* more than a queue in shared memory holds, fewer than a ring of notifications */
+
+/* in: u64 how many notifications go to peer[0]; nothing else is called afterwards */
+static void at_flood(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    uint64_t count, now = 0;
+
+    (void)out;
+    memcpy(&count, in, in_len < sizeof(count) ? in_len : sizeof(count));
+    for (uint64_t i = 0; i < count; i++) {
+        at_note_later(state, &now, sizeof(now), NULL);
+    }
+}
+
+/* A sleeper that was slow to wake: what was sent meanwhile does not keep the next one's bell. */
+START_TEST(a_notification_wakes_after_a_flood)
+{
+    rig_t rig;
+    rig_opts_t opts = { .progress = progress_of(_i) };
+    kvf_notification_t n = blank();
+    uint64_t many = FLOOD, one = 1;
+
+    rig_open(&rig, (where_t)(_i / 2), &opts);
+    for (int round = 0; round < 3; round++) {
+        arm(rig.me.engine);
+        rig_call(&rig, at_flood, &many, sizeof(many), NULL, 0);
+        for (int i = 0; i < FLOOD; i++) {
+            ok(kvf_notify_recv(rig.me.engine, &n));
+        }
+        ok(kvf_progress(rig.me.engine));
+        arm(rig.me.engine);
+        answers(kvf_notify_recv(rig.me.engine, &n), KVF_INPROGRESS);
+        rig_call(&rig, at_flood, &one, sizeof(one), NULL, 0);
+        must(readable(fd_of(rig.me.engine), 5000 * (int)patience()), "slept through it");
+        ok(kvf_notify_recv(rig.me.engine, &n));
+    }
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(a_notification_of_a_twin_wakes)
 {
     rig_t rig;
@@ -324,6 +364,7 @@ int main(void)
     tcase_add_loop_test(tc, the_end_of_a_batch_wakes, 0, 2 * WHERE_COUNT);
     tcase_add_loop_test(tc, a_batch_that_another_thread_ended_wakes, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_notification_wakes, 2 * WHERE_SHM, 2 * WHERE_COUNT);
+    tcase_add_loop_test(tc, a_notification_wakes_after_a_flood, 2 * WHERE_SHM, 2 * WHERE_AM);
     tcase_add_loop_test(tc, a_notification_of_a_twin_wakes, 0, WHERE_SHM);
     tcase_add_loop_test(tc, a_deadline_wakes, 0, 2);
     tcase_add_loop_test(tc, a_peers_death_wakes, 0, 4);
