@@ -43,6 +43,7 @@ tools_kvf_bench_SOURCES = \
 	tools/bench/figures.c \
 	tools/bench/floor.c \
 	tools/bench/job.c \
+	tools/bench/layerfloor.c \
 	tools/bench/layerwise.c \
 	tools/bench/layout.c \
 	tools/bench/measure.c \

@@ -173,7 +173,19 @@ for path in self shm cma am; do
         --json - >"$TMP/out" 2>"$TMP/err" || { cat "$TMP/err"; fail "W8 over $path"; }
     grep -q '"op": "write".*"layers": [0-9]*0, "layer_p50_us": [0-9.e-]*, "layer_p99_us": [0-9.]*,' \
         "$TMP/out" || { cat "$TMP/out"; fail "W8 over $path: no layers seen"; }
+    grep -q '"layer_floor": "awake", "layer_floor_p50_us": [0-9.e-]*, .*"layer_p99_ratio": [0-9.]*[,}]' \
+        "$TMP/out" || { cat "$TMP/out"; fail "W8 over $path: no floor of its layers"; }
     grep -q '"mismatched_bytes": 0[,}]' "$TMP/out" || fail "W8 over $path: bytes are wrong"
+done
+for how in "shm --scale 1/512 --await fd" "am --scale 1/512 --await fd" "shm --scale 1/4 --gap 1000" \
+    "am --scale 1/512 --segments per-layer"; do
+    # shellcheck disable=SC2086  # words
+    mpi_run 2 "$bench" --shape W8 --reps 1 --json - --path $how >"$TMP/out" 2>"$TMP/err" ||
+        { cat "$TMP/err"; fail "W8 over $how"; }
+    want=asleep
+    case $how in *per-layer) want=awake ;; esac
+    grep -q "\"layer_floor\": \"$want\"" "$TMP/out" ||
+        { cat "$TMP/out"; fail "W8 over $how: the floor is not $want"; }
 done
 
 # refuse CODE WANT RANKS ARGUMENTS...: that exit code, and a sentence that starts so
@@ -196,6 +208,7 @@ refuse 2 '--hot: ' 1 --hot=0
 refuse 2 '--reps: "x" is not a number' 1 --reps x
 refuse 2 '--path: "rma" is none of' 1 --path rma
 refuse 2 '--op: "copy" is none of' 1 --op copy
+refuse 2 '--await: "futex" is none of' 1 --await futex
 refuse 2 '--scale: 0 is not above 0' 1 --scale 0
 refuse 2 '--json: cannot write /nowhere/x: ' 1 --path self --json /nowhere/x
 refuse 2 '--path shm takes 2 ranks' 1 --path shm

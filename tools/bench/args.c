@@ -27,6 +27,8 @@ enum {
     OPT_NET,
     OPT_COPY_THREADS,
     OPT_BESIDE,
+    OPT_AWAIT,
+    OPT_GAP,
     OPT_PEER,
     OPT_SEGMENTS,
     OPT_MEMORY,
@@ -55,6 +57,8 @@ static const struct option longs[] = {
     {"plot", required_argument, NULL, OPT_PLOT},
     {"copy-threads", required_argument, NULL, OPT_COPY_THREADS},
     {"beside", required_argument, NULL, OPT_BESIDE},
+    {"await", required_argument, NULL, OPT_AWAIT},
+    {"gap", required_argument, NULL, OPT_GAP},
     {"memory", required_argument, NULL, OPT_MEMORY},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},     {NULL, 0, NULL, 0}};
@@ -101,6 +105,9 @@ void kvfi_bench_usage(FILE *file)
         "  --memory KIND          pool: the library's; own: the program's, registered; adopt: the\n"
         "                         program's, adopted; default own for cma and stage, else pool\n"
         "  --copy-threads N       of each engine, 0 to 64; default 0: copies run in the calling thread\n"
+        "  --await wait|fd        of W8: the receiver is in kvf_stream_wait() (default), or sleeps in\n"
+        "                         poll on the engine's event fd\n"
+        "  --gap US               of W8: the sender rests so long before each layer; default 0\n"
         "  --depth N[,N..]        batches under way, 1 to 64; default 1; each case at each of them\n"
         "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
         "Beside it\n"
@@ -202,6 +209,18 @@ static int parse_op(const char *text, uint32_t *dir_p)
     return 0;
 }
 
+static int parse_await(const char *text, struct bench_args *args)
+{
+    static const char *const names[] = {"wait", "fd"};
+    size_t index;
+
+    if (kvfi_cli_choice("--await", text, names, 2, &index) != 0) {
+        return -1;
+    }
+    args->await_fd = index == 1;
+    return 0;
+}
+
 static int parse_segments(const char *text, struct bench_args *args)
 {
     static const char *const names[] = {"one", "per-layer"};
@@ -257,6 +276,10 @@ static int parse_one(int option, struct bench_args *args, struct own_shape *own)
     case OPT_BESIDE:
         return kvfi_cli_size("--beside", optarg, UINT64_C(2) << 20, UINT64_C(1) << 40,
                              &args->beside);
+    case OPT_AWAIT:
+        return parse_await(optarg, args);
+    case OPT_GAP:
+        return kvfi_cli_count("--gap", optarg, 0, 1000000, &args->gap_us);
     case OPT_PEER:
         return parse_list(optarg, kvfi_bench_peer_by_name, args);
     case OPT_DEPTH:

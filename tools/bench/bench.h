@@ -61,6 +61,8 @@ struct bench_args {
     size_t              depth_count;
     uint64_t            copy_threads; /* of each rank's engine */
     uint64_t            beside; /* bytes of a large batch beside the case; 0: none */
+    bool                await_fd; /* a receiver of layers sleeps in poll, not in kvf_stream_wait() */
+    uint64_t            gap_us; /* for which its sender rests before each */
     uint64_t            reps;
     uint64_t            seed;
     uint64_t            scale_num, scale_den;
@@ -145,6 +147,8 @@ int kvfi_bench_block_bytes(const struct bench_args *args, const struct bench_sha
 int kvfi_bench_shrink(const struct bench_args *args, uint64_t most, struct bench_shape *shape);
 /* Makes kv, boxes and what follows from them: bytes, segments, pieces of shape.blocks blocks. */
 int kvfi_bench_plan_bind(const struct bench_args *args, struct bench_plan *plan);
+/* The plan with the boxes of one layer only, which are the caller's; the rest stays the plan's. */
+int kvfi_bench_plan_layer(const struct bench_plan *plan, uint32_t layer, struct bench_plan *layer_p);
 
 /* First block and number of blocks of a batch. */
 static inline uint64_t kvfi_bench_batch_first(const struct bench_plan *plan, uint64_t batch)
@@ -364,7 +368,9 @@ static inline char *const *kvfi_bench_other_side(const struct bench_case *c)
 int kvfi_bench_serve_until_done(void (*step)(void *arg), void *arg);
 int kvfi_bench_say_done(const struct bench_job *job);
 
-/* Seconds of one run of plain memcpy over the plan's pieces. */
+/* Plain memcpy over the pieces of a batch; and of a run, with its seconds. */
+void kvfi_bench_memcpy_batch(const struct bench_plan *plan, uint64_t batch, char *const *dest,
+                             char *const *source);
 double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, char *const *source);
 
 /* ---------------------------------------------------------------- measuring and figures */
@@ -391,6 +397,32 @@ void kvfi_bench_layerwise_note(const struct bench_case *c, struct bench_layerwis
                                struct bench_figures *f);
 size_t kvfi_bench_layerwise_samples(const struct bench_case *c,
                                     const struct bench_layerwise *layerwise);
+
+/* The floor of these layers: one run of it, over the case's own floor where that is a socket. */
+int kvfi_bench_layerwise_floor(const struct bench_case *c, struct bench_layerwise *layerwise,
+                               struct bench_peer *floor);
+
+struct bench_layer_floor; /* how soon a layer is seen without kvferry */
+
+int kvfi_bench_layer_floor_open(const struct bench_case *c, const uint32_t *layers,
+                                uint32_t layer_count, struct bench_layer_floor **floor_p);
+void kvfi_bench_layer_floor_close(struct bench_layer_floor *floor);
+int kvfi_bench_layer_floor_run(const struct bench_case *c, struct bench_layer_floor *floor,
+                               struct bench_peer *socket);
+/* When each layer of the last run was sent, known to the initiator, and seen, known to the owner. */
+void kvfi_bench_layer_floor_times(const struct bench_layer_floor *floor, double **sent_p,
+                                  double **seen_p);
+
+/* Whether a receiver sleeps until a layer is there, and what the sender does between two of them. */
+bool kvfi_bench_layer_sleeps(const struct bench_args *args);
+void kvfi_bench_layer_gap(const struct bench_args *args);
+
+/* A layer over the connection of the socket peer, confirmed, and then the byte that tells of it. sent_p:
+ * between these two. */
+int kvfi_bench_socket_push_layer(const struct bench_case *c, struct bench_peer *peer,
+                                 const struct bench_plan *layer, uint64_t batch, double *sent_p);
+int kvfi_bench_socket_take_layer(const struct bench_case *c, struct bench_peer *peer,
+                                 const struct bench_plan *layer, uint64_t batch, bool sleeps);
 
 struct bench_beside; /* a large batch beside the case */
 
@@ -430,7 +462,8 @@ struct bench_figures {
     double      cpu_s;       /* of all ranks in the case's runs */
     struct bench_beside_figures beside;
     double     *layer;       /* seconds, from a layer's last byte until it was seen; sorted */
-    size_t      layers;      /* of all runs; 0: the case is not layer by layer */
+    double     *layer_floor; /* the same of their floor */
+    size_t      layers;      /* of all runs, of each of both; 0: the case is not layer by layer */
     uint64_t    verified, mismatched, peers_mismatched;
     uint64_t    bytes, pieces, calls; /* that the engine counted on the path, in all runs */
     uint64_t    elsewhere;   /* bytes that it counted on any other path */

@@ -84,5 +84,6 @@ void kvfi_bench_figures_free(struct bench_figures *figures)
     free(figures->latency);
     free(figures->beside.latency);
     free(figures->layer);
+    free(figures->layer_floor);
     *figures = (struct bench_figures){0};
 }

@@ -32,14 +32,21 @@ static inline bool copy(void *arg, const struct bench_piece *piece)
     return true;
 }
 
-double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, char *const *source)
+void kvfi_bench_memcpy_batch(const struct bench_plan *plan, uint64_t batch, char *const *dest,
+                             char *const *source)
 {
     struct spaces spaces = {dest, source};
+
+    kvfi_bench_walk(plan, kvfi_bench_batch_first(plan, batch), kvfi_bench_batch_blocks(plan, batch),
+                    copy, &spaces);
+}
+
+double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, char *const *source)
+{
     double start = kvfi_bench_now();
 
     for (uint64_t batch = 0; batch < plan->batches; batch++) {
-        kvfi_bench_walk(plan, kvfi_bench_batch_first(plan, batch),
-                        kvfi_bench_batch_blocks(plan, batch), copy, &spaces);
+        kvfi_bench_memcpy_batch(plan, batch, dest, source);
     }
     return kvfi_bench_now() - start;
 }

@@ -11,8 +11,10 @@
 #include "bench.h"
 
 #include <math.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <kvferry/kv.h>
 #include <kvferry/mpi.h>
@@ -32,6 +34,8 @@ struct bench_layerwise {
     double *took, *sent, *seen; /* layers of all batches of a run */
     double bind_s;
     bool one_clock;
+    int fd; /* owner's engine's, to sleep on */
+    struct bench_layer_floor *floor;
 };
 
 /* The clock is the kernel's, and ranks of one kernel share it, whatever they call their hosts. */
@@ -92,6 +96,9 @@ static int make_room(const struct bench_case *c, struct bench_layerwise *w)
     if (status == KVF_OK && c->job->owner) {
         status = kvf_streams_open(c->job->engine, NULL, &w->streams);
     }
+    if (status == KVF_OK) {
+        status = kvf_engine_fd(c->job->engine, &w->fd);
+    }
     return status == KVF_OK ? 0 : kvfi_bench_fail_status("the layers", status);
 }
 
@@ -105,7 +112,7 @@ int kvfi_bench_layerwise_open(const struct bench_case *c, struct bench_layerwise
         return -1;
     }
     w->one_clock = one_clock(c->job);
-    return 0;
+    return kvfi_bench_layer_floor_open(c, w->layers, w->layer_count, &w->floor);
 }
 
 void kvfi_bench_layerwise_close(struct bench_layerwise *w)
@@ -123,6 +130,7 @@ void kvfi_bench_layerwise_close(struct bench_layerwise *w)
     }
     kvf_stream_close(w->stream);
     kvf_streams_close(w->streams);
+    kvfi_bench_layer_floor_close(w->floor);
     free(w->layers);
     free(w->notes);
     free(w->ops);
@@ -133,6 +141,30 @@ void kvfi_bench_layerwise_close(struct bench_layerwise *w)
 }
 
 /* ------------------------------------------------------------------ a run */
+
+/* kvf_stream_wait() sleeps where layers come more slowly than that. */
+#define SLOW_US 1000
+
+bool kvfi_bench_layer_sleeps(const struct bench_args *args)
+{
+    return args->await_fd || args->gap_us >= SLOW_US;
+}
+
+void kvfi_bench_layer_gap(const struct bench_args *args)
+{
+    const struct timespec gap = {.tv_sec = (time_t)(args->gap_us / 1000000),
+                                 .tv_nsec = (long)(args->gap_us % 1000000) * 1000};
+
+    if (args->gap_us != 0) {
+        nanosleep(&gap, NULL);
+    }
+}
+
+int kvfi_bench_layerwise_floor(const struct bench_case *c, struct bench_layerwise *w,
+                               struct bench_peer *floor)
+{
+    return kvfi_bench_layer_floor_run(c, w->floor, floor);
+}
 
 static int bind_layer(const struct bench_case *c, struct bench_layerwise *w, uint64_t batch,
                       uint32_t layer, size_t *count_p)
@@ -184,8 +216,9 @@ static int push_layer(const struct bench_case *c, struct bench_layerwise *w, uin
                       uint32_t at)
 {
     size_t count, sample = batch * w->layer_count + at;
-    double start = kvfi_bench_now();
 
+    kvfi_bench_layer_gap(c->args);
+    double start = kvfi_bench_now();
     if (bind_layer(c, w, batch, w->layers[at], &count) != 0) {
         return -1;
     }
@@ -196,9 +229,33 @@ static int push_layer(const struct bench_case *c, struct bench_layerwise *w, uin
     return status == KVF_OK ? 0 : kvfi_bench_fail_status("a layer", status);
 }
 
-static int await_layer(struct bench_layerwise *w, uint64_t batch, uint32_t at)
+/* What the header tells a program to do that has other fds to look after, too. */
+static kvf_status_t sleep_for(const struct bench_case *c, struct bench_layerwise *w, uint32_t layer)
 {
-    kvf_status_t status = kvf_stream_wait(w->stream, w->layers[at], KVFI_BENCH_DEADLINE_NS);
+    struct pollfd fd = {.fd = w->fd, .events = POLLIN};
+    kvf_status_t status = kvf_streams_poll(w->streams), there;
+
+    while (status == KVF_OK && (there = kvf_stream_layer(w->stream, layer)) == KVF_INPROGRESS) {
+        status = kvf_engine_arm(c->job->engine);
+        if (status == KVF_ERR_BUSY) {
+            status = kvf_progress(c->job->engine);
+        } else if (status == KVF_OK) {
+            status = kvf_streams_poll(w->streams);
+            if (status == KVF_OK && kvf_stream_layer(w->stream, layer) == KVF_INPROGRESS) {
+                poll(&fd, 1, (int)(KVFI_BENCH_DEADLINE_NS / 1000000));
+            }
+        }
+        status = status == KVF_OK ? kvf_streams_poll(w->streams) : status;
+    }
+    return status == KVF_OK ? there : status;
+}
+
+static int await_layer(const struct bench_case *c, struct bench_layerwise *w, uint64_t batch,
+                       uint32_t at)
+{
+    kvf_status_t status =
+        c->args->await_fd ? sleep_for(c, w, w->layers[at])
+                          : kvf_stream_wait(w->stream, w->layers[at], KVFI_BENCH_DEADLINE_NS);
 
     w->seen[batch * w->layer_count + at] = kvfi_bench_now();
     return status == KVF_OK ? 0 : kvfi_bench_fail_status("waiting for a layer", status);
@@ -226,7 +283,7 @@ int kvfi_bench_layerwise_run(const struct bench_case *c, struct bench_layerwise 
     for (uint64_t batch = 0; batch < c->plan->batches && rc == 0; batch++) {
         for (uint32_t at = 0; at < w->layer_count && rc == 0; at++) {
             rc = job->initiator ? push_layer(c, w, batch, at) : 0;
-            rc = rc == 0 && job->owner ? await_layer(w, batch, at) : rc;
+            rc = rc == 0 && job->owner ? await_layer(c, w, batch, at) : rc;
         }
         rc = rc == 0 && job->initiator ? end_notes(w) : rc;
         if (batch + 1 < c->plan->batches) {
@@ -248,11 +305,17 @@ void kvfi_bench_layerwise_note(const struct bench_case *c, struct bench_layerwis
 {
     size_t count = w->layer_count * c->plan->batches;
 
+    double *sent, *seen;
+
+    kvfi_bench_layer_floor_times(w->floor, &sent, &seen);
+    kvfi_bench_tell(c->job, 0, sent, count * sizeof(*sent));
+    kvfi_bench_tell(c->job, c->job->owner_rank, seen, count * sizeof(*seen));
     kvfi_bench_tell(c->job, 0, w->sent, count * sizeof(*w->sent));
     kvfi_bench_tell(c->job, c->job->owner_rank, w->seen, count * sizeof(*w->seen));
     f->bind_s += w->bind_s / w->layer_count;
     for (size_t i = 0; i < count; i++) {
         f->latency[f->latencies++] = w->took[i];
+        f->layer_floor[f->layers] = w->one_clock ? seen[i] - sent[i] : NAN;
         f->layer[f->layers++] = w->one_clock ? w->seen[i] - w->sent[i] : NAN;
     }
 }

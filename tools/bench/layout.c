@@ -245,6 +245,7 @@ static kvf_status_t make_boxes(struct bench_plan *plan, kvf_bind_t *bind, kvf_op
     for (size_t i = 0; i < count && status == KVF_OK; i++) {
         plan->boxes[i] = box_of(&ops[i]);
     }
+    plan->box_count = count;
     free(place);
     return status;
 }
@@ -278,6 +279,30 @@ static int measure(struct bench_plan *plan)
     status = plan->boxes == NULL || ops == NULL ? KVF_ERR_NOMEM : make_boxes(plan, &bind, ops);
     free(ops);
     return status == KVF_OK ? 0 : kvfi_bench_fail_status("the boxes of the plan", status);
+}
+
+int kvfi_bench_plan_layer(const struct bench_plan *plan, uint32_t layer, struct bench_plan *layer_p)
+{
+    const kvf_bind_table_t tables[2] = {{.count = (uint32_t)plan->shape.blocks},
+                                        {.count = (uint32_t)plan->shape.blocks}};
+    kvf_bind_t bind = request(plan, KVF_READ, plan->shape.blocks, tables);
+    kvf_op_t *ops = calloc(plan->box_count, sizeof(*ops));
+    kvf_status_t status = KVF_ERR_NOMEM;
+
+    bind.first_layer = layer;
+    bind.layer_count = 1;
+    *layer_p = *plan;
+    layer_p->boxes = calloc(plan->box_count, sizeof(*layer_p->boxes));
+    if (ops != NULL && layer_p->boxes != NULL) {
+        status = make_boxes(layer_p, &bind, ops);
+    }
+    free(ops);
+    if (status == KVF_OK) {
+        return 0;
+    }
+    free(layer_p->boxes);
+    layer_p->boxes = NULL;
+    return kvfi_bench_fail_status("the boxes of a layer", status);
 }
 
 static uint64_t side_bytes(const kvf_layout_t *layout, uint32_t *segments_p)

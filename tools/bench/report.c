@@ -263,12 +263,26 @@ static double layer_us(const struct bench_figures *f, double quantile)
     return kvfi_bench_sorted_quantile(f->layer, f->layers, quantile) * 1e6;
 }
 
-static void write_layers(struct kvfi_json *json, const struct bench_figures *f)
+static double layer_floor_us(const struct bench_figures *f, double quantile)
 {
+    return kvfi_bench_sorted_quantile(f->layer_floor, f->layers, quantile) * 1e6;
+}
+
+static void write_layers(struct kvfi_json *json, const struct bench_args *args,
+                         const struct bench_figures *f)
+{
+    kvfi_json_text(json, "await", args->await_fd ? "fd" : "wait");
+    kvfi_json_u64(json, "gap_us", args->gap_us);
     kvfi_json_u64(json, "layers", f->layers);
     kvfi_json_real(json, "layer_p50_us", layer_us(f, 0.50));
     kvfi_json_real(json, "layer_p99_us", layer_us(f, 0.99));
     kvfi_json_real(json, "layer_max_us", layer_us(f, 1));
+    kvfi_json_text(json, "layer_floor", kvfi_bench_layer_sleeps(args) ? "asleep" : "awake");
+    kvfi_json_real(json, "layer_floor_p50_us", layer_floor_us(f, 0.50));
+    kvfi_json_real(json, "layer_floor_p99_us", layer_floor_us(f, 0.99));
+    kvfi_json_real(json, "layer_floor_max_us", layer_floor_us(f, 1));
+    kvfi_json_real(json, "layer_p50_ratio", layer_us(f, 0.50) / layer_floor_us(f, 0.50));
+    kvfi_json_real(json, "layer_p99_ratio", layer_us(f, 0.99) / layer_floor_us(f, 0.99));
 }
 
 static void write_runs(struct kvfi_json *json, const struct bench_args *args,
@@ -298,7 +312,7 @@ static void write_runs(struct kvfi_json *json, const struct bench_args *args,
         write_beside(json, args, f, s);
     }
     if (f->layers != 0) {
-        write_layers(json, f);
+        write_layers(json, args, f);
     }
 }
 
@@ -348,8 +362,11 @@ static void write_row(struct bench_report *report, const struct bench_args *args
                 s->peer_ratio[peer]);
     }
     if (f->layers != 0) {
-        fprintf(report->table, "  layers seen after %.1f us, 99 of 100 after %.1f",
-                layer_us(f, 0.50), layer_us(f, 0.99));
+        fprintf(report->table,
+                "  layers seen after %.1f us, 99 of 100 after %.1f (floor %s: %.1f, %.1f)",
+                layer_us(f, 0.50), layer_us(f, 0.99),
+                kvfi_bench_layer_sleeps(args) ? "asleep" : "awake", layer_floor_us(f, 0.50),
+                layer_floor_us(f, 0.99));
     }
     if (f->mismatched != 0) {
         fprintf(report->table, "  %llu BYTES WRONG", (unsigned long long)f->mismatched);

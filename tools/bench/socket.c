@@ -234,6 +234,40 @@ static int run(const struct bench_case *c, struct bench_peer *peer, double *took
     return run_plan(c, c->plan, peer->state, took_p);
 }
 
+/* ------------------------------------------------------------------ layer by layer */
+
+int kvfi_bench_socket_push_layer(const struct bench_case *c, struct bench_peer *peer,
+                                 const struct bench_plan *layer, uint64_t batch, double *sent_p)
+{
+    const struct bench_socket *sock = peer->state;
+    bool there = move_batch(layer, batch, sock, true, c->ends->local.starts) && recv_byte(sock->fd);
+
+    *sent_p = kvfi_bench_now();
+    return there && send_byte(sock->fd)
+               ? 0
+               : kvfi_cli_fail("peer socket: the connection broke: %s", strerror(errno));
+}
+
+int kvfi_bench_socket_take_layer(const struct bench_case *c, struct bench_peer *peer,
+                                 const struct bench_plan *layer, uint64_t batch, bool sleeps)
+{
+    const struct bench_socket *sock = peer->state;
+    bool there = move_batch(layer, batch, sock, false, c->ends->remote.starts) &&
+                 send_byte(sock->fd);
+    struct pollfd fd = {.fd = sock->fd, .events = POLLIN};
+    ssize_t got = -1;
+    char byte;
+
+    errno = there ? EAGAIN : errno;
+    while (there && got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        if (sleeps) {
+            poll(&fd, 1, TIMEOUT_S * 1000);
+        }
+        got = recv(sock->fd, &byte, 1, MSG_DONTWAIT);
+    }
+    return got == 1 ? 0 : kvfi_cli_fail("peer socket: the connection broke: %s", strerror(errno));
+}
+
 /* ------------------------------------------------------------------ connecting */
 
 struct address_list {
