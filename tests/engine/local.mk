@@ -23,7 +23,8 @@ endif
 if HAVE_CHECK
 check_LTLIBRARIES += tests/engine/libharness.la
 tests_engine_libharness_la_SOURCES = tests/engine/forbid.c tests/engine/forbid.h tests/engine/procs.c \
-	tests/engine/procs.h tests/engine/rig.c tests/engine/rig.h
+	tests/engine/procs.h tests/engine/rig.c tests/engine/rig.h tests/engine/sources.c \
+	tests/engine/sources.h tests/engine/threaded.c tests/engine/threaded.h
 tests_engine_libharness_la_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 
 engine_test_libs = tests/engine/libharness.la libkvferry.la $(CHECK_LIBS)
@@ -33,6 +34,7 @@ engine_tests = \
 	tests/engine/test_batch \
 	tests/engine/test_threads \
 	tests/engine/test_copy_threads \
+	tests/engine/test_copy_ends \
 	tests/engine/test_crowd \
 	tests/engine/test_notify \
 	tests/engine/test_stream \
@@ -52,6 +54,7 @@ engine_tests = \
 	tests/engine/test_stage \
 	tests/engine/test_stop \
 	tests/engine/test_results \
+	tests/engine/test_results_midway \
 	tests/engine/test_blobs
 
 check_PROGRAMS += $(engine_tests)
@@ -62,6 +65,7 @@ tests_engine_test_pack_LDADD = $(engine_test_libs)
 tests_engine_test_batch_LDADD = $(engine_test_libs)
 tests_engine_test_threads_LDADD = $(engine_test_libs)
 tests_engine_test_copy_threads_LDADD = $(engine_test_libs)
+tests_engine_test_copy_ends_LDADD = $(engine_test_libs)
 tests_engine_test_crowd_LDADD = $(engine_test_libs)
 tests_engine_test_notify_LDADD = $(engine_test_libs)
 tests_engine_test_stream_LDADD = $(engine_test_libs)
@@ -80,6 +84,7 @@ tests_engine_test_kill_LDADD = $(engine_test_libs)
 tests_engine_test_stage_LDADD = $(engine_test_libs)
 tests_engine_test_stop_LDADD = $(engine_test_libs)
 tests_engine_test_results_LDADD = $(engine_test_libs)
+tests_engine_test_results_midway_LDADD = $(engine_test_libs)
 tests_engine_test_blobs_LDADD = $(engine_test_libs)
 tests_engine_test_blobs_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
 endif
