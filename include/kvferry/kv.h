@@ -483,7 +483,8 @@ typedef struct kvf_streams_opts {
 } kvf_streams_opts_t;
 
 /** Begin to take all notifications of an engine, one such object an engine; from now on nobody
- *  calls kvf_notify_recv(). Close it before the engine. opts may be NULL. Errors: INVALID, NOMEM. */
+ *  calls kvf_notify_recv(). Close it before the engine. opts may be NULL. Errors: INVALID, BUSY (the
+ *  engine has one), NOMEM. */
 kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *opts,
                               kvf_streams_t **streams_p);
 
@@ -491,7 +492,8 @@ kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *op
 kvf_status_t kvf_streams_close(kvf_streams_t *streams);
 
 /** Take the notifications that came, for all streams. Never blocks. To sleep on the engine's event
- *  fd: kvf_engine_arm(), kvf_stream_query() once more, poll; no other thread waits meanwhile.
+ *  fd: kvf_engine_arm() (BUSY: kvf_progress() first), this or kvf_stream_query() once more, and only
+ *  if nothing new is there poll(); woken, take again and arm again. No other thread waits meanwhile.
  *  Errors: INVALID, those of kvf_notify_recv(). */
 kvf_status_t kvf_streams_poll(kvf_streams_t *streams);
 
@@ -520,8 +522,8 @@ typedef struct kvf_stream_opts {
 kvf_status_t kvf_stream_open(kvf_streams_t *streams, const kvf_stream_opts_t *opts,
                              kvf_stream_t **stream_p);
 
-/** Forget a stream; what still comes for it is ignored. That nobody writes any more is the batches'
- *  and the grant's matter. NULL is fine. Errors: none. */
+/** Forget a stream; what still comes for it is ignored. No thread is in a call with it. That nobody
+ *  writes any more is the batches' and the grant's matter. NULL is fine. Errors: none. */
 kvf_status_t kvf_stream_close(kvf_stream_t *stream);
 
 typedef struct kvf_stream_state {

@@ -141,6 +141,41 @@ static kvf_status_t drive(kvf_streams_t *streams)
 
 /* -------------------------------------------------------------- the streams */
 
+static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
+static kvf_streams_t *all;
+
+/* Two of one engine would take each other's notifications. */
+static kvf_status_t enlist(kvf_streams_t *streams)
+{
+    kvf_status_t status = KVF_OK;
+
+    pthread_mutex_lock(&all_lock);
+    for (const kvf_streams_t *other = all; other != NULL; other = other->next) {
+        if (other->incarnation == streams->incarnation)
+            status = KVF_ERR_BUSY;
+    }
+    if (status == KVF_OK) {
+        streams->next = all;
+        all = streams;
+    }
+    pthread_mutex_unlock(&all_lock);
+    return status == KVF_OK ? status
+                            : kvfi_fail(status, "streams: the engine's notifications go to another "
+                                                "streams object, which is open");
+}
+
+static void leave_list(kvf_streams_t *streams)
+{
+    kvf_streams_t **at = &all;
+
+    pthread_mutex_lock(&all_lock);
+    while (*at != NULL && *at != streams)
+        at = &(*at)->next;
+    if (*at != NULL)
+        *at = streams->next;
+    pthread_mutex_unlock(&all_lock);
+}
+
 kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *opts,
                               kvf_streams_t **streams_p)
 {
@@ -164,11 +199,17 @@ kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *op
     if (streams == NULL)
         return kvfi_fail(KVF_ERR_NOMEM, "streams: no memory");
     streams->engine = engine;
+    streams->incarnation = kvf_engine_incarnation(engine);
     streams->fd = fd;
     streams->alone = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) == 1;
     if (opts != NULL) {
         streams->other = opts->other;
         streams->arg = opts->arg;
+    }
+    status = enlist(streams);
+    if (status != KVF_OK) {
+        free(streams);
+        return status;
     }
     pthread_mutex_init(&streams->lock, NULL);
     pthread_condattr_init(&attr);
@@ -185,6 +226,7 @@ kvf_status_t kvf_streams_close(kvf_streams_t *streams)
         return KVF_OK;
     if (streams->table.count > 0)
         return kvfi_fail(KVF_ERR_BUSY, "streams: %zu are open", streams->table.count);
+    leave_list(streams);
     kvfi_table_free(&streams->table);
     pthread_cond_destroy(&streams->cond);
     pthread_mutex_destroy(&streams->lock);

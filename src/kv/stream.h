@@ -41,7 +41,9 @@ struct kvf_stream {
 };
 
 struct kvf_streams {
+    kvf_streams_t *next; /* of this process's */
     kvf_engine_t *engine;
+    uint64_t incarnation; /* the engine's */
     void (*other)(void *arg, const kvf_notification_t *notification);
     void *arg;
     int fd;

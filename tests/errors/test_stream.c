@@ -29,7 +29,7 @@ START_TEST(what_no_stream_can_be_is_refused_by_field)
 {
     rig_t rig;
     kvf_streams_opts_t all = { .struct_size = 1 };
-    kvf_streams_t *streams = NULL;
+    kvf_streams_t *streams = NULL, *second = NULL;
     kvf_stream_source_t sources[2] = { { .layer_count = 2 }, { .layer_count = 1 } };
     kvf_stream_opts_t opts = { .struct_size = sizeof(opts) - 8 };
     kvf_stream_state_t state = { 0 };
@@ -43,6 +43,8 @@ START_TEST(what_no_stream_can_be_is_refused_by_field)
     all = (kvf_streams_opts_t){ .struct_size = sizeof(all), .reserved = { 0, 1 } };
     refused(kvf_streams_open(rig.me.engine, &all, &streams), INVALID, "streams: reserved is not 0");
     ok(kvf_streams_open(rig.me.engine, NULL, &streams));
+    refused(kvf_streams_open(rig.me.engine, NULL, &second), KVF_ERR_BUSY,
+            "streams: the engine's notifications go to another");
     refused(kvf_streams_poll(NULL), INVALID, "streams: streams is NULL");
     ok(kvf_streams_poll(streams));
 
@@ -93,6 +95,8 @@ START_TEST(what_no_stream_can_be_is_refused_by_field)
     ok(kvf_stream_close(NULL));
     ok(kvf_streams_close(streams));
     ok(kvf_streams_close(NULL));
+    ok(kvf_streams_open(rig.me.engine, NULL, &second)); /* after the first has gone */
+    ok(kvf_streams_close(second));
     rig_close(&rig);
 }
 END_TEST
