@@ -78,6 +78,9 @@ has 'replicas take turns' '1984 x 72 KiB'
 has 'replicas take turns' '4 pairs of ranks, 4 ops, 7808 pieces, 549 MiB'
 say --model qwen3-235b --layout BHLNC --src-tp 3 --dst-tp 8 --src-pp 2 --dst-pp 5 --tokens 1001
 has 'uneven cuts' '40 ranks (TP 8, PP 5)'
+say --src-layout LBHNC --dst-block-tokens 64 --layout LBNHC --block-tokens 32
+has 'one side against both, whatever the order' 'PP 1), LBHNC, blocks of 32 tokens'
+has 'one side against both, whatever the order' 'PP 1), LBNHC, blocks of 64 tokens'
 say --layout LBHNC --src-cp 2 --src-tp 2 --dst-tp 4
 has 'dealt blocks' '4 ranks (TP 2, PP 1, CP 2), LBHNC'
 has 'dealt blocks' '8 pairs of ranks, 8 ops, 65536 pieces, 1 GiB'
