@@ -7,6 +7,8 @@ noinst_LTLIBRARIES += libkvfbase.la libkvfall.la
 lib_LTLIBRARIES += libkvferry.la
 
 base_sources = \
+	src/base/bell.c \
+	src/base/bell.h \
 	src/base/blob.c \
 	src/base/blob.h \
 	src/base/clock.h \
@@ -83,6 +85,8 @@ path_sources = \
 	src/path/cma.c \
 	src/path/cma.h \
 	src/path/cma_why.c \
+	src/path/mail.c \
+	src/path/mail.h \
 	src/path/measure.c \
 	src/path/measure.h \
 	src/path/page.c \

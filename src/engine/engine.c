@@ -44,6 +44,7 @@ static kvfi_am_host_t host_of(kvf_engine_t *engine)
 {
     return (kvfi_am_host_t){.engine = engine,
                             .page = engine->home->page,
+                            .bell = &engine->home->bell,
                             .incarnation = engine->incarnation,
                             .rank = engine->rank,
                             .proc = engine->home->proc,

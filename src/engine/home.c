@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Homes: the near link and the control page of an engine, which other engines of the process may
+ * Homes: the near link, the bell and the control page of an engine, which other engines of the process may
  * hold on to after it has closed; and the process's list of them, which proves `self`.
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,16 +15,11 @@
 static pthread_mutex_t homes_lock = PTHREAD_MUTEX_INITIALIZER;
 static kvfi_home_t    *homes;
 
-static void no_message(void *arg, const void *head, size_t head_len, const void *data, size_t len)
-{
-    (void)arg, (void)head, (void)head_len, (void)data, (void)len; /* a doorbell: it only wakes */
-}
-
 /* A page that near peers map: the first touch of it has to be safe, for them too. */
 static kvf_status_t open_shared(kvfi_home_t *home, kvfi_shm_kind_t kind, uint64_t len)
 {
     kvfi_mem_want_t want = {.len = len};
-    kvf_status_t    status = kvfi_link_open_near(kind, no_message, NULL, &home->near);
+    kvf_status_t    status = kvfi_link_open_near(kind, &home->near);
     char            why[256];
 
     if (status != KVF_OK)
@@ -37,6 +33,12 @@ static kvf_status_t open_shared(kvfi_home_t *home, kvfi_shm_kind_t kind, uint64_
                            why);
         goto free_page;
     }
+    if (kvfi_bell_open(&home->bell)) {
+        status = kvfi_fail(errno == EMFILE || errno == ENFILE ? KVF_ERR_SYSTEM : KVF_ERR_UNSUPPORTED,
+                           "no unix datagram socket for neighbours to wake us by: %m");
+        goto free_page;
+    }
+    home->page->bell = home->bell.name;
     home->proc.lifeline = kvfi_proc_lifeline();
     return KVF_OK;
 
@@ -83,6 +85,7 @@ kvf_status_t kvfi_home_open(kvf_engine_t *engine)
     home->engine = engine;
     home->incarnation = engine->incarnation;
     home->refs = 1;
+    home->bell.fd = -1;
     home->proc = kvfi_proc_self();
     status = open_page(home, kvfi_page_bytes(engine->depth));
     if (status != KVF_OK) {
@@ -132,6 +135,7 @@ void kvfi_home_release(kvfi_home_t *home)
     else
         free(home->page);
     kvfi_link_close(home->near);
+    kvfi_bell_close(&home->bell);
     free(home);
 }
 

@@ -61,6 +61,7 @@ typedef struct kvfi_home {
     unsigned          refs;
     kvfi_link_t      *near; /* NULL: no shared memory on this machine, */
     char              why_private[480]; /* for this reason */
+    kvfi_bell_t       bell; /* for near peers to ring */
     kvfi_mem_t       *mem;  /* of the page; NULL: the page is private */
     kvfi_page_t      *page;
     kvfi_proc_id_t    proc;

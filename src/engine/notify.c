@@ -52,25 +52,13 @@ void kvfi_note_drop(kvfi_out_note_t *note, kvf_status_t status)
     kvfi_note_pump(peer); /* those behind it need wait no longer */
 }
 
-static void doorbell_sent(void *arg, int failed)
-{
-    (void)arg, (void)failed;
-}
-
-/* Once each time the owner arms: its queue has room for few, and what finds none waits for our own
- * progress, which nobody may drive. */
+/* Once each time the owner arms: a sleeper that is slow to wake needs no second ring. */
 static void ring(kvf_peer_t *peer)
 {
-    static const char doorbell[8] = "doorbell";
-    kvfi_link_t      *near = peer->object.engine->home->near;
-
-    if (peer->home) {
+    if (peer->home)
         kvfi_home_ring(peer->home);
-        return;
-    }
-    kvfi_link_lock(near);
-    kvfi_ep_send(peer->ep, doorbell, sizeof doorbell, NULL, 0, doorbell_sent, NULL);
-    kvfi_link_unlock(near);
+    else
+        kvfi_hold_ring(&peer->hold, &peer->object.engine->home->bell);
 }
 
 static void send_far(kvf_peer_t *peer, kvfi_out_note_t *note)

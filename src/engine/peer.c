@@ -289,7 +289,7 @@ void kvfi_peer_free(kvf_peer_t *peer)
 kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
 {
     kvf_engine_t   *engine = peer->object.engine;
-    kvfi_am_near_t  near = {peer->proc, &peer->hold.page->closed};
+    kvfi_am_near_t  near = {peer->proc, &peer->hold.page->closed, &peer->hold};
     kvfi_am_peer_t *stage = atomic_load(&peer->stage), *fresh;
     kvf_status_t    status;
 

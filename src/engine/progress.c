@@ -25,8 +25,8 @@
 #define LIVES_NS     UINT64_C(60000000) /* to look at near peers that serve us, or that we serve */
 #define NAP_NS       UINT64_C(50000)
 #define SPIN_NS      UINT64_C(50000) /* the thread looks for the next slot, filled in half of that */
+#define LINGER_NS    UINT64_C(8000)  /* and a little for the next request: to be woken takes longer */
 #define STAND_BACK_MS 5 /* a waiter that goes wakes the thread; this is for one that a debugger holds */
-#define FRUITLESS    64u /* looks in a row at a message that is there and cannot be read */
 
 /* ------------------------------------------------------------------- drive */
 
@@ -145,16 +145,16 @@ static void clear_wake(kvf_engine_t *engine, const struct pollfd *fd)
         kvfi_log(KVFI_LOG_WARN, "the progress thread's wake cannot be read: %m");
 }
 
-/* Until a message, a wake, or the next look that is due. 0: not at all, something waits already. */
-static int thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigned count)
+/* Until a message, a wake, or the next look that is due; not at all if something waits already. */
+static void thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigned count)
 {
     struct pollfd fds[3] = {{.fd = engine->wake_fd, .events = POLLIN}};
     uint64_t      look, now;
 
     for (unsigned i = 0; i < count; i++) {
         if (kvfi_am_arm(links[i]))
-            return 0;
-        fds[i + 1] = (struct pollfd){.fd = kvfi_link_fd(kvfi_am_link(links[i])), .events = POLLIN};
+            return;
+        fds[i + 1] = (struct pollfd){.fd = kvfi_am_fd(links[i]), .events = POLLIN};
     }
     look = next_look(engine);
     now = kvfi_now_ns();
@@ -164,14 +164,6 @@ static int thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigne
         ppoll(fds, count + 1, &(struct timespec){(time_t)((look - now) / 1000000000u),
                                                  (long)((look - now) % 1000000000u)}, NULL);
     clear_wake(engine, &fds[0]);
-    return 1;
-}
-
-/* UCX's queue in shared memory has a message that is not whole: its sender was interrupted, which may
- * wait for this core, or died. */
-static void leave_core(void)
-{
-    nanosleep(&(struct timespec){0, NAP_NS}, NULL);
 }
 
 /* While a waiter drives, a second thread would only take a core from the peer's. */
@@ -189,7 +181,6 @@ static void *thread_main(void *arg)
     kvfi_am_t    *links[2];
     kvfi_place_t  place;
     uint64_t      moved_ns = 0;
-    unsigned      fruitless = 0;
 
     kvfi_place_find(&place);
 
@@ -205,19 +196,16 @@ static void *thread_main(void *arg)
             worked |= kvfi_am_progress(links[i], 1);
         if (sweep(engine, 0) || worked) {
             moved_ns = kvfi_now_ns();
-            fruitless = 0;
             if (engine->stage)
                 kvfi_place_look(&place, kvfi_am_crowded(engine->stage), moved_ns);
             continue;
         }
-        if (engine->stage && kvfi_am_busy(engine->stage) && kvfi_now_ns() - moved_ns < SPIN_NS) {
+        if (engine->stage && atomic_load(&engine->near_driven) &&
+            kvfi_now_ns() - moved_ns < (kvfi_am_busy(engine->stage) ? SPIN_NS : LINGER_NS)) {
             kvfi_relax();
             continue;
         }
-        if (thread_sleep(engine, links, count))
-            fruitless = 0;
-        else if (++fruitless > FRUITLESS)
-            leave_core();
+        thread_sleep(engine, links, count);
     }
     return NULL;
 }
@@ -278,7 +266,7 @@ kvf_status_t kvfi_progress_far(kvf_engine_t *engine)
 {
     if (engine->progress == KVF_PROGRESS_THREAD)
         return start_thread(engine);
-    if (watch(engine, kvfi_link_fd(kvfi_am_link(atomic_load(&engine->am)))))
+    if (watch(engine, kvfi_am_fd(atomic_load(&engine->am))))
         return kvfi_fail(KVF_ERR_SYSTEM, "epoll_ctl of the far link: %m");
     return KVF_OK;
 }
@@ -296,7 +284,7 @@ kvf_status_t kvfi_progress_near(kvf_engine_t *engine)
         atomic_store(&engine->near_driven, 1);
         status = start_thread(engine);
         if (status == KVF_OK)
-            epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, kvfi_link_fd(engine->home->near), NULL);
+            epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, engine->home->bell.fd, NULL);
         else
             atomic_store(&engine->near_driven, 0);
     }
@@ -308,7 +296,7 @@ kvf_status_t kvfi_progress_near(kvf_engine_t *engine)
 
 kvf_status_t kvfi_progress_open(kvf_engine_t *engine)
 {
-    kvfi_link_t *near = engine->home->near;
+    kvfi_home_t *home = engine->home;
 
     engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -316,7 +304,7 @@ kvf_status_t kvfi_progress_open(kvf_engine_t *engine)
     engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (engine->epoll_fd >= 0 && engine->event_fd >= 0 && engine->wake_fd >= 0 &&
         engine->timer_fd >= 0 && !watch(engine, engine->event_fd) &&
-        !watch(engine, engine->timer_fd) && (!near || !watch(engine, kvfi_link_fd(near))))
+        !watch(engine, engine->timer_fd) && (!home->near || !watch(engine, home->bell.fd)))
         return KVF_OK;
     kvfi_fail(KVF_ERR_SYSTEM, "no event fd: %m%s",
               errno == EMFILE ? " (RLIMIT_NOFILE; an engine needs about 30)" : "");
@@ -362,8 +350,7 @@ void kvfi_progress_posted(kvf_engine_t *engine)
     if (atomic_load(&engine->armed))
         kvfi_progress_wake(engine);
     if (atomic_load(&engine->thread_on))
-        kvfi_link_wake(atomic_load(&engine->near_driven) ? engine->home->near
-                                                         : kvfi_am_link(atomic_load(&engine->am)));
+        kvfi_am_wake(atomic_load(&engine->near_driven) ? engine->stage : atomic_load(&engine->am));
 }
 
 kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p)
@@ -430,11 +417,9 @@ void kvfi_progress_nap(kvf_engine_t *engine, uint64_t until_ns)
     for (int i = 0; i < 2; i++) {
         if (!links[i])
             continue;
-        if (kvfi_am_arm(links[i])) {
-            leave_core();
+        if (kvfi_am_arm(links[i]))
             return;
-        }
-        fds[count++] = (struct pollfd){.fd = kvfi_link_fd(kvfi_am_link(links[i])), .events = POLLIN};
+        fds[count++] = (struct pollfd){.fd = kvfi_am_fd(links[i]), .events = POLLIN};
     }
     at = kvfi_timespec(count || left < NAP_NS ? left : NAP_NS);
     if (count)

@@ -73,14 +73,16 @@ static void on_sent(void *arg, int failed)
 
 void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
 {
-    int staged = message->head.kind == KVFI_AM_DATA && !message->chunk;
-
-    peer->outgoing++;
-    peer->chunks += (unsigned)message->chunk;
     peer->am->stats.messages++;
     peer->am->worked = 1;
-    kvfi_ep_send(peer->ep, &message->head, sizeof message->head, message->data,
-                 staged ? 0 : message->head.len, on_sent, message);
+    if (peer->am->near) {
+        kvfi_mail_send(peer, message);
+        return;
+    }
+    peer->outgoing++;
+    peer->chunks += (unsigned)message->chunk;
+    kvfi_ep_send(peer->ep, &message->head, sizeof message->head, message->data, message->head.len,
+                 on_sent, message);
 }
 
 void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
@@ -128,13 +130,23 @@ static void on_ep_failed(void *arg, const char *why)
     kvfi_am_peer_fail(arg, why);
 }
 
-kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address)
+static void say_hello(kvfi_am_peer_t *peer)
 {
     kvfi_am_t         *am = peer->am;
-    size_t             len, proc_len = am->near ? sizeof am->host.proc : 0;
+    size_t             len;
     const void        *mine = kvfi_link_address(am->link, &len);
     kvfi_am_message_t *hello;
-    kvf_status_t       status;
+
+    hello = kvfi_am_message(peer, KVFI_AM_HELLO, am->host.depth, am->host.rank, len);
+    if (hello)
+        memcpy(hello->data, mine, len);
+    kvfi_am_queue(peer, hello);
+}
+
+kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address)
+{
+    kvfi_am_t   *am = peer->am;
+    kvf_status_t status;
 
     if (am->near)
         kvfi_ucx_quiet(1); /* a neighbour that has just died is no error of ours */
@@ -146,12 +158,8 @@ kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address)
     if (am->near && !peer->watched)
         peer->watched = !kvfi_life_open(&peer->life, peer->proc);
     atomic_store(&peer->dead, 0);
-    hello = kvfi_am_message(peer, KVFI_AM_HELLO, am->host.depth, am->host.rank, proc_len + len);
-    if (hello) {
-        memcpy(hello->data, &am->host.proc, proc_len);
-        memcpy(hello->data + proc_len, mine, len);
-    }
-    kvfi_am_queue(peer, hello);
+    if (!am->near)
+        say_hello(peer);
     return KVF_OK;
 }
 
@@ -193,6 +201,7 @@ static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
     }
     peer->outbox_end = &peer->outbox;
     kvfi_stage_drop(peer);
+    kvfi_mail_drop(peer);
     am->changed = 1;
 }
 
@@ -255,9 +264,11 @@ kvf_status_t kvfi_am_open_near(kvfi_link_t *link, const kvfi_am_host_t *host, kv
     am->host = *host;
     am->link = link;
     am->near = 1;
-    kvfi_link_lock(link);
-    kvfi_link_receive_with(link, kvfi_am_receive, am);
-    kvfi_link_unlock(link);
+    am->hello_seen = calloc(KVFI_PAGE_SEATS, sizeof *am->hello_seen);
+    if (!am->hello_seen) {
+        free(am);
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for the near side");
+    }
     *am_p = am;
     return KVF_OK;
 }
@@ -280,20 +291,6 @@ static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
     }
 }
 
-/* No failure of an endpoint tells a near peer. */
-static void say_bye(kvfi_am_peer_t *peer)
-{
-    kvfi_am_message_t *bye = kvfi_am_message(peer, KVFI_AM_BYE, 0, 0, 0);
-
-    if (bye)
-        kvfi_am_send(peer, bye);
-}
-
-static void drop_message(void *arg, const void *head, size_t head_len, const void *data, size_t len)
-{
-    (void)arg, (void)head, (void)head_len, (void)data, (void)len;
-}
-
 void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
 {
     uint64_t end = kvfi_deadline(kvfi_now_ns(), timeout_ns);
@@ -301,18 +298,15 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     if (!am)
         return;
     kvfi_link_lock(am->link);
-    await_hellos(am, kvfi_now_ns() + CONNECT_NS);
+    if (!am->near)
+        await_hellos(am, kvfi_now_ns() + CONNECT_NS);
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
         atomic_store(&peer->dead, 1); /* what still comes in is dropped */
         drop_all_of(peer, KVF_ERR_CLOSED);
-        if (am->near && peer->ep)
-            say_bye(peer);
         kvfi_ep_close(peer->ep, 0);
         peer->ep = NULL;
     }
     kvfi_link_settle(am->link, end);
-    if (am->near)
-        kvfi_link_receive_with(am->link, drop_message, NULL);
     kvfi_link_unlock(am->link);
     if (!am->near)
         kvfi_link_close(am->link); /* UCX ends what is under way: peers are needed until here */
@@ -333,6 +327,7 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     }
     kvfi_table_free(&am->peers);
     kvfi_table_free(&am->xfers);
+    free(am->hello_seen);
     free(am);
 }
 
@@ -346,6 +341,23 @@ void kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p)
     kvfi_link_lock(am->link);
     *stats_p = am->stats;
     kvfi_link_unlock(am->link);
+}
+
+static kvf_status_t connect_to(kvfi_am_peer_t *peer, const void *address, const kvfi_am_near_t *near)
+{
+    kvf_status_t status;
+
+    /* its hello may have gone with the seat that it was said from */
+    if (near && peer->ep && !peer->imports && !peer->notes_room)
+        kvfi_am_bury(peer);
+    if (peer->ep)
+        return KVF_OK;
+    status = kvfi_am_peer_connect(peer, address);
+    if (status == KVF_OK && near)
+        status = kvfi_mail_make(peer, near->hold);
+    if (status != KVF_OK && peer->ep)
+        kvfi_am_bury(peer);
+    return status;
 }
 
 kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address,
@@ -364,8 +376,8 @@ kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *ad
     }
     if (!peer)
         status = kvfi_fail(KVF_ERR_NOMEM, "no memory for a peer's connection");
-    else if (!peer->ep)
-        status = kvfi_am_peer_connect(peer, address);
+    else
+        status = connect_to(peer, address, near);
     if (status == KVF_OK) {
         peer->imports++;
         *peer_p = peer;
@@ -374,7 +386,7 @@ kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *ad
     }
     kvfi_am_pump(am);
     kvfi_link_unlock(am->link);
-    kvfi_link_wake(am->link);
+    kvfi_am_wake(am);
     return status;
 }
 

@@ -4,7 +4,7 @@
  * box and the ids in one message; the owner checks them against the grant, gathers into chunks of
  * the library and streams them; the initiator scatters. A write streams chunks the other way. All
  * of it happens under the link's lock, in whoever drives the link; nobody waits here. The same
- * machine, opened on the near link, is the stage path: see stage.h.
+ * machine between neighbours, its messages in shared memory (mail.h), is the stage path: see stage.h.
  */
 #ifndef KVFI_PATH_AM_H
 #define KVFI_PATH_AM_H
@@ -27,6 +27,7 @@ typedef struct kvfi_am_view {
 typedef struct kvfi_am_host {
     void        *engine;
     kvfi_page_t *page;
+    kvfi_bell_t *bell;    /* near: ours, for peers to ring */
     uint64_t     incarnation, rank;
     kvfi_proc_id_t proc;  /* near: for peers to watch */
     uint32_t     depth; /* notifications that wait here a sender */
@@ -63,13 +64,18 @@ void         kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p);
 typedef struct kvfi_am_near {
     kvfi_proc_id_t          proc;
     const _Atomic uint32_t *closed; /* not 0: its engine has closed; stays until disconnect */
+    kvfi_hold_t            *hold;   /* our seat in its page, to say hello from; for the call only */
 } kvfi_am_near_t;
 
 /* Connect to a peer by its address, near (else NULL); counted. */
 kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address,
                              const kvfi_am_near_t *near, kvfi_am_peer_t **peer_p);
-/* As kvfi_link_arm(), without the lock: 1, progress first. */
+/* Who sleeps polls this, */
+int          kvfi_am_fd(const kvfi_am_t *am);
+/* once this was 0; 1: progress first. */
 int          kvfi_am_arm(kvfi_am_t *am);
+/* Whoever sleeps is to look. */
+void         kvfi_am_wake(kvfi_am_t *am);
 /* Near: something is under way, so that lives are to be looked at now and then. */
 int          kvfi_am_busy(kvfi_am_t *am);
 /* Near: a processor on which both sides of a ring were seen since the last call, or -1. */

@@ -140,7 +140,7 @@ static void cancel(kvfi_xfer_t *xfer, kvf_status_t status, int unmoved)
         kvfi_am_pump(am);
     }
     kvfi_link_unlock(am->link);
-    kvfi_link_wake(am->link);
+    kvfi_am_wake(am);
 }
 
 void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status)
@@ -186,7 +186,7 @@ void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note
         kvfi_am_pump(am);
     }
     kvfi_link_unlock(am->link);
-    kvfi_link_wake(am->link);
+    kvfi_am_wake(am);
 }
 
 void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note,

@@ -10,18 +10,19 @@
  *      <------------- DONE     status and bad pairs: after a WRITE, or instead of FIN
  *      CANCEL ------------->   forget this token
  *      RING, RETURN            stage only: see stage.h
- *      BYE                     stage only: the sender closes
  *      NOTE  -------------->   a notification, sent only if the receiver's queue has room
  *      <-------------- ACK     how many of them came, how many were taken
  *
- * A message arrives inside the link's progress; what must be sent because of it is queued and sent
- * by the pump after it, so that UCX is never called from its own callback.
+ * Far they are messages of UCX, near they go through mail.h, where HELLO is said in the peer's page and
+ * only the answer to it is a message. A message arrives inside progress; what must be sent because of it
+ * is queued and sent by the pump after it, so that UCX is never called from its own callback.
  */
 #ifndef KVFI_PATH_AM_INTERNAL_H
 #define KVFI_PATH_AM_INTERNAL_H
 
 #include "base/table.h"
 #include "path/am.h"
+#include "path/mail.h"
 #include "path/stage.h"
 
 #define KVFI_AM_CHUNKS 4u /* chunks a peer may have under way */
@@ -35,8 +36,7 @@ enum {
     KVFI_AM_NOTE,
     KVFI_AM_ACK,
     KVFI_AM_RING,
-    KVFI_AM_RETURN,
-    KVFI_AM_BYE
+    KVFI_AM_RETURN
 };
 
 #define KVFI_AM_VERSION  1u
@@ -92,12 +92,13 @@ struct kvfi_am_peer {
     kvfi_am_t         *am;
     uint64_t           incarnation, rank;
     kvfi_ep_t         *ep;
-    void              *address; /* of a HELLO whose endpoint is to be made */
+    void              *address; /* of a HELLO whose endpoint is to be made; near: the hello */
     uint64_t           hello_room; /* notes_room once that endpoint is made */
     unsigned           imports;
     unsigned           outgoing; /* messages not left yet */
     unsigned           chunks;   /* of them chunks */
-    kvfi_stage_t       stage;    /* near */
+    kvfi_mail_t        mail;     /* near, with the next five */
+    kvfi_stage_t       stage;
     kvfi_proc_id_t     proc;
     kvfi_life_t        life;
     int                watched;  /* life is open */
@@ -130,6 +131,8 @@ struct kvfi_am {
     int                changed; /* tell the host after the pump */
     int                worked;
     int                more;   /* chunks could leave at once */
+    uint32_t           hellos; /* near: that were heard, as the page counts them, */
+    uint32_t          *hello_seen; /* and the last one of each seat */
     _Atomic uint32_t   crowded; /* 1 + the processor that both sides of a ring were seen on */
 };
 
@@ -157,6 +160,8 @@ void kvfi_am_refuse(kvfi_xfer_t *xfer, kvf_status_t status);
 
 /* am_receive.c: what comes in */
 void kvfi_am_receive(void *arg, const void *head, size_t head_len, const void *data, size_t len);
+/* A whole message from a peer's ring. */
+void kvfi_am_deliver(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data);
 
 /* am_serve.c: the owner's side */
 void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *data, size_t len);

@@ -140,16 +140,29 @@ static void send_chunks(kvfi_am_peer_t *peer)
     kvfi_stage_retry(peer);
 }
 
+static void answer_hello(kvfi_am_peer_t *peer)
+{
+    int          near = peer->am->near;
+    kvf_status_t status = KVF_OK;
+
+    if (!peer->ep)
+        status = kvfi_am_peer_connect(peer, near ? kvfi_mail_address(peer) : peer->address);
+    if (status == KVF_OK && near)
+        status = kvfi_mail_meet(peer);
+    if (status != KVF_OK)
+        kvfi_am_peer_fail(peer, kvf_last_error());
+    if (!near)
+        peer->notes_room = peer->hello_room;
+    free(peer->address);
+    peer->address = NULL;
+}
+
 static void pump_peer(kvfi_am_peer_t *peer)
 {
-    if (peer->address && !peer->ep) {
-        if (kvfi_am_peer_connect(peer, peer->address) != KVF_OK)
-            kvfi_am_peer_fail(peer, kvf_last_error());
-        peer->notes_room = peer->hello_room;
-        free(peer->address);
-        peer->address = NULL;
-    }
+    if (peer->address && !peer->failed && (!peer->ep || peer->am->near))
+        answer_hello(peer);
     if (peer->ep && !peer->failed) {
+        kvfi_mail_flush(peer);
         acknowledge_notes(peer);
         if (peer->stage.announced)
             kvfi_stage_map(peer);
@@ -195,7 +208,7 @@ void kvfi_am_pump_and_unlock(kvfi_am_t *am)
     changed = am->changed;
     kvfi_link_unlock(am->link);
     if (changed)
-        kvfi_link_wake(am->link);
+        kvfi_am_wake(am);
 }
 
 static int has_outbox(const kvfi_am_t *am)
@@ -246,9 +259,22 @@ int kvfi_am_arm(kvfi_am_t *am)
     int busy;
 
     kvfi_link_lock(am->link);
-    busy = am->more || kvfi_link_arm(am->link);
+    busy = (am->near ? kvfi_mail_arm(am) : kvfi_link_arm(am->link)) || am->more;
     kvfi_link_unlock(am->link);
     return busy;
+}
+
+int kvfi_am_fd(const kvfi_am_t *am)
+{
+    return am->near ? am->host.bell->fd : kvfi_link_fd(am->link);
+}
+
+void kvfi_am_wake(kvfi_am_t *am)
+{
+    if (am->near)
+        kvfi_bell_wake(am->host.bell);
+    else
+        kvfi_link_wake(am->link);
 }
 
 int kvfi_am_progress(kvfi_am_t *am, int wait)
@@ -260,9 +286,13 @@ int kvfi_am_progress(kvfi_am_t *am, int wait)
     else if (!kvfi_link_trylock(am->link))
         return 0;
     am->worked = 0;
-    am->worked |= kvfi_link_progress(am->link) > 0;
-    if (am->near && am->list)
-        look_at_lives(am);
+    if (am->near) {
+        kvfi_mail_receive(am);
+        if (am->list)
+            look_at_lives(am);
+    } else {
+        am->worked |= kvfi_link_progress(am->link) > 0;
+    }
     do {
         kvfi_am_pump(am);
     } while (has_outbox(am));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What comes in on the far link. A malformed message drops its sender, never the engine; a late
+ * What comes in, on the far link or by mail. A malformed message drops its sender, never the engine; a late
  * one (its token ended) is dropped and counted. Nothing here calls UCX.
  */
 #include <stdlib.h>
@@ -14,8 +14,7 @@
 static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *head,
                      const void *data)
 {
-    size_t skip = am->near ? sizeof peer->proc : 0;
-    void  *address;
+    void *address;
 
     if (peer && peer->ep && !peer->notes_room) {
         peer->rank = head->off;
@@ -27,7 +26,7 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
     /* a second hello: it lost the connection, and made a new one before we noticed */
     if (peer && peer->ep)
         kvfi_am_peer_fail(peer, "it has connected again");
-    address = head->len > skip && head->len <= ADDRESS_MAX ? malloc(head->len - skip) : NULL;
+    address = head->len && head->len <= ADDRESS_MAX ? malloc(head->len) : NULL;
     if (address && !peer)
         peer = kvfi_am_peer_new(am, head->sender);
     if (!address || !peer) {
@@ -35,8 +34,7 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
         am->stats.dropped++;
         return;
     }
-    memcpy(&peer->proc, data, skip);
-    memcpy(address, (const char *)data + skip, head->len - skip);
+    memcpy(address, data, head->len);
     peer->address = address;
     peer->rank = head->off;
     peer->hello_room = head->token;
@@ -178,7 +176,10 @@ static int on_near_message(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const voi
     case KVFI_AM_DATA: on_staged_data(peer, head); return 1;
     case KVFI_AM_RING: kvfi_stage_announced(peer, data, head->len); return 1;
     case KVFI_AM_RETURN: kvfi_stage_returned(peer, (kvf_status_t)(int64_t)head->off); return 1;
-    case KVFI_AM_BYE: kvfi_am_peer_fail(peer, "its engine closes"); return 1;
+    case KVFI_AM_HELLO:
+        peer->rank = head->off;
+        peer->notes_room = head->token;
+        return 1;
     default: return 0;
     }
 }
@@ -210,15 +211,10 @@ void kvfi_am_receive(void *arg, const void *data_of_head, size_t head_len, const
     kvfi_am_t      *am = arg;
     kvfi_am_peer_t *peer;
     kvfi_am_head_t  head;
-    int             staged;
 
     am->worked = 1;
     if (head_len != sizeof head) {
-        /* near: a doorbell, a notification lies in the page */
-        if (am->near)
-            am->changed = 1;
-        else
-            am->stats.dropped++;
+        am->stats.dropped++;
         return;
     }
     memcpy(&head, data_of_head, sizeof head);
@@ -233,10 +229,23 @@ void kvfi_am_receive(void *arg, const void *data_of_head, size_t head_len, const
         return;
     }
     atomic_fetch_add_explicit(&peer->heard, 1, memory_order_relaxed);
-    staged = am->near && head.kind == KVFI_AM_DATA;
-    if (head.version != KVFI_AM_VERSION || (staged ? 0 : head.len) != len) {
+    if (head.version != KVFI_AM_VERSION || head.len != len) {
         kvfi_am_peer_fail(peer, "its message has another version or length");
         return;
     }
     on_message(peer, &head, data);
+}
+
+void kvfi_am_deliver(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data)
+{
+    if (peer->failed || atomic_load(&peer->dead)) {
+        peer->am->stats.dropped++;
+        return;
+    }
+    atomic_fetch_add_explicit(&peer->heard, 1, memory_order_relaxed);
+    if (head->version != KVFI_AM_VERSION || head->sender != peer->incarnation) {
+        kvfi_am_peer_fail(peer, "its message has another version, or another's name");
+        return;
+    }
+    on_message(peer, head, data);
 }

@@ -71,6 +71,10 @@ int kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint64_t incarnation, u
             for (unsigned p = 0; p < KVFI_SEAT_PINS; p++)
                 atomic_store_explicit(&seat->pins[p], 0, memory_order_relaxed);
             atomic_store(&seat->pinned, 0);
+            if (atomic_load(&seat->hello.seq) & 1) {
+                seat->hello.len = 0;
+                atomic_fetch_add(&seat->hello.seq, 1);
+            }
             seat->rank = rank;
             seat->proc = proc;
             atomic_store(&seat->ready, 1);
@@ -228,6 +232,41 @@ int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_
 void kvfi_hold_rang(kvfi_hold_t *hold, uint32_t armed)
 {
     atomic_compare_exchange_strong(&hold->page->armed, &armed, 0);
+}
+
+void kvfi_hold_ring(kvfi_hold_t *hold, const kvfi_bell_t *bell)
+{
+    atomic_store(&hold->page->rung, 1);
+    kvfi_bell_ring(bell, hold->page->bell);
+}
+
+void kvfi_hold_say(kvfi_hold_t *hold, const void *data, uint32_t len)
+{
+    kvfi_hello_t *hello = &hold->seat->hello;
+    uint32_t      seq = atomic_load_explicit(&hello->seq, memory_order_relaxed);
+
+    atomic_store_explicit(&hello->seq, seq + 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+    hello->len = len;
+    memcpy(hello->data, data, len);
+    atomic_store_explicit(&hello->seq, seq + 2, memory_order_release);
+    atomic_fetch_add(&hold->page->hellos, 1);
+}
+
+uint32_t kvfi_page_heard(kvfi_page_t *page, unsigned i, uint32_t *seq_p, char data[KVFI_HELLO_MAX])
+{
+    kvfi_hello_t *hello = &page->seats[i].hello;
+    uint32_t      seq = atomic_load_explicit(&hello->seq, memory_order_acquire), len;
+
+    if (seq == *seq_p || seq & 1)
+        return 0;
+    len = hello->len;
+    memcpy(data, hello->data, KVFI_HELLO_MAX);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load_explicit(&hello->seq, memory_order_relaxed) != seq)
+        return 0; /* being replaced: the next one counts again */
+    *seq_p = seq;
+    return len <= KVFI_HELLO_MAX ? len : 0;
 }
 
 void kvfi_page_revoke(kvfi_page_t *page, uint32_t grant)

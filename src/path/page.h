@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The control page: one an engine, in memory that near peers map. It proves identity (the nonce),
- * holds an epoch per grant, and a seat per near initiator with a few busy words and a ring of
- * notifications.
+ * holds an epoch per grant, and a seat per near initiator with a few busy words, a ring of
+ * notifications, and a place for its hello (see mail.h).
  *
  *   initiator                            owner (revoke)
  *     word++ (odd)                         epoch[grant]++
@@ -22,21 +22,30 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/bell.h"
 #include "base/proc.h"
 #include "kvferry.h"
 
-#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727933)
+#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727934)
 #define KVFI_PAGE_GRANTS 4096u
 #define KVFI_PAGE_SEATS  256u
 #define KVFI_SEAT_WORDS  16u /* threads of an initiator that copy at once; more wait for one another */
 #define KVFI_SEAT_PINS   KVF_VIEW_BLOCKS
 #define KVFI_SEAT_CLEARING UINT64_C(1) /* as a holder: being made free */
+#define KVFI_HELLO_MAX   504u
 
 typedef struct kvfi_note {
     uint16_t len;
     int16_t  status; /* of the batch that brings it */
     uint8_t  data[KVF_NOTIFY_MAX];
 } kvfi_note_t;
+
+/* Odd while it is being written: who dies then leaves it odd, and nobody reads it. */
+typedef struct kvfi_hello {
+    _Atomic uint32_t seq;
+    uint32_t         len;
+    char             data[KVFI_HELLO_MAX];
+} kvfi_hello_t;
 
 typedef struct kvfi_seat {
     _Atomic uint64_t holder; /* incarnation, 0: free */
@@ -51,6 +60,7 @@ typedef struct kvfi_seat {
     _Atomic uint64_t pins[KVFI_SEAT_PINS];
     _Alignas(64) _Atomic uint32_t head; /* next note to take: the owner writes */
     _Alignas(64) _Atomic uint32_t tail; /* next note to put: the holder writes */
+    _Alignas(64) kvfi_hello_t hello;    /* the holder's last */
 } kvfi_seat_t;
 
 /* What proves whose page it is. */
@@ -66,6 +76,9 @@ typedef struct kvfi_page {
     _Atomic uint32_t armed; /* not 0: a note put is worth a doorbell. Each time another number */
     _Atomic uint32_t high;  /* seats ever taken: nobody need look past it */
     _Atomic uint32_t closed; /* the engine has gone, its process may live */
+    _Atomic uint32_t hellos; /* said so far, in all seats */
+    _Atomic uint32_t rung;   /* a note came while it was armed */
+    kvfi_bell_name_t bell;
     _Alignas(64) _Atomic uint32_t epoch[KVFI_PAGE_GRANTS];
     kvfi_seat_t      seats[KVFI_PAGE_SEATS];
     kvfi_note_t      notes[]; /* depth a seat */
@@ -113,6 +126,11 @@ int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_
 /* The doorbell was sent that was wanted: no more of them till the owner has armed again. */
 void kvfi_hold_rang(kvfi_hold_t *hold, uint32_t armed);
 
+/* The doorbell of the note put: bell is one's own. */
+void kvfi_hold_ring(kvfi_hold_t *hold, const kvfi_bell_t *bell);
+/* Leave a hello of at most KVFI_HELLO_MAX bytes, in place of the last one. */
+void kvfi_hold_say(kvfi_hold_t *hold, const void *data, uint32_t len);
+
 /* ---- the owner's side */
 /* Raise a grant's epoch. */
 void kvfi_page_revoke(kvfi_page_t *page, uint32_t grant);
@@ -129,5 +147,9 @@ int kvfi_page_find_pin(kvfi_page_t *page,
 /* The next note of any seat, starting after *from_p: 1 taken, 0 none. */
 int kvfi_page_take(kvfi_page_t *page, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
                    uint64_t *rank_p);
+
+/* Copy the hello of a seat into data: its length, 0 if it is *seq_p's, which is brought up to it, or is
+ * not whole. */
+uint32_t kvfi_page_heard(kvfi_page_t *page, unsigned seat, uint32_t *seq_p, char data[KVFI_HELLO_MAX]);
 
 #endif

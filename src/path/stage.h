@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * stage: the owner is a neighbour, the memory its own, and the kernel lets nobody reach across. The
- * am machine runs a second time, on the near link: same requests, same checks, same ends; only the
+ * am machine runs a second time, with mail.h for a wire: same requests, same checks, same ends; only the
  * bytes of DATA go through a ring in shared memory of the library instead of the message. Who sends
  * bytes owns the ring they go through, made at the first need: neither side ever touches the
  * other's own memory, and a sender that is late writes into its own ring and nowhere else.

@@ -16,7 +16,10 @@
 #include "ucx/internal.h"
 
 #define DESCRIPTORS 24
-#define BUFFERS     "72" /* a queue of 64, and one more */
+/* Of a queue that carries nothing: the least that UCX takes. */
+#define QUEUE   "2"
+#define BUFFERS "3"
+#define BUFFER  "1K"
 #define SETTLE_NS   UINT64_C(1000000000) /* for a peer to take what was sent, then for UCX to let go */
 
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
@@ -73,8 +76,10 @@ static void set_near(ucp_config_t *config, kvfi_shm_kind_t kind, int huge)
     /* left to itself it takes a huge page for what fills the half of one */
     set(config, "MM_HUGETLB_MODE", huge ? "y" : "n");
     set(config, "MM_ERROR_HANDLING", "y");
-    /* each is touched, and in a file written, when it is made: as many as are in use at once */
+    /* all of it is touched, and in a file written, when it is made */
+    set(config, "MM_FIFO_SIZE", QUEUE);
     set(config, "MM_RX_BUFS_GROW", BUFFERS);
+    set(config, "MM_SEG_SIZE", BUFFER);
     if (sysv)
         return;
     set_of(config, "POSIX_", "DIR", "/dev/shm");
@@ -87,7 +92,7 @@ static ucs_status_t open_context(const char *name, const char *net, kvfi_shm_kin
                                  ucp_context_h *context_p)
 {
     ucp_params_t  params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
-                            .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
+                            .features = UCP_FEATURE_AM | (net ? UCP_FEATURE_WAKEUP : 0),
                             .name = name};
     ucp_config_t *config;
     ucs_status_t  status = ucp_config_read(NULL, NULL, &config);
@@ -118,9 +123,11 @@ static ucs_status_t open_worker(kvfi_link_t *link)
 
     if (status != UCS_OK)
         return status;
-    status = ucp_worker_set_am_recv_handler(link->worker, &handler);
-    if (status == UCS_OK)
-        status = ucp_worker_get_efd(link->worker, &link->fd);
+    if (link->recv) {
+        status = ucp_worker_set_am_recv_handler(link->worker, &handler);
+        if (status == UCS_OK)
+            status = ucp_worker_get_efd(link->worker, &link->fd);
+    }
     if (status == UCS_OK)
         status = ucp_worker_get_address(link->worker, &link->address, &link->address_len);
     if (status != UCS_OK)
@@ -207,8 +214,7 @@ kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, k
     return KVF_OK;
 }
 
-kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_recv_t recv, void *arg,
-                                 kvfi_link_t **link_p)
+kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_t **link_p)
 {
     kvf_status_t ready = check_descriptors();
     kvfi_link_t *link;
@@ -217,7 +223,7 @@ kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_recv_t recv, vo
 
     if (ready != KVF_OK)
         return ready;
-    link = new_link(recv, arg);
+    link = new_link(NULL, NULL);
     if (!link)
         return KVF_ERR_NOMEM;
     link->kind = kind;
@@ -263,12 +269,6 @@ void kvfi_link_close(kvfi_link_t *link)
         ucp_cleanup(link->huge);
     pthread_mutex_destroy(&link->lock);
     free(link);
-}
-
-void kvfi_link_receive_with(kvfi_link_t *link, kvfi_link_recv_t recv, void *arg)
-{
-    link->recv = recv;
-    link->arg = arg;
 }
 
 void kvfi_link_lock(kvfi_link_t *link)

@@ -2,8 +2,10 @@
  *
  * The only room that knows UCX. A link is a UCX context with one worker behind one lock; an engine
  * has a near link (shared memory only, ours alone) and, from the first need, a far one (the net
- * option, the site's UCX_ variables). Messages are short eager active messages; the handler runs
- * inside kvfi_link_progress(), with the link's lock held. Functions marked (L) want the lock held.
+ * option, the site's UCX_ variables). The near one only gives and maps memory: UCX has one queue a
+ * process there, in which a killed sender leaves a place that nobody reads past. Messages of the far
+ * one are short eager active messages; the handler runs inside kvfi_link_progress(), with the link's
+ * lock held. Functions marked (L) want the lock held.
  */
 #ifndef KVFI_UCX_UCX_H
 #define KVFI_UCX_UCX_H
@@ -29,11 +31,8 @@ typedef void (*kvfi_link_recv_t)(void *arg, const void *head, size_t head_len, c
 kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p);
 /* The near link, on one kind of shared memory: only those of one kind reach each other. Fails with
  * UNSUPPORTED, and the kind's limits in the sentence, where there is none of it. */
-kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_recv_t recv, void *arg,
-                                 kvfi_link_t **link_p);
+kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_t **link_p);
 void         kvfi_link_close(kvfi_link_t *link);
-/* (L) Messages go to recv from now on. */
-void         kvfi_link_receive_with(kvfi_link_t *link, kvfi_link_recv_t recv, void *arg);
 
 void kvfi_link_lock(kvfi_link_t *link);
 int  kvfi_link_trylock(kvfi_link_t *link); /* 1 if taken */
@@ -41,6 +40,7 @@ void kvfi_link_unlock(kvfi_link_t *link);
 
 const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p);
 unsigned    kvfi_link_progress(kvfi_link_t *link); /* (L) */
+/* Far only, this and the next two. */
 int         kvfi_link_fd(const kvfi_link_t *link);
 /* (L) 0: armed, poll the fd; 1: events wait, progress first. */
 int         kvfi_link_arm(kvfi_link_t *link);

@@ -1,24 +1,162 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A neighbour that dies while it writes a message into the queue that UCX has in our memory. Nobody can
- * read past that message: what needs the near link stands still, and all of it must end all the same,
- * by deadline; copies over shm go on; who waits leaves the core to others; a close is bounded. Looks
- * inside of the library, for the neighbour has to die in the middle of a call of UCX: the bytes that it
- * sends cannot be read.
+ * A neighbour that dies while it writes a message for us, or writes one that is none: into the queue that
+ * UCX has in our memory for all neighbours, in which nobody reads past such a message, and into the ring
+ * that it shares with us alone. It is refused or found dead, and nobody else is disturbed: stage and
+ * doorbells of the others go on, nobody burns a core, and the engine closes at once. Looks inside of the
+ * library, for the neighbour has to stop in the middle.
  */
 #include "rig.h"
 
 #include <check.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "engine/internal.h"
+#include "path/am_internal.h"
 
 #define LEN (UINT64_C(1) << 20)
+
+/* ---------------------------------------------------- the neighbours that go on */
+
+/* Processor time of this process, all threads, in nanoseconds. */
+static uint64_t cpu_ns(void)
+{
+    struct timespec at;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &at);
+    return (uint64_t)at.tv_sec * SEC + (uint64_t)at.tv_nsec;
+}
+
+static void at_notify(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    side_t *side = state;
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .notify_peer = side->peer[0],
+                              .notify = "ring", .notify_len = 4 };
+    kvf_batch_t *batch = NULL;
+
+    (void)in;
+    (void)in_len;
+    (void)out;
+    ok(kvf_batch_create(side->engine, &batch));
+    ok(kvf_batch_post(batch, NULL, 0, sizeof(kvf_op_t), &opts));
+    ok(kvf_batch_wait(batch, patient(5)));
+    ok(kvf_batch_free(batch));
+}
+
+static size_t blob_of(const rig_t *rig, uint8_t buf[sizeof(side_slot_t) + BLOB_MAX])
+{
+    size_t len;
+
+    memset(buf, 0, sizeof(side_slot_t));
+    engine_blob(rig->me.engine, 0, buf + sizeof(side_slot_t), &len);
+    return sizeof(side_slot_t) + len;
+}
+
+/* A notification of the owner's wakes us out of poll(), which sleeps until then. */
+static void doorbell_wakes(rig_t *rig)
+{
+    kvf_notification_t note = { .struct_size = sizeof(note) };
+    struct pollfd fd = { .events = POLLIN };
+    uint64_t end = now_ns() + patient(5);
+    int asked = 0;
+
+    ok(kvf_engine_fd(rig->me.engine, &fd.fd));
+    while (kvf_notify_recv(rig->me.engine, &note) != KVF_OK) {
+        must(now_ns() < end, "no doorbell");
+        if (kvf_engine_arm(rig->me.engine) != KVF_OK) {
+            continue;
+        }
+        if (!asked) {
+            proc_ask(&rig->owner, at_notify, NULL, 0);
+            asked = 1;
+        }
+        must(poll(&fd, 1, (int)(patient(5) / MS)) == 1, "no doorbell");
+    }
+    must(asked, "a notification of nobody's");
+    proc_reply(&rig->owner, NULL, 0);
+}
+
+static void others_go_on(rig_t *rig)
+{
+    kvf_op_t op = op_plain(rig->me.segment, 0, rig->remote, 0, LEN, KVF_READ);
+    uint64_t before;
+
+    owner_fill(rig, 7);
+    memset(rig->me.mem, 0, LEN);
+    move(rig, &op, 1);
+    must(pattern_compare(rig->me.mem, LEN, 7) == UINT64_MAX, "wrong bytes");
+    op.dir = KVF_WRITE;
+    move(rig, &op, 1);
+    doorbell_wakes(rig);
+    before = cpu_ns();
+    sleep_ms(200);
+    must(cpu_ns() - before < 100 * MS, "an idle engine took %zu ms of a core in 200 ms",
+         (size_t)((cpu_ns() - before) / MS));
+}
+
+static void ends(rig_t *rig)
+{
+    uint64_t before = now_ns();
+
+    rig_close(rig);
+    must(now_ns() - before < patient(5), "the close took %zu ms", (size_t)((now_ns() - before) / MS));
+}
+
+static void open_rig(rig_t *rig, int caller)
+{
+    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN, .deadline_ns = patient(5),
+                        .progress = caller ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
+    kvf_op_t op;
+
+    rig_open(rig, WHERE_STAGE, &opts);
+    op = op_plain(rig->me.segment, 0, rig->remote, 0, LEN, KVF_READ);
+    move(rig, &op, 1);
+}
+
+static void open_victim(rig_t *rig, proc_t *victim)
+{
+    side_open_t open;
+    uint8_t buf[sizeof(side_slot_t) + BLOB_MAX];
+    size_t len = blob_of(rig, buf);
+
+    memset(&open, 0, sizeof(open));
+    where_opts(WHERE_STAGE, &open.opts);
+    open.opts.net = NULL;
+    open.forbid_cma = 1;
+    proc_call(victim, side_open_engine, &open, sizeof(open), NULL, 0);
+    proc_call(victim, side_import_peer, buf, len, NULL, 0);
+}
+
+/* Until the victim has died of something. */
+static void await_death(rig_t *rig, proc_t *victim)
+{
+    kvfi_link_t *near = rig->me.engine->home->near;
+    uint64_t end = now_ns() + patient(10);
+    pid_t pid = 0;
+    int status;
+
+    while (pid == 0) {
+        must(now_ns() < end, "it lives");
+        ok(kvf_progress(rig->me.engine));
+        kvfi_link_lock(near); /* UCX connects the two */
+        kvfi_link_progress(near);
+        kvfi_link_unlock(near);
+        sleep_ms(1);
+        pid = waitpid(victim->pid, &status, WNOHANG);
+    }
+    must(pid == victim->pid && !WIFEXITED(status), "it did not die in the middle");
+    close(victim->fd);
+    victim->pid = 0;
+}
+
+/* ------------------------------------------------------------- UCX's own queue */
 
 static void on_sent(void *arg, int failed)
 {
@@ -26,7 +164,7 @@ static void on_sent(void *arg, int failed)
     (void)failed;
 }
 
-/* Never answers. */
+/* Never answers: what it sends cannot be read. */
 static void at_die_in_a_send(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
@@ -38,91 +176,174 @@ static void at_die_in_a_send(void *state, const void *in, size_t in_len, proc_ou
     (void)out;
     signal(SIGSEGV, SIG_DFL);
     kvfi_link_lock(near);
-    kvfi_ep_send(side->peer[0]->ep, "doorbell", 8, bad, 4096, on_sent, NULL);
+    kvfi_ep_send(side->peer[0]->ep, "doorbell", 8, bad, 512, on_sent, NULL);
     for (;;) { /* at the latest when the connection stands */
         kvfi_link_progress(near);
         sleep_ms(1);
     }
 }
 
-static void kill_one_in_a_send(rig_t *rig, proc_t *victim)
+START_TEST(a_neighbour_dies_in_the_queue_of_ucx)
 {
-    side_open_t open;
-    uint8_t buf[sizeof(side_slot_t) + BLOB_MAX];
-    size_t len;
-    pid_t pid = 0;
-    int status;
-
-    memset(&open, 0, sizeof(open));
-    where_opts(WHERE_STAGE, &open.opts);
-    open.opts.net = NULL;
-    proc_call(victim, side_open_engine, &open, sizeof(open), NULL, 0);
-    memset(buf, 0, sizeof(side_slot_t));
-    engine_blob(rig->me.engine, 0, buf + sizeof(side_slot_t), &len);
-    proc_call(victim, side_import_peer, buf, sizeof(side_slot_t) + len, NULL, 0);
-    proc_ask(victim, at_die_in_a_send, NULL, 0);
-    while (pid == 0) {
-        ok(kvf_progress(rig->me.engine)); /* it has to connect first */
-        sleep_ms(1);
-        pid = waitpid(victim->pid, &status, WNOHANG);
-    }
-    must(pid == victim->pid && !WIFEXITED(status), "it did not die of the send");
-    victim->pid = 0;
-}
-
-/* Processor time of this process, all threads, in nanoseconds. */
-static uint64_t cpu_ns(void)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &at);
-    return (uint64_t)at.tv_sec * SEC + (uint64_t)at.tv_nsec;
-}
-
-START_TEST(a_neighbour_dies_while_it_sends_to_us)
-{
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN, .deadline_ns = 500 * MS,
-                        .progress = _i == 0 ? KVF_PROGRESS_THREAD : KVF_PROGRESS_CALLER };
-    kvf_batch_opts_t self = { .struct_size = sizeof(self) };
-    kvf_range_t range = { .len = LEN, .rights = KVF_RIGHT_READ };
-    uint8_t buf[BLOB_MAX];
-    kvf_grant_t *grant;
-    kvf_remote_t *own;
-    kvf_peer_t *me;
-    uint32_t count = 1;
-    size_t len;
-    uint64_t before;
     proc_t victim;
-    kvf_op_t op;
     rig_t rig;
 
     proc_start(&victim, sizeof(side_t), 60, side_idle);
-    rig_open(&rig, WHERE_STAGE, &opts);
-    op = op_plain(rig.me.segment, 0, rig.remote, 0, LEN, KVF_READ);
-    move(&rig, &op, 1);
-    kill_one_in_a_send(&rig, &victim);
+    open_rig(&rig, _i);
+    open_victim(&rig, &victim);
+    proc_ask(&victim, at_die_in_a_send, NULL, 0);
+    await_death(&rig, &victim);
+    others_go_on(&rig);
+    ends(&rig);
+}
+END_TEST
 
-    ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-    before = cpu_ns();
-    answers(kvf_batch_wait(rig.batch, patient(20)), KVF_ERR_TIMEOUT);
-    must(cpu_ns() - before < 350 * MS, "who waits took %zu ms of a core in half a second",
-         (size_t)((cpu_ns() - before) / MS));
+/* ------------------------------------------------------------ the pair's own ring */
 
-    engine_blob(rig.me.engine, 0, buf, &len);
-    ok(kvf_peer_import(rig.me.engine, buf, len, &me));
-    range.segment = rig.me.segment;
-    ok(kvf_grant_create(rig.me.engine, &range, 1, NULL, &grant));
-    grant_blob(grant, buf, &len);
-    ok(kvf_remote_import(me, buf, len, &own, &count));
-    op = op_plain(rig.me.segment, LEN / 2, own, 0, LEN / 2, KVF_READ);
-    ok(run_ops(rig.batch, &op, 1, &self));
-    ok(kvf_grant_revoke(grant, patient(1)));
-    before = now_ns();
-    ok(kvf_engine_close(rig.me.engine, patient(10)));
-    must(now_ns() - before < patient(8), "the close took %zu ms",
-         (size_t)((now_ns() - before) / MS));
-    proc_call(&rig.owner, side_close, NULL, 0, NULL, 0);
-    proc_end(&rig.owner);
+typedef enum forgery {
+    HALF_A_HEAD, /* from here on it kills itself */
+    HALF_A_PAYLOAD,
+    HALF_A_HELLO,
+    NO_BELL,
+    TOO_MUCH, /* from here on it lives, and is refused */
+    ANOTHER_VERSION,
+    ANOTHERS_NAME,
+    IMPOSSIBLE_LENGTH,
+    UNKNOWN_KIND,
+    NO_REQUEST,
+    NO_SLOT,
+    TAKEN_TOO_MUCH,
+    FORGERIES,
+    NO_BOX = FORGERIES, /* nobody is refused: it only is not met */
+    NO_HELLO,
+    ALL
+} forgery_t;
+
+static void put(kvfi_mail_ring_t *ring, const void *data, uint32_t len)
+{
+    uint32_t tail = atomic_load(&ring->tail);
+
+    for (uint32_t i = 0; i < len; i++) {
+        ring->bytes[(tail + i) % KVFI_MAIL_BYTES] = ((const char *)data)[i];
+    }
+    atomic_store(&ring->tail, tail + len);
+}
+
+static void forge(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
+{
+    kvfi_mail_ring_t *ring = stage->mail.out;
+    kvfi_am_head_t head = { .version = KVFI_AM_VERSION, .kind = KVFI_AM_REQUEST,
+                            .sender = side->engine->incarnation, .token = 77 };
+    kvfi_hello_t *hello = &side->peer[0]->hold.seat->hello;
+    kvfi_link_t *near = side->engine->home->near;
+    char zeros[512] = { 0 };
+
+    switch (what) {
+    case HALF_A_HEAD: put(ring, &head, sizeof(head) / 2); break;
+    case HALF_A_PAYLOAD: head.len = 4096; break;
+    case HALF_A_HELLO:
+        atomic_fetch_add(&hello->seq, 1);
+        memset(hello->data, 0xff, sizeof(hello->data) / 2);
+        break;
+    case NO_BELL: atomic_store(&ring->quiet, 0); break;
+    case TOO_MUCH: atomic_fetch_add(&ring->tail, KVFI_MAIL_BYTES + 1); break;
+    case ANOTHER_VERSION: head.version++; break;
+    case ANOTHERS_NAME: head.sender++; break;
+    case IMPOSSIBLE_LENGTH: head.len = UINT32_MAX; break;
+    case UNKNOWN_KIND: head.kind = 99; break;
+    case NO_REQUEST: head.token = 0; break;
+    case NO_SLOT:
+        head.kind = KVFI_AM_DATA;
+        head.flags = 9u << KVFI_AM_SLOT;
+        break;
+    case TAKEN_TOO_MUCH:
+        atomic_fetch_add(&stage->mail.in[0].ring->head, 5 * KVFI_MAIL_BYTES);
+        head.token = 78; /* to be answered */
+        break;
+    case NO_BOX: /* its address, after three numbers, process, bell */
+        memcpy(zeros, hello->data, sizeof(zeros) - 8);
+        memcpy(zeros + 24 + sizeof(kvfi_proc_id_t) + sizeof(kvfi_bell_name_t), &near, sizeof(near));
+        kvfi_hold_say(&side->peer[0]->hold, zeros, hello->len);
+        break;
+    case ALL: break;
+    case NO_HELLO: kvfi_hold_say(&side->peer[0]->hold, zeros, sizeof(zeros) - 8); break;
+    }
+    if (what != HALF_A_HEAD && what != HALF_A_HELLO && what != TOO_MUCH && what < FORGERIES) {
+        put(ring, &head, sizeof(head));
+    }
+    if (what == HALF_A_PAYLOAD) {
+        put(ring, zeros, 100);
+    }
+    if (what < TOO_MUCH) {
+        raise(SIGKILL);
+    }
+    kvfi_bell_ring(&side->engine->home->bell, side->peer[0]->hold.page->bell);
+}
+
+/* in: forgery_t. Answers once the connection is refused, and another is made. */
+static void at_forge(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    side_t *side = state;
+    kvfi_link_t *near = side->engine->home->near;
+    uint64_t end = now_ns() + patient(5);
+    kvfi_am_peer_t *stage, *again;
+    forgery_t what;
+
+    (void)out;
+    memcpy(&what, in, in_len);
+    ok(kvfi_peer_stage(side->peer[0], &stage));
+    while (!kvfi_am_greeted(side->engine->stage)) {
+        must(now_ns() < end, "not met");
+        ok(kvf_progress(side->engine));
+    }
+    kvfi_link_lock(near);
+    forge(side, stage, what);
+    kvfi_link_unlock(near);
+    while (what < FORGERIES && kvfi_am_alive(stage)) {
+        must(now_ns() < end, "not refused");
+        ok(kvf_progress(side->engine));
+        sleep_ms(1);
+    }
+    ok(kvfi_peer_stage(side->peer[0], &again));
+    while (!kvfi_am_greeted(side->engine->stage)) {
+        must(now_ns() < end, "not met again");
+        ok(kvf_progress(side->engine));
+    }
+}
+
+/* A call to a child while we drive, as its neighbour. */
+static void call_driving(rig_t *rig, proc_t *child, proc_fn_t fn, const void *in, size_t in_len)
+{
+    struct pollfd fd = { .fd = child->fd, .events = POLLIN };
+
+    proc_ask(child, fn, in, in_len);
+    while (poll(&fd, 1, 1) == 0) {
+        ok(kvf_progress(rig->me.engine));
+    }
+    proc_reply(child, NULL, 0);
+}
+
+START_TEST(a_neighbour_dies_or_lies_in_its_ring)
+{
+    forgery_t what = (forgery_t)(_i / 2);
+    proc_t victim;
+    rig_t rig;
+
+    proc_start(&victim, sizeof(side_t), 60, side_idle);
+    open_rig(&rig, _i % 2);
+    open_victim(&rig, &victim);
+    if (what < TOO_MUCH) {
+        proc_ask(&victim, at_forge, &what, sizeof(what));
+        await_death(&rig, &victim);
+    } else {
+        call_driving(&rig, &victim, at_forge, &what, sizeof(what));
+    }
+    others_go_on(&rig);
+    if (what >= TOO_MUCH) {
+        call_driving(&rig, &victim, side_close, NULL, 0);
+        proc_end(&victim);
+    }
+    ends(&rig);
 }
 END_TEST
 
@@ -133,6 +354,7 @@ int main(void)
 
     suite_add_tcase(suite, tcase);
     tcase_set_timeout(tcase, 40);
-    tcase_add_loop_test(tcase, a_neighbour_dies_while_it_sends_to_us, 0, 2);
+    tcase_add_loop_test(tcase, a_neighbour_dies_in_the_queue_of_ucx, 0, 2);
+    tcase_add_loop_test(tcase, a_neighbour_dies_or_lies_in_its_ring, 0, 2 * ALL);
     return run_suite(suite);
 }

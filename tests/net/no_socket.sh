@@ -1,6 +1,6 @@
 #!/bin/bash
 # A job on one node opens no socket that leads out of it: the system calls of every rank of kvf_replay,
-# beside those of an MPI hello under the same launcher. The near link's own sockets are UCX's wake-ups,
+# beside those of an MPI hello under the same launcher. The near link's own sockets are wake-ups, UCX's and ours,
 # unix datagram sockets, and questions to the kernel by netlink. Last, the same job with the near ways
 # forbidden, to see that the census sees.
 # shellcheck source=tests/lib.sh

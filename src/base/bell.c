@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Bells: see bell.h. A socket whose queue is full is readable, so that a ring that finds no room has
+ * done what it is for. Nothing here waits.
+ */
+#define _GNU_SOURCE
+#include "base/bell.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define HEARD_MOST 1024 /* rings at a time: somebody may ring on and on */
+
+int kvfi_bell_open(kvfi_bell_t *bell)
+{
+    struct sockaddr_un any = {.sun_family = AF_UNIX}, name;
+    socklen_t          len = sizeof name;
+    int                error;
+
+    atomic_store(&bell->quiet, 1);
+    bell->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (bell->fd < 0)
+        return -1;
+    if (!bind(bell->fd, (struct sockaddr *)&any, sizeof any.sun_family) &&
+        !getsockname(bell->fd, (struct sockaddr *)&name, &len)) {
+        len -= (socklen_t)offsetof(struct sockaddr_un, sun_path);
+        if (len && len <= sizeof bell->name.text) {
+            bell->name.len = (uint8_t)len;
+            memcpy(bell->name.text, name.sun_path, len);
+            return 0;
+        }
+        errno = ENAMETOOLONG;
+    }
+    error = errno;
+    kvfi_bell_close(bell);
+    errno = error;
+    return -1;
+}
+
+void kvfi_bell_close(kvfi_bell_t *bell)
+{
+    if (bell->fd >= 0)
+        close(bell->fd);
+    bell->fd = -1;
+}
+
+void kvfi_bell_ring(const kvfi_bell_t *from, kvfi_bell_name_t to)
+{
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+
+    if (from->fd < 0 || !to.len || to.len > sizeof to.text || to.text[0])
+        return;
+    memcpy(name.sun_path, to.text, to.len);
+    /* errors: it rings already, or has gone */
+    (void)!sendto(from->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&name,
+                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + to.len));
+}
+
+void kvfi_bell_wake(kvfi_bell_t *bell)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&bell->quiet, memory_order_relaxed) && atomic_exchange(&bell->quiet, 0))
+        kvfi_bell_ring(bell, bell->name);
+}
+
+void kvfi_bell_hush(kvfi_bell_t *bell)
+{
+    char byte;
+
+    for (int i = 0; i < HEARD_MOST && recv(bell->fd, &byte, sizeof byte, MSG_DONTWAIT) >= 0; i++)
+        ;
+    atomic_store(&bell->quiet, 1);
+}

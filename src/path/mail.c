@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Boxes made, said, met; bytes put and taken. See mail.h. Counts in a ring are believed no further than
+ * its bounds: a neighbour that writes something else there is refused, and only its own ring is read
+ * for it. Nothing here waits.
+ */
+#include "path/mail.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/status.h"
+#include "path/am_internal.h"
+
+#define PAYLOAD_LEAST 256u
+#define PAYLOAD_KEPT  65536u
+
+/* What a hello is, before the rkey of the box and the address on the near link. */
+typedef struct hello {
+    uint64_t         sender, rank, room;
+    kvfi_proc_id_t   proc;
+    kvfi_bell_name_t bell;
+    uint64_t         box;
+    uint32_t         rkey_len, address_len;
+} hello_t;
+
+static int hello_read(const char *data, uint32_t len, hello_t *hello)
+{
+    if (len < sizeof *hello)
+        return -1;
+    memcpy(hello, data, sizeof *hello);
+    if (!hello->sender || !hello->room || !hello->rkey_len || !hello->address_len || hello->rkey_len > KVFI_HELLO_MAX ||
+        hello->address_len > KVFI_HELLO_MAX ||
+        sizeof *hello + hello->rkey_len + hello->address_len != len)
+        return -1;
+    return 0;
+}
+
+static void read_from(kvfi_mail_in_t *in, kvfi_mail_ring_t *ring)
+{
+    in->ring = ring;
+    in->head = in->got = 0;
+}
+
+static void write_to(kvfi_mail_t *mail, kvfi_mail_ring_t *ring)
+{
+    mail->out = ring;
+    mail->tail = mail->put = 0;
+}
+
+/* -------------------------------------------------------------- connecting */
+
+static kvf_status_t say_hello(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
+{
+    kvfi_am_t  *am = peer->am;
+    size_t      rkey_len, address_len;
+    const void *rkey = kvfi_mem_rkey(peer->mail.mem, &rkey_len);
+    const void *address = kvfi_link_address(am->link, &address_len);
+    hello_t     hello = {.sender = am->host.incarnation,
+                         .rank = am->host.rank,
+                         .room = am->host.depth,
+                         .proc = am->host.proc,
+                         .bell = am->host.bell->name,
+                         .box = (uintptr_t)kvfi_mem_addr(peer->mail.mem),
+                         .rkey_len = (uint32_t)rkey_len,
+                         .address_len = (uint32_t)address_len};
+    char        data[KVFI_HELLO_MAX];
+
+    if (sizeof hello + rkey_len + address_len > sizeof data)
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX's names of shared memory take %zu bytes, more than a "
+                         "hello to a neighbour holds", rkey_len + address_len);
+    memcpy(data, &hello, sizeof hello);
+    memcpy(data + sizeof hello, rkey, rkey_len);
+    memcpy(data + sizeof hello + rkey_len, address, address_len);
+    kvfi_hold_say(hold, data, (uint32_t)(sizeof hello + rkey_len + address_len));
+    kvfi_bell_ring(am->host.bell, peer->mail.bell);
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_mail_make(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
+{
+    kvfi_mail_t     *mail = &peer->mail;
+    kvfi_mem_want_t  want = {.len = sizeof(kvfi_mail_box_t)};
+    kvfi_mail_box_t *box;
+    char             why[256];
+    kvf_status_t     status = kvfi_mem_alloc(peer->am->link, &want, &mail->mem);
+
+    if (status != KVF_OK)
+        return kvfi_fail_within(status, "no box for messages to a neighbour");
+    box = kvfi_mem_addr(mail->mem);
+    if (kvfi_memory_prove(box, want.len, 0, why, sizeof why)) {
+        status = kvfi_fail(KVF_ERR_NOMEM, "no box for messages to a neighbour: %s", why);
+        goto free_box;
+    }
+    box->first = box->last = (kvfi_mail_mark_t){KVFI_MAIL_MAGIC, peer->am->host.incarnation};
+    atomic_store(&box->ring[0].quiet, 1);
+    atomic_store(&box->ring[1].quiet, 1);
+    mail->bell = hold->page->bell;
+    status = say_hello(peer, hold);
+    if (status != KVF_OK)
+        goto free_box;
+    write_to(mail, &box->ring[0]);
+    read_from(&mail->in[0], &box->ring[1]);
+    return KVF_OK;
+
+free_box:
+    kvfi_mem_free(mail->mem);
+    mail->mem = NULL;
+    return status;
+}
+
+static int marked(const kvfi_mail_mark_t *at, uint64_t maker)
+{
+    kvfi_mail_mark_t mark;
+
+    return !kvfi_memory_peek(at, &mark, sizeof mark) && mark.magic == KVFI_MAIL_MAGIC &&
+           mark.maker == maker;
+}
+
+kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer)
+{
+    kvfi_mail_t     *mail = &peer->mail;
+    kvfi_mail_box_t *box;
+    const char      *rkey = (const char *)peer->address + sizeof(hello_t);
+    hello_t          hello;
+    void            *at;
+    kvf_status_t     status;
+
+    memcpy(&hello, peer->address, sizeof hello);
+    kvfi_ucx_quiet(1); /* it may have let the box go meanwhile: no error of ours */
+    status = kvfi_map_open(peer->ep, rkey, hello.box, &mail->map, &at);
+    kvfi_ucx_quiet(0);
+    if (status != KVF_OK)
+        return status;
+    box = at;
+    if ((uintptr_t)at % _Alignof(kvfi_mail_box_t) || !marked(&box->first, peer->incarnation) ||
+        !marked(&box->last, peer->incarnation)) {
+        kvfi_map_close(mail->map);
+        mail->map = NULL;
+        return kvfi_fail(KVF_ERR_PEER, "its hello names a box that is none");
+    }
+    kvfi_memory_populate(box, sizeof *box);
+    read_from(&mail->in[1], &box->ring[0]);
+    peer->rank = hello.rank;
+    peer->notes_room = hello.room;
+    if (!mail->out) {
+        mail->bell = hello.bell;
+        write_to(mail, &box->ring[1]);
+        kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_HELLO, peer->am->host.depth,
+                                            peer->am->host.rank, 0));
+    }
+    return KVF_OK;
+}
+
+const void *kvfi_mail_address(const kvfi_am_peer_t *peer)
+{
+    hello_t hello;
+
+    memcpy(&hello, peer->address, sizeof hello);
+    return (const char *)peer->address + sizeof hello + hello.rkey_len;
+}
+
+/* A hello came; the pump meets who said it. */
+static void on_hello(kvfi_am_t *am, const char *data, uint32_t len)
+{
+    kvfi_am_peer_t *peer;
+    hello_t         hello;
+    void           *copy;
+
+    am->worked = 1;
+    if (hello_read(data, len, &hello)) {
+        am->stats.dropped++;
+        return;
+    }
+    peer = kvfi_table_get(&am->peers, hello.sender);
+    /* a second one: it lost the connection, and made a new one before we noticed */
+    if (peer && peer->ep && peer->notes_room)
+        kvfi_am_peer_fail(peer, "it has connected again");
+    copy = malloc(len);
+    if (copy && !peer)
+        peer = kvfi_am_peer_new(am, hello.sender);
+    if (!copy || !peer) {
+        free(copy);
+        am->stats.dropped++;
+        return;
+    }
+    memcpy(copy, data, len);
+    free(peer->address);
+    peer->address = copy;
+    peer->proc = hello.proc;
+}
+
+/* ----------------------------------------------------------------- sending */
+
+void kvfi_mail_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
+{
+    kvfi_mail_t *mail = &peer->mail;
+
+    message->next = NULL;
+    if (!mail->queue)
+        mail->queue_end = &mail->queue;
+    *mail->queue_end = message;
+    mail->queue_end = &message->next;
+    kvfi_mail_flush(peer);
+}
+
+/* What of a message lies in the ring: the payload of DATA lies in a slot. */
+static uint32_t length(const kvfi_am_head_t *head)
+{
+    return (uint32_t)sizeof *head + (head->kind == KVFI_AM_DATA ? 0 : head->len);
+}
+
+static void put(kvfi_mail_ring_t *ring, uint32_t at, const void *from, uint32_t len)
+{
+    uint32_t off = at % KVFI_MAIL_BYTES, first = KVFI_MAIL_BYTES - off;
+
+    first = first < len ? first : len;
+    memcpy(ring->bytes + off, from, first);
+    memcpy(ring->bytes, (const char *)from + first, len - first);
+}
+
+/* Bytes of message from mail->put on, at most room: how many were put. */
+static uint32_t put_part(kvfi_mail_t *mail, const kvfi_am_message_t *message, uint32_t room)
+{
+    uint32_t begun = mail->put, part;
+
+    if (mail->put < sizeof message->head) {
+        part = (uint32_t)sizeof message->head - mail->put;
+        part = part < room ? part : room;
+        put(mail->out, mail->tail, (const char *)&message->head + mail->put, part);
+        mail->put += part;
+        room -= part;
+    }
+    part = length(&message->head) - mail->put;
+    part = part < room ? part : room;
+    if (part)
+        put(mail->out, mail->tail + (mail->put - begun),
+            message->data + mail->put - sizeof message->head, part);
+    mail->put += part;
+    return mail->put - begun;
+}
+
+/* Room in the ring; UINT32_MAX: its count is none. */
+static uint32_t room_in(const kvfi_mail_t *mail)
+{
+    uint32_t used = mail->tail - atomic_load_explicit(&mail->out->head, memory_order_acquire);
+
+    return used <= KVFI_MAIL_BYTES ? KVFI_MAIL_BYTES - used : UINT32_MAX;
+}
+
+void kvfi_mail_flush(kvfi_am_peer_t *peer)
+{
+    kvfi_mail_t      *mail = &peer->mail;
+    kvfi_mail_ring_t *ring = mail->out;
+    uint32_t          room, before = mail->tail;
+
+    while (mail->queue) {
+        kvfi_am_message_t *message = mail->queue;
+
+        room = room_in(mail);
+        if (!room) {
+            atomic_store(&ring->waiting, 1);
+            atomic_thread_fence(memory_order_seq_cst);
+            room = room_in(mail);
+        }
+        if (room == UINT32_MAX) {
+            kvfi_am_peer_fail(peer, "it has taken more of its messages than there were");
+            break;
+        }
+        if (!room)
+            break;
+        mail->tail += put_part(mail, message, room);
+        atomic_store_explicit(&ring->tail, mail->tail, memory_order_release);
+        if (mail->put < length(&message->head))
+            continue;
+        mail->put = 0;
+        mail->queue = message->next;
+        kvfi_am_message_free(peer->am, message);
+    }
+    if (mail->tail == before)
+        return;
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&ring->quiet, memory_order_relaxed) && atomic_exchange(&ring->quiet, 0))
+        kvfi_bell_ring(peer->am->host.bell, mail->bell);
+}
+
+/* --------------------------------------------------------------- receiving */
+
+static void take(const kvfi_mail_in_t *in, void *to, uint32_t len)
+{
+    uint32_t off = in->head % KVFI_MAIL_BYTES, first = KVFI_MAIL_BYTES - off;
+
+    first = first < len ? first : len;
+    memcpy(to, in->ring->bytes + off, first);
+    memcpy((char *)to + first, in->ring->bytes, len - first);
+}
+
+/* Room for what has come of a payload: a sender makes us hold no more than it sends. */
+static int hold(kvfi_mail_in_t *in, uint64_t len)
+{
+    uint64_t cap = in->cap < PAYLOAD_LEAST ? PAYLOAD_LEAST : in->cap;
+    char    *payload;
+
+    while (cap < len)
+        cap *= 2;
+    if (cap == in->cap)
+        return 0;
+    payload = cap <= UINT32_MAX ? realloc(in->payload, cap) : NULL;
+    if (!payload)
+        return -1;
+    in->payload = payload;
+    in->cap = (uint32_t)cap;
+    return 0;
+}
+
+/* Up to most bytes of the message under way: how many; 0: the peer has failed. */
+static uint32_t take_part(kvfi_am_peer_t *peer, kvfi_mail_in_t *in, uint32_t most)
+{
+    kvfi_am_head_t head;
+    uint32_t       part, len;
+
+    if (in->got < sizeof head) {
+        part = (uint32_t)sizeof head - in->got;
+        part = part < most ? part : most;
+        take(in, in->start + in->got, part);
+    } else {
+        memcpy(&head, in->start, sizeof head);
+        len = length(&head);
+        part = len - in->got < most ? len - in->got : most;
+        if (hold(in, (uint64_t)in->got - sizeof head + part)) {
+            kvfi_am_peer_fail(peer, "no memory for its message");
+            return 0;
+        }
+        take(in, in->payload + in->got - sizeof head, part);
+    }
+    in->head += part;
+    in->got += part;
+    return part;
+}
+
+/* The message under way, if it is whole. */
+static void deliver(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
+{
+    kvfi_am_head_t head;
+
+    _Static_assert(sizeof head <= sizeof in->start, "a head fits");
+    if (in->got < sizeof head)
+        return;
+    memcpy(&head, in->start, sizeof head);
+    if (head.len > UINT32_MAX - sizeof head) {
+        kvfi_am_peer_fail(peer, "its message has an impossible length");
+        return;
+    }
+    if (in->got < length(&head))
+        return;
+    in->got = 0;
+    kvfi_am_deliver(peer, &head, in->payload);
+    if (in->cap > PAYLOAD_KEPT) {
+        free(in->payload);
+        in->payload = NULL;
+        in->cap = 0;
+    }
+}
+
+static void receive(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
+{
+    kvfi_mail_ring_t *ring = in->ring;
+    uint32_t          shut = atomic_load_explicit(&ring->shut, memory_order_acquire);
+    uint32_t          left = atomic_load_explicit(&ring->tail, memory_order_acquire) - in->head;
+
+    if (left > KVFI_MAIL_BYTES) {
+        kvfi_am_peer_fail(peer, "its ring of messages claims more than it holds");
+        return;
+    }
+    if (!left) {
+        if (shut)
+            kvfi_am_peer_fail(peer, "its engine closes, or has given us up");
+        return;
+    }
+    peer->am->worked = 1;
+    while (left && !peer->failed) {
+        left -= take_part(peer, in, left);
+        if (!peer->failed)
+            deliver(peer, in);
+    }
+    atomic_store_explicit(&ring->head, in->head, memory_order_release);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&ring->waiting, memory_order_relaxed) && atomic_exchange(&ring->waiting, 0))
+        kvfi_bell_ring(peer->am->host.bell, peer->mail.bell);
+}
+
+static void receive_hellos(kvfi_am_t *am, uint32_t hellos)
+{
+    kvfi_page_t *page = am->host.page;
+    uint32_t     high = atomic_load(&page->high), len;
+    char         data[KVFI_HELLO_MAX];
+
+    am->hellos = hellos;
+    for (uint32_t i = 0; i < high && i < KVFI_PAGE_SEATS; i++)
+        if ((len = kvfi_page_heard(page, i, &am->hello_seen[i], data)))
+            on_hello(am, data, len);
+}
+
+void kvfi_mail_receive(kvfi_am_t *am)
+{
+    kvfi_page_t *page = am->host.page;
+    uint32_t     hellos = atomic_load(&page->hellos);
+
+    if (hellos != am->hellos)
+        receive_hellos(am, hellos);
+    if (atomic_load_explicit(&page->rung, memory_order_relaxed) && atomic_exchange(&page->rung, 0))
+        am->changed = 1;
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+        for (int i = 0; i < 2; i++)
+            if (peer->mail.in[i].ring && !peer->failed)
+                receive(peer, &peer->mail.in[i]);
+}
+
+static int arm(kvfi_mail_in_t *in)
+{
+    if (!in->ring)
+        return 0;
+    if (!atomic_load_explicit(&in->ring->quiet, memory_order_relaxed))
+        atomic_store(&in->ring->quiet, 1);
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_load_explicit(&in->ring->tail, memory_order_acquire) != in->head ||
+           atomic_load_explicit(&in->ring->shut, memory_order_relaxed);
+}
+
+int kvfi_mail_arm(kvfi_am_t *am)
+{
+    kvfi_page_t *page = am->host.page;
+    int          busy = 0;
+
+    kvfi_bell_hush(am->host.bell);
+    atomic_thread_fence(memory_order_seq_cst);
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        for (int i = 0; i < 2; i++)
+            busy |= arm(&peer->mail.in[i]);
+        busy |= peer->mail.queue && room_in(&peer->mail);
+    }
+    return busy || am->changed || atomic_load(&page->rung) || atomic_load(&page->hellos) != am->hellos;
+}
+
+/* -------------------------------------------------------------------- end */
+
+void kvfi_mail_drop(kvfi_am_peer_t *peer)
+{
+    kvfi_mail_t *mail = &peer->mail;
+
+    if (mail->out) {
+        atomic_store(&mail->out->shut, 1);
+        kvfi_bell_ring(peer->am->host.bell, mail->bell);
+    }
+    while (mail->queue) {
+        kvfi_am_message_t *message = mail->queue;
+
+        mail->queue = message->next;
+        kvfi_am_message_free(peer->am, message);
+    }
+    kvfi_map_close(mail->map);
+    kvfi_mem_free(mail->mem);
+    for (int i = 0; i < 2; i++)
+        free(mail->in[i].payload);
+    memset(mail, 0, sizeof *mail);
+}
