@@ -549,7 +549,8 @@ kvf_status_t kvf_stream_layer(kvf_stream_t *stream, uint32_t layer);
 
 /** Wait until the layers of the stream up to and with that id are there (UINT32_MAX: all), one of
  *  them failed, or timeout_ns passed: KVF_OK, the error, INPROGRESS. Looks for 50 us, or for
- *  twice as long as the last layer took if that was less than 1 ms; then sleeps.
+ *  2 ms where layers come less than 1 ms apart (before two of a stream have come, those of another
+ *  stand for them), but so long once a layer only; then sleeps.
  *  Threads may wait for several streams, and for one. Errors: INVALID (no layer up to that id),
  *  those of kvf_notify_recv(), PEER (a source died), what a source told. */
 kvf_status_t kvf_stream_wait(kvf_stream_t *stream, uint32_t layer, uint64_t timeout_ns);

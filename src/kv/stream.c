@@ -17,7 +17,7 @@
 
 #define MAGIC    UINT32_C(0x534c7676)
 #define SPIN_NS  UINT64_C(50000)    /* a waiter looks for so long before it sleeps, */
-#define NEAR_NS  UINT64_C(1000000)  /* or twice as long as the last layer took, if that is less */
+#define NEAR_NS  UINT64_C(1000000)  /* or twice as long as this where layers come faster than this */
 #define LIVES_NS UINT64_C(50000000) /* from look to look whether sources live */
 #define TAKEN    1024u              /* notifications at a time */
 
@@ -50,6 +50,22 @@ kvf_status_t kvf_stream_note(uint64_t id, uint32_t first_layer, uint32_t layer_c
 
 /* ------------------------------------------------------------ notifications */
 
+/* One layer that was held up does not make the next one slow. */
+static void note_pace(kvf_stream_t *stream, uint64_t now)
+{
+    uint64_t gap_ns = now > stream->told_ns ? now - stream->told_ns : 1;
+
+    if (stream->told_ns != 0) {
+        bool less = stream->gap_ns != 0 && stream->gap_ns < gap_ns;
+
+        stream->pace_ns = less ? stream->gap_ns : gap_ns;
+        stream->gap_ns = gap_ns;
+        stream->streams->pace_ns = stream->pace_ns;
+    }
+    stream->told_ns = now;
+    stream->in_vain = false;
+}
+
 static void deliver(kvf_streams_t *streams, const kvf_notification_t *n)
 {
     kvfi_stream_note_t note = {0};
@@ -71,8 +87,7 @@ static void deliver(kvf_streams_t *streams, const kvf_notification_t *n)
     if (stream != NULL) {
         uint64_t now = kvfi_now_ns();
 
-        stream->gap_ns = stream->told_ns != 0 ? now - stream->told_ns : UINT64_MAX;
-        stream->told_ns = now;
+        note_pace(stream, now);
         kvfi_stream_told(stream, n->incarnation, &note);
     } else {
         kvfi_log(KVFI_LOG_DEBUG, "stream %llu is not open here: layer %u of rank %llu is ignored",
@@ -433,13 +448,14 @@ static kvf_status_t sleep_a_while(kvf_streams_t *streams, kvf_stream_t *stream, 
     return KVF_OK;
 }
 
-/* To be woken takes longer than a layer may be late, so that who gets them fast does not sleep. */
+/* To be woken takes longer than a layer may be late, so that who gets them fast does not sleep. The
+ * pace of a stream is known from its second layer on; until then the last one's stands for it. */
 static uint64_t spin_of(const kvf_stream_t *stream)
 {
-    bool soon = stream->told_ns != 0 && stream->gap_ns < NEAR_NS &&
-                2 * stream->gap_ns > SPIN_NS && !stream->streams->alone;
+    const kvf_streams_t *streams = stream->streams;
+    uint64_t pace_ns = stream->pace_ns != 0 ? stream->pace_ns : streams->pace_ns;
 
-    return soon ? 2 * stream->gap_ns : SPIN_NS;
+    return streams->alone || stream->in_vain || pace_ns >= NEAR_NS ? SPIN_NS : 2 * NEAR_NS;
 }
 
 kvf_status_t kvf_stream_wait(kvf_stream_t *stream, uint32_t layer, uint64_t timeout_ns)
@@ -466,6 +482,7 @@ kvf_status_t kvf_stream_wait(kvf_stream_t *stream, uint32_t layer, uint64_t time
         if (status != KVF_OK || reached != KVF_INPROGRESS || now >= end_ns)
             break;
         if (now >= spin_ns) {
+            stream->in_vain = true;
             status = sleep_a_while(streams, stream, count, end_ns);
             if (status != KVF_OK)
                 break;

@@ -35,7 +35,10 @@ struct kvf_stream {
     uint64_t id;
     uint32_t layer_count, source_count;
     uint32_t leading; /* layers from the first on that are there */
-    uint64_t told_ns, gap_ns; /* the last notification came then, so long after the one before */
+    uint64_t told_ns; /* the last notification came then, 0: none did, */
+    uint64_t gap_ns;  /* so long after the one before */
+    uint64_t pace_ns; /* this gap, or the one before if that was less; 0: not known */
+    bool in_vain;     /* a waiter has looked for as long as it should since then */
     uint32_t *layers; /* ids, rising */
     kvfi_stream_source_t *sources;
 };
@@ -51,6 +54,7 @@ struct kvf_streams {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     bool sleeper;    /* somebody sleeps on the event fd for all */
+    uint64_t pace_ns; /* of whichever stream was told last; 0: not known */
     uint64_t look_ns; /* when sources are to be looked at for life */
     kvfi_table_t table; /* of streams, by id */
 };
