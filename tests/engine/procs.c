@@ -353,14 +353,20 @@ int proc_is_child(void)
 
 /* --------------------------------------------------------------- the runner */
 
-int run_suite(struct Suite *suite)
+/* libcheck reads it where a timeout is set, so before main() sets one. */
+__attribute__((constructor)) static void timeouts_follow_patience(void)
 {
-    SRunner *runner = srunner_create(suite);
     char times[16];
-    int failed;
 
     snprintf(times, sizeof(times), "%u", patience());
     setenv("CK_TIMEOUT_MULTIPLIER", times, 0);
+}
+
+int run_suite(struct Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+    int failed;
+
     srunner_set_fork_status(runner, CK_FORK);
     srunner_run_all(runner, CK_ENV);
     failed = srunner_ntests_failed(runner);
