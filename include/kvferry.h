@@ -424,8 +424,8 @@ kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remot
  *  that the caches do not hold, the peer's half done by a processor of its own. For pieces of very
  *  different sizes ask once a size. The figures behind it are built in, measured on the machine of
  *  docs/performance.md (am: one TCP connection over loopback), until kvf_engine_calibrate() has
- *  measured this one (not am: a line of its file, set by hand). Errors: INVALID (path; pieces is more than bytes, or 0 with bytes; ns_p),
- *  UNSUPPORTED (nothing is known of the path here). */
+ *  measured this one (not am: a line of its file, set by hand). Errors: INVALID (path; pieces is more
+ *  than bytes, or 0 with bytes; ns_p), UNSUPPORTED (nothing is known of the path here). */
 kvf_status_t kvf_path_cost(kvf_engine_t *engine, kvf_path_t path, uint64_t ops, uint64_t pieces,
                            uint64_t bytes, uint64_t *ns_p);
 
@@ -524,7 +524,8 @@ kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
  *  knows it, the stride of the array. Ops are copied; ids, generations and block_status stay the
  *  caller's and must stay valid until the batch has ended. An ended batch may be posted again.
  *  Local batches of at most 1 MiB have ended when post returns OK, but for ops on stage; what a peer
- *  or revoke made of the ops is in the statuses, not in post's. count = 0 is done at once but for its notification.
+ *  or revoke made of the ops is in the statuses, not in post's. count = 0 is done at once but for its
+ *  notification.
  *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER
  *  (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0; more than 2^28
  *  pairs in an op to a far peer), BUSY (the batch is running), NOMEM. */

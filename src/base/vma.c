@@ -4,7 +4,8 @@
  * knows the pages, growing downwards. Pins that the kernel shows nowhere (a GPU's, an io_uring's) are
  * the caller's to know of.
  *
- * The system call is made directly: UCX hooks the C library's mremap(), and UCX 1.13 drops its fifth argument.
+ * The system call is made directly: UCX hooks the C library's mremap(), and UCX 1.13 drops its fifth
+ * argument.
  */
 #define _GNU_SOURCE
 #include "base/vma.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * What the caches hold is copied by memcpy as the walk comes to it. For the rest the walk collects
- * pieces and a kernel streams them, so that it sees many at once; or rows of short pieces. A gather or scatter is the same with a
- * buffer for one side: what is gathered stays in the caches, as the wire reads the buffer next.
+ * pieces and a kernel streams them, so that it sees many at once; or rows of short pieces. A gather or
+ * scatter is the same with a buffer for one side: what is gathered stays in the caches, as the wire reads
+ * the buffer next.
  */
 #include "copy/copy.h"
 

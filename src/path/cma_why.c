@@ -88,7 +88,8 @@ static void explain_access(char *buf, size_t len, uint32_t dir, int error, pid_t
                  "both ranks in one, or give CAP_SYS_PTRACE there");
     else
         snprintf(reason, sizeof reason, "the peer is not dumpable or has capabilities that we "
-                 "lack%s; give both the same, or CAP_SYS_PTRACE", caps ? "" : " (CAP_SYS_PTRACE is not ours)");
+                 "lack%s; give both the same, or CAP_SYS_PTRACE",
+                 caps ? "" : " (CAP_SYS_PTRACE is not ours)");
     snprintf(buf, len, "%s: %s: %s", name_of(dir), strerror(error), reason);
 }
 

@@ -30,8 +30,8 @@ static int hello_read(const char *data, uint32_t len, hello_t *hello)
     if (len < sizeof *hello)
         return -1;
     memcpy(hello, data, sizeof *hello);
-    if (!hello->sender || !hello->room || !hello->rkey_len || !hello->address_len || hello->rkey_len > KVFI_HELLO_MAX ||
-        hello->address_len > KVFI_HELLO_MAX ||
+    if (!hello->sender || !hello->room || !hello->rkey_len || !hello->address_len ||
+        hello->rkey_len > KVFI_HELLO_MAX || hello->address_len > KVFI_HELLO_MAX ||
         sizeof *hello + hello->rkey_len + hello->address_len != len)
         return -1;
     return 0;

@@ -343,7 +343,8 @@ START_TEST(a_stopped_owner_ends_a_batch_at_the_engines_deadline)
     answers(kvf_batch_wait(rig.batch, patient(10)), KVF_ERR_TIMEOUT);
     must(now_ns() - before >= 290 * MS, "before its deadline");
     proc_signal(&rig.owner, SIGCONT);
-    for (uint64_t end = now_ns() + patient(10); now_ns() < end;) { /* its one stream may have to be made anew: PEER, then well */
+    /* its one stream may have to be made anew: PEER, then well */
+    for (uint64_t end = now_ns() + patient(10); now_ns() < end;) {
         kvf_status_t status = kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL);
 
         if (status == KVF_OK && kvf_batch_wait(rig.batch, patient(10)) == KVF_OK) {

@@ -65,7 +65,8 @@ static long huge_free(void)
     char line[256];
     long count = 0;
 
-    while (f != NULL && fgets(line, sizeof(line), f) != NULL && sscanf(line, "HugePages_Free: %ld", &count) != 1) {
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL &&
+           sscanf(line, "HugePages_Free: %ld", &count) != 1) {
     }
     if (f != NULL) {
         fclose(f);

@@ -311,7 +311,8 @@ START_TEST(no_system_v_segment_left_names_the_limit)
         status = kvf_segment_alloc(engine, 4096, &segments[count]);
         count += status == KVF_OK;
     }
-    must(count > 0 && count < 9 && status == KVF_ERR_NOMEM, "%d segments, %s", count, kvf_status_name(status));
+    must(count > 0 && count < 9 && status == KVF_ERR_NOMEM, "%d segments, %s", count,
+         kvf_status_name(status));
     must(strstr(kvf_last_error(), "kernel.shmmni") != NULL, "%s", kvf_last_error());
     ok(kvf_segment_release(segments[0]));
     ok(kvf_segment_alloc(engine, 4096, &segments[0]));

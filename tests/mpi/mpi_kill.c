@@ -7,8 +7,8 @@
  *
  * kill: batches with the dead one end within 5 s, OK with the right bytes or PEER, later posts say
  * PEER, the others' batches go on; a fresh process takes the dead one's place, through blobs in
- * files. stop: far and staged batches end at their deadline, near ones go on; after SIGCONT not one byte of an
- * ended batch's memory changes, and batches work again. With am some ranks are on another node;
+ * files. stop: far and staged batches end at their deadline, near ones go on; after SIGCONT not one
+ * byte of an ended batch's memory changes, and batches work again. With am some ranks are on another node;
  * among those of one node such a job uses shm.
  *
  * MPI serves until the signal, since it does not survive a death: afterwards ranks meet on a board

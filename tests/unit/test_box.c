@@ -280,7 +280,9 @@ START_TEST(a_turned_box_reads_in_order_and_moves_the_same)
 
     for (int n = 0; n < 200; n++) {
         uint32_t dir = (uint32_t)n & 1, rows = 4 + (uint32_t)rnd(3), row = 2 + (uint32_t)rnd(5);
-        int64_t len = 64 * (1 + (int64_t)rnd(3)) + (n % 8 == 7 ? 8 : 0), down = len * row, across = len * rows;
+        int64_t len = 64 * (1 + (int64_t)rnd(3)) + (n % 8 == 7 ? 8 : 0);
+        int64_t down = len * row;
+        int64_t across = len * rows;
         kvfi_box_t box = { .len = (uint64_t)len, .count = { row, rows }, .blocks = 3,
                            .local_stride = { dir == KVF_READ ? len : across, dir == KVF_READ ? down : len },
                            .remote_stride = { dir == KVF_READ ? across : len, dir == KVF_READ ? len : down },

@@ -60,7 +60,8 @@ START_TEST(a_side_is_inside_exactly_when_every_piece_is)
         kvfi_side_t side = { .off = rnd(200), .len = 1 + rnd(30), .block = rnd(60), .limit = 1 + rnd(900),
                              .count = { 1 + (uint32_t)rnd(4), 1 + (uint32_t)rnd(4) },
                              .stride = { (int64_t)rnd(120) - 50, (int64_t)rnd(160) - 70 },
-                             .blocks = (uint32_t)rnd(rnd(4) != 0 ? 5 : 41), .cap = rnd(2) != 0 ? (uint32_t)rnd(13) : 0 };
+                             .blocks = (uint32_t)rnd(rnd(4) != 0 ? 5 : 41),
+                             .cap = rnd(2) != 0 ? (uint32_t)rnd(13) : 0 };
         kvfi_found_t found;
         int want;
         int plain;
@@ -137,7 +138,8 @@ END_TEST
 START_TEST(bytes_count_pairs_that_move_and_do_not_wrap)
 {
     uint32_t ids[3] = { 0, KVF_SKIP, 2 };
-    kvfi_side_t side = { .len = 10, .count = { 3, 2 }, .blocks = 3, .ids = ids, .limit = 60, .stride = { 10, 30 } };
+    kvfi_side_t side = { .len = 10, .count = { 3, 2 }, .blocks = 3, .ids = ids, .limit = 60,
+                         .stride = { 10, 30 } };
     kvfi_found_t found;
 
     ck_assert_int_eq(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The two sides of a transfer: what each of their TP x CP x PP ranks holds, as ../cut.h says, tokens
- * dealt block by block, and the layout of its cache, which kvferry builds by name; one more of each group of its layers alone.
+ * dealt block by block, and the layout of its cache, which kvferry builds by name; one more of each group
+ * of its layers alone.
  * What the ranks have to do with each other is pairs.c's matter. Nothing here blocks.
  */
 #include "config.h"

@@ -5,7 +5,8 @@
  * checker has an address computation of its own (verify.c).
  *
  * Word `pos` (8 bytes, little end first) of the cell of (prefix, layer, head, plane, token) is
- *     mix(cell + pos * golden),  cell = splitmix(prefix_key ^ (layer << 48 | head << 32 | plane << 28 | token)),
+ *     mix(cell + pos * golden),
+ *     cell = splitmix(prefix_key ^ (layer << 48 | head << 32 | plane << 28 | token)),
  *     prefix_key = splitmix(seed ^ splitmix(prefix))
  * where splitmix(x) = mix(x + golden). A cell that is no multiple of 8 ends with the low bytes of its
  * last word. The pattern that marks memory as not yet written is one word a request, at addresses that

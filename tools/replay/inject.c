@@ -70,8 +70,8 @@ static void swap_planes(const kvf_layout_t *layout, const kvf_group_t *group, ui
     }
 }
 
-static void swap_heads(const kvf_layout_t *layout, const kvf_group_t *group, uint32_t g, uint8_t *const *bases,
-                       uint32_t layer, uint32_t block, uint32_t state)
+static void swap_heads(const kvf_layout_t *layout, const kvf_group_t *group, uint32_t g,
+                       uint8_t *const *bases, uint32_t layer, uint32_t block, uint32_t state)
 {
     for (uint32_t n = 0; n < group->plane_count; n++) {
         swap_bytes(cell_at(layout, bases, g, n, layer, block, group->first_head, state),

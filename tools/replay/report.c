@@ -76,7 +76,8 @@ static void say_input(const struct replay_job *job, FILE *file)
     if (shape->left_num == shape->left_den) {
         fprintf(file, ", whole");
     } else {
-        fprintf(file, ", scale %s: %" PRIu32 " of %" PRIu32 " tokens of a trace block, %" PRIu32 " of %" PRIu32
+        fprintf(file,
+                ", scale %s: %" PRIu32 " of %" PRIu32 " tokens of a trace block, %" PRIu32 " of %" PRIu32
                 " layers", left, shape->kept_tokens, shape->trace_tokens, shape->layers,
                 shape->full_layers);
     }
