@@ -35,7 +35,8 @@ static uint64_t distance(int64_t stride)
 }
 
 /* Sources in order are fetched before they are asked for, which rows of two pieces gain nothing by. Only
- * destinations of whole lines may come in any order: a line that two pieces share is to be written at once. */
+ * destinations of whole lines may come in any order: a line that two pieces share is to be written at
+ * once. */
 __attribute__((hot))
 void kvfi_box_turn(kvfi_box_t *box, uint32_t dir)
 {

@@ -3,7 +3,8 @@
  * A rig: an initiator (the test's own process) and an owner of memory, joined over one path of the
  * truth table. The owner is the same engine (self), a second engine of this process (twin), or a
  * child (shm, cma, stage, am). On stage the initiator's process forbids itself the calls of cma. Tests
- * are written from the initiator's side and call functions at the owner with rig_call(), wherever it is. The pattern functions give both sides the same bytes without
+ * are written from the initiator's side and call functions at the owner with rig_call(), wherever it
+ * is. The pattern functions give both sides the same bytes without
  * sending them. rig_open() forks, so a test opens all its rigs (or starts its children) first.
  */
 #ifndef KVF_TESTS_RIG_H

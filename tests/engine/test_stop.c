@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * An owner that is stopped (SIGSTOP) in the middle of a batch: on am and stage, the batch ends at its
- * deadline, and after SIGCONT not one byte of the ended batch's memory changes, nor does a byte arrive that was put
- * into its source after the end; on shm and cma, the memory is read all the same.
+ * deadline, and after SIGCONT not one byte of the ended batch's memory changes, nor does a byte arrive
+ * that was put into its source after the end; on shm and cma, the memory is read all the same.
  */
 #include "rig.h"
 
