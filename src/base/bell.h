@@ -21,6 +21,9 @@ typedef struct kvfi_bell {
     kvfi_bell_name_t name;
 } kvfi_bell_t;
 
+/* Whose bells reach each other: the same number, of a network namespace. */
+uint64_t kvfi_bell_realm(void);
+
 /* 0, or -1 with errno. */
 int  kvfi_bell_open(kvfi_bell_t *bell);
 void kvfi_bell_close(kvfi_bell_t *bell);

@@ -39,6 +39,7 @@ static kvf_status_t open_shared(kvfi_home_t *home, kvfi_shm_kind_t kind, uint64_
         goto free_page;
     }
     home->page->bell = home->bell.name;
+    home->page->realm = kvfi_bell_realm();
     home->proc.lifeline = kvfi_proc_lifeline();
     return KVF_OK;
 

@@ -149,6 +149,12 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
         unmap_page(peer);
         return status;
     }
+    if (kvfi_hold_deafens(&peer->hold, engine->home->page)) {
+        kvfi_progress_posted(engine);
+        kvfi_log(KVFI_LOG_WARN, "peer %s (pid %d) shares memory with us but is in another network "
+                 "namespace, where nothing wakes it: both sides look every millisecond; let the "
+                 "containers share the namespace", card->host, card->proc.pid);
+    }
     kvfi_cma_prove(&peer->cma, &peer->life, card->proof_addr, card->proof, sizeof card->proof);
     peer->locality = KVF_LOCALITY_NODE;
     return KVF_OK;

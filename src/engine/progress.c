@@ -23,6 +23,8 @@
 #define SWEEP_FEW    64u
 #define RETRY_NS     UINT64_C(5000000) /* of a notification that waits for room in a near ring */
 #define LIVES_NS     UINT64_C(60000000) /* to look at near peers that serve us, or that we serve */
+#define DEAF_NS      UINT64_C(1000000) /* to look for those whose rings do not reach us, */
+#define FIRST_MS     1000 /* and for the first of them */
 #define NAP_NS       UINT64_C(50000)
 #define SPIN_NS      UINT64_C(50000) /* the thread looks for the next slot, filled in half of that */
 #define LINGER_NS    UINT64_C(8000)  /* and a little for the next request: to be woken takes longer */
@@ -82,6 +84,12 @@ kvf_status_t kvf_progress(kvf_engine_t *engine)
     return KVF_OK;
 }
 
+/* Neighbours that cannot ring are looked for. */
+static int is_deaf(const kvf_engine_t *engine)
+{
+    return atomic_load_explicit(&engine->home->page->deaf, memory_order_relaxed) != 0;
+}
+
 /* When the first running batch needs a look though nothing came. UINT64_MAX: never. */
 static uint64_t next_look(kvf_engine_t *engine)
 {
@@ -104,6 +112,14 @@ static uint64_t next_look(kvf_engine_t *engine)
         least = retry < least ? retry : least;
     }
     return least;
+}
+
+/* The same for who drives the near link. */
+static uint64_t next_near_look(kvf_engine_t *engine)
+{
+    uint64_t look = next_look(engine), deaf = is_deaf(engine) ? kvfi_now_ns() + DEAF_NS : UINT64_MAX;
+
+    return deaf < look ? deaf : look;
 }
 
 /* Copies that wait for somebody to call. */
@@ -156,10 +172,10 @@ static void thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsign
             return;
         fds[i + 1] = (struct pollfd){.fd = kvfi_am_fd(links[i]), .events = POLLIN};
     }
-    look = next_look(engine);
+    look = next_near_look(engine);
     now = kvfi_now_ns();
     if (look == UINT64_MAX)
-        poll(fds, count + 1, -1);
+        poll(fds, count + 1, FIRST_MS);
     else if (look > now)
         ppoll(fds, count + 1, &(struct timespec){(time_t)((look - now) / 1000000000u),
                                                  (long)((look - now) % 1000000000u)}, NULL);
@@ -392,7 +408,9 @@ kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
            (engine->stage && !atomic_load(&engine->near_driven) && kvfi_am_arm(engine->stage));
     if (!busy && am && engine->progress == KVF_PROGRESS_CALLER)
         busy = kvfi_am_arm(am);
-    look = busy ? UINT64_MAX : next_look(engine);
+    look = atomic_load(&engine->near_driven) ? next_look(engine) : next_near_look(engine);
+    if (busy)
+        look = UINT64_MAX;
     if (look != UINT64_MAX)
         timer.it_value = kvfi_timespec(look);
     timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
@@ -414,6 +432,8 @@ void kvfi_progress_nap(kvf_engine_t *engine, uint64_t until_ns)
 
     if (links[1] && !kvfi_am_busy(links[1]))
         links[1] = NULL;
+    if (is_deaf(engine) && left > DEAF_NS)
+        left = DEAF_NS;
     for (int i = 0; i < 2; i++) {
         if (!links[i])
             continue;

@@ -240,6 +240,15 @@ void kvfi_hold_ring(kvfi_hold_t *hold, const kvfi_bell_t *bell)
     kvfi_bell_ring(bell, hold->page->bell);
 }
 
+int kvfi_hold_deafens(kvfi_hold_t *hold, kvfi_page_t *mine)
+{
+    if (hold->page->realm == mine->realm)
+        return 0;
+    atomic_store(&hold->page->deaf, 1);
+    atomic_store(&mine->deaf, 1);
+    return 1;
+}
+
 void kvfi_hold_say(kvfi_hold_t *hold, const void *data, uint32_t len)
 {
     kvfi_hello_t *hello = &hold->seat->hello;

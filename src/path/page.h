@@ -78,7 +78,9 @@ typedef struct kvfi_page {
     _Atomic uint32_t closed; /* the engine has gone, its process may live */
     _Atomic uint32_t hellos; /* said so far, in all seats */
     _Atomic uint32_t rung;   /* a note came while it was armed */
+    _Atomic uint32_t deaf;   /* some neighbour's rings do not reach it: it looks now and then */
     kvfi_bell_name_t bell;
+    uint64_t         realm;  /* of the bell */
     _Alignas(64) _Atomic uint32_t epoch[KVFI_PAGE_GRANTS];
     kvfi_seat_t      seats[KVFI_PAGE_SEATS];
     kvfi_note_t      notes[]; /* depth a seat */
@@ -128,6 +130,8 @@ void kvfi_hold_rang(kvfi_hold_t *hold, uint32_t armed);
 
 /* The doorbell of the note put: bell is one's own. */
 void kvfi_hold_ring(kvfi_hold_t *hold, const kvfi_bell_t *bell);
+/* If neither hears the other's bell both pages say so; mine: one's own. 1 if it is so. */
+int kvfi_hold_deafens(kvfi_hold_t *hold, kvfi_page_t *mine);
 /* Leave a hello of at most KVFI_HELLO_MAX bytes, in place of the last one. */
 void kvfi_hold_say(kvfi_hold_t *hold, const void *data, uint32_t len);
 

@@ -4,12 +4,14 @@
  * end, a notification, a deadline, a peer's death, near and far, with the thread and without) and
  * for nothing else. The sleeper here never looks before it is woken, so a lost wake-up is a failure.
  */
+#define _GNU_SOURCE
 #include "rig.h"
 
 #include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,32 +219,59 @@ static void at_note_later(void *state, const void *in, size_t in_len, proc_out_t
     ok(run_ops(side->batch, NULL, 0, &opts));
 }
 
-START_TEST(a_notification_wakes)
+static void notifications_wake(rig_t *rig)
 {
-    rig_t rig;
-    rig_opts_t opts = { .progress = progress_of(_i) };
-    int fd;
+    int fd = fd_of(rig->me.engine);
 
-    rig_open(&rig, (where_t)(_i / 2), &opts);
-    fd = fd_of(rig.me.engine);
     for (uint64_t round = 0; round < 4; round++) {
         uint64_t delay_ms = round * 30; /* 0: about when we arm */
         uint64_t end = now_ns() + patient(10);
         kvf_notification_t n = blank();
 
-        proc_ask(&rig.owner, at_note_later, &delay_ms, sizeof(delay_ms));
+        proc_ask(&rig->owner, at_note_later, &delay_ms, sizeof(delay_ms));
         for (;;) {
-            arm(rig.me.engine);
-            if (kvf_notify_recv(rig.me.engine, &n) == KVF_OK) {
+            arm(rig->me.engine);
+            if (kvf_notify_recv(rig->me.engine, &n) == KVF_OK) {
                 break;
             }
             must(now_ns() < end, "no notification");
             must(readable(fd, 10000), "slept through a notification, round %zu", (size_t)round);
-            ok(kvf_progress(rig.me.engine));
+            ok(kvf_progress(rig->me.engine));
         }
         must(n.len == 4, "%u bytes", n.len);
-        proc_reply(&rig.owner, NULL, 0);
+        proc_reply(&rig->owner, NULL, 0);
     }
+}
+
+START_TEST(a_notification_wakes)
+{
+    rig_t rig;
+    rig_opts_t opts = { .progress = progress_of(_i) };
+
+    rig_open(&rig, (where_t)(_i / 2), &opts);
+    notifications_wake(&rig);
+    rig_close(&rig);
+}
+END_TEST
+
+/* A bell is heard in its own namespace only. */
+START_TEST(neighbours_in_two_network_namespaces_need_no_bell)
+{
+    rig_t rig;
+    rig_opts_t opts = { .progress = progress_of(_i), .deadline_ns = patient(5) };
+    kvf_op_t op;
+
+    rig_fork(&rig, (where_t)(_i / 2), &opts);
+    if (unshare(CLONE_NEWNET) != 0) {
+        proc_end(&rig.owner);
+        return; /* not ours to make */
+    }
+    rig_join(&rig);
+    for (uint32_t dir = KVF_READ; dir <= KVF_WRITE; dir++) {
+        op = op_plain(rig.me.segment, 0, rig.remote, 0, 1 << 20, dir);
+        move(&rig, &op, 1);
+    }
+    notifications_wake(&rig);
     rig_close(&rig);
 }
 END_TEST
@@ -364,6 +393,7 @@ int main(void)
     tcase_add_loop_test(tc, the_end_of_a_batch_wakes, 0, 2 * WHERE_COUNT);
     tcase_add_loop_test(tc, a_batch_that_another_thread_ended_wakes, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_notification_wakes, 2 * WHERE_SHM, 2 * WHERE_COUNT);
+    tcase_add_loop_test(tc, neighbours_in_two_network_namespaces_need_no_bell, 2 * WHERE_SHM, 2 * WHERE_AM);
     tcase_add_loop_test(tc, a_notification_wakes_after_a_flood, 2 * WHERE_SHM, 2 * WHERE_AM);
     tcase_add_loop_test(tc, a_notification_of_a_twin_wakes, 0, WHERE_SHM);
     tcase_add_loop_test(tc, a_deadline_wakes, 0, 2);
