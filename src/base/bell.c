@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Bells: see bell.h. A socket whose queue is full is readable, so that a ring that finds no room has
- * done what it is for. Nothing here waits.
+ * Bells: see bell.h. A socket whose queue is full is readable, so that a ring that finds no room there
+ * has done what it is for. Nothing here waits.
  */
 #define _GNU_SOURCE
 #include "base/bell.h"
@@ -56,16 +56,33 @@ void kvfi_bell_close(kvfi_bell_t *bell)
     bell->fd = -1;
 }
 
-void kvfi_bell_ring(const kvfi_bell_t *from, kvfi_bell_name_t to)
+static int send_one(int fd, kvfi_bell_name_t to)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
 
+    memcpy(name.sun_path, to.text, to.len);
+    return sendto(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&name,
+                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + to.len)) < 0 ? -1 : 0;
+}
+
+/* Rings that nobody hears fill the socket that sent them: one without a past goes in its stead. */
+static void ring_afresh(kvfi_bell_name_t to)
+{
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return;
+    send_one(fd, to);
+    close(fd);
+}
+
+void kvfi_bell_ring(const kvfi_bell_t *from, kvfi_bell_name_t to)
+{
     if (from->fd < 0 || !to.len || to.len > sizeof to.text || to.text[0])
         return;
-    memcpy(name.sun_path, to.text, to.len);
-    /* errors: it rings already, or has gone */
-    (void)!sendto(from->fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&name,
-                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + to.len));
+    /* other errors: it has gone */
+    if (send_one(from->fd, to) && errno == EAGAIN)
+        ring_afresh(to);
 }
 
 void kvfi_bell_wake(kvfi_bell_t *bell)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The base room: the bounded reader and writer, the hash map against a plain array, what memory is,
- * and whether a process lives.
+ * whether a process lives, and bells.
  */
+#include "base/bell.h"
 #include "base/memory.h"
 #include "base/proc.h"
 #include "base/status.h"
@@ -10,10 +11,12 @@
 #include "base/wire.h"
 
 #include <check.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -218,6 +221,53 @@ START_TEST(a_pid_that_was_given_to_another_is_dead)
 }
 END_TEST
 
+static int rings(const kvfi_bell_t *bell)
+{
+    struct pollfd fd = { .fd = bell->fd, .events = POLLIN };
+
+    return poll(&fd, 1, 0) == 1;
+}
+
+START_TEST(a_bell_rings_until_it_is_hushed)
+{
+    kvfi_bell_t me, other;
+
+    ck_assert(!kvfi_bell_open(&me) && !kvfi_bell_open(&other));
+    for (int round = 0; round < 3; round++) {
+        ck_assert(!rings(&me) && !rings(&other));
+        kvfi_bell_ring(&me, other.name);
+        kvfi_bell_wake(&me);
+        kvfi_bell_wake(&me);
+        ck_assert(rings(&me) && rings(&other));
+        kvfi_bell_hush(&me);
+        kvfi_bell_hush(&other);
+    }
+    kvfi_bell_close(&other);
+    kvfi_bell_ring(&me, other.name); /* it has gone */
+    kvfi_bell_close(&me);
+}
+END_TEST
+
+/* What was sent and is not read counts against the sender. */
+START_TEST(one_who_does_not_listen_keeps_nobody_else_asleep)
+{
+    kvfi_bell_t me, deaf, other;
+    int least = 1;
+
+    ck_assert(!kvfi_bell_open(&me) && !kvfi_bell_open(&deaf) && !kvfi_bell_open(&other));
+    ck_assert(!setsockopt(me.fd, SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)));
+    for (int i = 0; i < 100; i++) {
+        kvfi_bell_ring(&me, deaf.name);
+    }
+    kvfi_bell_ring(&me, other.name);
+    kvfi_bell_wake(&me);
+    ck_assert(rings(&other) && rings(&me));
+    kvfi_bell_close(&me);
+    kvfi_bell_close(&deaf);
+    kvfi_bell_close(&other);
+}
+END_TEST
+
 START_TEST(a_failure_keeps_its_sentence_and_its_status)
 {
     ck_assert_str_eq(kvf_last_error(), "");
@@ -246,6 +296,8 @@ int main(void)
     tcase_add_test(tc, a_peek_at_memory_that_is_not_there_raises_nothing);
     tcase_add_loop_test(tc, a_zombie_and_a_reaped_process_are_dead, 0, 2);
     tcase_add_test(tc, a_pid_that_was_given_to_another_is_dead);
+    tcase_add_test(tc, a_bell_rings_until_it_is_hushed);
+    tcase_add_test(tc, one_who_does_not_listen_keeps_nobody_else_asleep);
     tcase_add_test(tc, a_failure_keeps_its_sentence_and_its_status);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
