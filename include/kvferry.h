@@ -421,7 +421,8 @@ kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remot
 
 /** What a batch over a path is predicted to take, in nanoseconds from post to its end: ops boxes of
  *  pieces pieces (after merging) of bytes bytes together, moved by one thread, out of and into memory
- *  that the caches do not hold, the peer's half done by a processor of its own. For pieces of very
+ *  that the caches do not hold, the peer's half done by a processor of its own that is awake: one that
+ *  sleeps begins some 25 to 45 us later. For pieces of very
  *  different sizes ask once a size. The figures behind it are built in, measured on the machine of
  *  docs/performance.md (am: one TCP connection over loopback), until kvf_engine_calibrate() has
  *  measured this one (not am: a line of its file, set by hand). Errors: INVALID (path; pieces is more
