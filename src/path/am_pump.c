@@ -296,6 +296,8 @@ int kvfi_am_progress(kvfi_am_t *am, int wait)
     do {
         kvfi_am_pump(am);
     } while (has_outbox(am));
+    if (am->near)
+        kvfi_link_tidy(am->link);
     worked = am->worked;
     changed = am->changed;
     am->changed = 0;

@@ -26,6 +26,7 @@ struct kvfi_link {
     kvfi_link_recv_t recv;
     void            *arg;
     kvfi_ep_t       *closing; /* endpoints under way to closed */
+    unsigned         untidy;  /* calls of progress that closed ones still need */
 };
 
 struct kvfi_ep {

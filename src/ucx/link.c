@@ -305,6 +305,14 @@ unsigned kvfi_link_progress(kvfi_link_t *link)
     return count;
 }
 
+void kvfi_link_tidy(kvfi_link_t *link)
+{
+    for (; link->untidy; link->untidy--)
+        kvfi_link_progress(link);
+    if (link->closing)
+        kvfi_link_progress(link);
+}
+
 int kvfi_link_fd(const kvfi_link_t *link)
 {
     return link->fd;

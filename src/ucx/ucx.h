@@ -40,6 +40,8 @@ void kvfi_link_unlock(kvfi_link_t *link);
 
 const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p);
 unsigned    kvfi_link_progress(kvfi_link_t *link); /* (L) */
+/* (L) The same as far as endpoints that were closed need it: what they had mapped stays until then. */
+void        kvfi_link_tidy(kvfi_link_t *link);
 /* Far only, this and the next two. */
 int         kvfi_link_fd(const kvfi_link_t *link);
 /* (L) 0: armed, poll the fd; 1: events wait, progress first. */

@@ -3,8 +3,8 @@
  * A neighbour that dies while it writes a message for us, or writes one that is none: into the queue that
  * UCX has in our memory for all neighbours, in which nobody reads past such a message, and into the ring
  * that it shares with us alone. It is refused or found dead, and nobody else is disturbed: stage and
- * doorbells of the others go on, nobody burns a core, and the engine closes at once. Looks inside of the
- * library, for the neighbour has to stop in the middle.
+ * doorbells of the others go on, nobody burns a core, and the engine closes at once. Of neighbours that
+ * went nothing stays mapped. Looks inside of the library, for the neighbour has to stop in the middle.
  */
 #include "rig.h"
 
@@ -347,6 +347,70 @@ START_TEST(a_neighbour_dies_or_lies_in_its_ring)
 }
 END_TEST
 
+/* ---------------------------------------------------------- neighbours that went */
+
+#define GUESTS 5
+
+static void at_meet(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    side_t *side = state;
+    kvfi_am_peer_t *stage;
+
+    (void)in;
+    (void)in_len;
+    (void)out;
+    ok(kvfi_peer_stage(side->peer[0], &stage));
+    while (!kvfi_am_greeted(side->engine->stage)) {
+        ok(kvf_progress(side->engine));
+    }
+}
+
+static unsigned shared_mappings(void)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    unsigned count = 0;
+    char line[4352];
+
+    must(maps != NULL, "no /proc/self/maps");
+    while (fgets(line, sizeof(line), maps) != NULL) {
+        count += strstr(line, " rw-s ") != NULL;
+    }
+    fclose(maps);
+    return count;
+}
+
+/* Rings, and what UCX had mapped for its endpoints. */
+START_TEST(of_neighbours_that_went_nothing_stays_mapped)
+{
+    uint64_t end = now_ns() + patient(10);
+    proc_t guest[GUESTS];
+    unsigned before;
+    rig_t rig;
+
+    for (int i = 0; i < GUESTS; i++) {
+        proc_start(&guest[i], sizeof(side_t), 60, side_idle);
+    }
+    open_rig(&rig, _i % 2);
+    before = shared_mappings();
+    for (int i = 0; i < GUESTS; i++) {
+        open_victim(&rig, &guest[i]);
+        call_driving(&rig, &guest[i], at_meet, NULL, 0);
+        if (_i / 2 != 0) {
+            proc_signal(&guest[i], SIGKILL);
+        } else {
+            call_driving(&rig, &guest[i], side_close, NULL, 0);
+            proc_end(&guest[i]);
+        }
+    }
+    while (shared_mappings() > before) {
+        must(now_ns() < end, "%u mappings, not %u", shared_mappings(), before);
+        ok(kvf_progress(rig.me.engine));
+        sleep_ms(1);
+    }
+    ends(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("half_sent");
@@ -356,5 +420,6 @@ int main(void)
     tcase_set_timeout(tcase, 40);
     tcase_add_loop_test(tcase, a_neighbour_dies_in_the_queue_of_ucx, 0, 2);
     tcase_add_loop_test(tcase, a_neighbour_dies_or_lies_in_its_ring, 0, 2 * ALL);
+    tcase_add_loop_test(tcase, of_neighbours_that_went_nothing_stays_mapped, 0, 4);
     return run_suite(suite);
 }
