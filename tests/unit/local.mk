@@ -39,10 +39,10 @@ endif
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
 	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources \
-	tests/unit/test_results tests/unit/test_bind
+	tests/unit/test_results tests/unit/test_bind tests/unit/test_plan_refused
 TESTS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
 	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources \
-	tests/unit/test_results tests/unit/test_bind
+	tests/unit/test_results tests/unit/test_bind tests/unit/test_plan_refused
 tests_unit_test_bind_SOURCES = tests/unit/test_bind.c
 tests_unit_test_bind_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_bind_LDADD = libkvfall.la $(CHECK_LIBS)
@@ -65,9 +65,12 @@ tests_unit_test_layout_check_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_plan_SOURCES = tests/unit/test_plan.c tests/unit/kv_oracle.c tests/unit/kv_oracle.h
 tests_unit_test_plan_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_plan_LDADD = libkvfall.la $(CHECK_LIBS)
-tests_unit_test_plan_shape_SOURCES = tests/unit/test_plan_shape.c
+tests_unit_test_plan_shape_SOURCES = tests/unit/test_plan_shape.c tests/unit/plans.h
 tests_unit_test_plan_shape_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_plan_shape_LDADD = libkvfall.la $(CHECK_LIBS)
+tests_unit_test_plan_refused_SOURCES = tests/unit/test_plan_refused.c tests/unit/plans.h
+tests_unit_test_plan_refused_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_plan_refused_LDADD = libkvfall.la $(CHECK_LIBS)
 endif
 
 # What kvf_bench calls right.

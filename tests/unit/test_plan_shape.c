@@ -1,69 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * How many ops and pieces a plan makes of real models, that merging leaves nothing apart that could
- * be one, that large offsets are exact, that nothing to do makes no op, and what is refused with
- * which sentence. That the bytes are right is test_plan's matter. No op here is run.
+ * be one, that large offsets are exact, and that nothing to do makes no op. That the bytes are right is
+ * test_plan's matter, what is refused test_plan_refused's. No op here is run.
  */
-#include <check.h>
+#include "plans.h"
+
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <kvferry/kv.h>
-
-#define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
-
-static char handles[16];
-static kvf_segment_t *segment = (kvf_segment_t *)&handles[0];
-static kvf_remote_t *remote = (kvf_remote_t *)&handles[8];
-
-static void expect(kvf_status_t got, kvf_status_t want, const char *start)
-{
-    ck_assert_msg(got == want, "%s instead of %s: %s", kvf_status_name(got), kvf_status_name(want),
-                  kvf_last_error());
-    ck_assert_msg(strncmp(kvf_last_error(), start, strlen(start)) == 0, "\"%s\" is not \"%s...\"",
-                  kvf_last_error(), start);
-}
-
-static kvf_layout_t *build(const char *model_name, const char *name, const kvf_layout_opts_t *opts)
-{
-    const kvf_kv_model_t *model;
-    kvf_layout_t *layout = NULL;
-
-    ck_assert_int_eq(kvf_kv_model_find(model_name, &model), KVF_OK);
-    ck_assert_msg(kvf_layout_build(model, name, opts, &layout) == KVF_OK, "%s", kvf_last_error());
-    return layout;
-}
-
-static kvf_plan_t *plan_of(const char *model, const char *src, const char *dst,
-                           const kvf_layout_opts_t *opts)
-{
-    kvf_layout_t *one = build(model, src, opts), *other = build(model, dst, opts);
-    kvf_plan_t *plan = NULL;
-
-    ck_assert_msg(kvf_plan_create(one, other, NULL, &plan) == KVF_OK, "%s", kvf_last_error());
-    kvf_layout_destroy(one);
-    kvf_layout_destroy(other);
-    return plan;
-}
-
-/* A whole prompt of so many blocks, tables NULL: block i is block i. */
-static kvf_bind_t whole(kvf_bind_table_t *table, uint32_t blocks, uint64_t tokens)
-{
-    table[0] = table[1] = (kvf_bind_table_t){.count = blocks};
-    return (kvf_bind_t){.struct_size = sizeof(kvf_bind_t),
-                        .dir = KVF_READ,
-                        .src_table_count = 1,
-                        .dst_table_count = 1,
-                        .src_tables = &table[0],
-                        .dst_tables = &table[1],
-                        .tokens = tokens,
-                        .segments = &segment,
-                        .remotes = &remote,
-                        .segment_count = 1,
-                        .remote_count = 1};
-}
 
 /* ------------------------------------------------------- pieces and ops */
 
@@ -507,153 +450,10 @@ START_TEST(directions_generations_and_status_reach_the_op)
 }
 END_TEST
 
-/* -------------------------------------------------------------- refusals */
-
-static void expect_plan(const kvf_layout_opts_t *opts, const char *model,
-                        const kvf_plan_opts_t *plan_opts, const char *sentence)
-{
-    kvf_layout_t *one = build("llama-3.1-8b", "LBHNC", opts), *other = build(model, "LBHNC", NULL);
-    kvf_plan_t *plan = NULL;
-
-    expect(kvf_plan_create(one, other, plan_opts, &plan), KVF_ERR_INVALID, sentence);
-    ck_assert_ptr_null(plan);
-    kvf_layout_destroy(one);
-    kvf_layout_destroy(other);
-}
-
-START_TEST(layouts_that_do_not_fit_are_refused_by_field)
-{
-    kvf_layout_opts_t late = {.struct_size = sizeof(late), .first_layer = 31};
-    kvf_layout_t *layout = build("llama-3.1-8b", "LBHNC", NULL);
-    kvf_plan_opts_t opts = {.struct_size = sizeof(opts)};
-    kvf_plan_t *plan;
-
-    expect_plan(
-        NULL, "qwen3-235b", NULL,
-        "plan: layer 0, plane k: heads_total is 8 in group 0 of the source, 4 in group 0 of "
-        "the destination");
-    expect_plan(NULL, "gpt-oss-120b", NULL, "plan: layer 1, plane k: content is 256 in group 0 of");
-    expect_plan(NULL, "deepseek-v3", NULL,
-                "plan: layer 0 has plane k, index 0, at the source only");
-    opts.layer_count = 31;
-    expect_plan(&late, "llama-3.1-8b", &opts, "plan: source and destination have no wanted layer");
-    opts = (kvf_plan_opts_t){.struct_size = 7};
-    expect_plan(NULL, "llama-3.1-8b", &opts, "plan: struct_size 7 is not that of the options");
-    opts = (kvf_plan_opts_t){.struct_size = sizeof(opts), .reserved = {0, 1}};
-    expect_plan(NULL, "llama-3.1-8b", &opts, "plan: reserved is not 0");
-    opts = (kvf_plan_opts_t){.struct_size = sizeof(opts), .replica = 1};
-    expect_plan(NULL, "llama-3.1-8b", &opts, "plan: replica 1 of replica_count 1");
-    expect(kvf_plan_create(NULL, layout, NULL, &plan), KVF_ERR_INVALID, "plan: src is NULL");
-    expect(kvf_plan_create(layout, NULL, NULL, &plan), KVF_ERR_INVALID, "plan: dst is NULL");
-    expect(kvf_plan_create(layout, layout, NULL, NULL), KVF_ERR_INVALID, "plan: plan_p is NULL");
-    ck_assert_int_eq(kvf_plan_destroy(NULL), KVF_OK);
-    kvf_layout_destroy(layout);
-}
-END_TEST
-
-/* One field of a binding broken at a time. */
-#define BIND(field) offsetof(bound_t, bind.field), sizeof(((kvf_bind_t *)0)->field)
-#define SRC(field)  offsetof(bound_t, table[0].field), sizeof(((kvf_bind_table_t *)0)->field)
-#define DST(field)  offsetof(bound_t, table[1].field), sizeof(((kvf_bind_table_t *)0)->field)
-
-typedef struct bound {
-    kvf_bind_t bind;
-    kvf_bind_table_t table[2];
-    kvf_segment_t *segment;
-    kvf_remote_t *remote;
-} bound_t;
-
-static const struct {
-    size_t off, size;
-    uint64_t value;
-    kvf_status_t status;
-    const char *sentence;
-} broken[] = {
-    {BIND(struct_size), 4, KVF_ERR_INVALID, "bind: struct_size 4"},
-    {BIND(flags), 2, KVF_ERR_INVALID, "bind: flags 0x2"},
-    {BIND(dir), 2, KVF_ERR_INVALID, "bind: dir 2"},
-    {BIND(src_table_count), 0, KVF_ERR_INVALID, "bind: src_table_count is 0, the layout has 1 gr"},
-    {BIND(dst_table_count), 2, KVF_ERR_INVALID, "bind: dst_table_count is 2, the layout has 1 gr"},
-    {BIND(src_tables), 0, KVF_ERR_INVALID, "bind: src_tables is NULL"},
-    {BIND(dst_tables), 0, KVF_ERR_INVALID, "bind: dst_tables is NULL"},
-    {BIND(tokens), 400, KVF_ERR_BOUNDS,
-     "bind: source group 0: the range needs blocks 0 to 24 of the request, the table holds 20 from "
-     "0 on"},
-    {BIND(tokens), UINT64_MAX, KVF_ERR_INVALID, "bind: first_token and tokens overflow"},
-    {BIND(first_token), UINT64_MAX - 100, KVF_ERR_INVALID, "bind: first_token and tokens overfl"},
-    {BIND(segments), 0, KVF_ERR_INVALID, "bind: segments has 0, the local layout 1"},
-    {BIND(segment_count), 2, KVF_ERR_INVALID, "bind: segments has 2, the local layout 1"},
-    {BIND(remotes), 0, KVF_ERR_INVALID, "bind: remotes has 0, the remote layout 1"},
-    {BIND(remote_count), 3, KVF_ERR_INVALID, "bind: remotes has 3, the remote layout 1"},
-    {BIND(first_layer), 80, KVF_ERR_INVALID,
-     "bind: first_layer 80, layer_count 0: the plan carries no such layer"},
-    {BIND(reserved[0]), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
-    {BIND(reserved32), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
-    {SRC(reserved[0]), 1, KVF_ERR_INVALID, "bind: src_tables[0]: reserved is not 0"},
-    {DST(flags), 2, KVF_ERR_INVALID, "bind: dst_tables[0]: flags are unknown"},
-    {DST(gens), 64, KVF_ERR_INVALID, "bind: dst_tables[0]: gens are the source's"},
-    {SRC(block_status), 64, KVF_ERR_INVALID, "bind: src_tables[0]: block_status is the destin"},
-    {SRC(first_token), 8, KVF_ERR_INVALID, "bind: source group 0: first_token 8 is no multiple of"},
-    {DST(first_token), 1, KVF_ERR_INVALID, "bind: destination group 0: first_token 1 is no mul"},
-    {DST(first_token), 16, KVF_ERR_BOUNDS,
-     "bind: destination group 0: the range needs blocks 0 to 19 of the request, the table holds 20 "
-     "from 1 on"},
-    {DST(count), 19, KVF_ERR_BOUNDS, "bind: destination group 0: the range needs blocks 0 to 19"},
-    {offsetof(bound_t, segment), 8, 0, KVF_ERR_INVALID, "bind: segments[0] is NULL"},
-    {offsetof(bound_t, remote), 8, 0, KVF_ERR_INVALID, "bind: remotes[0] is NULL"},
-};
-
-START_TEST(a_broken_binding_is_refused_by_field)
-{
-    kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 50};
-    kvf_plan_t *plan = plan_of("llama-3.1-8b", "LBHNC", "LBHNC", &opts);
-    kvf_bind_table_t table[2];
-    bound_t b = {.bind = whole(table, 20, 320), .segment = segment, .remote = remote};
-    kvf_op_t op;
-    size_t count = 1;
-
-    memcpy(b.table, table, sizeof(table));
-    b.bind.src_tables = &b.table[0];
-    b.bind.dst_tables = &b.table[1];
-    b.bind.segments = &b.segment;
-    b.bind.remotes = &b.remote;
-    ck_assert_int_eq(kvf_plan_bind(plan, &b.bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
-    memcpy((char *)&b + broken[_i].off, &broken[_i].value, broken[_i].size);
-    expect(kvf_plan_bind(plan, &b.bind, &op, sizeof(op), &count, NULL, NULL), broken[_i].status,
-           broken[_i].sentence);
-    ck_assert_uint_eq(count, 1);
-    kvf_plan_destroy(plan);
-}
-END_TEST
-
-START_TEST(null_arguments_of_a_binding_are_refused)
-{
-    kvf_plan_t *plan = plan_of("llama-3.1-8b", "LBHNC", "LBHNC", NULL);
-    kvf_bind_table_t table[2];
-    kvf_bind_t bind = whole(table, 1, 16);
-    kvf_plan_size_t size = {.struct_size = 4};
-    kvf_op_t op;
-    size_t count = 1;
-
-    expect(kvf_plan_bind(NULL, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID,
-           "bind: plan is");
-    expect(kvf_plan_bind(plan, NULL, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID,
-           "bind: bind is");
-    expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), NULL, NULL, NULL), KVF_ERR_INVALID,
-           "bind: op_count_p is");
-    expect(kvf_plan_measure(plan, &bind, NULL), KVF_ERR_INVALID, "measure: size_p is NULL");
-    expect(kvf_plan_measure(plan, &bind, &size), KVF_ERR_INVALID, "measure: size_p is NULL or");
-    size.struct_size = sizeof(size);
-    bind.tokens = 17;
-    expect(kvf_plan_measure(plan, &bind, &size), KVF_ERR_BOUNDS, "bind: source group 0");
-    kvf_plan_destroy(plan);
-}
-END_TEST
-
 static Suite *suite(void)
 {
     Suite *s = suite_create("plan_shape");
-    TCase *shape = tcase_create("shape"), *edge = tcase_create("edge"), *bad = tcase_create("bad");
+    TCase *shape = tcase_create("shape"), *edge = tcase_create("edge");
 
     tcase_add_loop_test(shape, a_prompt_of_8192_tokens_makes_the_published_pieces, 0, ROWS(shapes));
     tcase_add_loop_test(shape, two_layouts_make_few_ops, 0, ROWS(crossings));
@@ -670,20 +470,10 @@ static Suite *suite(void)
     tcase_add_test(edge, a_short_array_is_told_the_need);
     tcase_add_test(edge, directions_generations_and_status_reach_the_op);
     suite_add_tcase(s, edge);
-    tcase_add_test(bad, layouts_that_do_not_fit_are_refused_by_field);
-    tcase_add_loop_test(bad, a_broken_binding_is_refused_by_field, 0, ROWS(broken));
-    tcase_add_test(bad, null_arguments_of_a_binding_are_refused);
-    suite_add_tcase(s, bad);
     return s;
 }
 
 int main(void)
 {
-    SRunner *runner = srunner_create(suite());
-
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_plans(suite());
 }
