@@ -207,7 +207,8 @@ kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uin
     return moved;
 }
 
-/* Only the scattered side is looked at: the buffer may be hot in the cache of another core. */
+/* Only the scattered side is looked at: the buffer may be hot in the cache of another core. Once: to take
+ * for cold what is not costs little here, and the contrary much. */
 static int is_cold(const feed_t *feed, const kvfi_tune_t *tune, const kvfi_piece_t *pieces,
                    unsigned count)
 {
@@ -219,7 +220,7 @@ static int is_cold(const feed_t *feed, const kvfi_tune_t *tune, const kvfi_piece
 
         looks[i] = (kvfi_piece_t){at, at + piece->len / 2, piece->len - piece->len / 2};
     }
-    return kvfi_tune_cold(tune, looks, LOOKS);
+    return kvfi_tune_seems_cold(tune, looks, LOOKS);
 }
 
 /* One call moves as many pieces as there are. */

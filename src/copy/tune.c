@@ -18,7 +18,8 @@
 #include "copy/ticks.h"
 
 #define LOADS       4u /* of each side */
-#define ASIDE       128u /* bytes: a line that does not come with the first */
+#define ASIDE_FROM  256u /* bytes of a piece that has room for a second line */
+#define ASIDE_MOST  2048u
 #define COLD_NS     90u
 #define LINEAR_FROM (UINT64_C(128) << 10)
 #define CLOCK_NS    50000u
@@ -142,6 +143,17 @@ const kvfi_tune_t *kvfi_tune(void)
     return kvfi_tune_load() ? &simple : atomic_load_explicit(&in_force, memory_order_acquire);
 }
 
+/* The bytes by which a second line lies aside of the first: half a piece or a page, so that no prefetcher
+ * brings it along. */
+static uint64_t aside_of(uint64_t off, uint64_t len)
+{
+    uint64_t aside = ASIDE_MOST;
+
+    while (aside > len / 2)
+        aside /= 2;
+    return off & aside || off + aside >= len ? -aside : aside;
+}
+
 /* Lines of LOADS pieces of each side; aside: others of the same pages, or of the pieces next to those that
  * are too short. */
 static void choose_lines(const kvfi_piece_t *pieces, unsigned count, int aside,
@@ -152,8 +164,8 @@ static void choose_lines(const kvfi_piece_t *pieces, unsigned count, int aside,
         const kvfi_piece_t *piece = &pieces[n];
         uint64_t            off = piece->len / (2 * LOADS) * (2 * i + 1);
 
-        if (aside && piece->len >= 2 * ASIDE)
-            off = off + ASIDE < piece->len ? off + ASIDE : off - ASIDE;
+        if (aside && piece->len >= ASIDE_FROM)
+            off += aside_of(off, piece->len);
         else if (aside && n + 1 < count && pieces[n + 1].len > off)
             piece++;
         at[2 * i] = piece->src + off;
@@ -183,10 +195,16 @@ uint64_t kvfi_tune_look(const kvfi_piece_t *pieces, unsigned count)
     return some < others ? some : others;
 }
 
-int kvfi_tune_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count)
+int kvfi_tune_seems_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count)
 {
     const volatile char *at[2 * LOADS];
 
     choose_lines(pieces, count, 0, at);
-    return load(at, 2 * LOADS) > tune->cold_ticks && kvfi_tune_look(pieces, count) > tune->cold_ticks;
+    return load(at, 2 * LOADS) > tune->cold_ticks;
+}
+
+int kvfi_tune_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count)
+{
+    return kvfi_tune_seems_cold(tune, pieces, count) &&
+           kvfi_tune_look(pieces, count) > tune->cold_ticks;
 }

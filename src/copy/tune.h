@@ -38,8 +38,11 @@ int kvfi_tune_load(void);
 /* What the cache sizes give, without a calibration and the environment. */
 kvfi_tune_t kvfi_tune_default(const kvfi_host_t *host);
 
-/* Do these pieces (at least one) come from memory, or go there? A few loads of each side, and where
- * those are slow a second look. */
+/* Does one of these pieces (at least one) seem to come from memory, or to go there? A few loads of each
+ * side. Right of what is in memory, less often of what is in a cache. */
+int kvfi_tune_seems_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count);
+
+/* The same with a second look at what seems so. */
 int kvfi_tune_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count);
 
 /* The second look, in ticks: the quicker half of some loads from pages that were just loaded from. A page
