@@ -325,6 +325,30 @@ START_TEST(the_last_byte_before_an_unmapped_page)
 }
 END_TEST
 
+/* Pieces of every length that fill the room between two unmapped pages. */
+START_TEST(a_look_at_the_caches_reads_nothing_but_the_pieces)
+{
+    const uint64_t page = 4096;
+    const uint64_t most = 3 * page;
+    char *mem = mmap(NULL, most + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const kvfi_tune_t always = { .cold_ticks = 0 }; /* so that each look is followed by the second */
+
+    mprotect(mem, page, PROT_NONE);
+    mprotect(mem + page + most, page, PROT_NONE);
+    for (uint64_t len = 1; len <= most; len++) {
+        char *front = mem + page;
+        char *back = mem + page + most - len;
+        kvfi_piece_t pieces[2] = { { front, back, len }, { back, front, len } };
+
+        for (unsigned count = 1; count <= 2; count++) {
+            kvfi_tune_cold(&always, pieces, count);
+            kvfi_tune_look(pieces, count);
+        }
+    }
+    munmap(mem, most + 2 * page);
+}
+END_TEST
+
 START_TEST(an_unknown_kernel_is_refused_and_the_best_is_kept)
 {
     const kvfi_tune_t *tune = kvfi_tune();
@@ -355,6 +379,7 @@ int main(void)
     tcase_add_loop_test(tc, an_id_past_the_last_one_is_seen_wherever_it_stands, 0, KERNELS);
     tcase_add_loop_test(tc, no_pieces_and_pieces_of_nothing, 0, KERNELS);
     tcase_add_loop_test(tc, the_last_byte_before_an_unmapped_page, 0, KERNELS);
+    tcase_add_test(tc, a_look_at_the_caches_reads_nothing_but_the_pieces);
     tcase_add_test(tc, an_unknown_kernel_is_refused_and_the_best_is_kept);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
