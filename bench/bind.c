@@ -215,7 +215,7 @@ static void run_post(run_t *r, int cold, unsigned count)
         ns[i] = calloc(count, sizeof *ns[i]);
     if (!ns[0] || !ns[1] || !ns[2] || (cold && !other))
         ok(KVF_ERR_NOMEM, "rounds");
-    owner_fork(&owner, "bind", r->src_len);
+    owner_fork(&owner, "bind", r->src_len, OWNER_SHARED);
     ok(kvf_engine_open(NULL, &engine), "open");
     ok(kvf_segment_alloc(engine, r->dst_len, &r->segments[0]), "alloc");
     r->remotes[0] = owner_import(&owner, engine);

@@ -27,6 +27,7 @@ count()
         awk -v n=$((posts * rounds)) '{ printf "%d\n", $1 / n }'
 }
 post() { count post_all cost "$@"; }
+post_served() { count post_one cost "$@"; }
 bind_plan() { count bind_all bind "$@"; }
 bind_and_post() { rounds=1 count bind_and_post bind "$@"; }
 
@@ -48,6 +49,11 @@ row()
 }
 
 self=$(post self 1 1) && shm=$(post shm 1 1) && shm9=$(post shm 9 1) && pairs=$(post shm 1 65) || exit 1
+stage=$(post_served stage 1 1) && stage9=$(post_served stage 9 1) && am=$(post_served am 1 1) || exit 1
+cma= cma9=
+if cma=$(post_served cma 1 1 2>/dev/null); then
+    cma9=$(post_served cma 9 1) || exit 1
+fi
 whole=$(bind_plan whole 512) && long=$(bind_plan whole 65536) && cut=$(bind_plan cut 512) &&
     layers=$(bind_plan layers 512) && ends=$(bind_plan ends 512) &&
     few=$(bind_plan sizes 512) && many=$(bind_plan sizes 4608) &&
@@ -56,6 +62,11 @@ row "a batch of one op, self" "$self"
 row "a batch of one op, shm" "$shm"
 row "one more op, shm" $(((shm9 - shm) / 8))
 row "one more pair of ids, shm" $(((pairs - shm) / 64))
+[ -z "$cma" ] || row "a batch of one op, cma" "$cma"
+[ -z "$cma" ] || row "one more op, cma" $(((cma9 - cma) / 8))
+row "post of one op, stage" "$stage"
+row "one more op posted, stage" $(((stage9 - stage) / 8))
+row "post of one op, am" "$am"
 row "a plan bound, one op" "$whole"
 row "the same, 65536 blocks" "$long"
 row "a plan bound, both ends cut: 3 ops" "$cut"

@@ -22,11 +22,16 @@ static void grant(owner_t *owner, uint64_t len)
 {
     kvf_range_t range = {.len = len, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
 
-    ok(owner, kvf_segment_alloc(owner->engine, len, &range.segment), "alloc");
+    if (owner->kind == OWNER_PRIVATE)
+        ok(owner, kvf_segment_register(owner->engine, calloc(1, len), len, &range.segment), "register");
+    else
+        ok(owner, kvf_segment_alloc(owner->engine, len, &range.segment), "alloc");
     ok(owner, kvf_grant_create(owner->engine, &range, 1, NULL, &owner->grant), "grant");
     owner->segment = range.segment;
     owner->len[0] = owner->len[1] = BLOB_MAX;
-    ok(owner, kvf_engine_export(owner->engine, 0, owner->blob[0], &owner->len[0]), "export");
+    ok(owner, kvf_engine_export(owner->engine, owner->kind == OWNER_FAR ? KVF_BLOB_FAR : 0, owner->blob[0],
+                                &owner->len[0]),
+       "export");
     ok(owner, kvf_grant_export(owner->grant, owner->blob[1], &owner->len[1]),
        "export of the grant");
 }
@@ -34,6 +39,7 @@ static void grant(owner_t *owner, uint64_t len)
 void owner_here(owner_t *owner, const char *program, kvf_engine_t *engine, uint64_t len)
 {
     owner->program = program;
+    owner->kind = OWNER_SHARED;
     owner->engine = engine;
     owner->hold = -1;
     grant(owner, len);
@@ -41,9 +47,11 @@ void owner_here(owner_t *owner, const char *program, kvf_engine_t *engine, uint6
 
 static void child_main(owner_t *owner, uint64_t len, int from, int to)
 {
-    char end;
+    kvf_engine_opts_t opts = {.struct_size = sizeof opts,
+                              .local = owner->kind == OWNER_FAR ? KVF_SWITCH_OFF : KVF_SWITCH_DEFAULT};
+    char              end;
 
-    ok(owner, kvf_engine_open(NULL, &owner->engine), "open");
+    ok(owner, kvf_engine_open(&opts, &owner->engine), "open");
     grant(owner, len);
     for (size_t put = 0; put < sizeof *owner;) {
         ssize_t n = write(to, (char *)owner + put, sizeof *owner - put);
@@ -57,12 +65,13 @@ static void child_main(owner_t *owner, uint64_t len, int from, int to)
     exit(kvf_engine_close(owner->engine, 1000000000) == KVF_OK ? 0 : 1);
 }
 
-void owner_fork(owner_t *owner, const char *program, uint64_t len)
+void owner_fork(owner_t *owner, const char *program, uint64_t len, owner_kind_t kind)
 {
     int   to[2], from[2];
     pid_t pid;
 
     owner->program = program;
+    owner->kind = kind;
     if (pipe(to) || pipe(from) || (pid = fork()) < 0) {
         perror(program);
         exit(1);

@@ -13,8 +13,15 @@
 
 #define BLOB_MAX 65536u
 
+typedef enum owner_kind {
+    OWNER_SHARED,  /* the library's memory */
+    OWNER_PRIVATE, /* the owner's own */
+    OWNER_FAR      /* as shared, of a process that is made far: over the wire of loopback */
+} owner_kind_t;
+
 typedef struct owner {
     const char    *program; /* whose name sentences begin with */
+    owner_kind_t   kind;
     kvf_engine_t  *engine;
     kvf_segment_t *segment;
     kvf_grant_t   *grant;
@@ -26,7 +33,7 @@ typedef struct owner {
 /* len bytes, granted by engine in this process. */
 void owner_here(owner_t *owner, const char *program, kvf_engine_t *engine, uint64_t len);
 /* The same by a child; before this process opens an engine. */
-void owner_fork(owner_t *owner, const char *program, uint64_t len);
+void owner_fork(owner_t *owner, const char *program, uint64_t len, owner_kind_t kind);
 /* What the owner grants, seen from engine. */
 kvf_remote_t *owner_import(owner_t *owner, kvf_engine_t *engine);
 /* Ends the child, if there is one, after the engine that imported was closed. */
