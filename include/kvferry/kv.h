@@ -101,10 +101,11 @@ typedef struct kvf_layout_desc {
 } kvf_layout_desc_t;
 
 /** Create a layout from a description, which is checked and copied whole. No two cells may share a
- *  byte, every cell lies inside its segment. Errors: INVALID (the sentence names group, plane and
- *  field: a bad count, a doubled layer, cells that overlap, numbers that overflow), BOUNDS (a plane
- *  leaves its segment), NOMEM, UNSUPPORTED (strides too irregular to prove that no cells
- *  overlap). */
+ *  byte, every cell lies inside its segment. A group has at most 256 planes, and planes times layers
+ *  of all groups are at most 262144. Errors: INVALID (the sentence names group, plane and field: a
+ *  bad count, a doubled layer, cells that overlap, numbers that overflow), BOUNDS (a plane leaves its
+ *  segment), NOMEM, UNSUPPORTED (strides too irregular to prove that no cells overlap, or more than
+ *  about a thousand planes and layers with bases of their own that lie within each other). */
 kvf_status_t kvf_layout_create(const kvf_layout_desc_t *desc, kvf_layout_t **layout_p);
 
 /** Destroy a layout. Plans made from it stay good. NULL is fine. Errors: none. */

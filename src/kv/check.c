@@ -10,6 +10,10 @@
 
 #include "kv/layout.h"
 
+#define PLANES_MAX 256u       /* of a group: they are compared with each other */
+#define HOMES_MAX  (1u << 18) /* planes times layers, of all groups */
+#define STEPS_MAX  (1u << 22) /* to prove that no two cells of a layout overlap */
+
 static const char *const axis_field[KVFI_AXIS_COUNT] = {
     [KVFI_AXIS_BLOCK] = "block_stride",
     [KVFI_AXIS_LAYER] = "layer_stride",
@@ -41,9 +45,8 @@ static kvf_status_t check_plane(const kvf_layout_desc_t *desc, uint32_t g, uint3
                          "group %u, plane %s: content %llu has no half, so k_content is needed", g,
                          name, (unsigned long long)plane->content);
     if (plane->element[0] == '\0' || memchr(plane->element, '\0', sizeof(plane->element)) == NULL)
-        return kvfi_fail(KVF_ERR_INVALID, "group %u, plane %s: element is empty or too long", g,
-                         name);
-    for (uint32_t i = 0; i < group->layer_count; i++) {
+        return kvfi_fail(KVF_ERR_INVALID, "group %u, plane %s: element is empty or too long", g, name);
+    for (uint32_t i = 0; i < (plane->layer_segment != NULL ? group->layer_count : 1); i++) {
         uint32_t segment = kvfi_kv_layer_segment(plane, i);
 
         if (segment >= desc->segment_count)
@@ -102,7 +105,7 @@ static kvf_status_t check_dealt(const kvf_group_t *group, uint32_t g, uint32_t p
                          "group %u: cp_tokens %u is neither a multiple nor a divisor of "
                          "block_tokens %u, or no multiple of tokens_per_state %u",
                          g, dealt, n, per_state);
-    return check_layers(group, g);
+    return KVF_OK;
 }
 
 static kvf_status_t check_counts(const kvf_group_t *group, uint32_t g)
@@ -119,6 +122,9 @@ static kvf_status_t check_counts(const kvf_group_t *group, uint32_t g)
 
     if (zero != NULL)
         return kvfi_fail(KVF_ERR_INVALID, "group %u: %s is 0", g, zero);
+    if (group->plane_count > PLANES_MAX)
+        return kvfi_fail(KVF_ERR_INVALID, "group %u: plane_count is %u, at most %u are possible", g,
+                         group->plane_count, PLANES_MAX);
     if (null != NULL)
         return kvfi_fail(KVF_ERR_INVALID, "group %u: %s is NULL", g, null);
     if (group->reserved[0] != 0 || group->reserved[1] != 0)
@@ -137,7 +143,7 @@ static kvf_status_t check_counts(const kvf_group_t *group, uint32_t g)
 static kvf_status_t check_group(const kvf_layout_desc_t *desc, uint32_t g)
 {
     const kvf_group_t *group = &desc->groups[g];
-    kvf_status_t status = check_counts(group, g);
+    kvf_status_t status = check_layers(group, g);
 
     for (uint32_t p = 0; p < group->plane_count && status == KVF_OK; p++) {
         status = check_plane(desc, g, p);
@@ -152,40 +158,87 @@ static kvf_status_t check_group(const kvf_layout_desc_t *desc, uint32_t g)
     return status;
 }
 
-static bool has_layer(const kvf_group_t *group, uint32_t layer)
+/* A plane of a layer, as K, V or another content: two groups may not both hold it. */
+typedef struct home {
+    uint32_t index, kind, layer, group;
+    uint32_t plane_kind; /* of the plane that holds it */
+} home_t;
+
+static int by_home(const void *a, const void *b)
 {
-    for (uint32_t i = 0; i < group->layer_count; i++) {
-        if (group->layers[i] == layer)
-            return true;
+    const home_t *x = a, *y = b;
+
+    if (x->index != y->index)
+        return x->index < y->index ? -1 : 1;
+    if (x->kind != y->kind)
+        return x->kind < y->kind ? -1 : 1;
+    if (x->layer != y->layer)
+        return x->layer < y->layer ? -1 : 1;
+    return x->group < y->group ? -1 : x->group > y->group;
+}
+
+static size_t list_homes(const kvf_group_t *group, uint32_t g, home_t *homes)
+{
+    size_t count = 0;
+
+    for (uint32_t p = 0; p < group->plane_count; p++) {
+        const kvf_plane_t *plane = &group->planes[p];
+
+        for (uint32_t kind = KVF_PLANE_K; kind <= KVF_PLANE_STATE; kind++) {
+            for (uint32_t i = 0; i < group->layer_count && (holds(plane->kind) & 1u << kind) != 0; i++)
+                homes[count++] = (home_t){plane->index, kind, group->layers[i], g, plane->kind};
+        }
     }
-    return false;
+    return count;
 }
 
 /* A layer may stand in two groups (attention and indexer pages of another size, say), but then with
  * different planes: else its cells would have two places. */
-static kvf_status_t check_groups_apart(const kvf_layout_desc_t *desc, uint32_t g, uint32_t h)
+static kvf_status_t check_groups_apart(const kvf_layout_desc_t *desc, uint64_t most)
 {
-    const kvf_group_t *one = &desc->groups[g], *other = &desc->groups[h];
+    home_t *homes = malloc(2 * most * sizeof(*homes));
+    kvf_status_t status = KVF_OK;
+    size_t count = 0;
 
-    for (uint32_t p = 0; p < one->plane_count; p++) {
-        for (uint32_t q = 0; q < other->plane_count; q++) {
-            if (!planes_clash(&one->planes[p], &other->planes[q]))
-                continue;
-            for (uint32_t i = 0; i < one->layer_count; i++) {
-                if (has_layer(other, one->layers[i]))
-                    return kvfi_fail(KVF_ERR_INVALID,
-                                     "groups %u and %u: layers of both hold layer %u, plane %s", g,
-                                     h, one->layers[i], kvf_plane_name(one->planes[p].kind));
-            }
-        }
+    if (homes == NULL)
+        return kvfi_fail(KVF_ERR_NOMEM, "layout: no memory to check %u groups", desc->group_count);
+    for (uint32_t g = 0; g < desc->group_count; g++)
+        count += list_homes(&desc->groups[g], g, homes + count);
+    qsort(homes, count, sizeof(*homes), by_home);
+    for (size_t i = 1; i < count && status == KVF_OK; i++) {
+        const home_t *one = &homes[i - 1], *other = &homes[i];
+
+        if (one->index == other->index && one->kind == other->kind && one->layer == other->layer)
+            status = kvfi_fail(KVF_ERR_INVALID, "groups %u and %u: layers of both hold layer %u, plane %s",
+                               one->group, other->group, one->layer, kvf_plane_name(one->plane_kind));
     }
-    return KVF_OK;
+    free(homes);
+    return status;
+}
+
+static kvf_status_t check_groups(const kvf_layout_desc_t *desc)
+{
+    kvf_status_t status = KVF_OK;
+    uint64_t homes = 0;
+
+    for (uint32_t g = 0; g < desc->group_count && status == KVF_OK; g++) {
+        status = check_counts(&desc->groups[g], g);
+        homes += (uint64_t)desc->groups[g].plane_count * desc->groups[g].layer_count;
+        if (status == KVF_OK && homes > HOMES_MAX)
+            status = kvfi_fail(KVF_ERR_INVALID,
+                               "group %u: planes times layers come to %llu with those of the groups "
+                               "before it, at most %u are possible",
+                               g, (unsigned long long)homes, HOMES_MAX);
+        if (status == KVF_OK)
+            status = check_group(desc, g);
+    }
+    if (status == KVF_OK && desc->group_count > 1)
+        status = check_groups_apart(desc, homes);
+    return status;
 }
 
 kvf_status_t kvfi_kv_check_desc(const kvf_layout_desc_t *desc)
 {
-    kvf_status_t status = KVF_OK;
-
     if (desc == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "layout: desc is NULL");
     if (!kvfi_kv_size_ok(desc, sizeof(*desc)))
@@ -197,12 +250,7 @@ kvf_status_t kvfi_kv_check_desc(const kvf_layout_desc_t *desc)
         return kvfi_fail(KVF_ERR_INVALID, "layout: segment_len is empty");
     if (desc->reserved32 != 0 || desc->reserved[0] != 0 || desc->reserved[1] != 0)
         return kvfi_fail(KVF_ERR_INVALID, "layout: reserved is not 0");
-    for (uint32_t g = 0; g < desc->group_count && status == KVF_OK; g++) {
-        status = check_group(desc, g);
-        for (uint32_t h = 0; h < g && status == KVF_OK; h++)
-            status = check_groups_apart(desc, h, g);
-    }
-    return status;
+    return check_groups(desc);
 }
 
 static void set_axis(kvfi_lattice_t *lattice, unsigned axis, kvfi_wide_t stride, uint32_t count)
@@ -256,10 +304,27 @@ static void place_name(const kvf_layout_t *layout, const kvfi_lattice_t *lattice
                  group->layers[lattice->layer]);
 }
 
-static kvf_status_t check_one(const kvf_layout_t *layout, const kvfi_lattice_t *lattice)
+static kvfi_wide_t end_of(const kvfi_lattice_t *lattice)
+{
+    kvfi_wide_t end = lattice->base + lattice->content;
+
+    for (unsigned axis = 0; axis < KVFI_AXIS_COUNT; axis++)
+        end += (kvfi_wide_t)(lattice->count[axis] - 1) * lattice->stride[axis];
+    return end;
+}
+
+static kvf_status_t too_many(const char *place)
+{
+    return kvfi_fail(KVF_ERR_UNSUPPORTED,
+                     "%s: too many planes and layers lie within each other to prove that no cells "
+                     "overlap",
+                     place);
+}
+
+static kvf_status_t check_one(const kvf_layout_t *layout, const kvfi_lattice_t *lattice, uint32_t *steps)
 {
     uint64_t len = layout->desc.segment_len[lattice->segment];
-    kvfi_wide_t end = lattice->base + lattice->content;
+    kvfi_wide_t end = end_of(lattice);
     char place[96];
     unsigned axis = 0;
 
@@ -268,7 +333,6 @@ static kvf_status_t check_one(const kvf_layout_t *layout, const kvfi_lattice_t *
         if (lattice->count[axis] > 1 && lattice->stride[axis] == 0)
             return kvfi_fail(KVF_ERR_INVALID, "%s: %s is 0 with %u of them: cells overlap", place,
                              axis_field[axis], lattice->count[axis]);
-        end += (kvfi_wide_t)(lattice->count[axis] - 1) * lattice->stride[axis];
     }
     if (lattice->base < 0)
         return kvfi_fail(KVF_ERR_BOUNDS, "%s: its lowest cell lies before segment %u", place,
@@ -278,11 +342,13 @@ static kvf_status_t check_one(const kvf_layout_t *layout, const kvfi_lattice_t *
                          place, (unsigned long long)end, lattice->segment, (unsigned long long)len);
     if (end > (kvfi_wide_t)len)
         return kvfi_fail(KVF_ERR_INVALID, "%s: strides and counts overflow 64 bits", place);
-    switch (kvfi_kv_overlap(lattice, lattice, &axis)) {
+    switch (kvfi_kv_overlap(lattice, lattice, &axis, steps)) {
     case KVFI_OVERLAP_YES:
         return kvfi_fail(KVF_ERR_INVALID, "%s: cells overlap: %s is too small", place,
                          axis_field[axis]);
     case KVFI_OVERLAP_UNKNOWN:
+        if (*steps == 0)
+            return too_many(place);
         return kvfi_fail(KVF_ERR_UNSUPPORTED,
                          "%s: strides too irregular to prove that no cells overlap", place);
     default:
@@ -291,10 +357,10 @@ static kvf_status_t check_one(const kvf_layout_t *layout, const kvfi_lattice_t *
 }
 
 static kvf_status_t check_two(const kvf_layout_t *layout, const kvfi_lattice_t *one,
-                              const kvfi_lattice_t *other)
+                              const kvfi_lattice_t *other, uint32_t *steps)
 {
     char place[96], with[96];
-    kvfi_overlap_t found = kvfi_kv_overlap(one, other, NULL);
+    kvfi_overlap_t found = kvfi_kv_overlap(one, other, NULL, steps);
 
     if (found == KVFI_OVERLAP_NO)
         return KVF_OK;
@@ -302,6 +368,8 @@ static kvf_status_t check_two(const kvf_layout_t *layout, const kvfi_lattice_t *
     place_name(layout, other, with, sizeof(with));
     if (found == KVFI_OVERLAP_YES)
         return kvfi_fail(KVF_ERR_INVALID, "%s: cells overlap those of %s", place, with);
+    if (*steps == 0)
+        return too_many(place);
     return kvfi_fail(KVF_ERR_UNSUPPORTED,
                      "%s: strides too irregular to prove that no cells overlap those of %s", place,
                      with);
@@ -327,19 +395,58 @@ static uint32_t fill_lattices(const kvf_layout_t *layout, kvfi_lattice_t *lattic
     return count;
 }
 
+static int by_place(const void *a, const void *b)
+{
+    const kvfi_lattice_t *x = a, *y = b;
+
+    if (x->segment != y->segment)
+        return x->segment < y->segment ? -1 : 1;
+    return x->base < y->base ? -1 : x->base > y->base;
+}
+
+/* Of two lattices the one that the description has first. */
+static bool stands_before(const kvfi_lattice_t *one, const kvfi_lattice_t *other)
+{
+    if (one->group != other->group)
+        return one->group < other->group;
+    return one->plane != other->plane ? one->plane < other->plane : one->layer < other->layer;
+}
+
+/* Compare those that lie within each other's first and last byte; the others cannot overlap. */
+static kvf_status_t check_all(const kvf_layout_t *layout, const kvfi_lattice_t *lattices, uint32_t count,
+                              uint32_t *steps)
+{
+    kvf_status_t status = KVF_OK;
+
+    for (uint32_t i = 0; i < count; i++) {
+        kvfi_wide_t end = end_of(&lattices[i]);
+
+        for (uint32_t j = i + 1; j < count && status == KVF_OK; j++) {
+            const kvfi_lattice_t *one = &lattices[i], *other = &lattices[j];
+
+            if (other->segment != one->segment || other->base >= end)
+                break;
+            status = stands_before(one, other) ? check_two(layout, one, other, steps)
+                                               : check_two(layout, other, one, steps);
+        }
+    }
+    return status;
+}
+
 kvf_status_t kvfi_kv_check_cells(const kvf_layout_t *layout)
 {
-    uint32_t count = fill_lattices(layout, NULL);
+    uint32_t count = fill_lattices(layout, NULL), steps = STEPS_MAX;
     kvfi_lattice_t *lattices = malloc(count * sizeof(*lattices));
     kvf_status_t status = KVF_OK;
 
     if (lattices == NULL)
         return kvfi_fail(KVF_ERR_NOMEM, "layout: no memory to check %u planes", count);
     fill_lattices(layout, lattices);
-    for (uint32_t i = 0; i < count && status == KVF_OK; i++) {
-        status = check_one(layout, &lattices[i]);
-        for (uint32_t j = 0; j < i && status == KVF_OK; j++)
-            status = check_two(layout, &lattices[j], &lattices[i]);
+    for (uint32_t i = 0; i < count && status == KVF_OK; i++)
+        status = check_one(layout, &lattices[i], &steps);
+    if (status == KVF_OK) {
+        qsort(lattices, count, sizeof(*lattices), by_place);
+        status = check_all(layout, lattices, count, &steps);
     }
     free(lattices);
     return status;

@@ -4,6 +4,7 @@
  * allocation, and answers where a cell lies. Immutable after creation, so no locks. Names of models
  * and layouts are in preset.c and name.c, what two layouts have in common in compare.c.
  */
+#define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,17 +152,20 @@ static void add_part(kvfi_kv_view_t *view, const kvf_plane_t *plane, uint32_t ki
         .kind = kind, .index = plane->index, .plane = plane, .off = off, .content = content};
 }
 
+static int by_layer(const void *a, const void *b, void *layers)
+{
+    uint32_t x = ((const uint32_t *)layers)[*(const uint32_t *)a];
+    uint32_t y = ((const uint32_t *)layers)[*(const uint32_t *)b];
+
+    return x < y ? -1 : x > y;
+}
+
 static void fill_view(const kvf_group_t *group, kvfi_kv_view_t *view)
 {
-    for (uint32_t i = 0; i < group->layer_count; i++) {
-        uint32_t at = i;
-
-        while (at > 0 && group->layers[view->order[at - 1]] > group->layers[i]) {
-            view->order[at] = view->order[at - 1];
-            at--;
-        }
-        view->order[at] = i;
-    }
+    for (uint32_t i = 0; i < group->layer_count; i++)
+        view->order[i] = i;
+    qsort_r(view->order, group->layer_count, sizeof(*view->order), by_layer,
+            (void *)group->layers);
     for (uint32_t p = 0; p < group->plane_count; p++) {
         const kvf_plane_t *plane = &group->planes[p];
 

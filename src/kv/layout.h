@@ -58,9 +58,10 @@ typedef enum kvfi_overlap {
 } kvfi_overlap_t;
 
 /* Whether a cell of one and another cell of other share a byte; with one == other, whether two of
- * its cells do, and then *axis_p is the outermost axis along which they differ. Exact. */
+ * its cells do, and then *axis_p is the outermost axis along which they differ. Exact. Takes the
+ * steps of its search from *steps; UNKNOWN if they run out. */
 kvfi_overlap_t kvfi_kv_overlap(const kvfi_lattice_t *one, const kvfi_lattice_t *other,
-                               unsigned *axis_p);
+                               unsigned *axis_p, uint32_t *steps);
 
 /* Check a description and everything under it but overlap and bounds, before it is copied. */
 kvf_status_t kvfi_kv_check_desc(const kvf_layout_desc_t *desc);

@@ -7,7 +7,8 @@
  * axis, so the question is whether a bounded sum of a few terms can fall into a window. Terms
  * are tried from the largest stride inwards, and of each only the values from which the rest can
  * still reach the window: two or three for anything that looks like an array. Strides made to be
- * hostile could take for ever, so there is a budget, and past it the answer is UNKNOWN.
+ * hostile could take for ever, so there is a budget for two lattices and one for all that the caller
+ * compares, and past either the answer is UNKNOWN.
  */
 #include "kv/layout.h"
 
@@ -27,7 +28,7 @@ typedef struct search {
     kvfi_wide_t rest_max[MAX_TERMS + 1];
     kvfi_wide_t low, high; /* the window, ends included */
     bool same;
-    unsigned budget;
+    uint32_t budget;
     unsigned axis; /* first axis that differs, when found */
 } search_t;
 
@@ -78,8 +79,9 @@ static kvfi_overlap_t descend(search_t *s, unsigned at, kvfi_wide_t distance, bo
 
         return inside && (differs || !s->same) ? KVFI_OVERLAP_YES : KVFI_OVERLAP_NO;
     }
-    if (s->budget-- == 0)
+    if (s->budget == 0)
         return KVFI_OVERLAP_UNKNOWN;
+    s->budget--;
     const term_t *term = &s->terms[at];
     kvfi_wide_t from = -div_floor(-(s->low - distance - s->rest_max[at + 1]), term->stride);
     kvfi_wide_t to = div_floor(s->high - distance - s->rest_min[at + 1], term->stride);
@@ -99,10 +101,11 @@ static kvfi_overlap_t descend(search_t *s, unsigned at, kvfi_wide_t distance, bo
     return KVFI_OVERLAP_NO;
 }
 
-kvfi_overlap_t kvfi_kv_overlap(const kvfi_lattice_t *one, const kvfi_lattice_t *other,
-                               unsigned *axis_p)
+kvfi_overlap_t kvfi_kv_overlap(const kvfi_lattice_t *one, const kvfi_lattice_t *other, unsigned *axis_p,
+                               uint32_t *steps)
 {
-    search_t s = {.same = one == other, .budget = BUDGET};
+    uint32_t budget = *steps < BUDGET ? *steps : BUDGET;
+    search_t s = {.same = one == other, .budget = budget};
 
     if (one->segment != other->segment)
         return KVFI_OVERLAP_NO;
@@ -111,6 +114,7 @@ kvfi_overlap_t kvfi_kv_overlap(const kvfi_lattice_t *one, const kvfi_lattice_t *
     add_terms(&s, one, other);
     kvfi_overlap_t found = descend(&s, 0, one->base - other->base, false);
 
+    *steps -= budget - s.budget;
     if (axis_p != NULL)
         *axis_p = s.axis;
     return found;

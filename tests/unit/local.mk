@@ -39,10 +39,12 @@ endif
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
 	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources \
-	tests/unit/test_results tests/unit/test_bind tests/unit/test_plan_refused
+	tests/unit/test_results tests/unit/test_bind tests/unit/test_plan_refused \
+	tests/unit/test_layout_large
 TESTS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
 	tests/unit/test_plan_shape tests/unit/test_plan_any tests/unit/test_sources \
-	tests/unit/test_results tests/unit/test_bind tests/unit/test_plan_refused
+	tests/unit/test_results tests/unit/test_bind tests/unit/test_plan_refused \
+	tests/unit/test_layout_large
 tests_unit_test_bind_SOURCES = tests/unit/test_bind.c
 tests_unit_test_bind_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_bind_LDADD = libkvfall.la $(CHECK_LIBS)
@@ -62,6 +64,9 @@ tests_unit_test_layout_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_layout_check_SOURCES = tests/unit/test_layout_check.c
 tests_unit_test_layout_check_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_layout_check_LDADD = libkvfall.la $(CHECK_LIBS)
+tests_unit_test_layout_large_SOURCES = tests/unit/test_layout_large.c
+tests_unit_test_layout_large_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_layout_large_LDADD = libkvfall.la $(CHECK_LIBS)
 tests_unit_test_plan_SOURCES = tests/unit/test_plan.c tests/unit/kv_oracle.c tests/unit/kv_oracle.h
 tests_unit_test_plan_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_plan_LDADD = libkvfall.la $(CHECK_LIBS)
