@@ -87,7 +87,8 @@ typedef enum kvf_status {
     KVF_ERR_VERSION     = -15, /**< blob or wire version not understood */
     KVF_ERR_BLOB        = -16, /**< not a whole, intact blob of the expected kind */
     KVF_ERR_SPACE       = -17, /**< the caller's buffer or array is too small; the need is set */
-    KVF_ERR_FAULT       = -18, /**< the peer's memory behind the grant is no longer mapped */
+    KVF_ERR_FAULT       = -18, /**< the peer's memory behind the grant is not there: see
+                                 kvf_segment_register() */
     KVF_ERR_SYSTEM      = -19, /**< the kernel or UCX refused; the sentence holds its words */
     KVF_ERR_FORKED      = -20  /**< called in a forked child */
 } kvf_status_t;
@@ -253,8 +254,14 @@ typedef struct kvf_segment_attr {
 
 /** Register len bytes of the caller's own memory at addr. It stays the caller's, mapped until
  *  release. Overlapping and repeated registrations are each their own. A read-only mapping can be
- *  registered, and read only. Errors: INVALID (NULL, zero or overflowing range, part of it not
- *  mapped), UNSUPPORTED (device memory, and this build has no CUDA), NOMEM, SYSTEM. */
+ *  registered, and read only. If a granted part of it is unmapped, loses the right granted, or lies behind
+ *  the end of its file all the same, ops of other processes on that part end with FAULT, over every path, and
+ *  this process lives on and serves what is there. That holds for what was lost before the op came to it; it
+ *  is no licence to unmap under a running op: pieces below 16 KiB are looked at page by page and copied a few
+ *  microseconds later, and a page that goes between the two is a SIGSEGV or SIGBUS. Revoke first. This
+ *  process's own ops, and views, touch the memory themselves, with no such look. Errors: INVALID (NULL, zero
+ *  or overflowing range, part of it not mapped), UNSUPPORTED (device memory, and this build has no CUDA),
+ *  NOMEM, SYSTEM. */
 kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len,
                                   kvf_segment_t **segment_p);
 

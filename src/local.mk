@@ -89,6 +89,8 @@ path_sources = \
 	src/path/mail.h \
 	src/path/measure.c \
 	src/path/measure.h \
+	src/path/own.c \
+	src/path/own.h \
 	src/path/page.c \
 	src/path/page.h \
 	src/path/path.c \

@@ -340,6 +340,7 @@ kvf_status_t kvfi_grant_view(void *arg, uint64_t incarnation, uint32_t slot, uin
         *view_p = (kvfi_am_view_t){.base = r->segment->addr + r->off,
                                    .len = r->len,
                                    .rights = r->rights,
+                                   .own = !r->segment->shared && !r->segment->ours,
                                    .gens = pool ? pool->gens + r->first_block : NULL,
                                    .gens_count = pool ? pool->blocks - r->first_block : 0};
     }

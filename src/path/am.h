@@ -19,6 +19,7 @@ typedef struct kvfi_am_view {
     char                   *base;
     uint64_t                len;
     uint32_t                rights;
+    int                     own; /* the caller's: its pages may be gone */
     const _Atomic uint32_t *gens; /* of id 0, or NULL */
     uint32_t                gens_count;
 } kvfi_am_view_t;

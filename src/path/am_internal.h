@@ -23,6 +23,7 @@
 #include "base/table.h"
 #include "path/am.h"
 #include "path/mail.h"
+#include "path/own.h"
 #include "path/stage.h"
 
 #define KVFI_AM_CHUNKS 4u /* chunks a peer may have under way */
@@ -128,6 +129,8 @@ struct kvfi_am {
     unsigned           serving; /* requests of others */
     uint64_t           looked_ns; /* at the lives of near peers */
     kvfi_am_message_t *free_chunks;
+    kvfi_own_t         own;
+    uint64_t           told_of_fault;
     kvfi_am_stats_t    stats;
     int                changed; /* tell the host after the pump */
     int                worked;

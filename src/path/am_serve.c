@@ -176,18 +176,54 @@ static kvf_status_t compare(kvfi_am_serve_t *serve)
     return status;
 }
 
+/* The owner learns what it did to its peers: once, they may go on asking. */
+static kvf_status_t told(const kvfi_am_serve_t *serve, kvf_status_t status)
+{
+    const kvfi_am_view_t *view = &serve->view;
+
+    if (status == KVF_ERR_FAULT && !serve->peer->am->told_of_fault++)
+        kvfi_log(KVFI_LOG_WARN, "rank %llu %s memory that was granted and is not there: not all of the %llu "
+                 "bytes at %p are mapped with that right; its op ends with KVF_ERR_FAULT",
+                 (unsigned long long)serve->peer->rank, serve->xfer.dir == KVF_READ ? "reads" : "writes",
+                 (unsigned long long)view->len, (void *)view->base);
+    return status;
+}
+
+static kvf_status_t gather(kvfi_am_serve_t *serve, char *buf, uint32_t cap, kvfi_moved_t *moved_p)
+{
+    kvfi_cursor_t *cursor = &serve->xfer.cursor;
+
+    if (serve->view.own)
+        return told(serve, kvfi_own_gather(&serve->peer->am->own, cursor, serve->view.base, buf, cap,
+                                           moved_p));
+    moved_p->bytes += kvfi_copy_gather(cursor, serve->view.base, buf, cap, &moved_p->pieces);
+    return KVF_OK;
+}
+
+static kvf_status_t scatter(kvfi_am_serve_t *serve, const char *buf, uint32_t len, kvfi_moved_t *moved_p)
+{
+    kvfi_cursor_t *cursor = &serve->xfer.cursor;
+
+    if (serve->view.own)
+        return told(serve, kvfi_own_scatter(&serve->peer->am->own, cursor, serve->view.base, buf, len,
+                                            moved_p));
+    moved_p->bytes += kvfi_copy_scatter(cursor, serve->view.base, buf, len, &moved_p->pieces);
+    return KVF_OK;
+}
+
 kvf_status_t kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf,
                                  uint32_t cap)
 {
     kvfi_xfer_t *xfer = &serve->xfer;
-    kvf_status_t status = KVF_OK;
+    kvfi_moved_t moved = {0};
+    kvf_status_t status = gather(serve, buf, cap, &moved);
 
     message->head.off = xfer->sent;
-    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, serve->view.base, buf, cap,
-                                                   &xfer->moved.pieces);
+    message->head.len = (uint32_t)moved.bytes;
+    xfer->moved.pieces += moved.pieces;
     xfer->sent += message->head.len;
     serve->peer->am->stats.served_bytes += message->head.len;
-    if (xfer->gens)
+    if (xfer->gens && status == KVF_OK)
         status = compare(serve);
     if (xfer->gens && status == KVF_OK && !xfer->bad_count)
         message->head.flags |= KVFI_AM_CLEAN;
@@ -201,6 +237,7 @@ void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi
 {
     kvfi_am_t   *am = peer->am;
     kvfi_xfer_t *xfer = &serve->xfer;
+    kvf_status_t status;
 
     if (xfer->dir != KVF_WRITE || head->off != xfer->moved.bytes ||
         head->len > xfer->stream - xfer->moved.bytes) {
@@ -211,9 +248,10 @@ void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi
         kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
         return;
     }
-    xfer->moved.bytes += kvfi_copy_scatter(&xfer->cursor, serve->view.base, data, head->len,
-                                           &xfer->moved.pieces);
+    status = scatter(serve, data, head->len, &xfer->moved);
     am->stats.served_bytes += head->len;
-    if (xfer->moved.bytes == xfer->stream)
+    if (status != KVF_OK)
+        kvfi_am_serve_end(serve, status);
+    else if (xfer->moved.bytes == xfer->stream)
         kvfi_am_serve_end(serve, KVF_OK);
 }

@@ -52,6 +52,7 @@ engine_tests = \
 	tests/engine/test_big \
 	tests/engine/test_kill \
 	tests/engine/test_stage \
+	tests/engine/test_owner_memory \
 	tests/engine/test_stop \
 	tests/engine/test_results \
 	tests/engine/test_results_midway \
@@ -82,6 +83,7 @@ tests_engine_test_align_LDADD = $(engine_test_libs)
 tests_engine_test_big_LDADD = $(engine_test_libs)
 tests_engine_test_kill_LDADD = $(engine_test_libs)
 tests_engine_test_stage_LDADD = $(engine_test_libs)
+tests_engine_test_owner_memory_LDADD = $(engine_test_libs)
 tests_engine_test_stop_LDADD = $(engine_test_libs)
 tests_engine_test_results_LDADD = $(engine_test_libs)
 tests_engine_test_results_midway_LDADD = $(engine_test_libs)
