@@ -1,5 +1,5 @@
 # What the libraries export, who includes whom, what the documentation covers, what quickstart says.
 TESTS += tests/abi/symbols.sh tests/abi/headers.sh tests/layering.sh tests/docs.sh tests/readme.sh \
-	tests/quickstart.sh
+	tests/quickstart.sh tests/commands.sh
 EXTRA_DIST += tests/abi/symbols.sh tests/abi/headers.sh tests/layering.sh tests/docs.sh \
-	tests/quickstart.sh tests/readme.sh tests/declared.sh
+	tests/quickstart.sh tests/readme.sh tests/commands.sh tests/declared.sh
