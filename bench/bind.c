@@ -66,7 +66,7 @@ typedef struct run {
     kvf_bind_table_t src, dst;
     kvf_op_t ops[OPS_MAX];
     uint32_t src_ids[MOST], dst_ids[MOST], ids[2 * MOST];
-    kvf_segment_t *segments[SEGMENTS];
+    kvf_bind_local_t locals[SEGMENTS];
     kvf_remote_t *remotes[SEGMENTS];
     uint64_t src_len, dst_len; /* bytes of the first segment */
     size_t op_count, id_count;
@@ -88,7 +88,7 @@ static piece_t *list_op(const kvf_op_t *op, piece_t *piece)
     return piece;
 }
 
-static char handles[16]; /* binding looks at no handle */
+static char handles[2 * SEGMENTS]; /* binding looks at no handle */
 
 static void make_run(run_t *r, const char *what, uint32_t blocks)
 {
@@ -104,8 +104,8 @@ static void make_run(run_t *r, const char *what, uint32_t blocks)
         r->dst_ids[i] = blocks / wide - 1 - i / wide;
     }
     for (uint32_t i = 0; i < SEGMENTS; i++) {
-        r->segments[i] = (kvf_segment_t *)&handles[0];
-        r->remotes[i] = (kvf_remote_t *)&handles[8];
+        r->locals[i].segment = (kvf_segment_t *)&handles[i];
+        r->remotes[i] = (kvf_remote_t *)&handles[SEGMENTS + i];
     }
     r->src = (kvf_bind_table_t){.ids = r->src_ids, .count = blocks};
     r->dst = (kvf_bind_table_t){.ids = r->dst_ids, .count = blocks / wide};
@@ -115,9 +115,9 @@ static void make_run(run_t *r, const char *what, uint32_t blocks)
                            .src_table_count = 1,
                            .dst_table_count = 1,
                            .tokens = UINT64_C(16) * blocks,
-                           .segments = r->segments,
+                           .locals = r->locals,
                            .remotes = r->remotes,
-                           .segment_count = segments,
+                           .local_count = segments,
                            .remote_count = segments};
     if (strcmp(what, "cut") == 0 || strcmp(what, "ends") == 0) {
         r->bind.first_token = 5;
@@ -217,7 +217,7 @@ static void run_post(run_t *r, int cold, unsigned count)
         ok(KVF_ERR_NOMEM, "rounds");
     owner_fork(&owner, "bind", r->src_len, OWNER_SHARED);
     ok(kvf_engine_open(NULL, &engine), "open");
-    ok(kvf_segment_alloc(engine, r->dst_len, &r->segments[0]), "alloc");
+    ok(kvf_segment_alloc(engine, r->dst_len, &r->locals[0].segment), "alloc");
     r->remotes[0] = owner_import(&owner, engine);
     ok(kvf_batch_create(engine, &batch), "batch");
     for (unsigned i = 0; i < count; i++) {

@@ -77,10 +77,11 @@ static void push(struct end *e, uint32_t layer, kvf_batch_t *batch)
 {
     kvf_bind_table_t table = {.count = BLOCKS}; /* block i of the request is block i, at both ends */
     int to = kvf_mpi_size(e->job) - 1;
+    kvf_bind_local_t local = {.segment = e->segment};
     kvf_bind_t bind = {.struct_size = sizeof(bind), .dir = KVF_WRITE, .tokens = TOKENS,
                        .src_tables = &table, .src_table_count = 1,
                        .dst_tables = &table, .dst_table_count = 1,
-                       .segments = &e->segment, .segment_count = 1,
+                       .locals = &local, .local_count = 1,
                        .remotes = &e->remotes[to], .remote_count = 1,
                        .first_layer = layer, .layer_count = 1};
     unsigned char note[KVF_STREAM_NOTE];

@@ -129,7 +129,7 @@ static kvf_plan_results_t pull(struct end *e, const kvf_plan_source_t *sources, 
                                int8_t *blocks)
 {
     kvf_plan_results_t results = {.struct_size = sizeof(results)};
-    kvf_segment_t *segment = kvf_pool_segment(e->pool);
+    kvf_bind_local_t local = {.segment = kvf_pool_segment(e->pool)};
     kvf_bind_table_t from = {.count = BLOCKS}, to = {.count = ENTRIES};
 
     to.ids = e->mine.ids;
@@ -142,7 +142,7 @@ static kvf_plan_results_t pull(struct end *e, const kvf_plan_source_t *sources, 
         kvf_bind_t bind = {.struct_size = sizeof(bind), .dir = KVF_READ, .tokens = TOKENS,
                            .src_tables = &from, .src_table_count = 1,
                            .dst_tables = &to, .dst_table_count = 1,
-                           .segments = &segment, .segment_count = 1,
+                           .locals = &local, .local_count = 1,
                            .remotes = &e->remotes[rank], .remote_count = 1,
                            .pair_status = pairs, .pair_count = 2 * BLOCKS};
         kvf_batch_t *batch;

@@ -87,9 +87,9 @@ typedef struct kvf_group {
     uint64_t reserved[2];      /**< 0 */
 } kvf_group_t;
 
-/** A cache. Its segments are numbered from 0; a bind says which handle each number is: on the local
- *  side a segment, on the remote side the remote of a granted range (offsets are then from the
- *  start of that range). */
+/** A cache. Its segments are numbered from 0; a bind says where each of them lies: on the local side
+ *  in a range of a segment of the engine, on the remote side in a granted range. Offsets are from the
+ *  start of that range. */
 typedef struct kvf_layout_desc {
     uint32_t struct_size;
     uint32_t group_count;        /**< at least 1 */
@@ -320,6 +320,15 @@ typedef struct kvf_bind_table {
     uint64_t reserved[2];  /**< 0 */
 } kvf_bind_table_t;
 
+/** Where a segment of the local side's layout lies: a range of a segment of the engine, as
+ *  kvf_range_t has it for those that read or write it from elsewhere. */
+typedef struct kvf_bind_local {
+    kvf_segment_t *segment; /**< NULL: nowhere; the plan must not touch it */
+    uint64_t off;           /**< bytes from the start of the segment */
+    uint64_t len;           /**< bytes, at least those of the layout's segment; 0: as many */
+    uint64_t reserved[1];   /**< 0 */
+} kvf_bind_local_t;
+
 /** Of groups with a window, move only the last window tokens of the range. */
 #define KVF_BIND_WINDOW 1u
 
@@ -331,17 +340,19 @@ typedef struct kvf_bind {
     uint32_t src_table_count; /**< number of groups of the source's layout; 1 may serve groups that
                                    have the same block_tokens and context parallelism */
     uint32_t dst_table_count; /**< and of the destination's */
-    uint32_t segment_count;
-    uint32_t remote_count;
+    uint32_t local_count;     /**< number of segments of the local side's layout */
+    uint32_t remote_count;    /**< and of the remote side's */
     uint32_t reserved32;      /**< 0 */
     const kvf_bind_table_t *src_tables;
     const kvf_bind_table_t *dst_tables;
     uint64_t first_token;     /**< the range begins with this token of the request */
     uint64_t tokens;          /**< tokens of the range; 0: nothing moves. A state moves if one of
                                    its tokens is in the range; blocks cut by an end move in part */
-    kvf_segment_t *const *segments; /**< handle of each segment of the local side's layout; those
-                                         that the plan does not touch may be NULL */
-    kvf_remote_t *const *remotes;   /**< handle of each segment of the remote side's layout */
+    const kvf_bind_local_t *locals; /**< where each segment of the local side's layout lies; no two
+                                         of them share a byte */
+    kvf_remote_t *const *remotes;   /**< granted range of each segment of the remote side's layout,
+                                         each one once; those that the plan does not touch may be
+                                         NULL */
     uint32_t first_layer;     /**< ids of layers: only those of the plan from this one on */
     uint32_t layer_count;     /**< so many ids; 0: all from first_layer on */
     int8_t *pair_status;      /**< NULL, or a status for each pair of blocks, for kvf_plan_results():
@@ -382,12 +393,18 @@ typedef struct kvf_plan_size {
  *  (handles may then be NULL) or an array too short both are set to the need; ops NULL gives OK.
  *  ids NULL is a length of 0; id_count_p may be NULL where no ids are needed. op_size is
  *  sizeof(kvf_op_t) as the caller knows it. The ops may be posted together, also with others; no
- *  allocation. A plan that is bound to one layer after the other (first_layer, layer_count), as
+ *  allocation, unless a layout has more than 1024 segments. A plan that is bound to one layer after the other (first_layer, layer_count), as
  *  layers are computed, moves the same in the end; a layer takes no more ops than the whole
  *  where that is in one allocation.
- *  Errors: INVALID (the field is named; the plan carries none of the layers), BOUNDS (the range
- *  needs blocks that a table has not; an id at or past the capacity, with its index), SPACE (of
- *  ops, ids or pair_status), UNSUPPORTED (op_size is too short for a field that must be set;
+ *  Segments of one side that would lie over each other are refused, for reads and for writes: one of
+ *  them would bring, or overwrite, the bytes of the other. What is seen of the remote side is the
+ *  same remote twice; ranges of a grant that overlap at their owner are not seen here. Parts of one
+ *  memory that interleave are one segment of a layout, with a base for each layer. Whether a range
+ *  lies inside of the engine's segment is seen when the ops are posted.
+ *  Errors: INVALID (the field is named; the plan carries none of the layers; two segments overlap,
+ *  with both indices and ranges), BOUNDS (the range needs blocks that a table has not; an id at or
+ *  past the capacity, with its index; a local range that is shorter than the layout's segment),
+ *  SPACE (of ops, ids or pair_status), NOMEM, UNSUPPORTED (op_size is too short for a field that must be set;
  *  block_status without pair_status where it cannot be). */
 kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
                            size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p);

@@ -4,7 +4,7 @@
  * part's pattern the places inside the range are one list of block pairs, and each box of the form
  * one op over that list; a place that an end of the range cuts gives ops of its own. Allocates
  * nothing, blocks on nothing; measuring runs the same walk and only counts. The checks of the
- * arguments are in bind_check.c, the lists in bind_list.c.
+ * arguments are in bind_check.c and bind_slots.c, the lists in bind_list.c.
  */
 #include <string.h>
 
@@ -21,6 +21,7 @@ typedef struct sink {
     kvfi_end_t src, dst;
     kvf_plan_size_t size;
     bool table_status;       /* ops set the status of the destination's entries */
+    bool plain;              /* ops are filled as they are known here, and no handle is NULL */
     const kvfi_fold_t *fold; /* NULL, or the pairs are wanted and not the ops */
 } sink_t;
 
@@ -87,26 +88,26 @@ static inline void shape_op(kvf_op_t *op, const kvfi_ready_t *box, bool read)
 }
 
 /* Where an op begins on both sides. */
-static inline kvf_status_t place_op(const sink_t *s, kvf_op_t *op, uint32_t local,
-                                    uint64_t local_off, uint32_t remote, uint64_t remote_off)
+static inline void place_op(const kvf_bind_local_t *local, kvf_remote_t *remote, kvf_op_t *op,
+                            uint64_t local_off, uint64_t remote_off)
 {
-    op->segment = s->bind->segments[local];
-    op->remote = s->bind->remotes[remote];
-    op->local_off = local_off;
+    op->segment = local->segment;
+    op->remote = remote;
+    op->local_off = local->off + local_off;
     op->remote_off = remote_off;
-    if (op->segment != NULL && op->remote != NULL)
-        return KVF_OK;
-    return op->segment == NULL ? null_handle("segments", local) : null_handle("remotes", remote);
 }
 
 /* An op is written in place, or in *here and taken over as the caller knows the struct. */
-static inline kvf_op_t *next_op(const sink_t *s, char *to, kvf_op_t *here)
+static inline kvf_op_t *next_op(size_t op_size, char *to, kvf_op_t *here)
 {
-    return s->op_size < sizeof(*here) ? here : (kvf_op_t *)(void *)to;
+    return op_size < sizeof(*here) ? here : (kvf_op_t *)(void *)to;
 }
 
-static inline kvf_status_t end_op(const sink_t *s, const kvf_op_t *op, char *to)
+static inline kvf_status_t end_op(const sink_t *s, const kvf_op_t *op, char *to, uint32_t local,
+                                  uint32_t remote)
 {
+    if (op->segment == NULL || op->remote == NULL)
+        return op->segment == NULL ? null_handle("locals", local) : null_handle("remotes", remote);
     if (s->op_size < sizeof(*op))
         return store_short(s, op, to);
     if (s->op_size > sizeof(*op))
@@ -119,21 +120,24 @@ __attribute__((hot))
 static kvf_status_t put_ops(const sink_t *s, const row_t *row, uint64_t count, const kvf_op_t *like,
                             uint64_t local_entry, uint64_t remote_entry)
 {
-    bool read = s->bind->dir == KVF_READ;
-    char *to = (char *)s->ops + s->size.ops * s->op_size;
+    const kvf_bind_local_t *locals = s->bind->locals;
+    kvf_remote_t *const *remotes = s->bind->remotes;
+    bool read = s->bind->dir == KVF_READ, plain = s->plain;
+    size_t op_size = s->op_size;
+    char *to = (char *)s->ops + s->size.ops * op_size;
     kvf_status_t status = KVF_OK;
 
-    for (uint64_t i = 0; i < count && status == KVF_OK; i++, to += s->op_size) {
+    for (uint64_t i = 0; i < count && status == KVF_OK; i++, to += op_size) {
         const kvfi_ready_t *box = &row->boxes[i];
         const kvfi_half_t *l = read ? &box->dst : &box->src, *r = read ? &box->src : &box->dst;
-        kvf_op_t here, *op = next_op(s, to, &here);
+        kvf_op_t here, *op = next_op(op_size, to, &here);
 
         *op = *like;
         shape_op(op, box, read);
-        status = place_op(s, op, l->segment, l->off + local_entry * l->block, r->segment,
-                          r->off + remote_entry * r->block);
-        if (status == KVF_OK)
-            status = end_op(s, op, to);
+        place_op(&locals[l->segment], remotes[r->segment], op, l->off + local_entry * l->block,
+                 r->off + remote_entry * r->block);
+        if (!plain)
+            status = end_op(s, op, to, l->segment, r->segment);
     }
     return status;
 }
@@ -143,8 +147,11 @@ static kvf_status_t put_alike_ops(const sink_t *s, const row_t *row, uint64_t co
                                   const kvf_op_t *like, uint64_t local_entry, uint64_t remote_entry)
 {
     const kvfi_unit_t *units = row->units;
-    bool read = s->bind->dir == KVF_READ;
-    char *to = (char *)s->ops + s->size.ops * s->op_size;
+    const kvf_bind_local_t *locals = s->bind->locals;
+    kvf_remote_t *const *remotes = s->bind->remotes;
+    bool read = s->bind->dir == KVF_READ, plain = s->plain;
+    size_t op_size = s->op_size;
+    char *to = (char *)s->ops + s->size.ops * op_size;
     uint64_t src =
         row->boxes->src.off + (read ? remote_entry : local_entry) * row->boxes->src.block;
     uint64_t dst =
@@ -153,18 +160,18 @@ static kvf_status_t put_alike_ops(const sink_t *s, const row_t *row, uint64_t co
     kvf_status_t status = KVF_OK;
 
     shape_op(&shaped, row->boxes, read);
-    for (uint64_t i = 0; i < count && status == KVF_OK; i++, to += s->op_size) {
+    for (uint64_t i = 0; i < count && status == KVF_OK; i++, to += op_size) {
         uint64_t src_off = src + units[i].src_off - units->src_off;
         uint64_t dst_off = dst + units[i].dst_off - units->dst_off;
-        kvf_op_t here, *op = next_op(s, to, &here);
+        uint32_t local = read ? units[i].dst_segment : units[i].src_segment;
+        uint32_t remote = read ? units[i].src_segment : units[i].dst_segment;
+        kvf_op_t here, *op = next_op(op_size, to, &here);
 
         *op = shaped;
-        if (read)
-            status = place_op(s, op, units[i].dst_segment, dst_off, units[i].src_segment, src_off);
-        else
-            status = place_op(s, op, units[i].src_segment, src_off, units[i].dst_segment, dst_off);
-        if (status == KVF_OK)
-            status = end_op(s, op, to);
+        place_op(&locals[local], remotes[remote], op, read ? dst_off : src_off,
+                 read ? src_off : dst_off);
+        if (!plain)
+            status = end_op(s, op, to, local, remote);
     }
     return status;
 }
@@ -545,6 +552,7 @@ kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_o
                            size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p)
 {
     sink_t s;
+    bool full = false;
     kvf_status_t status = kvfi_kv_bind_check(plan, bind);
 
     if (status != KVF_OK)
@@ -554,10 +562,11 @@ kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_o
     if (op_size == 0)
         return kvfi_fail(KVF_ERR_INVALID, "bind: op_size is 0");
     if (ops != NULL)
-        status = kvfi_kv_bind_check_handles(plan, bind);
+        status = kvfi_kv_bind_slots(plan, bind, &full);
     if (status != KVF_OK)
         return status;
     s = (sink_t){.plan = plan, .bind = bind, .ops = ops, .op_size = op_size};
+    s.plain = full && op_size == sizeof(*ops);
     s.table_status = bind->pair_status == NULL;
     s.op_room = ops != NULL ? *op_count_p : 0;
     if (ops != NULL && ids != NULL && id_count_p != NULL)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Binding in four files: bind_check.c looks at the arguments, bind_list.c makes lists of block
- * pairs, bind.c walks the plan and fills ops, results.c walks it again when they have been moved.
+ * Binding in five files: bind_check.c looks at the arguments, bind_slots.c at where the segments lie,
+ * bind_list.c makes lists of block pairs, bind.c walks the plan and fills ops, results.c walks it
+ * again when they have been moved.
  */
 #ifndef KVFI_KV_BIND_H
 #define KVFI_KV_BIND_H
@@ -109,7 +110,7 @@ kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind,
 /* Check all arguments but handles. INVALID. */
 kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind);
 
-/* Check the arrays of handles. INVALID. */
-kvf_status_t kvfi_kv_bind_check_handles(const kvf_plan_t *plan, const kvf_bind_t *bind);
+/* Check where the segments of both sides lie; *full_p: no handle is NULL. INVALID, BOUNDS, NOMEM. */
+kvf_status_t kvfi_kv_bind_slots(const kvf_plan_t *plan, const kvf_bind_t *bind, bool *full_p);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Whether a binding makes sense: struct, flags, tables and handles, before bind.c walks it. What a
- * table must hold for a range is bind.c's matter, and what an id may be that of post, unless bind.c
+ * Whether a binding makes sense: struct, flags and tables, before bind.c walks it. Where the segments
+ * lie is bind_slots.c's matter. What a table must hold for a range is bind.c's matter, and what an id may be that of post, unless bind.c
  * writes it.
  */
 #include "kv/bind.h"
@@ -88,20 +88,4 @@ kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind)
     if (status == KVF_OK)
         status = check_tables(bind, "dst", &plan->dst, bind->dst_tables, bind->dst_table_count);
     return status;
-}
-
-__attribute__((hot))
-kvf_status_t kvfi_kv_bind_check_handles(const kvf_plan_t *plan, const kvf_bind_t *bind)
-{
-    bool read = bind->dir == KVF_READ;
-    uint32_t local = read ? plan->dst.segment_count : plan->src.segment_count;
-    uint32_t remote = read ? plan->src.segment_count : plan->dst.segment_count;
-
-    if (bind->segments == NULL || bind->segment_count != local)
-        return kvfi_fail(KVF_ERR_INVALID, "bind: segments has %u, the local layout %u",
-                         bind->segments != NULL ? bind->segment_count : 0, local);
-    if (bind->remotes == NULL || bind->remote_count != remote)
-        return kvfi_fail(KVF_ERR_INVALID, "bind: remotes has %u, the remote layout %u",
-                         bind->remotes != NULL ? bind->remote_count : 0, remote);
-    return KVF_OK;
 }

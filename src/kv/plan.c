@@ -87,8 +87,13 @@ static kvf_status_t open_end(const kvf_layout_t *layout, kvfi_plan_end_t *end)
     end->segment_count = layout->desc.segment_count;
     end->group_count = layout->desc.group_count;
     end->groups = calloc(end->group_count, sizeof(*end->groups));
-    if (end->groups == NULL)
-        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u groups", end->group_count);
+    end->segment_len = calloc(end->segment_count, sizeof(*end->segment_len));
+    end->locals = kvfi_kv_seen_make(end->segment_count, sizeof(kvf_bind_local_t));
+    end->remotes = kvfi_kv_seen_make(end->segment_count, sizeof(kvf_remote_t *));
+    if (end->groups == NULL || end->segment_len == NULL || end->locals == NULL || end->remotes == NULL)
+        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u groups, %u segments",
+                         end->group_count, end->segment_count);
+    memcpy(end->segment_len, layout->desc.segment_len, end->segment_count * sizeof(*end->segment_len));
     for (uint32_t g = 0; g < end->group_count; g++) {
         const kvf_group_t *group = &layout->desc.groups[g];
         kvfi_cut_t cut = kvfi_kv_cut(group);
@@ -194,6 +199,14 @@ static kvf_status_t fill_boxes(kvfi_plan_part_t *part)
     free(part->boxes);
     part->boxes = ready;
     return KVF_OK;
+}
+
+static void close_end(kvfi_plan_end_t *end)
+{
+    free(end->groups);
+    free(end->segment_len);
+    kvfi_kv_seen_free(end->locals);
+    kvfi_kv_seen_free(end->remotes);
 }
 
 static void free_part(kvfi_plan_part_t *part)
@@ -311,8 +324,8 @@ kvf_status_t kvf_plan_destroy(kvf_plan_t *plan)
     for (uint32_t i = 0; i < plan->part_count; i++)
         free_part(&plan->parts[i]);
     free(plan->parts);
-    free(plan->src.groups);
-    free(plan->dst.groups);
+    close_end(&plan->src);
+    close_end(&plan->dst);
     free(plan);
     return KVF_OK;
 }

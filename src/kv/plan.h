@@ -2,10 +2,13 @@
  *
  * A plan as it is kept: parts, each what one group of the source and one of the destination have
  * in common that is served alike. A part has its units (unit.c), its pattern of blocks
- * (pattern.c), and the boxes of each form of the pattern, made once.
+ * (pattern.c), and the boxes of each form of the pattern, made once. It never changes, but for what
+ * bindings remember in it (bind_slots.c).
  */
 #ifndef KVFI_KV_PLAN_H
 #define KVFI_KV_PLAN_H
+
+#include <stdatomic.h>
 
 #include "kv/pattern.h"
 
@@ -71,9 +74,19 @@ typedef struct kvfi_plan_group {
     uint64_t stride; /* tokens of the request from block to block, on the average */
 } kvfi_plan_group_t;
 
+/* An array of places that was found good once, so that the same array costs a comparison. Written
+ * once, by the first binding; the others look at it only when it is there. */
+typedef struct kvfi_seen {
+    _Atomic(uint32_t) state; /* kvfi_seen_state_t */
+    bool full;               /* no handle is NULL */
+    void *copy;
+} kvfi_seen_t;
+
 typedef struct kvfi_plan_end {
     uint32_t segment_count, group_count;
     kvfi_plan_group_t *groups;
+    uint64_t *segment_len;
+    kvfi_seen_t *locals, *remotes; /* of bindings in which this end is local, or remote */
 } kvfi_plan_end_t;
 
 struct kvf_plan {
@@ -94,6 +107,10 @@ kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst,
 /* Add a spec, if the two sides meet in it: to the part that is served alike, or as a new one.
  * Errors: UNSUPPORTED, NOMEM. */
 kvf_status_t kvfi_kv_plan_add(kvf_plan_t *plan, const kvfi_spec_t *spec);
+
+/* Room to remember the places of count segments, of size bytes each (bind_slots.c); NULL: no memory. */
+kvfi_seen_t *kvfi_kv_seen_make(uint32_t count, size_t size);
+void kvfi_kv_seen_free(kvfi_seen_t *seen);
 
 /* Turn count boxes into what ops have of them, and sum up what they move. */
 void kvfi_kv_ready_make(const kvfi_op_box_t *boxes, uint32_t count, kvfi_ready_t *ready,

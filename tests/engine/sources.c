@@ -174,8 +174,8 @@ static void bind(sources_t *w, uint32_t i)
                            .dst_tables = &w->table,
                            .first_token = FROM,
                            .tokens = TO - FROM,
-                           .segments = &w->segment,
-                           .segment_count = 1,
+                           .locals = &w->local,
+                           .local_count = 1,
                            .remotes = &s->remote,
                            .remote_count = 1,
                            .pair_status = s->pairs,
@@ -204,8 +204,8 @@ void sources_open(sources_t *w, where_t where, uint32_t replicas, uint32_t cell,
     ok(kvf_engine_open(&opts, &w->engine));
     w->layout = source_layout(&w->shape, true);
     w->len = ENTRIES * kvf_layout_block_bytes(w->layout);
-    ok(kvf_segment_alloc(w->engine, w->len, &w->segment));
-    ok(kvf_segment_query(w->segment, &attr));
+    ok(kvf_segment_alloc(w->engine, w->len, &w->local.segment));
+    ok(kvf_segment_query(w->local.segment, &attr));
     w->mem = attr.addr;
     for (uint32_t e = 0; e < ENTRIES; e++)
         w->ids[e] = (e * 5 + 3) % ENTRIES;

@@ -52,7 +52,7 @@ typedef struct sources {
     proc_t child[SOURCES];
     source_t source[SOURCES];
     kvf_engine_t *engine;
-    kvf_segment_t *segment;
+    kvf_bind_local_t local;
     uint8_t *mem;
     uint64_t len;
     kvf_layout_t *layout;

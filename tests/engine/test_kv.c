@@ -13,6 +13,7 @@
 
 #define BLOCKS  12
 #define MAX_OPS 256
+#define LAYERS  4
 
 static const char *const names[] = {"LBHNC",  "LBNHC",  "LHBNC",  "BLHNC",  "BLNHC",  "BHLNC",
                                     "L2BNHD", "LB2NHD", "BL2HND", "BL2NHD", "2LBNHD", "2BLNHD"};
@@ -27,6 +28,7 @@ typedef struct end {
     cache_t cache;
     uint32_t ids[BLOCKS], gens[BLOCKS];
     table_t table;
+    uint32_t slices; /* segments into which the pool is cut where it is the local side; 0: one */
 } end_t;
 
 static kvf_engine_t *engine;
@@ -55,18 +57,24 @@ static void close_engine(void)
     must(kvf_engine_close(engine, KVF_FOREVER));
 }
 
+static kvf_layout_opts_t layout_opts(uint32_t tokens, uint32_t blocks)
+{
+    static const uint32_t layers[LAYERS] = {1, 2, 4, 5};
+
+    return (kvf_layout_opts_t){.struct_size = sizeof(kvf_layout_opts_t),
+                               .block_tokens = tokens,
+                               .blocks = blocks,
+                               .layers = layers,
+                               .layer_count = LAYERS,
+                               .first_head = 1,
+                               .heads = 3};
+}
+
 static void make_end_of(end_t *e, const kvf_kv_model_t *model, const char *name, uint32_t tokens,
                         uint32_t blocks)
 {
     static char blob[65536];
-    const uint32_t layers[] = {1, 2, 4, 5};
-    kvf_layout_opts_t opts = {.struct_size = sizeof(opts),
-                              .block_tokens = tokens,
-                              .blocks = blocks,
-                              .layers = layers,
-                              .layer_count = 4,
-                              .first_head = 1,
-                              .heads = 3};
+    kvf_layout_opts_t opts = layout_opts(tokens, blocks);
     kvf_pool_opts_t pool_opts = {.struct_size = sizeof(pool_opts), .blocks = blocks};
     kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_range_t range = {.rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
@@ -110,12 +118,24 @@ static void free_end(end_t *e)
     kvf_layout_destroy(e->layout);
 }
 
+/* The pool as the local side has it: whole, or cut in slices of one length. */
+static uint32_t cut(const end_t *e, kvf_bind_local_t *locals)
+{
+    uint32_t count = e->slices != 0 ? e->slices : 1;
+
+    for (uint32_t i = 0; i < count; i++)
+        locals[i] = (kvf_bind_local_t){.segment = kvf_pool_segment(e->pool),
+                                       .off = i * e->cache.memory.len / count,
+                                       .len = e->cache.memory.len / count};
+    return count;
+}
+
 static void move(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t from, uint64_t tokens,
                  bool read)
 {
     static kvf_op_t ops[MAX_OPS];
     int8_t status[BLOCKS];
-    kvf_segment_t *segment = kvf_pool_segment(read ? dst->pool : src->pool);
+    kvf_bind_local_t locals[LAYERS];
     kvf_bind_table_t from_table = {
         .ids = src->ids, .count = BLOCKS, .gens = read ? src->gens : NULL};
     kvf_bind_table_t to_table = {.ids = dst->ids, .count = BLOCKS, .block_status = status};
@@ -127,9 +147,9 @@ static void move(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t from, 
                        .dst_tables = &to_table,
                        .first_token = from,
                        .tokens = tokens,
-                       .segments = &segment,
+                       .locals = locals,
                        .remotes = read ? &src->remote : &dst->remote,
-                       .segment_count = 1,
+                       .local_count = cut(read ? dst : src, locals),
                        .remote_count = 1};
     size_t count = MAX_OPS;
     uint64_t len = dst->cache.memory.len;
@@ -181,6 +201,35 @@ START_TEST(an_engine_takes_each_bound_plan)
 }
 END_TEST
 
+/* As an engine has its cache that takes one pool, and a layer of it for each segment of the layout. */
+START_TEST(layers_that_are_parts_of_one_pool_move_right_bytes)
+{
+    const kvf_kv_model_t model = oracle_model(false);
+    kvf_layout_opts_t opts = layout_opts(4, BLOCKS);
+    bool read = _i == 0;
+    kvf_layout_t *apart;
+    kvf_plan_t *plan;
+    end_t src, dst;
+
+    srand(77);
+    open_engine();
+    make_end(&src, &model, "LB2NHD");
+    make_end(&dst, &model, "LB2NHD");
+    must(kvf_layout_build(&model, "L/B2NHD", &opts, &apart));
+    ck_assert_uint_eq(kvf_layout_describe(apart)->segment_count, LAYERS);
+    (read ? &dst : &src)->slices = LAYERS;
+    must(kvf_plan_create(read ? src.layout : apart, read ? apart : dst.layout, NULL, &plan));
+    oracle_fill(&src.cache, &src.table);
+    move(plan, &src, &dst, 3, 38, read);
+    move(plan, &src, &dst, 0, 48, read);
+    kvf_plan_destroy(plan);
+    kvf_layout_destroy(apart);
+    free_end(&src);
+    free_end(&dst);
+    close_engine();
+}
+END_TEST
+
 START_TEST(a_reused_block_is_stale_in_each_op_that_shares_its_status)
 {
     const kvf_kv_model_t model = oracle_model(false);
@@ -189,7 +238,7 @@ START_TEST(a_reused_block_is_stale_in_each_op_that_shares_its_status)
     kvf_op_t ops[64];
     int8_t status[BLOCKS];
     kvf_bind_table_t from = {.count = BLOCKS}, to = {.count = BLOCKS, .block_status = status};
-    kvf_segment_t *segment;
+    kvf_bind_local_t local = {0};
     kvf_bind_t bind = {.struct_size = sizeof(bind),
                        .src_table_count = 1,
                        .dst_table_count = 1,
@@ -197,8 +246,8 @@ START_TEST(a_reused_block_is_stale_in_each_op_that_shares_its_status)
                        .dst_tables = &to,
                        .first_token = 1,
                        .tokens = 46,
-                       .segments = &segment,
-                       .segment_count = 1,
+                       .locals = &local,
+                       .local_count = 1,
                        .remote_count = 1};
     size_t count = 64;
 
@@ -206,7 +255,7 @@ START_TEST(a_reused_block_is_stale_in_each_op_that_shares_its_status)
     make_end(&src, &model, "LBNHC");
     make_end(&dst, &model, "LBHNC");
     must(kvf_plan_create(src.layout, dst.layout, NULL, &plan));
-    segment = kvf_pool_segment(dst.pool);
+    local.segment = kvf_pool_segment(dst.pool);
     bind.remotes = &src.remote;
     from.ids = src.ids;
     to.ids = dst.ids;
@@ -245,7 +294,7 @@ START_TEST(blocks_of_other_sizes_bring_their_generations)
     make_end_of(&dst, &model, names[(_i * 7 + 3) % NAME_COUNT], 6, 8);
     kvf_bind_table_t from = {.ids = src.ids, .count = 12, .gens = src.gens};
     kvf_bind_table_t to = {.ids = dst.ids, .count = 8, .flags = KVF_TABLE_NULL};
-    kvf_segment_t *segment = kvf_pool_segment(dst.pool);
+    kvf_bind_local_t local = {.segment = kvf_pool_segment(dst.pool)};
     kvf_bind_t bind = {.struct_size = sizeof(bind),
                        .src_table_count = 1,
                        .dst_table_count = 1,
@@ -253,9 +302,9 @@ START_TEST(blocks_of_other_sizes_bring_their_generations)
                        .dst_tables = &to,
                        .first_token = 1,
                        .tokens = 45,
-                       .segments = &segment,
+                       .locals = &local,
                        .remotes = &src.remote,
-                       .segment_count = 1,
+                       .local_count = 1,
                        .remote_count = 1};
 
     oracle_fill(&src.cache, &src.table);
@@ -302,6 +351,7 @@ int main(void)
 
     tcase_set_timeout(c, 120);
     tcase_add_loop_test(c, an_engine_takes_each_bound_plan, 0, NAME_COUNT);
+    tcase_add_loop_test(c, layers_that_are_parts_of_one_pool_move_right_bytes, 0, 2);
     tcase_add_test(c, a_reused_block_is_stale_in_each_op_that_shares_its_status);
     tcase_add_loop_test(c, blocks_of_other_sizes_bring_their_generations, 0, NAME_COUNT);
     suite_add_tcase(s, c);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Plans of real models, and a binding of a whole prompt, for tests that run no op: segment and remote
- * are handles that nobody looks into.
+ * Plans of real models, and a binding of a whole prompt, for tests that run no op: local and remote
+ * have handles that nobody looks into.
  */
 #ifndef KVF_TESTS_PLANS_H
 #define KVF_TESTS_PLANS_H
@@ -16,7 +16,7 @@
 #define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
 static char handles[16];
-static kvf_segment_t *segment = (kvf_segment_t *)&handles[0];
+static kvf_bind_local_t local = {.segment = (kvf_segment_t *)&handles[0]};
 static kvf_remote_t *remote = (kvf_remote_t *)&handles[8];
 
 static inline void expect(kvf_status_t got, kvf_status_t want, const char *start)
@@ -60,9 +60,9 @@ static inline kvf_bind_t whole(kvf_bind_table_t *table, uint32_t blocks, uint64_
                         .src_tables = &table[0],
                         .dst_tables = &table[1],
                         .tokens = tokens,
-                        .segments = &segment,
+                        .locals = &local,
                         .remotes = &remote,
-                        .segment_count = 1,
+                        .local_count = 1,
                         .remote_count = 1};
 }
 

@@ -130,7 +130,7 @@ static void run_case(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t fr
     int8_t status[MAX_CAP];
     bool read = rand() % 2;
     end_t *local = read ? dst : src, *remote = read ? src : dst;
-    kvf_segment_t *segment = &local->cache.memory;
+    kvf_bind_local_t at = {.segment = &local->cache.memory};
     kvf_remote_t *handle = &remote->remote;
     kvf_bind_table_t src_table = {
         .ids = src->table.ids, .first_token = src->table.first, .count = src->table.count};
@@ -147,9 +147,9 @@ static void run_case(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t fr
                        .dst_tables = &dst_table,
                        .first_token = from,
                        .tokens = to - from,
-                       .segments = &segment,
+                       .locals = &at,
                        .remotes = &handle,
-                       .segment_count = 1,
+                       .local_count = 1,
                        .remote_count = 1};
     size_t count = MAX_OPS;
     uint64_t len = dst->cache.memory.len;
@@ -345,7 +345,7 @@ static size_t bind_apart(apart_t *src, apart_t *dst)
     const uint32_t src_ids[] = {3, 0, 4}, dst_ids[] = {1, 2, 0};
     kvf_bind_table_t src_table = {.ids = src_ids, .count = 3};
     kvf_bind_table_t dst_table = {.ids = dst_ids, .count = 3};
-    kvf_segment_t *segments[4];
+    kvf_bind_local_t locals[4] = {0};
     kvf_remote_t *remotes[4];
     kvf_bind_t bind = {.struct_size = sizeof(bind),
                        .src_table_count = 1,
@@ -353,9 +353,9 @@ static size_t bind_apart(apart_t *src, apart_t *dst)
                        .src_tables = &src_table,
                        .dst_tables = &dst_table,
                        .tokens = 12,
-                       .segments = segments,
+                       .locals = locals,
                        .remotes = remotes,
-                       .segment_count = dst->desc.segment_count,
+                       .local_count = dst->desc.segment_count,
                        .remote_count = src->desc.segment_count};
     kvf_layout_t *one, *other;
     kvf_plan_t *plan;
@@ -363,7 +363,7 @@ static size_t bind_apart(apart_t *src, apart_t *dst)
 
     for (uint32_t i = 0; i < 4; i++) {
         src->remotes[i].memory = src->memory[i];
-        segments[i] = &dst->memory[i];
+        locals[i].segment = &dst->memory[i];
         remotes[i] = &src->remotes[i];
     }
     ck_assert_msg(kvf_layout_create(&src->desc, &one) == KVF_OK, "%s", kvf_last_error());
@@ -442,7 +442,7 @@ START_TEST(strides_may_run_backwards)
     kvf_layout_t *src = backwards(src_turned, &len), *dst = backwards(dst_turned, &len);
     struct kvf_segment local = {.mem = to, .len = len};
     struct kvf_remote remote = {{.mem = from, .len = len}};
-    kvf_segment_t *segment = &local;
+    kvf_bind_local_t at = {.segment = &local};
     kvf_remote_t *handle = &remote;
     kvf_bind_table_t src_table = {.ids = &src_id, .count = 1};
     kvf_bind_table_t dst_table = {.ids = &dst_id, .count = 1};
@@ -453,9 +453,9 @@ START_TEST(strides_may_run_backwards)
                        .dst_tables = &dst_table,
                        .first_token = 1,
                        .tokens = 3,
-                       .segments = &segment,
+                       .locals = &at,
                        .remotes = &handle,
-                       .segment_count = 1,
+                       .local_count = 1,
                        .remote_count = 1};
     kvf_plan_t *plan;
     size_t count = MAX_OPS;

@@ -253,7 +253,7 @@ static uint64_t bind_and_run(const kvf_plan_t *plan, const kvf_bind_t *bind, uin
 static void run_plan(const kvf_plan_t *plan, uint32_t r, rank_t *src, rank_t *dst, uint64_t from,
                      uint64_t to, bool read, bool window, bool single)
 {
-    kvf_segment_t *segments[MAX_LAYERS + 1];
+    kvf_bind_local_t locals[MAX_LAYERS + 1] = {0};
     kvf_remote_t *remotes[MAX_LAYERS + 1];
     rank_t *local = read ? dst : src, *remote = read ? src : dst;
     uint32_t local_count = kvf_layout_describe(local->layout)->segment_count;
@@ -263,18 +263,18 @@ static void run_plan(const kvf_plan_t *plan, uint32_t r, rank_t *src, rank_t *ds
                        .dir = read ? KVF_READ : KVF_WRITE,
                        .src_table_count = src->count,
                        .dst_table_count = dst->count,
-                       .segment_count = local_count,
+                       .local_count = local_count,
                        .remote_count = remote_count,
                        .src_tables = src->tables,
                        .dst_tables = dst->tables,
                        .first_token = from,
                        .tokens = to - from,
-                       .segments = segments,
+                       .locals = locals,
                        .remotes = remotes};
     uint64_t bytes = 0;
 
     for (uint32_t s = 0; s <= MAX_LAYERS; s++) {
-        segments[s] = &local->memory[s];
+        locals[s].segment = &local->memory[s];
         remotes[s] = &remote->remotes[s];
     }
     any_results_bind(&bind);

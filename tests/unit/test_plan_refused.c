@@ -50,12 +50,13 @@ END_TEST
 /* One field of a binding broken at a time. */
 #define BIND(field) offsetof(bound_t, bind.field), sizeof(((kvf_bind_t *)0)->field)
 #define SRC(field)  offsetof(bound_t, table[0].field), sizeof(((kvf_bind_table_t *)0)->field)
+#define LOCAL(field) offsetof(bound_t, local.field), sizeof(((kvf_bind_local_t *)0)->field)
 #define DST(field)  offsetof(bound_t, table[1].field), sizeof(((kvf_bind_table_t *)0)->field)
 
 typedef struct bound {
     kvf_bind_t bind;
     kvf_bind_table_t table[2];
-    kvf_segment_t *segment;
+    kvf_bind_local_t local;
     kvf_remote_t *remote;
 } bound_t;
 
@@ -77,10 +78,10 @@ static const struct {
      "0 on"},
     {BIND(tokens), UINT64_MAX, KVF_ERR_INVALID, "bind: first_token and tokens overflow"},
     {BIND(first_token), UINT64_MAX - 100, KVF_ERR_INVALID, "bind: first_token and tokens overfl"},
-    {BIND(segments), 0, KVF_ERR_INVALID, "bind: segments has 0, the local layout 1"},
-    {BIND(segment_count), 2, KVF_ERR_INVALID, "bind: segments has 2, the local layout 1"},
-    {BIND(remotes), 0, KVF_ERR_INVALID, "bind: remotes has 0, the remote layout 1"},
-    {BIND(remote_count), 3, KVF_ERR_INVALID, "bind: remotes has 3, the remote layout 1"},
+    {BIND(locals), 0, KVF_ERR_INVALID, "bind: locals has 0, the local layout 1 segments"},
+    {BIND(local_count), 2, KVF_ERR_INVALID, "bind: locals has 2, the local layout 1 segments"},
+    {BIND(remotes), 0, KVF_ERR_INVALID, "bind: remotes has 0, the remote layout 1 segments"},
+    {BIND(remote_count), 3, KVF_ERR_INVALID, "bind: remotes has 3, the remote layout 1 segments"},
     {BIND(first_layer), 80, KVF_ERR_INVALID,
      "bind: first_layer 80, layer_count 0: the plan carries no such layer"},
     {BIND(reserved[0]), 1, KVF_ERR_INVALID, "bind: reserved is not 0"},
@@ -95,7 +96,12 @@ static const struct {
      "bind: destination group 0: the range needs blocks 0 to 19 of the request, the table holds 20 "
      "from 1 on"},
     {DST(count), 19, KVF_ERR_BOUNDS, "bind: destination group 0: the range needs blocks 0 to 19"},
-    {offsetof(bound_t, segment), 8, 0, KVF_ERR_INVALID, "bind: segments[0] is NULL"},
+    {LOCAL(segment), 0, KVF_ERR_INVALID, "bind: locals[0] is NULL"},
+    {LOCAL(reserved[0]), 1, KVF_ERR_INVALID, "bind: locals[0]: reserved is not 0"},
+    {LOCAL(len), 104857599, KVF_ERR_BOUNDS,
+     "bind: locals[0]: len is 104857599, segment 0 of the layout has 104857600 bytes"},
+    {LOCAL(off), UINT64_MAX - 104857599, KVF_ERR_BOUNDS,
+     "bind: locals[0]: off 18446744073604694016 and len 104857600 overflow 64 bits"},
     {offsetof(bound_t, remote), 8, 0, KVF_ERR_INVALID, "bind: remotes[0] is NULL"},
 };
 
@@ -104,14 +110,14 @@ START_TEST(a_broken_binding_is_refused_by_field)
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 50};
     kvf_plan_t *plan = plan_of("llama-3.1-8b", "LBHNC", "LBHNC", &opts);
     kvf_bind_table_t table[2];
-    bound_t b = {.bind = whole(table, 20, 320), .segment = segment, .remote = remote};
+    bound_t b = {.bind = whole(table, 20, 320), .local = local, .remote = remote};
     kvf_op_t op;
     size_t count = 1;
 
     memcpy(b.table, table, sizeof(table));
     b.bind.src_tables = &b.table[0];
     b.bind.dst_tables = &b.table[1];
-    b.bind.segments = &b.segment;
+    b.bind.locals = &b.local;
     b.bind.remotes = &b.remote;
     ck_assert_int_eq(kvf_plan_bind(plan, &b.bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
     memcpy((char *)&b + broken[_i].off, &broken[_i].value, broken[_i].size);

@@ -401,7 +401,7 @@ START_TEST(a_short_array_is_told_the_need)
     ck_assert_uint_eq(count, 8);
     ck_assert_int_eq(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     count = 0;
-    bind.segments = NULL;
+    bind.locals = NULL;
     bind.remotes = NULL;
     ck_assert_int_eq(kvf_plan_bind(plan, &bind, NULL, sizeof(ops[0]), &count, NULL, NULL), KVF_OK);
     ck_assert_uint_eq(count, 8);
@@ -424,7 +424,7 @@ START_TEST(directions_generations_and_status_reach_the_op)
     table[1] = (kvf_bind_table_t){.ids = dst_ids, .count = 3, .block_status = status};
     bind.first_token = 32;
     ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
-    ck_assert_ptr_eq(op.segment, segment);
+    ck_assert_ptr_eq(op.segment, local.segment);
     ck_assert_ptr_eq(op.remote, remote);
     ck_assert_ptr_eq(op.remote_ids, &src_ids[1]);
     ck_assert_ptr_eq(op.local_ids, &dst_ids[2]);

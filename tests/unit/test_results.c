@@ -12,7 +12,7 @@
 #include <kvferry/kv.h>
 
 static char handles[16];
-static kvf_segment_t *segment = (kvf_segment_t *)&handles[0];
+static kvf_bind_local_t local = {.segment = (kvf_segment_t *)&handles[0]};
 static kvf_remote_t *remote = (kvf_remote_t *)&handles[8];
 
 /* A destination with blocks of 64 tokens that reads from one with blocks of 16: 10 of these. */
@@ -69,8 +69,8 @@ static void set_up(setup_t *s, const char *model, uint64_t first)
                            .dst_table_count = 1,
                            .first_token = first,
                            .tokens = 160 - first,
-                           .segments = &segment,
-                           .segment_count = 1,
+                           .locals = &local,
+                           .local_count = 1,
                            .remotes = &remote,
                            .remote_count = 1,
                            .pair_status = s->pairs,

@@ -15,8 +15,8 @@
 #define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
 #define MOST        32
 
-static char handles[16];
-static kvf_segment_t *segments[256];
+static char handles[512];
+static kvf_bind_local_t locals[256];
 static kvf_remote_t *remotes[256];
 
 static void expect(kvf_status_t got, kvf_status_t want, const char *start)
@@ -64,8 +64,8 @@ static kvf_layout_t *rank_of(const kvf_kv_model_t *model, const char *name, uint
 static kvf_bind_t request(kvf_bind_table_t tables[2], uint32_t count, uint64_t tokens)
 {
     for (unsigned i = 0; i < 256; i++) {
-        segments[i] = (kvf_segment_t *)&handles[0];
-        remotes[i] = (kvf_remote_t *)&handles[8];
+        locals[i].segment = (kvf_segment_t *)&handles[i];
+        remotes[i] = (kvf_remote_t *)&handles[256 + i];
     }
     tables[0] = tables[1] = (kvf_bind_table_t){.count = count};
     return (kvf_bind_t){.struct_size = sizeof(kvf_bind_t),
@@ -74,9 +74,9 @@ static kvf_bind_t request(kvf_bind_table_t tables[2], uint32_t count, uint64_t t
                         .src_tables = &tables[0],
                         .dst_tables = &tables[1],
                         .tokens = tokens,
-                        .segments = segments,
+                        .locals = locals,
                         .remotes = remotes,
-                        .segment_count = 1,
+                        .local_count = 1,
                         .remote_count = 1};
 }
 
@@ -164,8 +164,8 @@ START_TEST(layers_in_allocations_of_their_own_make_two_ops_each_at_most)
     kvf_op_t ops[160];
     size_t count = 160;
 
-    bind.segment_count = bind.remote_count = kvf_layout_describe(src)->segment_count;
-    ck_assert_uint_eq(bind.segment_count, apart[_i][0] == 's' ? 160 : 80);
+    bind.local_count = bind.remote_count = kvf_layout_describe(src)->segment_count;
+    ck_assert_uint_eq(bind.local_count, apart[_i][0] == 's' ? 160 : 80);
     good(kvf_plan_create(src, dst, NULL, &plan));
     good(kvf_plan_measure(plan, &bind, &size));
     ck_assert_uint_eq(size.bytes, UINT64_C(8192) * 80 * 512);

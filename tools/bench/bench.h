@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include <kvferry.h>
+#include <kvferry/kv.h>
 
 /* ---------------------------------------------------------------- arguments and shapes */
 
@@ -259,7 +259,7 @@ struct bench_memory {
     char          *addr;
     uint64_t       len;
     char         **starts; /* where each segment of the layout starts; NULL: no memory here */
-    kvf_segment_t **segments;
+    kvf_bind_local_t *locals; /* a segment each */
     uint32_t       segment_count; /* taken so far; 0: a peer's memory */
     uint64_t       mapped; /* bytes that are ours, of mmap; 0: they are the library's, or MPI's */
 };

@@ -172,7 +172,7 @@ static kvf_bind_t request(const struct bench_plan *plan, uint32_t dir, uint64_t 
                         .src_table_count = 1,
                         .dst_table_count = 1,
                         .tokens = blocks * plan->block_tokens,
-                        .segment_count = local,
+                        .local_count = local,
                         .remote_count = remote};
 }
 
@@ -187,7 +187,7 @@ static int bind_layers(const struct bench_case *c, uint64_t batch, uint32_t firs
         {.ids = plan->dest_ids + first, .count = (uint32_t)blocks}};
     kvf_bind_t bind = request(plan, c->args->dir, blocks, tables);
 
-    bind.segments = c->ends->local.segments;
+    bind.locals = c->ends->local.locals;
     bind.remotes = c->ends->handles;
     bind.first_layer = first_layer;
     bind.layer_count = layer_count;
@@ -231,22 +231,25 @@ static kvf_status_t make_boxes(struct bench_plan *plan, kvf_bind_t *bind, kvf_op
     size_t count = plan->box_count, places = plan->source_segments > plan->dest_segments
                                                  ? plan->source_segments
                                                  : plan->dest_segments;
-    uintptr_t *place = calloc(places, sizeof(*place));
+    kvf_bind_local_t *locals = calloc(places, sizeof(*locals));
+    kvf_remote_t **remotes = calloc(places, sizeof(*remotes));
     kvf_status_t status = KVF_ERR_NOMEM;
 
-    for (size_t i = 0; i < places && place != NULL; i++) {
-        place[i] = PLACE(i);
+    for (size_t i = 0; i < places && locals != NULL && remotes != NULL; i++) {
+        locals[i].segment = (kvf_segment_t *)PLACE(i);
+        remotes[i] = (kvf_remote_t *)PLACE(i);
     }
-    if (place != NULL) {
-        bind->segments = (kvf_segment_t *const *)(void *)place;
-        bind->remotes = (kvf_remote_t *const *)(void *)place;
+    if (locals != NULL && remotes != NULL) {
+        bind->locals = locals;
+        bind->remotes = remotes;
         status = kvf_plan_bind(plan->kv, bind, ops, sizeof(*ops), &count, NULL, NULL);
     }
     for (size_t i = 0; i < count && status == KVF_OK; i++) {
         plan->boxes[i] = box_of(&ops[i]);
     }
     plan->box_count = count;
-    free(place);
+    free(locals);
+    free(remotes);
     return status;
 }
 

@@ -113,7 +113,7 @@ static kvf_status_t take_segment(const struct bench_case *c, uint64_t part,
 {
     kvf_engine_t *engine = c->job->engine;
     kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
-    kvf_segment_t **segment_p = &memory->segments[memory->segment_count];
+    kvf_segment_t **segment_p = &memory->locals[memory->segment_count].segment;
     kvf_status_t status;
 
     switch (kvfi_bench_memory(c->args)) {
@@ -146,8 +146,8 @@ static int take(const struct bench_case *c, const char *what, bool source,
 
     memory->len = source ? plan->source_bytes : plan->dest_bytes;
     uint64_t part = (memory->len / count + page - 1) / page * page; /* adopting takes whole pages */
-    memory->segments = calloc(count, sizeof(*memory->segments));
-    if (memory->segments == NULL) {
+    memory->locals = calloc(count, sizeof(*memory->locals));
+    if (memory->locals == NULL) {
         return kvfi_cli_fail("no memory for %u segments", count);
     }
     if (kvfi_bench_memory(c->args) != BENCH_MEMORY_POOL &&
@@ -169,12 +169,12 @@ static int take(const struct bench_case *c, const char *what, bool source,
 static void give_back(struct bench_memory *memory)
 {
     for (uint32_t i = 0; i < memory->segment_count; i++) {
-        kvf_segment_release(memory->segments[i]);
+        kvf_segment_release(memory->locals[i].segment);
     }
     if (memory->mapped != 0) {
         munmap(memory->addr, memory->mapped);
     }
-    free(memory->segments);
+    free(memory->locals);
     free(memory->starts);
     *memory = (struct bench_memory){0};
 }
@@ -188,7 +188,7 @@ static int grant(const struct bench_job *job, struct bench_ends *ends)
         return kvfi_cli_fail("no memory for %u ranges", count);
     }
     for (uint32_t i = 0; i < count; i++) {
-        ranges[i] = (kvf_range_t){.segment = ends->remote.segments[i],
+        ranges[i] = (kvf_range_t){.segment = ends->remote.locals[i].segment,
                                   .len = ends->remote.len / count,
                                   .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
     }
@@ -238,7 +238,7 @@ static int learn_path(const struct bench_job *job, const struct bench_args *args
         kvf_path_t path;
         kvf_remote_attr_t remote = {.struct_size = sizeof(remote)};
         kvf_peer_attr_t peer = {.struct_size = sizeof(peer)};
-        kvf_status_t status = kvf_path_of(ends->local.segments[0], ends->handles[0], mask, &path);
+        kvf_status_t status = kvf_path_of(ends->local.locals[0].segment, ends->handles[0], mask, &path);
         if (status == KVF_OK) {
             status = kvf_remote_query(ends->handles[0], &remote);
         }

@@ -110,16 +110,16 @@ static int bind_all(const kvf_plan_t *plan, const kvf_bind_t *bind, struct expla
     return rc;
 }
 
-/* One stand-in for each segment: a binding wants handles, and looks at none of them. */
-static void **stand_ins(uint32_t count)
+/* A stand-in for each segment: a binding wants handles that differ, and looks at none of them. */
+static void stand_in(kvf_bind_local_t *locals, uint32_t local_count, kvf_remote_t **remotes,
+                     uint32_t remote_count)
 {
-    static char nobody;
-    void **handles = calloc(count, sizeof(*handles));
-
-    for (uint32_t i = 0; handles != NULL && i < count; i++) {
-        handles[i] = &nobody;
+    for (uint32_t i = 0; i < local_count; i++) {
+        locals[i].segment = (kvf_segment_t *)(void *)&locals[i];
     }
-    return handles;
+    for (uint32_t i = 0; i < remote_count; i++) {
+        remotes[i] = (kvf_remote_t *)(void *)&remotes[i];
+    }
 }
 
 int kvfi_explain_figures(const struct explain_world *world, const kvf_plan_t *plan,
@@ -142,14 +142,19 @@ int kvfi_explain_figures(const struct explain_world *world, const kvf_plan_t *pl
     figures.pairs = size.pairs;
     figures.pieces = size.pieces;
     figures.bytes = size.bytes;
-    bind.segment_count = kvf_layout_describe(reads ? dst : src)->segment_count;
+    bind.local_count = kvf_layout_describe(reads ? dst : src)->segment_count;
     bind.remote_count = kvf_layout_describe(reads ? src : dst)->segment_count;
-    void **segments = stand_ins(bind.segment_count), **remotes = stand_ins(bind.remote_count);
-    bind.segments = (kvf_segment_t *const *)segments;
-    bind.remotes = (kvf_remote_t *const *)remotes;
-    rc = segments == NULL || remotes == NULL ? kvfi_cli_fail("no memory for handles")
-                                             : bind_all(plan, &bind, &figures);
-    free(segments);
+    kvf_bind_local_t *locals = calloc(bind.local_count, sizeof(*locals));
+    kvf_remote_t **remotes = calloc(bind.remote_count, sizeof(*remotes));
+    bind.locals = locals;
+    bind.remotes = remotes;
+    if (locals != NULL && remotes != NULL) {
+        stand_in(locals, bind.local_count, remotes, bind.remote_count);
+        rc = bind_all(plan, &bind, &figures);
+    } else {
+        rc = kvfi_cli_fail("no memory for handles");
+    }
+    free(locals);
     free(remotes);
     if (rc != 0) {
         kvfi_explain_figures_free(&figures);

@@ -27,7 +27,7 @@ struct lane {
     kvf_op_t *ops;
     uint32_t *ids;
     uint32_t *far_ids; /* the other side's table */
-    kvf_segment_t **segments;
+    kvf_bind_local_t *locals;
     kvf_remote_t **remotes;
     kvf_bind_table_t table[2];
     kvf_bind_t bind;
@@ -241,24 +241,24 @@ static int open_lane(struct run *r, uint32_t index, struct lane *lane)
     lane->ops = calloc(pair->figures.ops + 1, sizeof(*lane->ops));
     lane->ids = calloc(pair->figures.ids + 1, sizeof(*lane->ids));
     lane->far_ids = calloc(r->world->side[far].blocks, sizeof(*lane->far_ids));
-    lane->segments = calloc(cache->count, sizeof(kvf_segment_t *));
+    lane->locals = calloc(cache->count, sizeof(*lane->locals));
     lane->bind_ns = calloc(3 * reps, sizeof(*lane->bind_ns));
-    if (lane->ops == NULL || lane->ids == NULL || lane->far_ids == NULL || lane->segments == NULL ||
+    if (lane->ops == NULL || lane->ids == NULL || lane->far_ids == NULL || lane->locals == NULL ||
         lane->bind_ns == NULL) {
         return kvfi_cli_fail("no memory for %" PRIu64 " ops", pair->figures.ops);
     }
     lane->post_ns = lane->bind_ns + reps;
     lane->all_ns = lane->post_ns + reps;
     for (uint32_t i = 0; i < cache->count; i++) {
-        lane->segments[i] = cache->parts[i].segment;
+        lane->locals[i].segment = cache->parts[i].segment;
     }
     lane->remotes = r->remotes + (size_t)process * r->ranges;
     kvfi_explain_table(r->world, far, far_rank, lane->far_ids);
     kvfi_explain_bind_of(r->world, lane->table, &lane->bind);
     lane->table[near].ids = cache->ids;
     lane->table[far].ids = lane->far_ids;
-    lane->bind.segments = lane->segments;
-    lane->bind.segment_count = cache->count;
+    lane->bind.locals = lane->locals;
+    lane->bind.local_count = cache->count;
     lane->bind.remotes = lane->remotes;
     lane->bind.remote_count =
         kvf_layout_describe(r->world->side[far].layouts[far_rank])->segment_count;
@@ -291,7 +291,7 @@ static void close_lane(struct lane *lane)
     free(lane->ops);
     free(lane->ids);
     free(lane->far_ids);
-    free(lane->segments);
+    free(lane->locals);
     free(lane->bind_ns);
 }
 

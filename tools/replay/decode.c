@@ -41,7 +41,7 @@ struct replay_decode {
     uint64_t             next;  /* request to start next */
     uint32_t             running; /* batches */
     uint64_t             busy_since_ns;
-    kvf_segment_t      **segments; /* of the layout */
+    kvf_bind_local_t    *locals; /* where the segments of the layout lie */
     uint8_t            **bases;
     uint32_t             segment_count;
     kvf_layout_t        *layout;
@@ -90,16 +90,16 @@ static kvf_status_t open_segments(struct replay_decode *d)
     kvf_status_t status = KVF_OK;
 
     d->segment_count = desc->segment_count;
-    d->segments = calloc(desc->segment_count, sizeof(kvf_segment_t *));
+    d->locals = calloc(desc->segment_count, sizeof(kvf_bind_local_t));
     d->bases = calloc(desc->segment_count, sizeof(uint8_t *));
-    if (d->segments == NULL || d->bases == NULL) {
+    if (d->locals == NULL || d->bases == NULL) {
         return kvf_fail(KVF_ERR_NOMEM, "no memory for %" PRIu32 " segments", desc->segment_count);
     }
     for (uint32_t i = 0; i < desc->segment_count && status == KVF_OK; i++) {
         kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
-        status = kvf_segment_alloc(d->job->engine, desc->segment_len[i], &d->segments[i]);
+        status = kvf_segment_alloc(d->job->engine, desc->segment_len[i], &d->locals[i].segment);
         if (status == KVF_OK) {
-            status = kvf_segment_query(d->segments[i], &attr);
+            status = kvf_segment_query(d->locals[i].segment, &attr);
             d->bases[i] = attr.addr;
         }
     }
@@ -198,7 +198,7 @@ void kvfi_replay_decode_close(struct replay_decode *d)
     kvfi_replay_check_close(d->check);
     kvfi_replay_sources_close(&d->sources);
     kvf_layout_destroy(d->layout); /* segments and batches end with the engine */
-    free(d->segments);
+    free(d->locals);
     free(d->bases);
     free(d->stale);
     free(d->free_ids);
@@ -231,7 +231,7 @@ static int connect_source(struct replay_decode *d, uint32_t instance, const stru
             return kvfi_replay_fail(d->job, "rank %d granted no pool", rank);
         }
     }
-    if (kvf_path_of(d->segments[0], remotes[0], d->job->opts->paths, &path) != KVF_OK) {
+    if (kvf_path_of(d->locals[0].segment, remotes[0], d->job->opts->paths, &path) != KVF_OK) {
         return kvfi_replay_fail(d->job, "no path to the pool of rank %d: %s", rank, kvf_last_error());
     }
     return 0;
@@ -324,7 +324,7 @@ static bool all_local(const struct replay_decode *d, uint32_t instance)
 {
     for (uint32_t s = 0; s < d->sources.count; s++) {
         kvf_path_t path;
-        if (kvf_path_of(d->segments[0], granted(d, instance, d->sources.source[s].member)[0],
+        if (kvf_path_of(d->locals[0].segment, granted(d, instance, d->sources.source[s].member)[0],
                         d->job->opts->paths, &path) != KVF_OK ||
             (KVF_PATH_BIT(path) & KVF_PATHS_LOCAL) == 0) {
             return false;
@@ -342,7 +342,7 @@ static kvf_status_t make_ops(struct replay_decode *d, struct pull *pull, uint32_
         uint64_t at = (uint64_t)s * t->src_blocks;
         kvfi_replay_inject_tables(d->job, pull->request, t->src_ids + at, t->src_gens + at);
     }
-    status = kvfi_replay_tables_bind(t, &d->sources, d->segments, d->segment_count,
+    status = kvfi_replay_tables_bind(t, &d->sources, d->locals, d->segment_count,
                                      granted(d, instance, 0));
     pull->posted = t->op_count;
     if (status == KVF_OK && d->member == 0) {

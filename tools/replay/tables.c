@@ -230,7 +230,7 @@ static kvf_status_t prepare(struct replay_tables *t, const struct replay_sources
 }
 
 kvf_status_t kvfi_replay_tables_bind(struct replay_tables *t, const struct replay_sources *sources,
-                                     kvf_segment_t *const *segments, uint32_t segment_count,
+                                     const kvf_bind_local_t *locals, uint32_t local_count,
                                      kvf_remote_t *const *remotes)
 {
     kvf_status_t status = prepare(t, sources);
@@ -242,8 +242,8 @@ kvf_status_t kvfi_replay_tables_bind(struct replay_tables *t, const struct repla
         size_t op_count = t->op_room - t->op_count, id_count = t->id_room - ids;
         struct binding b;
         describe(t, sources, s, &b);
-        b.bind.segments = segments;
-        b.bind.segment_count = segment_count;
+        b.bind.locals = locals;
+        b.bind.local_count = local_count;
         b.bind.remotes = remotes + (uint64_t)source->member * sources->shape->ranges;
         b.bind.remote_count = source->segments;
         status = kvf_plan_bind(source->plan, &b.bind, t->ops + t->op_count, sizeof(kvf_op_t), &op_count,

@@ -59,10 +59,10 @@ int kvfi_replay_tables_make(struct replay_tables *tables, const struct replay_so
                             uint64_t trace_blocks);
 void kvfi_replay_tables_free(struct replay_tables *tables);
 
-/* Binds each source's plan to its tables. segments: those of this rank's layout; remotes: what the first
- * member of the prefill instance granted, then the next one, shape->ranges for each. */
+/* Binds each source's plan to its tables. locals: where the segments of this rank's layout lie; remotes: what
+ * the first member of the prefill instance granted, then the next one, shape->ranges for each. */
 kvf_status_t kvfi_replay_tables_bind(struct replay_tables *tables, const struct replay_sources *sources,
-                                     kvf_segment_t *const *segments, uint32_t segment_count,
+                                     const kvf_bind_local_t *locals, uint32_t local_count,
                                      kvf_remote_t *const *remotes);
 
 /* The first `posted` ops have ended, and some of their pairs STALE: notes which tokens that is. */
