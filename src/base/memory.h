@@ -13,7 +13,8 @@
  * not tell. */
 int kvfi_memory_prot(const void *addr, uint64_t len);
 
-/* Copy len (at most 4096) bytes from addr; -1 if they cannot be read. Raises no signal. */
+/* Copy len (at most 4096) bytes from addr; -1 if they cannot be read, -2 with errno if the kernel does not
+ * tell. Raises no signal. */
 int kvfi_memory_peek(const void *addr, void *to, size_t len);
 
 /* Bytes that may still be allocated, and the limit that says so (static string). */

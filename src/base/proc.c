@@ -1,31 +1,38 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Liveness of neighbours, and the count of forks. Looks are a system call or two and never block.
+ * Liveness of neighbours, and the count of forks. Looks are a few system calls and never block.
  */
 #define _GNU_SOURCE
 #include "base/proc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
 static _Atomic unsigned forks;
-static pthread_mutex_t  lifeline_lock = PTHREAD_MUTEX_INITIALIZER;
-static int              lifeline = -2; /* -2: not made yet */
+
+static pthread_mutex_t  self_lock = PTHREAD_MUTEX_INITIALIZER;
+static kvfi_proc_id_t   self; /* of this process once whole is set */
+static _Atomic int      whole;
+static int              proc_mount_ours; /* /proc shows our PID namespace */
 
 static void in_child(void)
 {
     atomic_fetch_add(&forks, 1);
-    lifeline = -2;
+    atomic_store(&whole, 0);
+    self_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; /* a thread of the parent may hold it */
 }
 
 __attribute__((constructor)) static void watch_forks(void)
@@ -39,86 +46,253 @@ unsigned kvfi_fork_count(void)
     return atomic_load_explicit(&forks, memory_order_relaxed);
 }
 
-/* Start time and state of a process; 0 if there is none. */
-static uint64_t start_of(pid_t pid, char *state_p)
-{
-    char               path[32], text[1024];
-    const char        *end;
-    unsigned long long start = 0;
-    size_t             len;
-    FILE              *file;
+/* ---------------------------------------------------------------- who we are */
 
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    file = fopen(path, "re");
-    if (!file)
-        return 0;
-    len = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[len] = 0;
+/* The beginning of a file as a string: its length, or -1 with errno. */
+static ssize_t read_text(const char *path, char *text, size_t size)
+{
+    int     fd = open(path, O_RDONLY | O_CLOEXEC), error;
+    ssize_t len;
+
+    if (fd < 0)
+        return -1;
+    len = read(fd, text, size - 1);
+    error = errno;
+    close(fd);
+    errno = error;
+    text[len < 0 ? 0 : len] = 0;
+    return len;
+}
+
+typedef struct proc_stat {
+    char               state;
+    int                threads; /* not reaped yet */
+    unsigned long long start;
+} proc_stat_t;
+
+/* 0, or -1 with errno. */
+static int read_stat(const char *path, proc_stat_t *stat_p)
+{
+    char        text[1024];
+    const char *end;
+
+    if (read_text(path, text, sizeof text) < 0)
+        return -1;
     end = strrchr(text, ')'); /* the name may hold anything */
-    if (!end || sscanf(end, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-                            "%*d %*d %llu", state_p, &start) != 2)
+    if (end && sscanf(end, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d "
+                           "%*d %llu", &stat_p->state, &stat_p->threads, &stat_p->start) == 3)
         return 0;
-    return start;
+    errno = EPROTO;
+    return -1;
 }
 
-kvfi_proc_id_t kvfi_proc_self(void)
+static uint32_t namespace_of_ours(const char *path)
 {
-    char state;
+    struct stat st;
 
-    return (kvfi_proc_id_t){.pid = getpid(), .lifeline = -1, .start = start_of(getpid(), &state)};
+    return stat(path, &st) ? 0 : (uint32_t)st.st_ino;
 }
 
-int kvfi_proc_lifeline(void)
+static int is_shortage(int error)
 {
-    void *page;
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
 
-    pthread_mutex_lock(&lifeline_lock);
-    if (lifeline == -2) {
-        lifeline = shmget(IPC_PRIVATE, 1, IPC_CREAT | 0600);
-        page = lifeline < 0 ? (void *)-1 : shmat(lifeline, NULL, 0);
-        if (lifeline >= 0)
-            shmctl(lifeline, IPC_RMID, NULL);
-        if (page == (void *)-1)
-            lifeline = -1;
-        else
-            madvise(page, 1, MADV_DONTFORK);
+/* NSpid names a pid in the namespace of the mount, and in each below it down to the process's own. */
+static int look_at_proc_mount(int *ours_p)
+{
+    char        text[4096];
+    const char *line;
+    int         pids[2];
+
+    if (read_text("/proc/self/status", text, sizeof text) < 0)
+        return is_shortage(errno) ? -1 : 0;
+    line = strstr(text, "\nNSpid:");
+    *ours_p = line && sscanf(line, "\nNSpid:%d%*[ \t]%d", &pids[0], &pids[1]) == 1;
+    return 0;
+}
+
+static void make_lifeline(kvfi_proc_id_t *id)
+{
+    struct shmid_ds ds;
+    void           *page;
+
+    id->lifeline = shmget(IPC_PRIVATE, 1, IPC_CREAT | 0600);
+    if (id->lifeline < 0)
+        return;
+    page = shmat(id->lifeline, NULL, 0);
+    if (page != (void *)-1 && !shmctl(id->lifeline, IPC_STAT, &ds) && !madvise(page, 1, MADV_DONTFORK)) {
+        id->line_made = (uint32_t)ds.shm_ctime;
+        shmctl(id->lifeline, IPC_RMID, NULL);
+        return;
     }
-    pthread_mutex_unlock(&lifeline_lock);
-    return lifeline;
+    if (page != (void *)-1)
+        shmdt(page);
+    shmctl(id->lifeline, IPC_RMID, NULL);
+    id->lifeline = -1;
+}
+
+static int find_self(void)
+{
+    kvfi_proc_id_t id = {.pid = getpid()};
+    proc_stat_t    stat;
+
+    proc_mount_ours = 0;
+    if (!read_stat("/proc/self/stat", &stat))
+        id.start = stat.start;
+    else if (is_shortage(errno))
+        return -1;
+    if (look_at_proc_mount(&proc_mount_ours))
+        return -1;
+    id.pid_ns = namespace_of_ours("/proc/self/ns/pid");
+    id.time_ns = namespace_of_ours("/proc/self/ns/time");
+    id.ipc_ns = namespace_of_ours("/proc/thread-self/ns/ipc");
+    make_lifeline(&id);
+    self = id;
+    atomic_store(&whole, 1);
+    return 0;
+}
+
+/* Found out once a process: a later mount or namespace would not change what others were told. */
+static int know_self(void)
+{
+    int status = 0;
+
+    if (atomic_load(&whole))
+        return 0;
+    pthread_mutex_lock(&self_lock);
+    if (!atomic_load(&whole))
+        status = find_self();
+    pthread_mutex_unlock(&self_lock);
+    return status;
+}
+
+int kvfi_proc_self(kvfi_proc_id_t *id_p)
+{
+    if (know_self())
+        return -1;
+    *id_p = self;
+    return 0;
+}
+
+/* ------------------------------------------------------------------- looks */
+
+static int pid_counts(const kvfi_proc_id_t *from, const kvfi_proc_id_t *id)
+{
+    return id->pid > 0 && id->pid_ns && id->pid_ns == from->pid_ns;
+}
+
+static int line_counts(const kvfi_proc_id_t *from, const kvfi_proc_id_t *id)
+{
+    return id->lifeline >= 0 && id->ipc_ns && id->ipc_ns == from->ipc_ns;
+}
+
+int kvfi_proc_watchable(const kvfi_proc_id_t *from, const kvfi_proc_id_t *id)
+{
+    return pid_counts(from, id) || line_counts(from, id);
+}
+
+/* The kernel has destroyed it; its id may have been given to another segment since. */
+static int line_has_ended(const kvfi_proc_id_t *id)
+{
+    struct shmid_ds ds;
+
+    if (shmctl(id->lifeline, IPC_STAT, &ds)) {
+        if (errno != EINVAL && errno != EIDRM)
+            return 0;
+    } else if ((uint32_t)ds.shm_ctime == id->line_made) {
+        return 0;
+    }
+    /* this thread may have left the namespace by unshare() */
+    return namespace_of_ours("/proc/thread-self/ns/ipc") == self.ipc_ns;
+}
+
+typedef enum seen { SEEN_NOTHING, SEEN_IT, SEEN_ENDED } seen_t;
+
+/* The process that has the pid, in /proc and by its number. */
+static seen_t look_at_pid(const kvfi_proc_id_t *id)
+{
+    int         timed = id->start && id->time_ns == self.time_ns, ours = 0;
+    char        path[32];
+    proc_stat_t stat;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)id->pid);
+    if (proc_mount_ours && !read_stat(path, &stat)) {
+        /* a leader that has ended before its threads is a zombie too */
+        if ((!timed || stat.start == id->start) &&
+            (stat.state == 'X' || (stat.state == 'Z' && stat.threads <= 1)))
+            return SEEN_ENDED;
+        if (!timed)
+            return SEEN_NOTHING;
+        if (stat.start == id->start)
+            return SEEN_IT;
+        /* the pid was given away, unless another namespace's /proc has been mounted here since */
+        return !look_at_proc_mount(&ours) && ours ? SEEN_ENDED : SEEN_NOTHING;
+    }
+    /* /proc may hide who lives (hidepid) */
+    return kill(id->pid, 0) && errno == ESRCH ? SEEN_ENDED : SEEN_NOTHING;
+}
+
+static int pid_has_ended(const kvfi_life_t *life)
+{
+    struct pollfd fd = {.fd = life->pidfd, .events = POLLIN};
+
+    if (life->pidfd >= 0 && poll(&fd, 1, 0) > 0 && fd.revents & POLLIN)
+        return 1; /* whoever had the pid then: it, or one after it */
+    if (life->pidfd >= 0 && life->pid_known)
+        return 0;
+    return look_at_pid(&life->id) == SEEN_ENDED;
+}
+
+static int has_ended(const kvfi_life_t *life)
+{
+    if (life->ours)
+        return 0;
+    return (life->line_here && line_has_ended(&life->id)) || (life->pid_here && pid_has_ended(life));
+}
+
+/* Which of its numbers count here; -1 if none. */
+static int place(kvfi_life_t *life, kvfi_proc_id_t id)
+{
+    memset(life, 0, sizeof *life);
+    life->id = id;
+    life->pidfd = -1;
+    if (know_self())
+        return 0; /* nothing counts, so it lives */
+    life->pid_here = pid_counts(&self, &id);
+    life->line_here = line_counts(&self, &id);
+    if (life->pid_here && id.pid == self.pid) {
+        life->ours = id.start == self.start && id.lifeline == self.lifeline;
+        life->pid_here = 0; /* our own pid is nobody else's */
+        if (!life->ours && !life->line_here)
+            atomic_store(&life->dead, 1);
+        return 0;
+    }
+    return life->pid_here || life->line_here ? 0 : -1;
+}
+
+int kvfi_proc_lives(kvfi_proc_id_t id)
+{
+    kvfi_life_t life;
+
+    return place(&life, id) || (!atomic_load(&life.dead) && !has_ended(&life));
 }
 
 int kvfi_life_open(kvfi_life_t *life, kvfi_proc_id_t id)
 {
-    struct shmid_ds ds;
-    char            state;
+    seen_t seen;
 
-    memset(life, 0, sizeof *life);
-    life->id = id;
-    life->pidfd = -1;
-    life->pid_known = id.start && start_of(id.pid, &state) == id.start;
-    if (life->pid_known) {
-        life->pidfd = (int)syscall(SYS_pidfd_open, id.pid, 0);
-        /* the PID may have been given away between the look and the open */
-        if (life->pidfd >= 0 && start_of(id.pid, &state) != id.start)
-            atomic_store(&life->dead, 1);
-    } else if (id.lifeline < 0 || shmctl(id.lifeline, IPC_STAT, &ds)) {
+    if (place(life, id))
         return -1;
-    }
+    if (!life->pid_here)
+        return 0;
+    life->pidfd = (int)syscall(SYS_pidfd_open, id.pid, 0);
+    /* after the open: between the two the pid may be given away */
+    seen = look_at_pid(&id);
+    life->pid_known = seen == SEEN_IT;
+    if (seen == SEEN_ENDED)
+        atomic_store(&life->dead, 1);
     return 0;
-}
-
-static int look(const kvfi_life_t *life)
-{
-    struct pollfd   fd = {.fd = life->pidfd, .events = POLLIN};
-    struct shmid_ds ds;
-    char            state = 0;
-
-    if (life->pidfd >= 0)
-        return poll(&fd, 1, 0) <= 0;
-    if (life->pid_known)
-        return start_of(life->id.pid, &state) == life->id.start && state != 'Z' && state != 'X';
-    return shmctl(life->id.lifeline, IPC_STAT, &ds) == 0 || (errno != EINVAL && errno != EIDRM);
 }
 
 __attribute__((hot))
@@ -131,7 +305,7 @@ int kvfi_life_check(kvfi_life_t *life, uint64_t max_age_ns)
     now = kvfi_coarse_ns();
     if (max_age_ns && now - atomic_load_explicit(&life->seen_ns, memory_order_relaxed) < max_age_ns)
         return 1;
-    if (look(life)) {
+    if (!has_ended(life)) {
         atomic_store_explicit(&life->seen_ns, now, memory_order_relaxed);
         return 1;
     }

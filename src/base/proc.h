@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Processes: who we are, and whether a neighbour on this node still lives. A neighbour is watched
- * through a pidfd; where that is forbidden, through its start time in /proc (a zombie is dead);
- * where its PID means nothing here (another PID namespace), through its lifeline: a System V
- * segment of one page that only its maker attaches and that the kernel destroys with the maker.
+ * Processes: who we are, and whether a neighbour on this node still lives.
+ *
+ * An identity is of one program in one process: exec() ends it as death does. No number in it holds
+ * everywhere, so each stands next to the namespace in which it holds, and counts only if that is ours:
+ *
+ *     number                  holds in          tells
+ *     pid                     PID namespace     whether the process has ended
+ *     start                   time namespace    whether the pid is that process and no later one
+ *     lifeline, line_made     IPC namespace     whether the program has ended, by exec() too
+ *
+ * The lifeline is a System V segment of one page that only its maker attaches. The kernel destroys it
+ * with the maker's memory.
+ *
+ * Dead is what the kernel says has ended. Whatever else a look answers (no descriptor, no memory, no
+ * permission) proves nothing, and then the neighbour lives.
  */
 #ifndef KVFI_BASE_PROC_H
 #define KVFI_BASE_PROC_H
@@ -13,22 +24,33 @@
 #include <sys/types.h>
 
 typedef struct kvfi_proc_id {
-    int32_t  pid;      /* in its own PID namespace */
-    int32_t  lifeline; /* shm id, or -1 */
-    uint64_t start;    /* ticks since boot, field 22 of /proc/PID/stat; 0 unknown */
+    int32_t  pid;
+    int32_t  lifeline;  /* shm id, or -1 */
+    uint64_t start;     /* ticks since boot, field 22 of /proc/PID/stat; 0: unknown */
+    uint32_t pid_ns;    /* inodes of namespaces; 0: unknown */
+    uint32_t time_ns;
+    uint32_t ipc_ns;
+    uint32_t line_made; /* seconds, the low bits of the lifeline's shm_ctime */
 } kvfi_proc_id_t;
 
-/* This process, without a lifeline. */
-kvfi_proc_id_t kvfi_proc_self(void);
+/* This process, with its lifeline if System V memory is allowed. 0, or -1 with errno if the kernel gives
+ * no descriptor or memory to find it out. */
+int kvfi_proc_self(kvfi_proc_id_t *id_p);
 
-/* The lifeline of this process: one, made at the first call; -1 if System V memory is refused. */
-int kvfi_proc_lifeline(void);
+/* Can the process `from` tell whether the process `id` lives? */
+int kvfi_proc_watchable(const kvfi_proc_id_t *from, const kvfi_proc_id_t *id);
+
+/* One look: 0 if it has ended. */
+int kvfi_proc_lives(kvfi_proc_id_t id);
 
 typedef struct kvfi_life {
-    kvfi_proc_id_t  id;
-    int             pidfd;     /* -1: none */
-    int             pid_known; /* the PID names that process here too */
-    _Atomic uint64_t seen_ns;  /* when it was last seen alive */
+    kvfi_proc_id_t   id;
+    int              pidfd;     /* -1: none */
+    int              ours;      /* it is this process */
+    int              pid_here;  /* its pid is of our namespace, and not our own; */
+    int              pid_known; /* the process with that pid was seen to be it */
+    int              line_here; /* its lifeline is of our namespace */
+    _Atomic uint64_t seen_ns;   /* when it was last seen alive */
     _Atomic int      dead;
 } kvfi_life_t;
 

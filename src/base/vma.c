@@ -10,6 +10,7 @@
 #define _GNU_SOURCE
 #include "base/vma.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -62,7 +63,6 @@ static const char *special(const vma_t *vma)
     static const struct {
         const char *flag, *why;
     } refused[] = {
-        {" ht ", "it is in huge pages of hugetlbfs"},
         {" lo ", "it is locked (mlock)"},
         {" io ", "it is a device's"},
         {" pf ", "it is a device's"},
@@ -76,6 +76,8 @@ static const char *special(const vma_t *vma)
 
     if (vma->perms[3] == 's')
         return "it is shared already";
+    if (has_flag(vma, " ht ")) /* a file of the kernel's own is behind MAP_HUGETLB */
+        return "it is in huge pages of hugetlbfs";
     if (vma->inode)
         return "a file is behind it";
     if (strncmp(vma->perms, "rw", 2))
@@ -116,11 +118,11 @@ int kvfi_vma_same(const void *addr, uint64_t len, const void *other)
     uint64_t at = (uintptr_t)addr, end = at + len, there = (uintptr_t)other;
     vma_t    vma, object = {0};
     char     line[512];
-    int      same = 1;
+    int      same = 1, error;
     FILE    *maps = fopen("/proc/self/maps", "re");
 
     if (!maps)
-        return 0;
+        return -1;
     while (!object.to && fgets(line, sizeof line, maps))
         if (read_head(line, &vma) && vma.from <= there && there < vma.to)
             object = vma;
@@ -132,8 +134,12 @@ int kvfi_vma_same(const void *addr, uint64_t len, const void *other)
                vma.major == object.major && vma.minor == object.minor;
         at = vma.to;
     }
+    if (ferror(maps))
+        same = -1;
+    error = errno;
     fclose(maps);
-    return object.to && same && at >= end;
+    errno = error;
+    return same < 0 ? -1 : object.to && same && at >= end;
 }
 
 void *kvfi_vma_twin(void *addr, uint64_t len, int writable)

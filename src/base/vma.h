@@ -18,7 +18,8 @@ typedef enum kvfi_vma_verdict {
  * huge_p: 1 if transparent huge pages were asked for. Walks page tables: milliseconds a GiB. */
 kvfi_vma_verdict_t kvfi_vma_judge(const void *addr, uint64_t len, const char **why_p, int *huge_p);
 
-/* Is every page of [addr, addr + len) shared memory of the same object as at other? */
+/* Is every page of [addr, addr + len) shared memory of the same object as at other? 1 or 0; -1 with errno if
+ * the kernel does not tell. */
 int kvfi_vma_same(const void *addr, uint64_t len, const void *other);
 
 /* A second mapping of shared memory, its page tables filled; NULL: the kernel has none to give.

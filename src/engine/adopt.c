@@ -136,8 +136,12 @@ kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
 kvf_status_t kvfi_adopt_return(kvf_segment_t *segment)
 {
     kvf_status_t status = KVF_OK;
+    int          same = kvfi_vma_same(segment->adopted, segment->len, segment->region);
 
-    if (kvfi_vma_same(segment->adopted, segment->len, segment->region))
+    if (same < 0)
+        status = kvfi_fail(KVF_ERR_SYSTEM, "what is mapped at %p cannot be known: /proc/self/maps: %m",
+                           (void *)segment->adopted);
+    else if (same)
         status = map_private(segment, segment->adopted);
     else
         kvfi_log(KVFI_LOG_WARN, "adopted memory at %p was unmapped or replaced before its release, "

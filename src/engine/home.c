@@ -40,7 +40,6 @@ static kvf_status_t open_shared(kvfi_home_t *home, kvfi_shm_kind_t kind, uint64_
     }
     home->page->bell = home->bell.name;
     home->page->realm = kvfi_bell_realm();
-    home->proc.lifeline = kvfi_proc_lifeline();
     return KVF_OK;
 
 free_page:
@@ -87,8 +86,9 @@ kvf_status_t kvfi_home_open(kvf_engine_t *engine)
     home->incarnation = engine->incarnation;
     home->refs = 1;
     home->bell.fd = -1;
-    home->proc = kvfi_proc_self();
-    status = open_page(home, kvfi_page_bytes(engine->depth));
+    status = kvfi_proc_self(&home->proc)
+                 ? kvfi_fail(KVF_ERR_SYSTEM, "who this process is cannot be read from /proc/self: %m")
+                 : open_page(home, kvfi_page_bytes(engine->depth));
     if (status != KVF_OK) {
         free(home);
         return status;

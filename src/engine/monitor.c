@@ -47,7 +47,7 @@ leave:
 /* A look at what the paths need, without a peer: our own memory through cma, our own page. */
 static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cma)
 {
-    kvfi_life_t life;
+    kvfi_life_t ourselves = {.id = engine->home->proc, .pidfd = -1, .pid_here = 1};
     kvfi_am_t  *am;
 
     switch (path) {
@@ -61,10 +61,7 @@ static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cm
             return "local = off";
         if (!engine->home->near)
             return "no shared memory to prove that a peer is near";
-        if (kvfi_life_open(&life, engine->home->proc))
-            return "no way to watch a process";
-        kvfi_cma_prove(cma, &life, (uintptr_t)engine->proof, engine->proof, sizeof engine->proof);
-        kvfi_life_close(&life);
+        kvfi_cma_prove(cma, &ourselves, (uintptr_t)engine->proof, engine->proof, sizeof engine->proof);
         return cma->why[KVF_READ] ? cma->why[KVF_READ] : cma->why[KVF_WRITE];
     case KVF_PATH_AM: return kvfi_engine_far(engine, &am) == KVF_OK ? NULL : kvf_last_error();
     case KVF_PATH_RMA: return "not in this release: far peers are served over am";

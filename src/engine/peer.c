@@ -5,8 +5,11 @@
  * nonce of that incarnation, and its process can be watched; far otherwise.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/blob.h"
 #include "base/memory.h"
@@ -81,22 +84,44 @@ static void near_failed(void *arg, const char *why)
     kvfi_log(KVFI_LOG_DEBUG, "near endpoint to pid %d: %s", peer->proc.pid, why);
 }
 
-/* Map the page and read the nonce. The mapping itself may be of something else, even shorter than
- * a page: it is peeked at, not loaded from. */
+/* Does the kernel refuse a descriptor now? With errno. */
+static int short_of_descriptors(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC);
+
+    if (fd >= 0)
+        close(fd);
+    return fd < 0;
+}
+
+/* 1 if the page is the engine's, 0 if not, -1 with errno if that cannot be known. It may be of something
+ * else, even shorter than a page: it is peeked at, not loaded from. */
+static int is_page_of(const void *page, const kvfi_card_t *card)
+{
+    kvfi_page_head_t head;
+    int              failed = kvfi_memory_peek(page, &head, sizeof head);
+
+    if (failed)
+        return failed == -1 ? 0 : -1;
+    return head.magic == KVFI_PAGE_MAGIC && head.incarnation == card->incarnation &&
+           !memcmp(head.nonce, card->nonce, sizeof head.nonce) && head.depth == card->depth;
+}
+
+/* Map the page and read the nonce: as is_page_of() answers. */
 static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p)
 {
-    kvfi_link_t     *near = peer->object.engine->home->near;
-    kvfi_page_head_t head;
-    int              proved = 0;
+    kvfi_link_t *near = peer->object.engine->home->near;
+    int          proved, error;
 
     kvfi_link_lock(near);
     kvfi_ucx_quiet(1);
     if (kvfi_ep_open(near, card->near, near_failed, peer, &peer->ep) == KVF_OK &&
         kvfi_map_open(peer->ep, card->page_rkey, card->page_addr, &peer->page_map, page_p) == KVF_OK)
-        proved = !kvfi_memory_peek(*page_p, &head, sizeof head) &&
-                 head.magic == KVFI_PAGE_MAGIC && head.incarnation == card->incarnation &&
-                 !memcmp(head.nonce, card->nonce, sizeof head.nonce) && head.depth == card->depth;
-    if (!proved) {
+        proved = is_page_of(*page_p, card);
+    else
+        proved = short_of_descriptors() ? -1 : 0; /* UCX does not tell why it failed */
+    error = errno;
+    if (proved != 1) {
         kvfi_map_close(peer->page_map);
         kvfi_ep_close(peer->ep, 1);
         peer->page_map = NULL;
@@ -104,6 +129,7 @@ static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p)
     }
     kvfi_ucx_quiet(0);
     kvfi_link_unlock(near);
+    errno = error;
     return proved;
 }
 
@@ -127,12 +153,20 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
     kvf_engine_t *engine = peer->object.engine;
     kvf_status_t  status;
     void         *page;
+    int           proved;
 
     peer->locality = KVF_LOCALITY_CROSS;
     if (engine->local_off || card->local_off || !engine->home->near || !card->near_len ||
-        !card->page_rkey_len || !map_page(peer, card, &page))
+        !card->page_rkey_len)
         return KVF_OK;
-    if (kvfi_life_open(&peer->life, card->proc)) {
+    proved = map_page(peer, card, &page);
+    if (proved < 0)
+        return kvfi_fail(KVF_ERR_SYSTEM, "whether peer %s (pid %d) is near cannot be known: %m; raise "
+                         "RLIMIT_NOFILE (ulimit -n)", card->host, card->proc.pid);
+    if (!proved)
+        return KVF_OK;
+    if (!kvfi_proc_watchable(&card->proc, &engine->home->proc) ||
+        kvfi_life_open(&peer->life, card->proc)) {
         kvfi_log(KVFI_LOG_WARN, "peer %s (pid %d) shares memory with us, but nothing tells whether it "
                  "lives: it is taken as far", card->host, card->proc.pid);
         unmap_page(peer);

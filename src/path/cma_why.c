@@ -119,6 +119,16 @@ void kvfi_cma_lose(kvfi_cma_t *cma, const kvfi_life_t *life, uint32_t dir, int e
     atomic_store(&cma->why[dir], cma->text[dir]);
 }
 
+/* A write finds its process by the pid alone: only what is read there proves whose memory it is. */
+static void lose_unproved(kvfi_cma_t *cma)
+{
+    if (atomic_flag_test_and_set(&cma->lost[KVF_WRITE]))
+        return;
+    snprintf(cma->text[KVF_WRITE], sizeof cma->text[KVF_WRITE], "%s: never without a proof by reading: %.340s",
+             name_of(KVF_WRITE), cma->text[KVF_READ]);
+    atomic_store(&cma->why[KVF_WRITE], cma->text[KVF_WRITE]);
+}
+
 void kvfi_cma_prove(kvfi_cma_t *cma, const kvfi_life_t *life, uint64_t raddr, const void *expected,
                     size_t len)
 {
@@ -127,7 +137,7 @@ void kvfi_cma_prove(kvfi_cma_t *cma, const kvfi_life_t *life, uint64_t raddr, co
     ssize_t      done;
     int          error;
 
-    if (!life->pid_known) {
+    if (!life->pid_here) {
         set_both(cma, "the peer is in another PID namespace");
         return;
     }
@@ -137,12 +147,11 @@ void kvfi_cma_prove(kvfi_cma_t *cma, const kvfi_life_t *life, uint64_t raddr, co
         set_both(cma, "another process answers to the peer's PID");
         return;
     }
-    if (error)
+    if (error) {
         kvfi_cma_lose(cma, life, KVF_READ, error);
-    /* what the kernel checks is the same for both; a filter knows them apart, and then nothing
-     * proves that the PID is the peer's but its start time */
-    if (error && !call_of_nothing(life->id.pid, KVF_READ))
-        kvfi_cma_lose(cma, life, KVF_WRITE, error);
+        lose_unproved(cma);
+        return;
+    }
     error = call_of_nothing(life->id.pid, KVF_WRITE);
     if (error)
         kvfi_cma_lose(cma, life, KVF_WRITE, error);

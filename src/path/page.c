@@ -13,16 +13,7 @@
 
 static int holder_lives(const kvfi_seat_t *seat)
 {
-    kvfi_life_t life;
-    int         alive;
-
-    if (!atomic_load(&seat->ready))
-        return 1;
-    if (kvfi_life_open(&life, seat->proc))
-        return 0;
-    alive = kvfi_life_check(&life, 0);
-    kvfi_life_close(&life);
-    return alive;
+    return !atomic_load(&seat->ready) || kvfi_proc_lives(seat->proc);
 }
 
 /* A seat whose holder left or died, and whose notes were all taken, is free again. */

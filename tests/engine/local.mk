@@ -107,6 +107,7 @@ memory_tests = \
 	tests/engine/test_shm_limits \
 	tests/engine/test_cgroup \
 	tests/engine/test_huge \
+	tests/engine/test_identity \
 	tests/engine/test_leftovers
 
 check_PROGRAMS += $(memory_tests)
@@ -116,6 +117,7 @@ tests_engine_test_memory_LDADD = $(engine_test_libs)
 tests_engine_test_shm_limits_LDADD = tests/engine/libworld.la $(engine_test_libs)
 tests_engine_test_cgroup_LDADD = $(engine_test_libs)
 tests_engine_test_huge_LDADD = $(engine_test_libs)
+tests_engine_test_identity_LDADD = tests/engine/libworld.la $(engine_test_libs)
 tests_engine_test_leftovers_LDADD = tests/engine/libworld.la $(engine_test_libs)
 endif
 

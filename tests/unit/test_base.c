@@ -162,10 +162,9 @@ static pid_t child_start(int pipes[2], kvfi_proc_id_t *id)
     ck_assert_int_eq(pipe(pipes), 0);
     pid = fork();
     if (pid == 0) {
-        kvfi_proc_id_t self = kvfi_proc_self();
+        kvfi_proc_id_t self;
 
-        self.lifeline = kvfi_proc_lifeline();
-        if (write(pipes[1], &self, sizeof(self)) != sizeof(self)) {
+        if (kvfi_proc_self(&self) != 0 || write(pipes[1], &self, sizeof(self)) != sizeof(self)) {
             _exit(1);
         }
         for (;;) {
@@ -176,7 +175,8 @@ static pid_t child_start(int pipes[2], kvfi_proc_id_t *id)
     return pid;
 }
 
-/* Watched by pidfd, by start time (its pidfd closed), by its lifeline (its PID unknown). */
+/* Watched by pidfd, by start time (its pidfd closed, no lifeline), by its lifeline (its pid is of another
+ * namespace). */
 START_TEST(a_zombie_and_a_reaped_process_are_dead)
 {
     int pipes[2];
@@ -184,6 +184,11 @@ START_TEST(a_zombie_and_a_reaped_process_are_dead)
     kvfi_life_t life;
     pid_t pid = child_start(pipes, &id);
 
+    if (_i < 2) {
+        id.lifeline = -1;
+    } else {
+        id.pid_ns++;
+    }
     ck_assert_int_eq(kvfi_life_open(&life, id), 0);
     if (_i == 1) {
         close(life.pidfd);
@@ -195,8 +200,10 @@ START_TEST(a_zombie_and_a_reaped_process_are_dead)
     kill(pid, SIGKILL);
     usleep(50000); /* a zombie now */
     ck_assert_int_eq(kvfi_life_check(&life, 0), 0);
+    ck_assert_int_eq(kvfi_proc_lives(id), 0);
     waitpid(pid, NULL, 0);
     ck_assert_int_eq(kvfi_life_check(&life, 0), 0);
+    ck_assert_int_eq(kvfi_proc_lives(id), 0);
     kvfi_life_close(&life);
 }
 END_TEST
@@ -218,6 +225,59 @@ START_TEST(a_pid_that_was_given_to_another_is_dead)
     }
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
+}
+END_TEST
+
+/* A child lives; which of its numbers say what of it here. */
+START_TEST(a_number_counts_in_its_own_namespace_only)
+{
+    int pipes[2];
+    kvfi_proc_id_t id, self, other;
+    pid_t pid = child_start(pipes, &id);
+
+    ck_assert_int_eq(kvfi_proc_self(&self), 0);
+    ck_assert_int_eq(kvfi_proc_lives(id), 1);
+    ck_assert_int_eq(kvfi_proc_watchable(&self, &id), 1);
+    other = id; /* another's start time is no proof against it */
+    other.time_ns++;
+    other.start++;
+    ck_assert_int_eq(kvfi_proc_lives(other), 1);
+    other = id; /* nor is a lifeline that is not here */
+    other.ipc_ns++;
+    other.lifeline = INT32_MAX;
+    ck_assert_int_eq(kvfi_proc_lives(other), 1);
+    other.ipc_ns = self.ipc_ns;
+    ck_assert_int_eq(kvfi_proc_lives(other), 0);
+    other = id; /* nor a segment made at another time that has its id */
+    other.line_made++;
+    ck_assert_int_eq(kvfi_proc_lives(other), 0);
+    other = id; /* nothing is known here of this one */
+    other.pid_ns++;
+    other.ipc_ns++;
+    other.pid = getpid();
+    ck_assert_int_eq(kvfi_proc_watchable(&self, &other), 0);
+    ck_assert_int_eq(kvfi_proc_watchable(&other, &self), 0);
+    ck_assert_int_eq(kvfi_proc_lives(other), 1);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    ck_assert_int_eq(kvfi_proc_lives(other), 1);
+    ck_assert_int_eq(kvfi_proc_lives(id), 0);
+}
+END_TEST
+
+START_TEST(our_own_pid_is_nobody_elses)
+{
+    kvfi_proc_id_t self, former;
+
+    ck_assert_int_eq(kvfi_proc_self(&self), 0);
+    ck_assert_int_eq(kvfi_proc_lives(self), 1);
+    former = self; /* the program that ran here before an exec() */
+    former.lifeline = -1;
+    ck_assert_int_eq(kvfi_proc_lives(former), 0);
+    former = self;
+    former.start--;
+    former.lifeline = -1;
+    ck_assert_int_eq(kvfi_proc_lives(former), 0);
 }
 END_TEST
 
@@ -294,8 +354,10 @@ int main(void)
     tcase_add_test(tc, a_table_is_a_map);
     tcase_add_test(tc, memory_says_its_protections);
     tcase_add_test(tc, a_peek_at_memory_that_is_not_there_raises_nothing);
-    tcase_add_loop_test(tc, a_zombie_and_a_reaped_process_are_dead, 0, 2);
+    tcase_add_loop_test(tc, a_zombie_and_a_reaped_process_are_dead, 0, 3);
     tcase_add_test(tc, a_pid_that_was_given_to_another_is_dead);
+    tcase_add_test(tc, a_number_counts_in_its_own_namespace_only);
+    tcase_add_test(tc, our_own_pid_is_nobody_elses);
     tcase_add_test(tc, a_bell_rings_until_it_is_hushed);
     tcase_add_test(tc, one_who_does_not_listen_keeps_nobody_else_asleep);
     tcase_add_test(tc, a_failure_keeps_its_sentence_and_its_status);
