@@ -7,4 +7,5 @@ include tests/engine/local.mk
 include tests/errors/local.mk
 include tests/mpi/local.mk
 include tests/net/local.mk
+include tests/faults/local.mk
 include tests/abi/local.mk

@@ -1,0 +1,29 @@
+#!/bin/bash
+# Death and failure at every step: a process is killed at its 1st, 2nd, ... system call of a step, or that
+# call fails; nobody else may suffer. `make check` takes a few steps of each scenario. By hand, from a built
+# tree (top_builddir, or build/):
+#     tests/faults/run.sh --all [SCENARIO...]             every step
+#     tests/faults/run.sh --at SCENARIO KIND CALL N       one, with stacks: --at open ENOMEM clone3 1
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export top_srcdir=${top_srcdir:-$(cd "$here/../.." && pwd)}
+export top_builddir=${top_builddir:-$top_srcdir/build}
+# shellcheck source=tests/lib.sh
+. "$top_srcdir/tests/lib.sh"
+nodes=$top_srcdir/tests/net/nodes
+limit=120
+case ${1:-} in
+    --all)
+        shift
+        limit=20000
+        ;;
+    --at) ;;
+    *)
+        # a tarball's tree is tested beside the one it came from
+        [ -e "$top_srcdir/.git" ] && set -- --spread 3 || set -- --spread 1
+        ;;
+esac
+[ "${SANITIZER:-no}" = no ] || skip "built for a sanitizer: the plain build strikes"
+command -v strace >/dev/null || skip "strace is not installed: no system call can be struck"
+strace -fk -o /dev/null true 2>/dev/null || skip "strace may not trace here, or prints no stacks"
+why=$("$nodes" check 2>&1) || skip "$why"
+exec "$nodes" sandbox -t "$limit" "$top_builddir/tests/faults/faults" "$@"
