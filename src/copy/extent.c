@@ -61,9 +61,12 @@ static uint64_t capacity(const kvfi_side_t *side, wide_t end)
     return fit > KVF_SKIP ? KVF_SKIP : (uint64_t)fit;
 }
 
-/* The first pair with that id, or with one at or past a capacity. */
+/* The first pair with that id, or with one at or past a capacity. Without lists pair i has id i: that a
+ * count is large is no reason to count. */
 static uint32_t pair_with(const kvfi_side_t *side, uint32_t id, uint64_t cap)
 {
+    if (!side->ids && !side->other)
+        return cap < id ? (uint32_t)cap : id;
     for (uint32_t i = 0;; i++) {
         uint32_t this = side->ids ? side->ids[i] : i;
 

@@ -37,6 +37,7 @@ kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t
         kvfi_am_peer_fail(peer, "no memory for a message");
         return NULL;
     }
+    peer->answers += kind == KVFI_AM_DONE ? sizeof *message + len : 0;
     message->next = NULL;
     message->peer = peer;
     message->chunk = chunk;
@@ -51,6 +52,8 @@ kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t
 
 void kvfi_am_message_free(kvfi_am_t *am, kvfi_am_message_t *message)
 {
+    if (message->head.kind == KVFI_AM_DONE)
+        message->peer->answers -= sizeof *message + message->head.len;
     if (message->chunk) {
         message->next = am->free_chunks;
         am->free_chunks = message;
@@ -246,6 +249,8 @@ kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t
     if (!am)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for the far side");
     am->host = *host;
+    am->held_most = KVFI_AM_HELD_MOST;
+    am->answers_most = KVFI_AM_ANSWERS_MOST;
     status = kvfi_link_open(net, kvfi_am_receive, am, &am->link);
     if (status != KVF_OK) {
         free(am);
@@ -262,6 +267,8 @@ kvf_status_t kvfi_am_open_near(kvfi_link_t *link, const kvfi_am_host_t *host, kv
     if (!am)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for the near side");
     am->host = *host;
+    am->held_most = KVFI_AM_HELD_MOST;
+    am->answers_most = KVFI_AM_ANSWERS_MOST;
     am->link = link;
     am->near = 1;
     am->hello_seen = calloc(KVFI_PAGE_SEATS, sizeof *am->hello_seen);

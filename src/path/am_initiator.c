@@ -26,11 +26,11 @@ static int queue_request(kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
                                     .blocks = box->blocks,
                                     .flags = (ids ? KVFI_AM_HAS_IDS : 0) |
                                              (xfer->gens ? KVFI_AM_HAS_GENS : 0)};
-    kvfi_am_message_t   *message = kvfi_am_message(peer, KVFI_AM_REQUEST, xfer->token, 0,
-                                                   sizeof request + (ids ? list : 0) +
-                                                   (xfer->gens ? list : 0));
+    size_t               len = sizeof request + (ids ? list : 0) + (xfer->gens ? list : 0);
+    kvfi_am_message_t   *message;
     char                *at;
 
+    message = len <= KVFI_AM_HELD_MOST ? kvfi_am_message(peer, KVFI_AM_REQUEST, xfer->token, 0, len) : NULL;
     if (!message)
         return -1;
     memcpy(message->data, &request, sizeof request);
@@ -89,6 +89,8 @@ static void unlink_write(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer)
 {
     kvfi_xfer_t **at = &peer->writes;
 
+    if (xfer->sent == xfer->stream)
+        return; /* it left the list with its last chunk */
     while (*at && *at != xfer)
         at = &(*at)->next;
     if (!*at)

@@ -26,7 +26,14 @@
 #include "path/own.h"
 #include "path/stage.h"
 
-#define KVFI_AM_CHUNKS 4u /* chunks a peer may have under way */
+#define KVFI_AM_CHUNKS 4u  /* chunks a peer may have under way */
+#define KVFI_AM_TURN   16u /* chunks that leave for a peer at a time: the link's lock is held */
+
+/* What a peer may make us hold: its requests while they are served, enough for 32 Mi blocks with their
+ * generations or half a million small ops; and answers that it has not taken, which it does whenever it looks
+ * for what it waits for. */
+#define KVFI_AM_HELD_MOST    (UINT64_C(256) << 20)
+#define KVFI_AM_ANSWERS_MOST (UINT64_C(64) << 20)
 
 enum {
     KVFI_AM_HELLO = 1,
@@ -80,9 +87,9 @@ typedef struct kvfi_am_message {
 
 /* A request that this engine serves. */
 typedef struct kvfi_am_serve {
-    struct kvfi_am_serve *next; /* READ: in the peer's round */
+    struct kvfi_am_serve *next, **link; /* READ: in the peer's round; link NULL: not in it */
     kvfi_am_peer_t       *peer;
-    uint64_t              token;
+    uint64_t              token, held; /* bytes that it takes */
     kvfi_xfer_t           xfer; /* the granted range is its local side */
     uint32_t              grant, epoch;
     kvfi_am_view_t        view;
@@ -112,6 +119,8 @@ struct kvfi_am_peer {
     kvfi_xfer_t       *writes, **writes_end; /* xfers with bytes to send */
     kvfi_am_serve_t   *reads, **reads_end;   /* serves with bytes to send */
     kvfi_table_t       serves;               /* by token */
+    uint64_t           held;                 /* bytes that they take */
+    uint64_t           answers;              /* bytes of answers that have not left */
     kvfi_am_note_t    *notes, **notes_end;   /* to be sent, or sent and not queued there yet */
     uint64_t           notes_sent, notes_came, notes_taken, notes_room;
     kvfi_am_message_t *inbox, **inbox_end;   /* notes that came */
@@ -130,7 +139,8 @@ struct kvfi_am {
     uint64_t           looked_ns; /* at the lives of near peers */
     kvfi_am_message_t *free_chunks;
     kvfi_own_t         own;
-    uint64_t           told_of_fault;
+    uint64_t           told_of_fault, told_of_busy;
+    uint64_t           held_most, answers_most; /* of a peer */
     kvfi_am_stats_t    stats;
     int                changed; /* tell the host after the pump */
     int                worked;
@@ -173,6 +183,8 @@ void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi
                         const void *data);
 void kvfi_am_serve_end(kvfi_am_serve_t *serve, kvf_status_t status);
 void kvfi_am_serve_drop(kvfi_am_serve_t *serve);
+/* The first of a peer's reads goes to the end of the round. */
+void kvfi_am_serve_rotate(kvfi_am_peer_t *peer);
 /* Gather the next chunk into message; INPROGRESS: it was not the last, else how the read ended. */
 kvf_status_t kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf,
                                  uint32_t cap);

@@ -4,7 +4,6 @@
  * room, and looks after peers that died. It runs after each progress of the link, under its lock,
  * in whoever drives; nothing waits.
  */
-#include <limits.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -24,18 +23,6 @@ static void acknowledge_notes(kvfi_am_peer_t *peer)
     kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_ACK, peer->acked_came, peer->acked_taken, 0));
 }
 
-static void rotate_reads(kvfi_am_peer_t *peer)
-{
-    kvfi_am_serve_t *serve = peer->reads;
-
-    if (!serve->next)
-        return;
-    peer->reads = serve->next;
-    serve->next = NULL;
-    *peer->reads_end = serve;
-    peer->reads_end = &serve->next;
-}
-
 /* Where the next bytes go: into a message, or a slot of our ring. NULL: not now. */
 static kvfi_am_message_t *next_chunk(kvfi_am_peer_t *peer, uint64_t token, char **buf_p)
 {
@@ -53,14 +40,16 @@ static kvfi_am_message_t *next_chunk(kvfi_am_peer_t *peer, uint64_t token, char 
     return message;
 }
 
+/* At most so many, and no more than KVFI_COPY_PIECES tiny pieces. */
 static uint32_t chunk_bytes(const kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 {
-    uint64_t fair = xfer->stream / KVFI_STAGE_CHUNKS;
+    uint64_t most = KVFI_LINK_CHUNK, fair = xfer->stream / KVFI_STAGE_CHUNKS;
 
-    if (!peer->am->near)
-        return KVFI_LINK_CHUNK;
-    fair = fair < KVFI_STAGE_LEAST ? KVFI_STAGE_LEAST : fair;
-    return fair < KVFI_STAGE_SLOT_BYTES ? (uint32_t)fair : KVFI_STAGE_SLOT_BYTES;
+    if (peer->am->near) {
+        fair = fair < KVFI_STAGE_LEAST ? KVFI_STAGE_LEAST : fair;
+        most = fair < KVFI_STAGE_SLOT_BYTES ? fair : KVFI_STAGE_SLOT_BYTES;
+    }
+    return (uint32_t)(xfer->box.len < most / KVFI_COPY_PIECES ? xfer->box.len * KVFI_COPY_PIECES : most);
 }
 
 static int send_read_chunk(kvfi_am_peer_t *peer)
@@ -77,7 +66,7 @@ static int send_read_chunk(kvfi_am_peer_t *peer)
     message = next_chunk(peer, serve->token, &buf);
     if (!message)
         return 0;
-    rotate_reads(peer);
+    kvfi_am_serve_rotate(peer);
     status = kvfi_am_serve_chunk(serve, message, buf, chunk_bytes(peer, &serve->xfer));
     message->head.flags |= status == KVF_OK ? KVFI_AM_FIN : 0;
     kvfi_am_send(peer, message);
@@ -114,12 +103,12 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
     return 1;
 }
 
-/* Bytes that wait, as far as chunks are free; on stage few at a time, for the link's lock is held
- * and what comes in is to be looked at in between. */
+/* Bytes that wait, as far as chunks are free; few at a time, for the link's lock is held and what comes in
+ * is to be looked at in between: a wire that takes all at once would have a long stream end first. */
 static void send_chunks(kvfi_am_peer_t *peer)
 {
     kvfi_stage_t *stage = &peer->stage;
-    unsigned      most = peer->am->near ? KVFI_STAGE_SLOTS : UINT_MAX;
+    unsigned      most = peer->am->near ? KVFI_STAGE_SLOTS : KVFI_AM_TURN;
 
     while (!peer->failed && peer->chunks < KVFI_AM_CHUNKS && (peer->reads || peer->writes)) {
         if (!most--) {
@@ -205,7 +194,7 @@ void kvfi_am_pump_and_unlock(kvfi_am_t *am)
     int changed;
 
     kvfi_am_pump(am);
-    changed = am->changed;
+    changed = am->changed || am->more;
     kvfi_link_unlock(am->link);
     if (changed)
         kvfi_am_wake(am);

@@ -21,24 +21,43 @@ static void answer(kvfi_am_peer_t *peer, uint64_t token, kvf_status_t status,
     kvfi_am_queue(peer, message);
 }
 
+static void link_read(kvfi_am_serve_t *serve)
+{
+    kvfi_am_peer_t *peer = serve->peer;
+
+    serve->next = NULL;
+    serve->link = peer->reads_end;
+    *peer->reads_end = serve;
+    peer->reads_end = &serve->next;
+}
+
 static void unlink_read(kvfi_am_serve_t *serve)
 {
-    kvfi_am_peer_t   *peer = serve->peer;
-    kvfi_am_serve_t **at = &peer->reads;
-
-    while (*at && *at != serve)
-        at = &(*at)->next;
-    if (!*at)
+    if (!serve->link)
         return;
-    *at = serve->next;
-    if (!*at)
-        peer->reads_end = at;
+    *serve->link = serve->next;
+    if (serve->next)
+        serve->next->link = serve->link;
+    else
+        serve->peer->reads_end = serve->link;
+    serve->link = NULL;
+}
+
+void kvfi_am_serve_rotate(kvfi_am_peer_t *peer)
+{
+    kvfi_am_serve_t *serve = peer->reads;
+
+    if (!serve->next)
+        return;
+    unlink_read(serve);
+    link_read(serve);
 }
 
 void kvfi_am_serve_drop(kvfi_am_serve_t *serve)
 {
     kvfi_table_take(&serve->peer->serves, serve->token);
     serve->peer->am->serving--;
+    serve->peer->held -= serve->held;
     unlink_read(serve);
     free(serve->xfer.bad);
     free(serve->ids);
@@ -99,6 +118,23 @@ static void begin(kvfi_am_serve_t *serve, const kvfi_am_request_t *request)
         xfer->gens = serve->ids + (ids ? request->blocks : 0);
 }
 
+/* BUSY: with this one it would be more than is held for a peer. */
+static kvf_status_t hold(kvfi_am_serve_t *serve, uint64_t bytes)
+{
+    kvfi_am_peer_t *peer = serve->peer;
+
+    if (peer->held + bytes > peer->am->held_most) {
+        if (!peer->am->told_of_busy++)
+            kvfi_log(KVFI_LOG_WARN, "rank %llu has asked for more than is held for a peer at once, %llu MiB of "
+                     "requests: its op ends with KVF_ERR_BUSY", (unsigned long long)peer->rank,
+                     (unsigned long long)(peer->am->held_most >> 20));
+        return KVF_ERR_BUSY;
+    }
+    serve->held = bytes;
+    peer->held += bytes;
+    return KVF_OK;
+}
+
 static kvf_status_t accept(kvfi_am_serve_t *serve, const void *data, size_t len)
 {
     kvfi_am_t        *am = serve->peer->am;
@@ -113,6 +149,9 @@ static kvf_status_t accept(kvfi_am_serve_t *serve, const void *data, size_t len)
             (!!(request.flags & KVFI_AM_HAS_IDS) + !!(request.flags & KVFI_AM_HAS_GENS));
     if (len != sizeof request + lists)
         return KVF_ERR_INVALID;
+    status = hold(serve, sizeof *serve + lists);
+    if (status != KVF_OK)
+        return status;
     serve->ids = malloc(lists + 1);
     if (!serve->ids)
         return KVF_ERR_NOMEM;
@@ -141,6 +180,10 @@ void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *dat
         kvfi_am_peer_fail(peer, "its request has no token, or one in use");
         return;
     }
+    if (peer->answers > peer->am->answers_most) {
+        kvfi_am_peer_fail(peer, "it asks on and on, and takes no answers");
+        return;
+    }
     serve = calloc(1, sizeof *serve);
     if (!serve || kvfi_table_put(&peer->serves, token, serve)) {
         free(serve);
@@ -154,8 +197,7 @@ void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *dat
     if (status != KVF_OK || !serve->xfer.stream) {
         kvfi_am_serve_end(serve, status);
     } else if (serve->xfer.dir == KVF_READ) {
-        *peer->reads_end = serve;
-        peer->reads_end = &serve->next;
+        link_read(serve);
     }
 }
 

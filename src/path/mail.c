@@ -339,21 +339,21 @@ static uint32_t take_part(kvfi_am_peer_t *peer, kvfi_mail_in_t *in, uint32_t mos
     return part;
 }
 
-/* The message under way, if it is whole. */
-static void deliver(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
+/* The message under way, if it is whole. 1: it was one of bytes in a slot, which have been copied. */
+static int deliver(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
 {
     kvfi_am_head_t head;
 
     _Static_assert(sizeof head <= sizeof in->start, "a head fits");
     if (in->got < sizeof head)
-        return;
+        return 0;
     memcpy(&head, in->start, sizeof head);
-    if (head.len > UINT32_MAX - sizeof head) {
+    if (head.len > KVFI_AM_HELD_MOST) {
         kvfi_am_peer_fail(peer, "its message has an impossible length");
-        return;
+        return 0;
     }
     if (in->got < length(&head))
-        return;
+        return 0;
     in->got = 0;
     kvfi_am_deliver(peer, &head, in->payload);
     if (in->cap > PAYLOAD_KEPT) {
@@ -361,6 +361,7 @@ static void deliver(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
         in->payload = NULL;
         in->cap = 0;
     }
+    return head.kind == KVFI_AM_DATA;
 }
 
 static void receive(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
@@ -368,6 +369,7 @@ static void receive(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
     kvfi_mail_ring_t *ring = in->ring;
     uint32_t          shut = atomic_load_explicit(&ring->shut, memory_order_acquire);
     uint32_t          left = atomic_load_explicit(&ring->tail, memory_order_acquire) - in->head;
+    unsigned          slots = KVFI_STAGE_SLOTS; /* more it cannot have filled */
 
     if (left > KVFI_MAIL_BYTES) {
         kvfi_am_peer_fail(peer, "its ring of messages claims more than it holds");
@@ -379,10 +381,10 @@ static void receive(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
         return;
     }
     peer->am->worked = 1;
-    while (left && !peer->failed) {
+    while (left && slots && !peer->failed) {
         left -= take_part(peer, in, left);
         if (!peer->failed)
-            deliver(peer, in);
+            slots -= (unsigned)deliver(peer, in);
     }
     atomic_store_explicit(&ring->head, in->head, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst);

@@ -123,8 +123,10 @@ endif
 
 # Looks inside of the library.
 if HAVE_CHECK
-check_PROGRAMS += tests/engine/test_half_sent tests/engine/test_place
-TESTS += tests/engine/test_half_sent tests/engine/test_place
+check_PROGRAMS += tests/engine/test_half_sent tests/engine/test_place tests/engine/test_requests
+TESTS += tests/engine/test_half_sent tests/engine/test_place tests/engine/test_requests
+tests_engine_test_requests_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_engine_test_requests_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
 tests_engine_test_place_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_engine_test_place_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
 tests_engine_test_half_sent_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
