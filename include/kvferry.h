@@ -194,7 +194,7 @@ typedef struct kvf_engine_opts {
     uint64_t    reserved[3];
 } kvf_engine_opts_t;
 
-/** Open an engine. Opens the near UCX context only; the far one at the first need.
+/** Open an engine. Opens the near side only; the far one, a UCX context, at the first need.
  *  Errors: INVALID (an option or a KVFERRY_ variable, named), NOMEM, UNSUPPORTED (net names a
  *  wire that this machine has not; the UCX at run time is older than the one built against),
  *  SYSTEM. */

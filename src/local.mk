@@ -69,6 +69,7 @@ ucx_sources = \
 	src/ucx/internal.h \
 	src/ucx/link.c \
 	src/ucx/memory.c \
+	src/ucx/near.c \
 	src/ucx/quiet.c \
 	src/ucx/signals.c \
 	src/ucx/text.c \

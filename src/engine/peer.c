@@ -156,8 +156,8 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
     int           proved;
 
     peer->locality = KVF_LOCALITY_CROSS;
-    if (engine->local_off || card->local_off || !engine->home->near || !card->near_len ||
-        !card->page_rkey_len)
+    if (engine->local_off || card->local_off || !engine->home->near ||
+        !kvfi_link_meets(engine->home->near, card->near, card->near_len) || !card->page_rkey_len)
         return KVF_OK;
     proved = map_page(peer, card, &page);
     if (proved < 0)

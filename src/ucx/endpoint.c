@@ -40,13 +40,16 @@ kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed
     ep->link = link;
     ep->failed = failed;
     ep->arg = arg;
+    *ep_p = ep;
+    if (link->md) /* memory is mapped by its name alone */
+        return KVF_OK;
     status = ucp_ep_create(link->worker, &params, &ep->ucp);
     if (status != UCS_OK) {
+        *ep_p = NULL;
         free(ep);
         return kvfi_fail(KVF_ERR_PEER, "UCX makes no endpoint to the peer: %s",
                          ucs_status_string(status));
     }
-    *ep_p = ep;
     return KVF_OK;
 }
 
@@ -106,6 +109,10 @@ void kvfi_ep_close(kvfi_ep_t *ep, int force)
     if (!ep)
         return;
     link = ep->link;
+    if (link->md) {
+        free(ep);
+        return;
+    }
     ep->closing = 1;
     ep->refs = 2; /* of the flush and of the close */
     ep->next = link->closing;

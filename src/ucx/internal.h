@@ -8,15 +8,30 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <ucp/api/ucp.h>
+#include <uct/api/uct.h>
 
 #include "ucx/ucx.h"
 
-#define KVFI_AM_ID 7u
+#define KVFI_AM_ID    7u
+#define KVFI_RKEY_MAX 64u /* bytes; sysv and posix take 12 to 32 */
+
+/* Where names of shared memory mean the same thing; the address of a near link. */
+typedef struct kvfi_place {
+    uint32_t kind, zero;
+    uint64_t names;    /* inode of a namespace; 0: unknown */
+    char     boot[48]; /* boot id; "": unknown */
+} kvfi_place_t;
 
 struct kvfi_link {
+    /* near */
+    uct_component_h  component;
+    uct_md_h         md;   /* NULL: a far link */
+    uct_md_h         huge; /* what allocates huge pages only; NULL: not opened yet */
+    kvfi_shm_kind_t  kind;
+    kvfi_place_t     place;
+    size_t           rkey_len;
+    /* far */
     ucp_context_h    context;
-    ucp_context_h    huge; /* of a near link: what allocates huge pages only; NULL: not opened yet */
-    kvfi_shm_kind_t  kind; /* of a near link */
     ucp_worker_h     worker;
     ucp_address_t   *address;
     size_t           address_len;
@@ -31,7 +46,7 @@ struct kvfi_link {
 
 struct kvfi_ep {
     kvfi_link_t     *link;
-    ucp_ep_h         ucp;
+    ucp_ep_h         ucp; /* far */
     kvfi_ep_failed_t failed;
     void            *arg;
     int              closing, called;
@@ -40,9 +55,10 @@ struct kvfi_ep {
     struct kvfi_ep  *next, **link_of;
 };
 
-/* The context of a near link that allocates huge pages only, opened at the first need; NULL with a
+/* The domain of a near link that allocates huge pages only, opened at the first need; NULL with a
  * sentence. (L) */
-ucp_context_h kvfi_link_huge(kvfi_link_t *link);
+uct_md_h kvfi_near_huge(kvfi_link_t *link);
+void     kvfi_near_close(kvfi_link_t *link);
 
 /* Close what has been flushed, or all that is to be closed. */
 void kvfi_link_close_flushed(kvfi_link_t *link, int force);

@@ -16,10 +16,6 @@
 #include "ucx/internal.h"
 
 #define DESCRIPTORS 24
-/* Of a queue that carries nothing: the least that UCX takes. */
-#define QUEUE   "2"
-#define BUFFERS "3"
-#define BUFFER  "1K"
 #define SETTLE_NS   UINT64_C(1000000000) /* for a peer to take what was sent, then for UCX to let go */
 
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
@@ -63,47 +59,17 @@ static void set_far(ucp_config_t *config, const char *net)
     set_of(config, "TCP_", "RX_SEG_SIZE", "264K");
 }
 
-/* Ours alone: what a site's UCX_ variables say of shared memory is meant for its MPI. */
-static void set_near(ucp_config_t *config, kvfi_shm_kind_t kind, int huge)
-{
-    int sysv = kind == KVFI_SHM_SYSV;
-
-    set(config, "TLS", sysv ? "self,sysv" : "self,posix");
-    set(config, "SHM_DEVICES", "all");
-    set(config, "SELF_DEVICES", "all");
-    /* else it gives private memory, and does not say so */
-    set(config, "ALLOC_PRIO", sysv ? "md:sysv" : "md:posix");
-    /* left to itself it takes a huge page for what fills the half of one */
-    set(config, "MM_HUGETLB_MODE", huge ? "y" : "n");
-    set(config, "MM_ERROR_HANDLING", "y");
-    /* all of it is touched, and in a file written, when it is made */
-    set(config, "MM_FIFO_SIZE", QUEUE);
-    set(config, "MM_RX_BUFS_GROW", BUFFERS);
-    set(config, "MM_SEG_SIZE", BUFFER);
-    if (sysv)
-        return;
-    set_of(config, "POSIX_", "DIR", "/dev/shm");
-    set_of(config, "POSIX_", "USE_PROC_LINK", "y"); /* no file stays behind */
-    if (kvfi_ucx_release() >= (1 << 16 | 16 << 8))
-        set_of(config, "POSIX_", "SHM_MIN_SIZE", "0");
-}
-
-static ucs_status_t open_context(const char *name, const char *net, kvfi_shm_kind_t kind, int huge,
-                                 ucp_context_h *context_p)
+static ucs_status_t open_context(const char *net, ucp_context_h *context_p)
 {
     ucp_params_t  params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
-                            .features = UCP_FEATURE_AM | (net ? UCP_FEATURE_WAKEUP : 0),
-                            .name = name};
+                            .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
+                            .name = "kvferry-far"};
     ucp_config_t *config;
     ucs_status_t  status = ucp_config_read(NULL, NULL, &config);
 
     if (status != UCS_OK)
         return status;
-    if (net) {
-        set_far(config, net);
-    } else {
-        set_near(config, kind, huge);
-    }
+    set_far(config, net);
     status = ucp_init(&params, config, context_p);
     ucp_config_release(config);
     return status;
@@ -123,11 +89,9 @@ static ucs_status_t open_worker(kvfi_link_t *link)
 
     if (status != UCS_OK)
         return status;
-    if (link->recv) {
-        status = ucp_worker_set_am_recv_handler(link->worker, &handler);
-        if (status == UCS_OK)
-            status = ucp_worker_get_efd(link->worker, &link->fd);
-    }
+    status = ucp_worker_set_am_recv_handler(link->worker, &handler);
+    if (status == UCS_OK)
+        status = ucp_worker_get_efd(link->worker, &link->fd);
     if (status == UCS_OK)
         status = ucp_worker_get_address(link->worker, &link->address, &link->address_len);
     if (status != UCS_OK)
@@ -162,10 +126,9 @@ static kvf_status_t check_wire(const char *net)
     return kvfi_fail(KVF_ERR_UNSUPPORTED, "net=%s: UCX sees no device with that transport here", net);
 }
 
-static ucs_status_t open_link(const char *net, kvfi_shm_kind_t kind, kvfi_link_t *link)
+static ucs_status_t open_link(const char *net, kvfi_link_t *link)
 {
-    ucs_status_t status = open_context(net ? "kvferry-far" : "kvferry-near", net, kind, 0,
-                                       &link->context);
+    ucs_status_t status = open_context(net, &link->context);
 
     if (status != UCS_OK)
         return status;
@@ -175,19 +138,6 @@ static ucs_status_t open_link(const char *net, kvfi_shm_kind_t kind, kvfi_link_t
     else
         pthread_mutex_init(&link->lock, NULL);
     return status;
-}
-
-static kvfi_link_t *new_link(kvfi_link_recv_t recv, void *arg)
-{
-    kvfi_link_t *link = calloc(1, sizeof *link);
-
-    if (!link) {
-        kvfi_fail(KVF_ERR_NOMEM, "no memory for a UCX context");
-        return NULL;
-    }
-    link->recv = recv;
-    link->arg = arg;
-    return link;
 }
 
 kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p)
@@ -200,10 +150,12 @@ kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, k
         ready = check_wire(net);
     if (ready != KVF_OK)
         return ready;
-    link = new_link(recv, arg);
+    link = calloc(1, sizeof *link);
     if (!link)
-        return KVF_ERR_NOMEM;
-    status = open_link(net, KVFI_SHM_SYSV, link);
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for a UCX context");
+    link->recv = recv;
+    link->arg = arg;
+    status = open_link(net, link);
     if (status != UCS_OK) {
         free(link);
         return kvfi_fail(status == UCS_ERR_NO_DEVICE || status == UCS_ERR_UNREACHABLE ||
@@ -214,59 +166,17 @@ kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, k
     return KVF_OK;
 }
 
-kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_t **link_p)
-{
-    kvf_status_t ready = check_descriptors();
-    kvfi_link_t *link;
-    ucs_status_t status;
-    char         limits[256];
-
-    if (ready != KVF_OK)
-        return ready;
-    link = new_link(NULL, NULL);
-    if (!link)
-        return KVF_ERR_NOMEM;
-    link->kind = kind;
-    kvfi_ucx_quiet(1);
-    status = open_link(NULL, kind, link);
-    kvfi_ucx_quiet(0);
-    if (status != UCS_OK) {
-        free(link);
-        kvfi_shm_limits(kind, limits, sizeof limits);
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX opens no receive queues in shared memory here: %s; "
-                         "%s", ucs_status_string(status), limits);
-    }
-    *link_p = link;
-    return KVF_OK;
-}
-
-ucp_context_h kvfi_link_huge(kvfi_link_t *link)
-{
-    if (link->huge)
-        return link->huge;
-    if (link->kind != KVFI_SHM_SYSV) {
-        /* UCX would fill the file before it learns that */
-        kvfi_fail(KVF_ERR_NOMEM, "/dev/shm has no huge pages of those set aside");
-        return NULL;
-    }
-    if (check_descriptors() != KVF_OK)
-        return NULL;
-    if (open_context("kvferry-huge", NULL, link->kind, 1, &link->huge) != UCS_OK) {
-        link->huge = NULL;
-        kvfi_fail(KVF_ERR_NOMEM, "UCX opens no second context for huge pages");
-    }
-    return link->huge;
-}
-
 void kvfi_link_close(kvfi_link_t *link)
 {
     if (!link)
         return;
-    ucp_worker_release_address(link->worker, link->address);
-    ucp_worker_destroy(link->worker);
-    ucp_cleanup(link->context);
-    if (link->huge)
-        ucp_cleanup(link->huge);
+    if (link->md) {
+        kvfi_near_close(link);
+    } else {
+        ucp_worker_release_address(link->worker, link->address);
+        ucp_worker_destroy(link->worker);
+        ucp_cleanup(link->context);
+    }
     pthread_mutex_destroy(&link->lock);
     free(link);
 }
@@ -293,14 +203,17 @@ void kvfi_link_unlock(kvfi_link_t *link)
 
 const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p)
 {
-    *len_p = link->address_len;
-    return link->address;
+    *len_p = link->md ? sizeof link->place : link->address_len;
+    return link->md ? (const void *)&link->place : link->address;
 }
 
 unsigned kvfi_link_progress(kvfi_link_t *link)
 {
-    unsigned count = ucp_worker_progress(link->worker);
+    unsigned count;
 
+    if (link->md)
+        return 0;
+    count = ucp_worker_progress(link->worker);
     kvfi_link_close_flushed(link, 0);
     return count;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Memory that UCX allocates, its packed rkey, and the mapping of a neighbour's. UCX decides about huge
- * pages once a context, so that those come from a context of their own with the same memory domains:
- * a peer unpacks the rkeys of both alike. Files of /dev/shm are written by UCX before they are mapped;
+ * pages once a memory domain, so that those come from a domain of their own: a peer unpacks the rkeys of
+ * both alike. Files of /dev/shm are written by UCX before they are mapped;
  * nothing here raises a signal. May wait for the kernel to make pages.
  */
 #include <stdlib.h>
@@ -11,60 +11,50 @@
 #include "ucx/internal.h"
 
 struct kvfi_mem {
-    ucp_context_h context;
-    ucp_mem_h     handle;
-    void         *addr;
-    uint64_t      len;
-    void         *rkey;
-    size_t        rkey_len;
+    union {
+        uct_allocated_memory_t memory;
+        char                   room[128]; /* releases after the one we were built with append fields */
+    } had;
+    size_t rkey_len;
+    char   rkey[KVFI_RKEY_MAX];
 };
 
 struct kvfi_map {
-    ucp_rkey_h rkey;
+    uct_component_h   component;
+    uct_rkey_bundle_t bundle;
 };
 
-static ucs_status_t map_memory(kvfi_mem_t *mem, const kvfi_mem_want_t *want)
+static ucs_status_t map_memory(uct_md_h md, uint64_t len, kvfi_mem_t *mem)
 {
-    ucp_mem_map_params_t params = {.field_mask = UCP_MEM_MAP_PARAM_FIELD_LENGTH |
-                                                 UCP_MEM_MAP_PARAM_FIELD_FLAGS,
-                                   .length = want->len,
-                                   .flags = UCP_MEM_MAP_ALLOCATE};
-    ucp_mem_attr_t       attr = {.field_mask = UCP_MEM_ATTR_FIELD_ADDRESS |
-                                               UCP_MEM_ATTR_FIELD_LENGTH};
-    ucs_status_t         status;
+    uct_alloc_method_t     method = UCT_ALLOC_METHOD_MD;
+    uct_mem_alloc_params_t params = {.field_mask = UCT_MEM_ALLOC_PARAM_FIELD_MDS, .mds = {&md, 1}};
+    ucs_status_t           status = uct_mem_alloc(len, &method, 1, &params, &mem->had.memory);
 
-    status = ucp_mem_map(mem->context, &params, &mem->handle);
     if (status != UCS_OK)
         return status;
-    status = ucp_mem_query(mem->handle, &attr);
-    if (status == UCS_OK)
-        status = ucp_rkey_pack(mem->context, mem->handle, &mem->rkey, &mem->rkey_len);
-    if (status != UCS_OK) {
-        ucp_mem_unmap(mem->context, mem->handle);
-        return status;
-    }
-    mem->addr = attr.address;
-    mem->len = attr.length;
-    return UCS_OK;
+    status = uct_md_mkey_pack(md, mem->had.memory.memh, mem->rkey);
+    if (status != UCS_OK)
+        uct_mem_free(&mem->had.memory);
+    return status;
 }
 
 kvf_status_t kvfi_mem_alloc(kvfi_link_t *link, const kvfi_mem_want_t *want, kvfi_mem_t **mem_p)
 {
-    ucp_context_h context = want->huge ? kvfi_link_huge(link) : link->context;
-    ucs_status_t  status = UCS_ERR_NO_MEMORY;
-    kvfi_mem_t   *mem;
-    char          limits[256];
+    uct_md_h     md = want->huge ? kvfi_near_huge(link) : link->md;
+    ucs_status_t status = UCS_ERR_NO_MEMORY;
+    kvfi_mem_t  *mem;
+    char         limits[256];
 
-    if (!context)
+    if (!md)
         return KVF_ERR_NOMEM;
     mem = calloc(1, sizeof *mem);
     if (!mem)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for a segment's handle");
-    mem->context = context;
+    mem->rkey_len = link->rkey_len;
     /* what cannot fit is not tried: it would fill /dev/shm for the others before it fails */
     if (want->huge || want->len <= kvfi_shm_left(link->kind)) {
         kvfi_ucx_quiet(1);
-        status = map_memory(mem, want);
+        status = map_memory(md, want->len, mem);
         kvfi_ucx_quiet(0);
     }
     if (status != UCS_OK) {
@@ -80,12 +70,12 @@ kvf_status_t kvfi_mem_alloc(kvfi_link_t *link, const kvfi_mem_want_t *want, kvfi
 
 void *kvfi_mem_addr(const kvfi_mem_t *mem)
 {
-    return mem->addr;
+    return mem->had.memory.address;
 }
 
 uint64_t kvfi_mem_len(const kvfi_mem_t *mem)
 {
-    return mem->len;
+    return mem->had.memory.length;
 }
 
 const void *kvfi_mem_rkey(const kvfi_mem_t *mem, size_t *len_p)
@@ -98,8 +88,7 @@ void kvfi_mem_free(kvfi_mem_t *mem)
 {
     if (!mem)
         return;
-    ucp_rkey_buffer_release(mem->rkey);
-    ucp_mem_unmap(mem->context, mem->handle);
+    uct_mem_free(&mem->had.memory);
     free(mem);
 }
 
@@ -111,17 +100,18 @@ kvf_status_t kvfi_map_open(kvfi_ep_t *ep, const void *rkey, uint64_t raddr, kvfi
 
     if (!map)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for a mapping's handle");
-    status = ucp_ep_rkey_unpack(ep->ucp, rkey, &map->rkey);
+    map->component = ep->link->component;
+    status = uct_rkey_unpack(map->component, rkey, &map->bundle);
     if (status != UCS_OK)
         goto free_map;
-    status = ucp_rkey_ptr(map->rkey, raddr, addr_p);
+    status = uct_rkey_ptr(map->component, &map->bundle, raddr, addr_p);
     if (status != UCS_OK)
         goto destroy;
     *map_p = map;
     return KVF_OK;
 
 destroy:
-    ucp_rkey_destroy(map->rkey);
+    uct_rkey_release(map->component, &map->bundle);
 free_map:
     free(map);
     return kvfi_fail(KVF_ERR_SYSTEM, "UCX does not map the peer's memory: %s",
@@ -132,6 +122,6 @@ void kvfi_map_close(kvfi_map_t *map)
 {
     if (!map)
         return;
-    ucp_rkey_destroy(map->rkey);
+    uct_rkey_release(map->component, &map->bundle);
     free(map);
 }

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The only room that knows UCX. A link is a UCX context with one worker behind one lock; an engine
- * has a near link (shared memory only, ours alone) and, from the first need, a far one (the net
- * option, the site's UCX_ variables). The near one only gives and maps memory: UCX has one queue a
- * process there, in which a killed sender leaves a place that nobody reads past. Messages of the far
- * one are short eager active messages; the handler runs inside kvfi_link_progress(), with the link's
- * lock held. Functions marked (L) want the lock held.
+ * The only room that knows UCX. An engine has a near link and, from the first need, a far one, each
+ * behind a lock of its own. The near one is a memory domain of UCX's shared memory that gives and maps
+ * memory, and no setting of the site reaches it. The far one is a UCX context with one worker (the net
+ * option, the site's UCX_ variables). Its messages are short eager active messages; the handler runs
+ * inside kvfi_link_progress(), with the link's lock held. Functions marked (L) want the lock held.
  */
 #ifndef KVFI_UCX_UCX_H
 #define KVFI_UCX_UCX_H
@@ -32,6 +31,9 @@ kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, k
 /* The near link, on one kind of shared memory: only those of one kind reach each other. Fails with
  * UNSUPPORTED, and the kind's limits in the sentence, where there is none of it. */
 kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_t **link_p);
+/* Near: does a link with that address, on this machine, share memory with ours? If so a mapping may be
+ * tried. */
+int          kvfi_link_meets(const kvfi_link_t *link, const void *address, size_t len);
 void         kvfi_link_close(kvfi_link_t *link);
 
 void kvfi_link_lock(kvfi_link_t *link);
@@ -64,8 +66,9 @@ void         kvfi_mem_free(kvfi_mem_t *mem); /* (L) */
 
 /* ---- endpoints: PEER error handling, our own handler, called once, with the lock held */
 typedef void (*kvfi_ep_failed_t)(void *arg, const char *why);
+/* (L) A near one is only what mappings are made by; its address is not looked at. */
 kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
-                          kvfi_ep_t **ep_p); /* (L) */
+                          kvfi_ep_t **ep_p);
 /* (L) Starts to close, after what was sent has left, or by force; progress does the rest. */
 void         kvfi_ep_close(kvfi_ep_t *ep, int force);
 /* (L) Wait for endpoints that close; by force after end_ns, or a second. To do before closing. */

@@ -132,3 +132,11 @@ tests_engine_test_place_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_
 tests_engine_test_half_sent_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_engine_test_half_sent_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
 endif
+
+# UCX as a guest. Its own getifaddrs() is to be the one that UCX calls.
+if HAVE_CHECK
+check_PROGRAMS += tests/engine/test_guest
+TESTS += tests/engine/test_guest
+tests_engine_test_guest_LDADD = $(engine_test_libs) -ldl
+tests_engine_test_guest_LDFLAGS = -export-dynamic
+endif

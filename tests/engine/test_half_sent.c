@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A neighbour that dies while it writes a message for us, or writes one that is none: into the queue that
- * UCX has in our memory for all neighbours, in which nobody reads past such a message, and into the ring
- * that it shares with us alone. It is refused or found dead, and nobody else is disturbed: stage and
- * doorbells of the others go on, nobody burns a core, and the engine closes at once. Of neighbours that
- * went nothing stays mapped. Looks inside of the library, for the neighbour has to stop in the middle.
+ * A neighbour that dies while it writes a message for us into the ring that it shares with us alone, or
+ * writes one that is none. It is refused or found dead, and nobody else is disturbed: stage and doorbells
+ * of the others go on, nobody burns a core, and the engine closes at once. Of neighbours that went nothing
+ * stays mapped. Looks inside of the library, for the neighbour has to stop in the middle.
  */
 #include "rig.h"
 
@@ -137,7 +136,6 @@ static void open_victim(rig_t *rig, proc_t *victim)
 /* Until the victim has died of something. */
 static void await_death(rig_t *rig, proc_t *victim)
 {
-    kvfi_link_t *near = rig->me.engine->home->near;
     uint64_t end = now_ns() + patient(10);
     pid_t pid = 0;
     int status;
@@ -145,9 +143,6 @@ static void await_death(rig_t *rig, proc_t *victim)
     while (pid == 0) {
         must(now_ns() < end, "it lives");
         ok(kvf_progress(rig->me.engine));
-        kvfi_link_lock(near); /* UCX connects the two */
-        kvfi_link_progress(near);
-        kvfi_link_unlock(near);
         sleep_ms(1);
         pid = waitpid(victim->pid, &status, WNOHANG);
     }
@@ -155,48 +150,6 @@ static void await_death(rig_t *rig, proc_t *victim)
     close(victim->fd);
     victim->pid = 0;
 }
-
-/* ------------------------------------------------------------- UCX's own queue */
-
-static void on_sent(void *arg, int failed)
-{
-    (void)arg;
-    (void)failed;
-}
-
-/* Never answers: what it sends cannot be read. */
-static void at_die_in_a_send(void *state, const void *in, size_t in_len, proc_out_t *out)
-{
-    side_t *side = state;
-    kvfi_link_t *near = side->engine->home->near;
-    void *bad = mmap(NULL, 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    (void)in;
-    (void)in_len;
-    (void)out;
-    signal(SIGSEGV, SIG_DFL);
-    kvfi_link_lock(near);
-    kvfi_ep_send(side->peer[0]->ep, "doorbell", 8, bad, 512, on_sent, NULL);
-    for (;;) { /* at the latest when the connection stands */
-        kvfi_link_progress(near);
-        sleep_ms(1);
-    }
-}
-
-START_TEST(a_neighbour_dies_in_the_queue_of_ucx)
-{
-    proc_t victim;
-    rig_t rig;
-
-    proc_start(&victim, sizeof(side_t), 60, side_idle);
-    open_rig(&rig, _i);
-    open_victim(&rig, &victim);
-    proc_ask(&victim, at_die_in_a_send, NULL, 0);
-    await_death(&rig, &victim);
-    others_go_on(&rig);
-    ends(&rig);
-}
-END_TEST
 
 /* ------------------------------------------------------------ the pair's own ring */
 
@@ -379,7 +332,7 @@ static unsigned shared_mappings(void)
     return count;
 }
 
-/* Rings, and what UCX had mapped for its endpoints. */
+/* Rings and control pages. */
 START_TEST(of_neighbours_that_went_nothing_stays_mapped)
 {
     uint64_t end = now_ns() + patient(10);
@@ -418,7 +371,6 @@ int main(void)
 
     suite_add_tcase(suite, tcase);
     tcase_set_timeout(tcase, 40);
-    tcase_add_loop_test(tcase, a_neighbour_dies_in_the_queue_of_ucx, 0, 2);
     tcase_add_loop_test(tcase, a_neighbour_dies_or_lies_in_its_ring, 0, 2 * ALL);
     tcase_add_loop_test(tcase, of_neighbours_that_went_nothing_stays_mapped, 0, 4);
     return run_suite(suite);
