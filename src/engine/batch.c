@@ -105,8 +105,8 @@ void kvfi_batch_finish_op(kvf_batch_t *batch, size_t i)
         batch->result.stale_blocks += xfer->bad[n].status == KVF_ERR_STALE;
     batch->result.bytes += bytes_of_ended(xfer, status);
     batch->result.pieces += xfer->moved.pieces;
-    if (xfer->chosen && status < KVF_OK)
-        kvfi_choose_failed(op->remote->peer, status);
+    if (xfer->chosen)
+        kvfi_served_judge(batch, i, status);
     if (status != KVF_OK && batch->has_note && op->remote->peer == batch->note.peer) {
         batch->note_due = batch->note_always;
         if (batch->note.told == KVF_OK)

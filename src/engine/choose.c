@@ -136,6 +136,14 @@ int kvfi_choose_is_stages(kvf_status_t status)
            status == KVF_ERR_TIMEOUT;
 }
 
+void kvfi_choose_succeeded(kvf_peer_t *peer)
+{
+    if (!atomic_load_explicit(&peer->stage_failures, memory_order_relaxed))
+        return;
+    atomic_store(&peer->stage_failures, 0);
+    atomic_store(&peer->direct_until_ns, 0);
+}
+
 /* Ops of one batch fail together: that counts once. */
 void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status)
 {
@@ -149,9 +157,9 @@ void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status)
         return;
     atomic_fetch_add(&peer->stage_failures, 1);
     if (!times)
-        kvfi_log(KVFI_LOG_WARN, "packed ops with pid %d failed (%s): they go direct, over cma, for a "
-                 "while; KVFERRY_PACK=direct does that always", peer->proc.pid,
-                 kvf_status_name(status));
+        kvfi_log(KVFI_LOG_WARN, "packed ops with rank %llu on %s (pid %d) failed (%s): they go direct, over "
+                 "cma, for a while; KVFERRY_PACK=direct does that always", (unsigned long long)peer->rank,
+                 peer->host, peer->proc.pid, kvf_status_name(status));
 }
 
 /* ------------------------------------------------------------------- asked */

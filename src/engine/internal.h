@@ -208,8 +208,10 @@ struct kvf_peer {
     void            *near_address; /* malloced */
     kvfi_am_peer_t *_Atomic stage; /* NULL: not needed so far */
     int              driven;    /* a thread of its engine does its half of stage */
-    _Atomic uint64_t direct_until_ns; /* no choice of stage before: it failed, so many times */
+    _Atomic uint64_t direct_until_ns; /* no choice of stage before: it failed, so many times in a row */
     _Atomic unsigned stage_failures;
+    _Atomic uint64_t silent_ns, silent_to_ns; /* ops waited for a word of it for so long, until then, */
+    _Atomic uint32_t silent_heard;            /* when it had said so many */
     /* far */
     kvfi_am_peer_t  *am;
 
@@ -249,7 +251,8 @@ typedef struct kvfi_tally {
 /* An op that went packed by choice, as it would go direct. */
 typedef struct kvfi_spare {
     size_t     op;
-    uint32_t   heard; /* of its neighbour, when it was asked */
+    uint32_t   heard; /* of its neighbour, */
+    uint64_t   since_ns; /* since then: when it was asked, or the last look that heard something */
     kvfi_box_t box;
 } kvfi_spare_t;
 
@@ -358,7 +361,8 @@ kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_
                          size_t count, uint32_t flags);
 /* Is an error maybe that of stage itself, so that the same would do well over cma? */
 int  kvfi_choose_is_stages(kvf_status_t status);
-/* An op that went packed by choice has ended with an error. */
+/* An op that went packed by choice has ended well, or with an error that is the neighbour's or stage's. */
+void kvfi_choose_succeeded(kvf_peer_t *peer);
 void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status);
 
 /* KVFERRY_CHECK: refuse destinations that overlap, and sources with destinations on self. */
@@ -426,6 +430,8 @@ void kvfi_served_start(kvf_batch_t *batch);
 /* Op index cannot go over cma after all: it starts afresh over stage, or has ended with an error. With
  * the batch's lock. */
 void kvfi_served_take(kvf_batch_t *batch, size_t index);
+/* An op that went packed by choice has come to an end: what that tells of its neighbour. */
+void kvfi_served_judge(kvf_batch_t *batch, size_t op, kvf_status_t status);
 /* Packed ops that came to nothing before a byte moved go direct, in what is left of the deadline: 1 if
  * there are such, for somebody to copy. With the batch's lock, while no part is left. */
 int  kvfi_served_back(kvf_batch_t *batch);

@@ -27,6 +27,8 @@ static void arm_patience(kvf_batch_t *batch)
 /* The am machine keeps the local side of a box alone. Without memory such an op just fails. */
 static void keep_spares(kvf_batch_t *batch)
 {
+    uint64_t now = 0;
+
     for (size_t i = 0; i < batch->am_count; i++) {
         const kvfi_xfer_t *xfer = batch->am_xfers[i];
         kvfi_spare_t      *spares = batch->spares;
@@ -40,8 +42,9 @@ static void keep_spares(kvf_batch_t *batch)
             batch->spares = spares;
             batch->spare_cap = batch->am_count;
         }
+        now = now ? now : kvfi_now_ns();
         spares[batch->spare_count++] = (kvfi_spare_t){(size_t)(xfer - batch->xfers),
-                                                      kvfi_am_heard(xfer->peer), xfer->box};
+                                                      kvfi_am_heard(xfer->peer), now, xfer->box};
     }
     if (batch->spare_count)
         arm_patience(batch);
@@ -106,10 +109,59 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
     kvfi_progress_posted(engine);
 }
 
+/* ------------------------------------------------------------ what it tells of a neighbour */
+
+/* Spares are in the order of their ops. */
+static const kvfi_spare_t *spare_of(const kvf_batch_t *batch, size_t op)
+{
+    size_t below = 0, end = batch->spare_count;
+
+    while (below < end) {
+        size_t middle = below + (end - below) / 2;
+
+        if (batch->spares[middle].op < op)
+            below = middle + 1;
+        else
+            end = middle;
+    }
+    return below < batch->spare_count && batch->spares[below].op == op ? &batch->spares[below] : NULL;
+}
+
+/* Has the neighbour let ops wait for a time of ours without a word, all waits since its last one together? A
+ * caller's deadline may be shorter than any answer. */
+static int is_silent(kvf_peer_t *peer, const kvfi_xfer_t *xfer, const kvfi_spare_t *spare)
+{
+    uint64_t now = kvfi_now_ns(), from = atomic_load(&peer->silent_to_ns), waited;
+    uint32_t heard = kvfi_am_heard(xfer->peer);
+
+    if (!spare || heard != spare->heard)
+        return 0;
+    from = from > spare->since_ns ? from : spare->since_ns; /* ops that wait side by side wait once */
+    waited = atomic_load(&peer->silent_heard) == heard ? atomic_load(&peer->silent_ns) : 0;
+    waited += now > from ? now - from : 0;
+    atomic_store(&peer->silent_heard, heard);
+    atomic_store(&peer->silent_to_ns, now);
+    atomic_store(&peer->silent_ns, waited);
+    return waited >= PATIENCE_NS;
+}
+
+void kvfi_served_judge(kvf_batch_t *batch, size_t op, kvf_status_t status)
+{
+    kvf_peer_t        *peer = batch->ops[op].remote->peer;
+    const kvfi_xfer_t *xfer = &batch->xfers[op];
+
+    if (status == KVF_OK)
+        kvfi_choose_succeeded(peer);
+    else if (status != KVF_ERR_TIMEOUT || is_silent(peer, xfer, spare_of(batch, op)))
+        kvfi_choose_failed(peer, status);
+}
+
 /* Those whose neighbour has said nothing since it was asked end; 1 if it was time to look. */
 static int give_up(kvf_batch_t *batch)
 {
-    if (kvfi_now_ns() < atomic_load_explicit(&batch->patience_ns, memory_order_relaxed))
+    uint64_t now = kvfi_now_ns();
+
+    if (now < atomic_load_explicit(&batch->patience_ns, memory_order_relaxed))
         return 0;
     for (size_t i = 0; i < batch->spare_count; i++) {
         kvfi_spare_t *spare = &batch->spares[i];
@@ -118,6 +170,7 @@ static int give_up(kvf_batch_t *batch)
 
         if (xfer->chosen && heard == spare->heard)
             kvfi_am_cancel_unmoved(xfer, KVF_ERR_TIMEOUT);
+        spare->since_ns = heard == spare->heard ? spare->since_ns : now;
         spare->heard = heard;
     }
     arm_patience(batch);
@@ -128,7 +181,7 @@ static void go_direct(kvf_batch_t *batch, const kvfi_spare_t *spare)
 {
     kvfi_xfer_t *xfer = &batch->xfers[spare->op];
 
-    kvfi_choose_failed(batch->ops[spare->op].remote->peer, (kvf_status_t)atomic_load(&xfer->status));
+    kvfi_served_judge(batch, spare->op, (kvf_status_t)atomic_load(&xfer->status));
     xfer->box = spare->box;
     xfer->path = KVF_PATH_CMA;
     xfer->chosen = 0;

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "engine/internal.h"
 #include "forbid.h"
 
 #define LEN  (UINT64_C(8) << 20)
@@ -367,6 +368,66 @@ START_TEST(a_write_that_has_begun_ends_at_its_deadline)
 }
 END_TEST
 
+/* Whatever the caller wants at once, it is not the neighbour that is slow. */
+START_TEST(a_deadline_that_is_too_short_is_not_charged_to_the_neighbour)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = 1000 };
+    kvf_op_t op;
+    rig_t rig;
+
+    open_rig(&rig, KVF_PACK_AUTO, KVF_PROGRESS_DEFAULT);
+    op = apart(&rig, TINY, LEN / (2 * TINY), _i != 0 ? KVF_WRITE : KVF_READ);
+    one_goes(&rig, op, KVF_PATH_STAGE);
+    for (int i = 0; i < 5; i++) {
+        answers(run_ops(rig.batch, &op, 1, &opts), KVF_ERR_TIMEOUT);
+    }
+    one_goes(&rig, op, KVF_PATH_STAGE);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Deadlines shorter than a time of ours, of a neighbour that has stopped: together they are one. */
+START_TEST(a_neighbour_silent_over_many_short_deadlines_is_left_alone)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = 100 * MS };
+    uint64_t end = now_ns() + patient(30);
+    kvf_op_t op;
+    rig_t rig;
+
+    open_rig(&rig, KVF_PACK_AUTO, KVF_PROGRESS_DEFAULT);
+    op = apart(&rig, TINY, LEN / (2 * TINY), KVF_READ);
+    one_goes(&rig, op, KVF_PATH_STAGE);
+    proc_signal(&rig.owner, SIGSTOP);
+    for (int i = 0; atomic_load(&rig.peer->stage_failures) == 0; i++) {
+        must(now_ns() < end, "%d batches waited for it", i);
+        run_ops(rig.batch, &op, 1, &opts);
+        must(i > 4 || atomic_load(&rig.peer->stage_failures) == 0, "charged after %d batches", i);
+    }
+    one_goes(&rig, op, KVF_PATH_CMA);
+    proc_signal(&rig.owner, SIGCONT);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_packed_op_that_ends_well_forgets_failures)
+{
+    kvf_op_t op;
+    rig_t rig;
+
+    open_rig(&rig, KVF_PACK_AUTO, KVF_PROGRESS_DEFAULT);
+    op = apart(&rig, TINY, LEN / (2 * TINY), KVF_READ);
+    one_goes(&rig, op, KVF_PATH_STAGE);
+    for (int i = 0; i < 3; i++) {
+        kvfi_choose_failed(rig.peer, KVF_ERR_NOMEM);
+        one_goes(&rig, op, KVF_PATH_CMA);
+        atomic_store(&rig.peer->direct_until_ns, 1); /* the ten seconds have passed */
+        one_goes(&rig, op, KVF_PATH_STAGE);
+        must(atomic_load(&rig.peer->stage_failures) == 0, "not forgotten");
+    }
+    rig_close(&rig);
+}
+END_TEST
+
 static int no_shared_memory(void)
 {
     static const long calls[] = { SYS_shmget, SYS_ftruncate, SYS_fallocate, SYS_memfd_create };
@@ -479,6 +540,9 @@ int main(void)
     tcase_add_test(tc, what_is_to_be_copied_inside_post_goes_direct);
     tcase_add_test(tc, direct_goes_packed_where_the_kernel_forbids_it);
     tcase_add_loop_test(tc, a_neighbour_that_stopped_is_reached_direct_in_the_same_batch, 0, 2);
+    tcase_add_loop_test(tc, a_deadline_that_is_too_short_is_not_charged_to_the_neighbour, 0, 2);
+    tcase_add_test(tc, a_neighbour_silent_over_many_short_deadlines_is_left_alone);
+    tcase_add_test(tc, a_packed_op_that_ends_well_forgets_failures);
     tcase_add_test(tc, only_what_came_to_nothing_goes_direct);
     tcase_add_test(tc, a_write_that_went_direct_is_not_done_again);
     tcase_add_test(tc, a_write_that_has_begun_ends_at_its_deadline);
