@@ -29,7 +29,7 @@
 int kvfi_memory_prot(const void *addr, uint64_t len)
 {
     uint64_t at = (uintptr_t)addr, end = at + len, from, to;
-    int      prot = PROT_READ | PROT_WRITE;
+    int      prot = PROT_READ | PROT_WRITE, error;
     char     line[512], bits[5];
     FILE    *maps = fopen("/proc/self/maps", "re");
 
@@ -43,8 +43,12 @@ int kvfi_memory_prot(const void *addr, uint64_t len)
         prot &= (bits[0] == 'r' ? PROT_READ : 0) | (bits[1] == 'w' ? PROT_WRITE : 0);
         at = to;
     }
+    if (ferror(maps))
+        prot = -2;
+    error = errno;
     fclose(maps);
-    return at < end ? -1 : prot;
+    errno = error;
+    return at < end && prot != -2 ? -1 : prot;
 }
 
 int kvfi_memory_peek(const void *addr, void *to, size_t len)

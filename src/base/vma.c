@@ -96,6 +96,7 @@ kvfi_vma_verdict_t kvfi_vma_judge(const void *addr, uint64_t len, const char **w
     kvfi_vma_verdict_t verdict = KVFI_VMA_PLAIN;
     FILE              *smaps = fopen("/proc/self/smaps", "re");
     vma_t              vma;
+    int                error;
 
     if (!smaps)
         return KVFI_VMA_UNKNOWN;
@@ -109,8 +110,12 @@ kvfi_vma_verdict_t kvfi_vma_judge(const void *addr, uint64_t len, const char **w
         *huge_p |= has_flag(&vma, " hg ");
         at = *why_p ? end : vma.to;
     }
+    if (ferror(smaps))
+        verdict = KVFI_VMA_UNKNOWN;
+    error = errno;
     fclose(smaps);
-    return at < end ? KVFI_VMA_HOLE : verdict;
+    errno = error;
+    return at < end && verdict != KVFI_VMA_UNKNOWN ? KVFI_VMA_HOLE : verdict;
 }
 
 int kvfi_vma_same(const void *addr, uint64_t len, const void *other)

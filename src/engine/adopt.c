@@ -12,6 +12,7 @@
  * for the kernel to make pages.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -88,7 +89,7 @@ static kvf_status_t adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_se
 {
     kvf_segment_t *segment;
     kvf_status_t   status;
-    int            huge, lost;
+    int            huge, lost, error;
 
     if (!engine->home->near)
         return kvfi_fail(KVF_ERR_UNSUPPORTED, "the engine has no shared memory");
@@ -101,13 +102,15 @@ static kvf_status_t adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_se
     memcpy(segment->region, addr, len);
     status = map_twin(segment, addr);
     if (status != KVF_OK) {
+        error = errno;
         /* the kernel may have unmapped the old pages before it gave up */
         lost = kvfi_memory_prot(addr, len) < 0 && map_private(segment, addr) != KVF_OK;
         if (lost)
             kvfi_log(KVFI_LOG_ERROR, "nothing can be mapped at %p, its contents are kept at %p: %s",
                      addr, (void *)segment->region, kvf_last_error());
         kvfi_segment_free(segment, lost);
-        return kvfi_fail(status, "the kernel refused to map shared memory at %p", addr);
+        errno = error;
+        return kvfi_fail(status, "the kernel refused to map shared memory at %p: %m", addr);
     }
     segment->adopted = addr;
     *segment_p = segment;
