@@ -36,11 +36,11 @@ void strace_end(pid_t strace)
 {
     int status;
 
-    for (int i = 0; i < 2000; i++) {
+    for (int i = 0; i < 10000; i++) {
         if (waitpid(strace, &status, WNOHANG) != 0) {
             return;
         }
-        if (i % 100 == 0) {
+        if (i % 1000 == 0) {
             kill(strace, SIGINT);
         }
         usleep(1000);
@@ -111,7 +111,7 @@ int strace_injected(const char *log)
     int found = 0;
 
     while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-        found |= strstr(line, "(INJECTED)") != NULL && strstr(line, STRACE_MARK_CALL) == NULL;
+        found |= strstr(line, STRACE_INJECTED) != NULL && strstr(line, STRACE_MARK_CALL) == NULL;
     }
     if (f != NULL) {
         fclose(f);
@@ -119,21 +119,21 @@ int strace_injected(const char *log)
     return found;
 }
 
-/* Behind the line of a signal stand the frames that it came in, innermost first. */
-int strace_in_ucx(const char *log)
+/* Behind such a line stand the frames that it came in, innermost first. */
+int strace_in_ucx(const char *log, const char *what)
 {
     FILE *f = fopen(log, "r");
     char line[4096];
-    int signal = 0, inside = 0;
+    int frames = 0, inside = 0;
 
     while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
-        if (strstr(line, " --- SIG") != NULL) {
-            signal = 1;
-        } else if (signal && (strstr(line, "/libkvferry") != NULL || line[0] != ' ')) {
-            signal = 0;
-        } else if (signal && strstr(line, "/libuc") != NULL) {
+        if (strstr(line, what) != NULL && strstr(line, STRACE_MARK_CALL) == NULL) {
+            frames = 1;
+        } else if (line[0] != ' ' || strstr(line, "/libkvferry") != NULL) {
+            frames = 0;
+        } else if (frames && strstr(line, "/libuc") != NULL) {
             inside = 1;
-            signal = 0;
+            frames = 0;
         }
     }
     if (f != NULL) {

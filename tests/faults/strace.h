@@ -30,10 +30,12 @@ pid_t strace_start(pid_t pid, const char *log, const char *call, const char *wha
 /* Lets the process go; returns when strace has ended. */
 void strace_end(pid_t strace);
 
-/* Of an ended strace: the calls that it saw; whether a call was made to fail; whether a signal came from
- * inside of UCX, by the stacks. */
+/* Of an ended strace: the calls that it saw; whether a call was made to fail; whether what, a signal or a
+ * failed call, came from inside of UCX, by the stacks. */
+#define STRACE_SIGNAL   " --- SIG"
+#define STRACE_INJECTED "(INJECTED)"
 void strace_calls(const char *log, calls_t *calls_p);
 int strace_injected(const char *log);
-int strace_in_ucx(const char *log);
+int strace_in_ucx(const char *log, const char *what);
 
 #endif
