@@ -7,8 +7,12 @@
 #include "copy/kernel.h"
 
 #if defined(__x86_64__)
-#pragma GCC target("avx2")
 #include <immintrin.h>
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC target("avx2")
+#endif
 
 static inline void stream_line(char *dst, const char *src)
 {
@@ -59,4 +63,8 @@ const kvfi_kernel_t kvfi_kernel_avx2 = {.name = "avx2",
                                      .pairs = copy_pairs,
                                      .below = ids_below,
                                      .rows = copy_rows};
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
 #endif

@@ -7,8 +7,12 @@
 #include "copy/kernel.h"
 
 #if defined(__x86_64__)
-#pragma GCC target("avx512f,avx512bw")
 #include <immintrin.h>
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw")
+#endif
 
 static inline void stream_line(char *dst, const char *src)
 {
@@ -51,4 +55,8 @@ const kvfi_kernel_t kvfi_kernel_avx512 = {.name = "avx512",
                                        .pairs = copy_pairs,
                                        .below = ids_below,
                                        .rows = copy_rows};
+
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
 #endif

@@ -76,7 +76,7 @@ static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cm
 kvf_status_t kvf_engine_path_check(kvf_engine_t *engine, kvf_path_t path)
 {
     kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
-    kvfi_cma_t   cma = {0};
+    kvfi_cma_t   cma = {.why = {NULL}};
     const char  *why;
     char         copy[512];
 
