@@ -144,7 +144,7 @@ libkvfall_la_LIBADD = libkvfbase.la $(UCX_LIBS)
 
 libkvferry_la_SOURCES =
 libkvferry_la_LIBADD = libkvfall.la
-libkvferry_la_LDFLAGS = -version-info $(LIBKVFERRY_SO) -no-undefined \
+libkvferry_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(LIBKVFERRY_SO) -no-undefined \
 	-Wl,--version-script=$(top_srcdir)/src/kvferry.map
 EXTRA_libkvferry_la_DEPENDENCIES = src/kvferry.map
 EXTRA_DIST += src/kvferry.map

@@ -12,7 +12,7 @@ libkvferry_mpi_la_SOURCES = \
 	src/mpi/wait.c
 libkvferry_mpi_la_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS)
 libkvferry_mpi_la_LIBADD = libkvferry.la $(MPI_LIBS)
-libkvferry_mpi_la_LDFLAGS = -version-info $(LIBKVFERRY_MPI_SO) -no-undefined \
+libkvferry_mpi_la_LDFLAGS = $(AM_LDFLAGS) -version-info $(LIBKVFERRY_MPI_SO) -no-undefined \
 	-Wl,--version-script=$(top_srcdir)/src/mpi/kvferry_mpi.map
 EXTRA_libkvferry_mpi_la_DEPENDENCIES = src/mpi/kvferry_mpi.map
 endif

@@ -3,3 +3,5 @@ TESTS += tests/abi/symbols.sh tests/abi/headers.sh tests/layering.sh tests/docs.
 	tests/quickstart.sh tests/commands.sh
 EXTRA_DIST += tests/abi/symbols.sh tests/abi/headers.sh tests/layering.sh tests/docs.sh \
 	tests/quickstart.sh tests/readme.sh tests/commands.sh tests/declared.sh
+TESTS += tests/abi/hardening.sh
+EXTRA_DIST += tests/abi/hardening.sh

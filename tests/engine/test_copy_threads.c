@@ -363,7 +363,7 @@ START_TEST(one_core_has_no_copy_thread)
     rig_open_threaded(&rig, WHERE_TWIN, &big); /* two engines, one line */
     dup2(saved, 2);
     rewind(log);
-    fread(said, 1, sizeof(said) - 1, log);
+    ck_assert_uint_gt(fread(said, 1, sizeof(said) - 1, log), 0);
     must(strstr(said, "copy_threads=2 cannot help") != NULL, "\"%s\"", said);
     must(strchr(said, '\n') == said + strlen(said) - 1, "more than a line: \"%s\"", said);
     ck_assert_int_eq(copy_threads_said(rig.me.engine), 0);
