@@ -21,7 +21,8 @@
  * Memory. Option structs start with struct_size = sizeof(struct); NULL means all defaults, a zero
  * field means its default, reserved fields must be 0. Handles belong to the engine that made them
  * and end with it. Closers take NULL. A closed handle is recognised as such for as long as fewer
- * than 1024 younger objects of its engine were closed after it.
+ * than 1024 younger objects of its engine were closed after it, and its engine is open or fewer than 64
+ * engines were closed after it.
  *
  * Fork. A child may read what the parent had mapped; its calls are refused.
  *
@@ -29,7 +30,9 @@
  * KVFERRY_NOTIFY_DEPTH, KVFERRY_COPY_THREADS, KVFERRY_PACK, KVFERRY_COPY_KERNEL,
  * KVFERRY_STREAM_FROM, KVFERRY_CALIBRATION, KVFERRY_CHECK, KVFERRY_LOG override defaults, never what
  * a caller set.
- * A KVFERRY_ variable that is unknown or malformed makes kvf_engine_open() fail and is named.
+ * A malformed value makes kvf_engine_open() fail and is named, and so does a name one or two letters away
+ * from a setting's, with the setting that was probably meant. Any other KVFERRY_ variable is ignored, so a
+ * site may set KVFERRY_ROOT and the like.
  * UCX_ variables apply to the far context only.
  */
 #ifndef KVFERRY_H

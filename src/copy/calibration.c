@@ -170,20 +170,34 @@ static const char *parse(char *text, const kvfi_host_t *host, kvfi_tune_t *tune)
     return tune->kernel ? NULL : "its kernel is none that this processor can run";
 }
 
+/* The beginning of a file as a string; NULL, or why not. The name is a user's: it may be a FIFO without a
+ * writer, a device, a directory. */
+static const char *read_regular(const char *path, char *text, size_t size)
+{
+    int         fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    const char *why = NULL;
+    struct stat st;
+    ssize_t     len = 0;
+
+    if (fd < 0)
+        return strerror(errno);
+    if (!fstat(fd, &st) && !S_ISREG(st.st_mode))
+        why = "it is not a regular file";
+    else if ((len = read(fd, text, size - 1)) < 0)
+        why = strerror(errno);
+    close(fd);
+    text[len < 0 ? 0 : len] = '\0';
+    return why;
+}
+
 const char *kvfi_calibration_read(const char *path, const kvfi_host_t *host, kvfi_tune_t *tune_p)
 {
     kvfi_tune_t tune = *tune_p;
-    FILE       *file = fopen(path, "re");
     char        text[TEXT_MAX + 1];
-    size_t      len;
-    const char *why;
+    const char *why = read_regular(path, text, sizeof text);
 
-    if (!file)
-        return strerror(errno);
-    len = fread(text, 1, TEXT_MAX, file);
-    text[len] = '\0';
-    fclose(file);
-    why = parse(text, host, &tune);
+    if (!why)
+        why = parse(text, host, &tune);
     if (!why)
         *tune_p = tune;
     return why;

@@ -42,7 +42,7 @@ typedef struct kvfi_object {
 /* ---- object.c */
 /* A zeroed object of size bytes in the engine's list; NULL without memory. */
 void *kvfi_object_new(kvf_engine_t *engine, kvfi_kind_t kind, size_t size);
-/* Take it out of the list and lay it in the grave. */
+/* Take it out of the list and lay it in its engine's grave; an engine, in that of engines. */
 void  kvfi_object_close(void *object);
 /* Begin a call on a handle: INVALID, FORKED or CLOSED, or the engine's count of calls is raised. */
 kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind);
@@ -87,6 +87,8 @@ struct kvf_engine {
     _Atomic unsigned  users; /* calls under way */
     pthread_mutex_t   lock;  /* objects, peers, running */
     kvfi_object_t    *objects;
+    kvfi_object_t    *grave, **grave_end; /* the closed, oldest first, under lock */
+    unsigned          grave_count;
 
     /* options in force */
     char              net[8];

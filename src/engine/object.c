@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Handles: what kind they are, whose, whether still open. A closed one is kept, marked, until 1024
- * younger ones were closed after it, so that its use is an error and not a crash.
+ * Handles: what kind they are, whose, whether still open. A closed one is kept, marked, in its engine's
+ * grave, until 1024 others of that engine were closed after it, so that its use is an error and not a
+ * crash. A closed engine is kept with its grave until 64 other engines were closed.
  */
 #include <stdlib.h>
 
 #include "engine/internal.h"
 
-#define GRAVE 1024
+#define GRAVE         1024
+#define ENGINES_GRAVE 64
 
-static pthread_mutex_t grave_lock = PTHREAD_MUTEX_INITIALIZER;
-static void           *grave[GRAVE];
-static unsigned        grave_at;
+static _Atomic(kvf_engine_t *) engines[ENGINES_GRAVE];
+static _Atomic unsigned        engines_closed;
 
 static const char *name_of(kvfi_kind_t kind)
 {
@@ -44,24 +45,55 @@ void *kvfi_object_new(kvf_engine_t *engine, kvfi_kind_t kind, size_t size)
     return object;
 }
 
+/* The one to be freed for it, or NULL. With the engine's lock. */
+static kvfi_object_t *lay_in_grave(kvf_engine_t *engine, kvfi_object_t *object)
+{
+    kvfi_object_t *oldest;
+
+    if (!engine->grave)
+        engine->grave_end = &engine->grave;
+    object->next = NULL;
+    *engine->grave_end = object;
+    engine->grave_end = &object->next;
+    if (engine->grave_count < GRAVE) {
+        engine->grave_count++;
+        return NULL;
+    }
+    oldest = engine->grave;
+    engine->grave = oldest->next;
+    return oldest;
+}
+
+static void close_engine(kvf_engine_t *engine)
+{
+    kvf_engine_t  *oldest;
+    kvfi_object_t *next;
+
+    atomic_store(&engine->object.kind, KVFI_CLOSED);
+    oldest = atomic_exchange(&engines[atomic_fetch_add(&engines_closed, 1) % ENGINES_GRAVE], engine);
+    for (kvfi_object_t *object = oldest ? oldest->grave : NULL; object; object = next) {
+        next = object->next;
+        free(object);
+    }
+    free(oldest);
+}
+
 void kvfi_object_close(void *handle)
 {
-    kvfi_object_t *object = handle;
-    void          *oldest;
+    kvfi_object_t *object = handle, *oldest;
+    kvf_engine_t  *engine = object->engine;
 
-    if ((void *)object->engine != handle) { /* an engine is in no list */
-        pthread_mutex_lock(&object->engine->lock);
-        *object->link = object->next;
-        if (object->next)
-            object->next->link = object->link;
-        pthread_mutex_unlock(&object->engine->lock);
+    if ((void *)engine == handle) { /* it is in no list */
+        close_engine(engine);
+        return;
     }
+    pthread_mutex_lock(&engine->lock);
+    *object->link = object->next;
+    if (object->next)
+        object->next->link = object->link;
     atomic_store(&object->kind, KVFI_CLOSED);
-    pthread_mutex_lock(&grave_lock);
-    oldest = grave[grave_at];
-    grave[grave_at] = object;
-    grave_at = (grave_at + 1) % GRAVE;
-    pthread_mutex_unlock(&grave_lock);
+    oldest = lay_in_grave(engine, object);
+    pthread_mutex_unlock(&engine->lock);
     free(oldest);
 }
 

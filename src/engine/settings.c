@@ -4,8 +4,10 @@
  * setting; kvf_info prints the rows.
  */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,21 +283,81 @@ static const kvfi_setting_t settings[] = {
 };
 #define SETTINGS (sizeof settings / sizeof *settings)
 
+#define PREFIX     "KVFERRY_"
+#define PREFIX_LEN (sizeof PREFIX - 1)
+#define LETTERS_MAX   32u /* of a setting, without the prefix */
+
+/* Letters to add, drop, change or swap with the next, in any case, to make b of a: at most LETTERS_MAX each. */
+static unsigned edits(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    unsigned row[3][LETTERS_MAX + 1], *before = row[0], *last = row[1], *now = row[2], *spare;
+
+    for (unsigned k = 0; k <= b_len; k++)
+        last[k] = k;
+    for (unsigned i = 1; i <= a_len; i++) {
+        now[0] = i;
+        for (unsigned k = 1; k <= b_len; k++) {
+            unsigned same = toupper((unsigned char)a[i - 1]) == toupper((unsigned char)b[k - 1]);
+
+            now[k] = last[k - 1] + !same;
+            now[k] = last[k] + 1 < now[k] ? last[k] + 1 : now[k];
+            now[k] = now[k - 1] + 1 < now[k] ? now[k - 1] + 1 : now[k];
+            if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] && before[k - 2] + 1 < now[k])
+                now[k] = before[k - 2] + 1;
+        }
+        spare = before;
+        before = last;
+        last = now;
+        now = spare;
+    }
+    return last[b_len];
+}
+
+/* The setting that was probably meant, or NULL: sites set variables of this prefix too (KVFERRY_ROOT). */
+static const char *meant_by(const char *name, size_t len)
+{
+    const char *meant = NULL;
+    unsigned    least = UINT_MAX, count;
+
+    if (len > LETTERS_MAX)
+        return NULL;
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const char *known = settings[i].name + PREFIX_LEN;
+        size_t      known_len = strlen(known);
+
+        count = edits(name, len, known, known_len);
+        if (count <= (known_len < 5 ? 1u : 2u) && count < least) {
+            least = count;
+            meant = settings[i].name;
+        }
+    }
+    return meant;
+}
+
+static kvf_status_t unknown_variable(const char *entry, size_t len)
+{
+    const char *meant = meant_by(entry + PREFIX_LEN, len - PREFIX_LEN);
+
+    if (meant)
+        return kvfi_fail(KVF_ERR_INVALID, "%.*s is no setting of kvferry: is %s meant? kvf_info lists them all",
+                         (int)len, entry, meant);
+    kvfi_log(KVFI_LOG_DEBUG, "%.*s is no setting of kvferry, and is ignored", (int)len, entry);
+    return KVF_OK;
+}
+
 static kvf_status_t load_environment(kvf_engine_opts_t *opts)
 {
     for (char **entry = environ; *entry; entry++) {
         size_t       i, name_len = strcspn(*entry, "=");
         kvf_status_t status;
 
-        if (strncmp(*entry, "KVFERRY_", 8))
+        if (strncmp(*entry, PREFIX, PREFIX_LEN))
             continue;
         for (i = 0; i < SETTINGS; i++)
             if (strlen(settings[i].name) == name_len && !strncmp(*entry, settings[i].name, name_len))
                 break;
-        if (i == SETTINGS)
-            return kvfi_fail(KVF_ERR_INVALID, "%.*s is no setting of kvferry; kvf_info lists them",
-                             (int)name_len, *entry);
-        status = settings[i].parse(settings[i].name, *entry + name_len + 1, opts);
+        status = i == SETTINGS ? unknown_variable(*entry, name_len)
+                               : settings[i].parse(settings[i].name, *entry + name_len + 1, opts);
         if (status != KVF_OK)
             return status;
     }

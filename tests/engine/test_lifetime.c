@@ -164,6 +164,35 @@ static void *waiter(void *arg)
 }
 
 /* Held open by a full queue at a child that takes nothing, or by a large copy. */
+/* 1024 younger ones of its own engine end that, no number of another's; nor does the close of its engine. */
+START_TEST(a_closed_handle_is_known_whatever_other_engines_close)
+{
+    kvf_engine_t *mine, *other;
+    kvf_batch_t *closed, *batch;
+
+    ok(kvf_engine_open(NULL, &mine));
+    ok(kvf_engine_open(NULL, &other));
+    ok(kvf_batch_create(mine, &closed));
+    ok(kvf_batch_free(closed));
+    for (int i = 0; i < 1023; i++) {
+        ok(kvf_batch_create(mine, &batch));
+        ok(kvf_batch_free(batch));
+        answers(kvf_batch_test(closed), KVF_ERR_INVALID);
+    }
+    for (int i = 0; i < 4000; i++) {
+        if (i == 2000) {
+            ok(kvf_engine_close(mine, patient(1)));
+        }
+        ok(kvf_batch_create(other, &batch));
+        must(batch != closed, "the handle is given away after %d closes of another engine", i);
+        answers(kvf_batch_test(closed), KVF_ERR_INVALID);
+        ok(kvf_batch_free(batch));
+    }
+    answers(kvf_engine_close(mine, 0), KVF_ERR_INVALID);
+    ok(kvf_engine_close(other, patient(1)));
+}
+END_TEST
+
 START_TEST(close_wakes_a_waiter_with_closed)
 {
     rig_t rig;
@@ -573,6 +602,7 @@ int main(void)
     tcase_add_loop_test(tc, the_same_blob_twice_is_the_same_object_counted, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_forgotten_peer_can_be_imported_again, 0, WHERE_COUNT);
     tcase_add_test(tc, a_closed_handle_is_known_as_such);
+    tcase_add_test(tc, a_closed_handle_is_known_whatever_other_engines_close);
     tcase_add_loop_test(tc, close_wakes_a_waiter_with_closed, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, close_ends_running_copies, 0, WHERE_COUNT);
     tcase_add_test(tc, close_waits_for_what_another_engine_copies);

@@ -6,11 +6,13 @@
 #include "../engine/rig.h"
 
 #include <check.h>
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -84,8 +86,6 @@ static const bad_variable_t bad_variables[] = {
     { "KVFERRY_CALIBRATION", "" },
     { "KVFERRY_CHECK", "2" },
     { "KVFERRY_LOG", "shout" },
-    { "KVFERRY_NOSUCH", "1" },
-    { "KVFERRY_", "1" },
 };
 
 START_TEST(open_names_a_bad_variable)
@@ -99,6 +99,77 @@ START_TEST(open_names_a_bad_variable)
     unsetenv(b->name);
     ok(kvf_engine_open(NULL, &engine));
     ok(kvf_engine_close(engine, patient(1)));
+}
+END_TEST
+
+typedef struct misspelling {
+    const char *name;
+    const char *meant;
+} misspelling_t;
+
+static const misspelling_t misspellings[] = {
+    { "KVFERRY_NETT", "KVFERRY_NET" },
+    { "KVFERRY_NTE", "KVFERRY_NET" },
+    { "KVFERRY_net", "KVFERRY_NET" },
+    { "KVFERRY_LOGS", "KVFERRY_LOG" },
+    { "KVFERRY_LOCALE", "KVFERRY_LOCAL" },
+    { "KVFERRY_DEADLINES", "KVFERRY_DEADLINE" },
+    { "KVFERRY_PROGESS", "KVFERRY_PROGRESS" },
+    { "KVFERRY_COPYTHREADS", "KVFERRY_COPY_THREADS" },
+    { "KVFERRY_NOTIFY_DETPH", "KVFERRY_NOTIFY_DEPTH" },
+};
+
+START_TEST(open_names_the_setting_that_a_misspelled_variable_means)
+{
+    const misspelling_t *m = &misspellings[_i];
+    kvf_engine_t *engine = NULL;
+    char meant[64];
+
+    snprintf(meant, sizeof(meant), "is %s meant?", m->meant);
+    setenv(m->name, "1", 1);
+    refused_naming(kvf_engine_open(NULL, &engine), KVF_ERR_INVALID, m->name);
+    must(strstr(kvf_last_error(), meant) != NULL, "\"%s\"", kvf_last_error());
+    must(engine == NULL, "an output of a failure");
+}
+END_TEST
+
+/* Environment modules set such ones. */
+START_TEST(variables_that_resemble_no_setting_are_let_through)
+{
+    static const char *const names[] = {
+        "ROOT", "DIR",     "HOME",   "VERSION", "INC",  "INCLUDE", "LIB",  "LIBDIR", "LIBS", "BIN",
+        "PATH", "PREFIX",  "MODULE", "BASE",    "DATA", "CACHE",   "HOST", "RANK",   "NODE", "DOC",
+        "",     "VERSION_A_NAME_THAT_IS_LONGER_THAN_ANY_OF_A_SETTING", "MAN", "PKG_CONFIG_PATH",
+    };
+    kvf_engine_t *engine = NULL;
+    char name[128];
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        snprintf(name, sizeof(name), "KVFERRY_%s", names[i]);
+        setenv(name, "/opt/kvferry", 1);
+    }
+    ok(kvf_engine_open(NULL, &engine));
+    ok(kvf_engine_close(engine, patient(1)));
+}
+END_TEST
+
+/* A FIFO that nobody writes to would hold whoever opens it. */
+START_TEST(a_calibration_that_is_no_file_is_not_read)
+{
+    char name[] = "/tmp/kvferry-test-XXXXXX";
+    char fifo[64];
+    kvf_engine_t *engine = NULL;
+
+    must(mkdtemp(name) != NULL, "%s", strerror(errno));
+    snprintf(fifo, sizeof(fifo), "%s/fifo", name);
+    must(mkfifo(fifo, 0600) == 0, "%s", strerror(errno));
+    setenv("KVFERRY_CALIBRATION", _i == 0 ? fifo : _i == 1 ? "/dev/zero" : name, 1);
+    alarm(5 * patience());
+    ok(kvf_engine_open(NULL, &engine));
+    alarm(0);
+    ok(kvf_engine_close(engine, patient(1)));
+    unlink(fifo);
+    rmdir(name);
 }
 END_TEST
 
@@ -493,6 +564,10 @@ int main(void)
     tcase_add_test(tc, open_needs_a_place_for_the_engine);
     tcase_add_loop_test(tc, open_names_a_bad_variable, 0,
                         sizeof(bad_variables) / sizeof(bad_variables[0]));
+    tcase_add_loop_test(tc, open_names_the_setting_that_a_misspelled_variable_means, 0,
+                        sizeof(misspellings) / sizeof(misspellings[0]));
+    tcase_add_test(tc, variables_that_resemble_no_setting_are_let_through);
+    tcase_add_loop_test(tc, a_calibration_that_is_no_file_is_not_read, 0, 3);
     tcase_add_test(tc, variables_override_defaults_never_what_the_caller_set);
     tcase_add_test(tc, setting_past_the_last_one);
     tcase_add_test(tc, a_wire_that_is_not_there_is_unsupported);

@@ -77,6 +77,10 @@ sed 's/^kernel .*/kernel mmx/' "$TMP/good" >"$file"
 ignored 'its kernel is none'
 head -c 3000 /dev/urandom >"$file"
 ignored 'it is no calibration'
+mkfifo "$TMP/fifo"
+file=$TMP/fifo
+export KVFERRY_CALIBRATION=$file
+ignored 'it is not a regular file'
 file=$TMP/nowhere
 export KVFERRY_CALIBRATION=$file
 ignored 'No such file'
