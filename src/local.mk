@@ -20,6 +20,8 @@ base_sources = \
 	src/base/pages.h \
 	src/base/proc.c \
 	src/base/proc.h \
+	src/base/share.c \
+	src/base/share.h \
 	src/base/shm.c \
 	src/base/shm.h \
 	src/base/status.c \

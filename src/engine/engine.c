@@ -152,18 +152,17 @@ kvf_status_t kvfi_engine_far(kvf_engine_t *engine, kvfi_am_t **am_p)
 
 static void put_near(kvfi_writer_t *writer, const kvfi_home_t *home)
 {
-    const void *address, *rkey;
-    size_t      address_len, rkey_len;
+    const void *address;
+    size_t      len;
 
     if (!home->near) {
         kvfi_put_bytes(writer, NULL, 0);
         kvfi_put_bytes(writer, NULL, 0);
         return;
     }
-    address = kvfi_link_address(home->near, &address_len);
-    rkey = kvfi_mem_rkey(home->mem, &rkey_len);
-    kvfi_put_bytes(writer, address, address_len);
-    kvfi_put_bytes(writer, rkey, rkey_len);
+    address = kvfi_link_address(home->near, &len);
+    kvfi_put_bytes(writer, address, len);
+    kvfi_put_bytes(writer, kvfi_mem_key(home->mem), sizeof(kvfi_share_key_t));
 }
 
 kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, size_t *len_p)
@@ -276,15 +275,6 @@ static void free_objects(kvf_engine_t *engine, int keep_memory)
         kvfi_segment_free((kvf_segment_t *)object, keep_memory);
 }
 
-static void settle_near(kvfi_home_t *home, uint64_t end_ns)
-{
-    if (!home->near)
-        return;
-    kvfi_link_lock(home->near);
-    kvfi_link_settle(home->near, end_ns);
-    kvfi_link_unlock(home->near);
-}
-
 kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
 {
     uint64_t     end_ns = kvfi_deadline(kvfi_now_ns(), timeout_ns);
@@ -322,7 +312,6 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     free_objects(engine, status != KVF_OK);
     kvfi_am_close(atomic_load(&engine->am), end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);
     kvfi_am_close(engine->stage, end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);
-    settle_near(home, end_ns);
     if (status == KVF_OK)
         kvfi_home_release(home);
     kvfi_table_free(&engine->peers);

@@ -4,7 +4,7 @@
  * and then waits for slices that began before.
  *
  * Blob body: slot u32, epoch u32, only u64, count u32, rank of regions count u32; the regions
- * {uid u64, address u64, length u64, rkey bytes}; the ranges {region u32, rights u32, flags u32,
+ * {uid u64, address u64, length u64, key bytes}; the ranges {region u32, rights u32, flags u32,
  * first block u32, address u64, length u64, generations' address u64, their number u32}.
  */
 #include <stdlib.h>
@@ -152,13 +152,13 @@ static uint32_t region_of(const kvf_grant_t *grant, uint32_t range)
 
 static void put_region(kvfi_writer_t *writer, const kvf_segment_t *segment)
 {
-    size_t      len = 0;
-    const void *rkey = segment->mem ? kvfi_mem_rkey(segment->mem, &len) : NULL;
-
     kvfi_put_u64(writer, segment->uid);
     kvfi_put_u64(writer, (uintptr_t)segment->region);
     kvfi_put_u64(writer, segment->region_len);
-    kvfi_put_bytes(writer, rkey, len);
+    if (segment->mem)
+        kvfi_put_bytes(writer, kvfi_mem_key(segment->mem), sizeof(kvfi_share_key_t));
+    else
+        kvfi_put_bytes(writer, NULL, 0);
 }
 
 static void put_range(kvfi_writer_t *writer, const kvf_range_t *range, uint32_t region)

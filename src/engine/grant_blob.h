@@ -5,7 +5,7 @@
 #ifndef KVFI_ENGINE_GRANT_BLOB_H
 #define KVFI_ENGINE_GRANT_BLOB_H
 
-#define KVFI_RANGE_SHARED  1u /* library-allocated: the region's rkey maps it */
+#define KVFI_RANGE_SHARED  1u /* library-allocated: the region's key maps it */
 #define KVFI_RANGE_GUARDED 2u /* a pool's: generations */
 
 #endif

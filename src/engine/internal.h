@@ -175,7 +175,7 @@ typedef struct kvfi_region {
     unsigned            refs;
     kvfi_map_t         *map;
     char               *addr; /* NULL: could not be mapped */
-    uint64_t            len;
+    uint64_t            raddr, len; /* in its owner */
     char               *twin; /* the same, read-only, of the first view on; else NULL */
 } kvfi_region_t;
 
@@ -201,13 +201,11 @@ struct kvf_peer {
     _Atomic unsigned notes; /* of running batches */
     /* near, or of this process */
     kvfi_home_t     *home;
-    kvfi_ep_t       *ep;
     kvfi_map_t      *page_map;
     kvfi_hold_t      hold;
     kvfi_life_t      life;
     kvfi_cma_t       cma;
     kvfi_region_t   *regions;
-    void            *near_address; /* malloced */
     kvfi_am_peer_t *_Atomic stage; /* NULL: not needed so far */
     int              driven;    /* a thread of its engine does its half of stage */
     _Atomic uint64_t direct_until_ns; /* no choice of stage before: it failed, so many times in a row */

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/blob.h"
@@ -24,8 +23,8 @@ typedef struct kvfi_card {
     char           host[64];
     uint64_t       nonce[2], proof[4];
     uint32_t       depth, local_off, driven;
-    const void    *near, *page_rkey, *far;
-    size_t         near_len, page_rkey_len, far_len;
+    const void    *near, *page_key, *far;
+    size_t         near_len, page_key_len, far_len;
 } kvfi_card_t;
 
 static void get_into(kvfi_reader_t *reader, void *to, size_t len)
@@ -54,7 +53,7 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_card_t *card)
     card->local_off = kvfi_get_u32(&reader);
     card->driven = kvfi_get_u32(&reader);
     card->near = kvfi_get_bytes(&reader, &card->near_len);
-    card->page_rkey = kvfi_get_bytes(&reader, &card->page_rkey_len);
+    card->page_key = kvfi_get_bytes(&reader, &card->page_key_len);
     card->far = kvfi_get_bytes(&reader, &card->far_len);
     if (reader.failed)
         return kvfi_fail(KVF_ERR_BLOB, "the engine blob ends inside its body");
@@ -77,74 +76,35 @@ static kvf_status_t take_seat(kvf_peer_t *peer, kvfi_page_t *page)
     return KVF_OK;
 }
 
-static void near_failed(void *arg, const char *why)
+static void unmap_page(kvf_peer_t *peer)
 {
-    kvf_peer_t *peer = arg;
-
-    kvfi_log(KVFI_LOG_DEBUG, "near endpoint to pid %d: %s", peer->proc.pid, why);
+    kvfi_map_close(peer->page_map);
+    peer->page_map = NULL;
 }
 
-/* Does the kernel refuse a descriptor now? With errno. */
-static int short_of_descriptors(void)
-{
-    int fd = eventfd(0, EFD_CLOEXEC);
-
-    if (fd >= 0)
-        close(fd);
-    return fd < 0;
-}
-
-/* 1 if the page is the engine's, 0 if not, -1 with errno if that cannot be known. It may be of something
- * else, even shorter than a page: it is peeked at, not loaded from. */
+/* It may be memory of anybody's, but as much of it. */
 static int is_page_of(const void *page, const kvfi_card_t *card)
 {
     kvfi_page_head_t head;
-    int              failed = kvfi_memory_peek(page, &head, sizeof head);
 
-    if (failed)
-        return failed == -1 ? 0 : -1;
+    if ((uintptr_t)page % _Alignof(kvfi_page_t))
+        return 0;
+    memcpy(&head, page, sizeof head);
     return head.magic == KVFI_PAGE_MAGIC && head.incarnation == card->incarnation &&
            !memcmp(head.nonce, card->nonce, sizeof head.nonce) && head.depth == card->depth;
 }
 
-/* Map the page and read the nonce: as is_page_of() answers. */
+/* Map all of the page and read the nonce: 1 if it is the engine's, 0 if not, -1 with errno if that cannot be
+ * known. */
 static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p)
 {
-    kvfi_link_t *near = peer->object.engine->home->near;
-    int          proved, error;
-
-    kvfi_link_lock(near);
-    kvfi_ucx_quiet(1);
-    if (kvfi_ep_open(near, card->near, near_failed, peer, &peer->ep) == KVF_OK &&
-        kvfi_map_open(peer->ep, card->page_rkey, card->page_addr, &peer->page_map, page_p) == KVF_OK)
-        proved = is_page_of(*page_p, card);
-    else
-        proved = short_of_descriptors() ? -1 : 0; /* UCX does not tell why it failed */
-    error = errno;
-    if (proved != 1) {
-        kvfi_map_close(peer->page_map);
-        kvfi_ep_close(peer->ep, 1);
-        peer->page_map = NULL;
-        peer->ep = NULL;
-    }
-    kvfi_ucx_quiet(0);
-    kvfi_link_unlock(near);
-    errno = error;
-    return proved;
-}
-
-static void unmap_page(kvf_peer_t *peer)
-{
-    kvfi_link_t *near = peer->object.engine->home->near;
-
-    if (!peer->ep)
-        return;
-    kvfi_link_lock(near);
-    kvfi_map_close(peer->page_map);
-    kvfi_ep_close(peer->ep, !kvfi_life_check(&peer->life, 0));
-    kvfi_link_unlock(near);
-    peer->page_map = NULL;
-    peer->ep = NULL;
+    if (kvfi_map_open(card->page_key, card->page_key_len, card->page_addr, kvfi_page_bytes(card->depth),
+                      &peer->page_map, page_p) != KVF_OK)
+        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -1 : 0;
+    if (is_page_of(*page_p, card))
+        return 1;
+    unmap_page(peer);
+    return 0;
 }
 
 /* KVF_OK and locality NODE if it is proved to be near; KVF_OK and CROSS if it is not. */
@@ -157,12 +117,12 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
 
     peer->locality = KVF_LOCALITY_CROSS;
     if (engine->local_off || card->local_off || !engine->home->near ||
-        !kvfi_link_meets(engine->home->near, card->near, card->near_len) || !card->page_rkey_len)
+        !kvfi_link_meets(engine->home->near, card->near, card->near_len) || !card->page_key_len)
         return KVF_OK;
     proved = map_page(peer, card, &page);
     if (proved < 0)
-        return kvfi_fail(KVF_ERR_SYSTEM, "whether peer %s (pid %d) is near cannot be known: %m; raise "
-                         "RLIMIT_NOFILE (ulimit -n)", card->host, card->proc.pid);
+        return kvfi_fail(KVF_ERR_SYSTEM, "whether peer %s (pid %d) is near cannot be known: %m%s", card->host,
+                         card->proc.pid, errno == ENOMEM ? "" : "; raise RLIMIT_NOFILE (ulimit -n)");
     if (!proved)
         return KVF_OK;
     if (!kvfi_proc_watchable(&card->proc, &engine->home->proc) ||
@@ -172,13 +132,8 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
         unmap_page(peer);
         return KVF_OK;
     }
-    peer->near_address = malloc(card->near_len);
-    if (peer->near_address)
-        memcpy(peer->near_address, card->near, card->near_len);
-    status = peer->near_address ? take_seat(peer, page)
-                                : kvfi_fail(KVF_ERR_NOMEM, "no memory for a near peer");
+    status = take_seat(peer, page);
     if (status != KVF_OK) {
-        free(peer->near_address);
         kvfi_life_close(&peer->life);
         unmap_page(peer);
         return status;
@@ -317,7 +272,6 @@ void kvfi_peer_free(kvf_peer_t *peer)
     if (peer->home)
         kvfi_home_release(peer->home);
     unmap_page(peer);
-    free(peer->near_address);
     kvfi_life_close(&peer->life);
     if (peer->am)
         kvfi_am_disconnect(atomic_load(&engine->am), peer->am);
@@ -344,7 +298,7 @@ kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
     pthread_mutex_lock(&engine->far_lock);
     stage = atomic_load(&peer->stage);
     if (!stage || !kvfi_am_alive(stage)) {
-        status = kvfi_am_connect(engine->stage, peer->incarnation, peer->near_address, &near, &fresh);
+        status = kvfi_am_connect(engine->stage, peer->incarnation, NULL, &near, &fresh);
         if (status == KVF_OK && stage)
             kvfi_am_disconnect(engine->stage, stage); /* the same one, counted once */
         if (status == KVF_OK)

@@ -16,8 +16,8 @@
 
 typedef struct kvfi_region_card {
     uint64_t    uid, addr, len;
-    const void *rkey;
-    size_t      rkey_len;
+    const void *key;
+    size_t      key_len;
 } kvfi_region_card_t;
 
 typedef struct kvfi_grant_card {
@@ -92,7 +92,7 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_grant_card_t *c
         region->uid = kvfi_get_u64(reader);
         region->addr = kvfi_get_u64(reader);
         region->len = kvfi_get_u64(reader);
-        region->rkey = kvfi_get_bytes(reader, &region->rkey_len);
+        region->key = kvfi_get_bytes(reader, &region->key_len);
         if (!region->uid || region->len > UINT64_MAX - region->addr)
             return kvfi_fail(KVF_ERR_BLOB, "region %u of the grant blob is impossible", i);
     }
@@ -112,44 +112,62 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_grant_card_t *c
 
 /* ----------------------------------------------------------------- regions */
 
-/* The region as it is mapped here, counted. With the engine's lock held. */
-static kvfi_region_t *region_get(kvf_peer_t *peer, const kvfi_region_card_t *card)
+/* What cannot be mapped is reached otherwise; what is not as the blob says is refused. */
+static kvf_status_t map_region(const kvf_peer_t *peer, const kvfi_region_card_t *card,
+                               kvfi_region_t *region)
 {
-    kvfi_link_t   *near = peer->object.engine->home->near;
+    kvf_status_t status;
+    void        *addr;
+
+    if (peer->locality == KVF_LOCALITY_SELF)
+        region->addr = (char *)(uintptr_t)card->addr;
+    if (peer->locality != KVF_LOCALITY_NODE || !card->key_len)
+        return KVF_OK;
+    status = kvfi_map_open(card->key, card->key_len, card->addr, card->len, &region->map, &addr);
+    if (status == KVF_OK)
+        region->addr = addr;
+    else if (status != KVF_ERR_BLOB)
+        kvfi_log(KVFI_LOG_WARN, "memory of pid %d: %s", peer->proc.pid, kvf_last_error());
+    return status == KVF_ERR_BLOB ? status : KVF_OK;
+}
+
+/* The region as it is mapped here, counted. With the engine's lock held. */
+static kvf_status_t region_get(kvf_peer_t *peer, const kvfi_region_card_t *card, kvfi_region_t **region_p)
+{
     kvfi_region_t *region;
-    void          *addr;
+    kvf_status_t   status;
 
     for (region = peer->regions; region && region->uid != card->uid; region = region->next)
         ;
     if (region) {
+        if (region->raddr != card->addr || region->len != card->len)
+            return kvfi_fail(KVF_ERR_BLOB, "the grant blob and one before it contradict each other about a "
+                             "region");
         region->refs++;
-        return region;
+        *region_p = region;
+        return KVF_OK;
     }
     region = calloc(1, sizeof *region);
     if (!region)
-        return NULL;
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for a mapping");
     region->uid = card->uid;
     region->refs = 1;
+    region->raddr = card->addr;
     region->len = card->len;
-    if (peer->locality == KVF_LOCALITY_SELF) {
-        region->addr = (char *)(uintptr_t)card->addr;
-    } else if (peer->locality == KVF_LOCALITY_NODE && card->rkey_len) {
-        kvfi_link_lock(near);
-        if (kvfi_map_open(peer->ep, card->rkey, card->addr, &region->map, &addr) == KVF_OK)
-            region->addr = addr;
-        else
-            kvfi_log(KVFI_LOG_WARN, "memory of pid %d: %s", peer->proc.pid, kvf_last_error());
-        kvfi_link_unlock(near);
+    status = map_region(peer, card, region);
+    if (status != KVF_OK) {
+        free(region);
+        return status;
     }
     region->next = peer->regions;
     peer->regions = region;
-    return region;
+    *region_p = region;
+    return KVF_OK;
 }
 
 static void region_put(kvf_peer_t *peer, kvfi_region_t *region)
 {
     kvfi_region_t **at = &peer->regions;
-    kvfi_link_t    *near = peer->object.engine->home->near;
 
     if (--region->refs)
         return;
@@ -158,11 +176,7 @@ static void region_put(kvf_peer_t *peer, kvfi_region_t *region)
     *at = region->next;
     if (region->twin)
         munmap(region->twin, region->len);
-    if (region->map) {
-        kvfi_link_lock(near);
-        kvfi_map_close(region->map);
-        kvfi_link_unlock(near);
-    }
+    kvfi_map_close(region->map);
     free(region);
 }
 
@@ -199,36 +213,37 @@ static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card,
         target->gens = (const _Atomic uint32_t *)(const void *)(map + (range->gens_addr - base));
 }
 
-static kvf_remote_t *remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
-                                const kvfi_range_card_t *range, uint32_t index)
+static kvf_status_t remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
+                               const kvfi_range_card_t *range, uint32_t index, kvf_remote_t **remote_p)
 {
     const kvfi_region_card_t *region = &card->regions[range->region];
     kvf_engine_t             *engine = peer->object.engine;
     kvf_remote_t             *remote = kvfi_object_new(engine, KVFI_REMOTE, sizeof *remote);
+    kvf_status_t              status;
     int                       fresh = 0;
 
     if (!remote)
-        return NULL;
+        return KVF_ERR_NOMEM;
     remote->peer = peer;
     remote->rights = range->rights;
     remote->shared = (range->flags & KVFI_RANGE_SHARED) != 0;
     remote->imports = 1;
     pthread_mutex_lock(&engine->lock);
-    remote->region = region_get(peer, region);
-    if (remote->region) {
+    status = region_get(peer, region, &remote->region);
+    if (status == KVF_OK) {
         fresh = remote->region->map && remote->region->refs == 1;
         peer->remotes++;
         set_target(remote, card, range, index);
     }
     pthread_mutex_unlock(&engine->lock);
-    if (!remote->region) {
+    if (status != KVF_OK) {
         kvfi_object_close(remote);
-        kvfi_fail(KVF_ERR_NOMEM, "no memory for a mapping");
-        return NULL;
+        return status;
     }
     if (fresh)
         kvfi_memory_populate(remote->region->addr, region->len);
-    return remote;
+    *remote_p = remote;
+    return KVF_OK;
 }
 
 /* The remote of that range of that grant, counted, if it was imported before. */
@@ -326,6 +341,7 @@ static void let_go_peer(kvf_peer_t *peer)
 static kvf_status_t import_ranges(kvf_peer_t *peer, kvfi_grant_card_t *card, kvf_remote_t **remotes_p)
 {
     kvf_engine_t *engine = peer->object.engine;
+    kvf_status_t  status = KVF_OK;
     uint32_t      i;
 
     pthread_mutex_lock(&engine->import_lock);
@@ -334,18 +350,16 @@ static kvf_status_t import_ranges(kvf_peer_t *peer, kvfi_grant_card_t *card, kvf
 
         remotes_p[i] = find(peer, card, i);
         if (!remotes_p[i])
-            remotes_p[i] = remote_new(peer, card, &range, i);
-        if (!remotes_p[i])
+            status = remote_new(peer, card, &range, i, &remotes_p[i]);
+        if (status != KVF_OK)
             break;
     }
     pthread_mutex_unlock(&engine->import_lock);
-    if (i == card->count)
-        return KVF_OK;
-    while (i--) {
+    while (status != KVF_OK && i--) {
         forget(remotes_p[i]);
         remotes_p[i] = NULL;
     }
-    return KVF_ERR_NOMEM;
+    return status;
 }
 
 kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,

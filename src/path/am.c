@@ -149,18 +149,16 @@ static void say_hello(kvfi_am_peer_t *peer)
 kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address)
 {
     kvfi_am_t   *am = peer->am;
-    kvf_status_t status;
+    kvf_status_t status = KVF_OK;
 
-    if (am->near)
-        kvfi_ucx_quiet(1); /* a neighbour that has just died is no error of ours */
-    status = kvfi_ep_open(am->link, address, on_ep_failed, peer, &peer->ep);
-    if (am->near)
-        kvfi_ucx_quiet(0);
+    if (!am->near)
+        status = kvfi_ep_open(am->link, address, on_ep_failed, peer, &peer->ep);
     if (status != KVF_OK)
         return status;
+    peer->linked = 1;
+    atomic_store(&peer->dead, 0);
     if (am->near && !peer->watched)
         peer->watched = !kvfi_life_open(&peer->life, peer->proc);
-    atomic_store(&peer->dead, 0);
     if (!am->near)
         say_hello(peer);
     return KVF_OK;
@@ -208,13 +206,19 @@ static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
     am->changed = 1;
 }
 
+static void unlink_peer(kvfi_am_peer_t *peer, int force)
+{
+    kvfi_ep_close(peer->ep, force);
+    peer->ep = NULL;
+    peer->linked = 0;
+}
+
 void kvfi_am_bury(kvfi_am_peer_t *peer)
 {
     peer->failed = 0;
     atomic_store(&peer->dead, 1);
     drop_all_of(peer, KVF_ERR_PEER);
-    kvfi_ep_close(peer->ep, 1);
-    peer->ep = NULL;
+    unlink_peer(peer, 1);
 }
 
 int kvfi_am_forgettable(const kvfi_am_peer_t *peer)
@@ -285,7 +289,7 @@ static int all_said_hello(const kvfi_am_t *am)
     int greeted = 1;
 
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        greeted &= !peer->ep || peer->failed || peer->notes_room;
+        greeted &= !peer->linked || peer->failed || peer->notes_room;
     return greeted;
 }
 
@@ -310,10 +314,10 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
         atomic_store(&peer->dead, 1); /* what still comes in is dropped */
         drop_all_of(peer, KVF_ERR_CLOSED);
-        kvfi_ep_close(peer->ep, 0);
-        peer->ep = NULL;
+        unlink_peer(peer, 0);
     }
-    kvfi_link_settle(am->link, end);
+    if (!am->near)
+        kvfi_link_settle(am->link, end);
     kvfi_link_unlock(am->link);
     if (!am->near)
         kvfi_link_close(am->link); /* UCX ends what is under way: peers are needed until here */
@@ -356,14 +360,14 @@ static kvf_status_t connect_to(kvfi_am_peer_t *peer, const void *address, const 
     kvf_status_t status;
 
     /* its hello may have gone with the seat that it was said from */
-    if (near && peer->ep && !peer->imports && !peer->notes_room)
+    if (near && peer->linked && !peer->imports && !peer->notes_room)
         kvfi_am_bury(peer);
-    if (peer->ep)
+    if (peer->linked)
         return KVF_OK;
     status = kvfi_am_peer_connect(peer, address);
     if (status == KVF_OK && near)
         status = kvfi_mail_make(peer, near->hold);
-    if (status != KVF_OK && peer->ep)
+    if (status != KVF_OK && peer->linked)
         kvfi_am_bury(peer);
     return status;
 }

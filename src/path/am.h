@@ -68,7 +68,7 @@ typedef struct kvfi_am_near {
     kvfi_hold_t            *hold;   /* our seat in its page, to say hello from; for the call only */
 } kvfi_am_near_t;
 
-/* Connect to a peer by its address, near (else NULL); counted. */
+/* Connect to a peer, far by its address, or near (else NULL); counted. */
 kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address,
                              const kvfi_am_near_t *near, kvfi_am_peer_t **peer_p);
 /* Who sleeps polls this, */

@@ -100,7 +100,8 @@ struct kvfi_am_peer {
     kvfi_am_peer_t    *next;
     kvfi_am_t         *am;
     uint64_t           incarnation, rank;
-    kvfi_ep_t         *ep;
+    int                linked; /* a connection is there, or being made */
+    kvfi_ep_t         *ep;     /* of it, far */
     void              *address; /* of a HELLO whose endpoint is to be made; near: the hello */
     uint64_t           hello_room; /* notes_room once that endpoint is made */
     unsigned           imports;

@@ -134,8 +134,8 @@ static void answer_hello(kvfi_am_peer_t *peer)
     int          near = peer->am->near;
     kvf_status_t status = KVF_OK;
 
-    if (!peer->ep)
-        status = kvfi_am_peer_connect(peer, near ? kvfi_mail_address(peer) : peer->address);
+    if (!peer->linked)
+        status = kvfi_am_peer_connect(peer, peer->address);
     if (status == KVF_OK && near)
         status = kvfi_mail_meet(peer);
     if (status != KVF_OK)
@@ -148,12 +148,12 @@ static void answer_hello(kvfi_am_peer_t *peer)
 
 static void pump_peer(kvfi_am_peer_t *peer)
 {
-    if (peer->address && !peer->failed && (!peer->ep || peer->am->near))
+    if (peer->address && !peer->failed && (!peer->linked || peer->am->near))
         answer_hello(peer);
-    if (peer->ep && !peer->failed) {
+    if (peer->linked && !peer->failed) {
         kvfi_mail_flush(peer);
         acknowledge_notes(peer);
-        if (peer->stage.announced)
+        if (peer->stage.to_map)
             kvfi_stage_map(peer);
         while (peer->outbox && !peer->failed) {
             kvfi_am_message_t *message = peer->outbox;
@@ -203,7 +203,7 @@ void kvfi_am_pump_and_unlock(kvfi_am_t *am)
 static int has_outbox(const kvfi_am_t *am)
 {
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        if (peer->failed || (peer->ep ? (void *)peer->outbox : peer->address))
+        if (peer->failed || (peer->linked ? (void *)peer->outbox : peer->address))
             return 1;
     return 0;
 }
@@ -217,7 +217,7 @@ static void look_at_lives(kvfi_am_t *am)
         return;
     am->looked_ns = now;
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
-        if (!peer->ep)
+        if (!peer->linked)
             continue;
         if (peer->watched && !kvfi_life_check(&peer->life, 0))
             kvfi_am_peer_fail(peer, "its process has died");
@@ -285,8 +285,6 @@ int kvfi_am_progress(kvfi_am_t *am, int wait)
     do {
         kvfi_am_pump(am);
     } while (has_outbox(am));
-    if (am->near)
-        kvfi_link_tidy(am->link);
     worked = am->worked;
     changed = am->changed;
     am->changed = 0;

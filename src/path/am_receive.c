@@ -16,7 +16,7 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
 {
     void *address;
 
-    if (peer && peer->ep && !peer->notes_room) {
+    if (peer && peer->linked && !peer->notes_room) {
         peer->rank = head->off;
         peer->notes_room = head->token;
         return;
@@ -24,7 +24,7 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
     if (peer && peer->address)
         return;
     /* a second hello: it lost the connection, and made a new one before we noticed */
-    if (peer && peer->ep)
+    if (peer && peer->linked)
         kvfi_am_peer_fail(peer, "it has connected again");
     address = head->len && head->len <= ADDRESS_MAX ? malloc(head->len) : NULL;
     if (address && !peer)

@@ -16,25 +16,19 @@
 #define PAYLOAD_LEAST 256u
 #define PAYLOAD_KEPT  65536u
 
-/* What a hello is, before the rkey of the box and the address on the near link. */
 typedef struct hello {
     uint64_t         sender, rank, room;
     kvfi_proc_id_t   proc;
     kvfi_bell_name_t bell;
-    uint64_t         box;
-    uint32_t         rkey_len, address_len;
+    kvfi_share_key_t box;
 } hello_t;
 
 static int hello_read(const char *data, uint32_t len, hello_t *hello)
 {
-    if (len < sizeof *hello)
+    if (len != sizeof *hello)
         return -1;
     memcpy(hello, data, sizeof *hello);
-    if (!hello->sender || !hello->room || !hello->rkey_len || !hello->address_len ||
-        hello->rkey_len > KVFI_HELLO_MAX || hello->address_len > KVFI_HELLO_MAX ||
-        sizeof *hello + hello->rkey_len + hello->address_len != len)
-        return -1;
-    return 0;
+    return hello->sender && hello->room ? 0 : -1;
 }
 
 static void read_from(kvfi_mail_in_t *in, kvfi_mail_ring_t *ring)
@@ -51,31 +45,19 @@ static void write_to(kvfi_mail_t *mail, kvfi_mail_ring_t *ring)
 
 /* -------------------------------------------------------------- connecting */
 
-static kvf_status_t say_hello(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
+static void say_hello(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
 {
-    kvfi_am_t  *am = peer->am;
-    size_t      rkey_len, address_len;
-    const void *rkey = kvfi_mem_rkey(peer->mail.mem, &rkey_len);
-    const void *address = kvfi_link_address(am->link, &address_len);
-    hello_t     hello = {.sender = am->host.incarnation,
-                         .rank = am->host.rank,
-                         .room = am->host.depth,
-                         .proc = am->host.proc,
-                         .bell = am->host.bell->name,
-                         .box = (uintptr_t)kvfi_mem_addr(peer->mail.mem),
-                         .rkey_len = (uint32_t)rkey_len,
-                         .address_len = (uint32_t)address_len};
-    char        data[KVFI_HELLO_MAX];
+    kvfi_am_t *am = peer->am;
+    hello_t    hello = {.sender = am->host.incarnation,
+                        .rank = am->host.rank,
+                        .room = am->host.depth,
+                        .proc = am->host.proc,
+                        .bell = am->host.bell->name,
+                        .box = *kvfi_mem_key(peer->mail.mem)};
 
-    if (sizeof hello + rkey_len + address_len > sizeof data)
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX's names of shared memory take %zu bytes, more than a "
-                         "hello to a neighbour holds", rkey_len + address_len);
-    memcpy(data, &hello, sizeof hello);
-    memcpy(data + sizeof hello, rkey, rkey_len);
-    memcpy(data + sizeof hello + rkey_len, address, address_len);
-    kvfi_hold_say(hold, data, (uint32_t)(sizeof hello + rkey_len + address_len));
+    _Static_assert(sizeof hello <= KVFI_HELLO_MAX, "a hello fits into a seat");
+    kvfi_hold_say(hold, &hello, sizeof hello);
     kvfi_bell_ring(am->host.bell, peer->mail.bell);
-    return KVF_OK;
 }
 
 kvf_status_t kvfi_mail_make(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
@@ -90,52 +72,41 @@ kvf_status_t kvfi_mail_make(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
         return kvfi_fail_within(status, "no box for messages to a neighbour");
     box = kvfi_mem_addr(mail->mem);
     if (kvfi_memory_prove(box, want.len, 0, why, sizeof why)) {
-        status = kvfi_fail(KVF_ERR_NOMEM, "no box for messages to a neighbour: %s", why);
-        goto free_box;
+        kvfi_mem_free(mail->mem);
+        mail->mem = NULL;
+        return kvfi_fail(KVF_ERR_NOMEM, "no box for messages to a neighbour: %s", why);
     }
-    box->first = box->last = (kvfi_mail_mark_t){KVFI_MAIL_MAGIC, peer->am->host.incarnation};
+    box->first = box->last = (kvfi_share_mark_t){KVFI_MAIL_MAGIC, peer->am->host.incarnation};
     atomic_store(&box->ring[0].quiet, 1);
     atomic_store(&box->ring[1].quiet, 1);
     mail->bell = hold->page->bell;
-    status = say_hello(peer, hold);
-    if (status != KVF_OK)
-        goto free_box;
+    say_hello(peer, hold);
     write_to(mail, &box->ring[0]);
     read_from(&mail->in[0], &box->ring[1]);
     return KVF_OK;
-
-free_box:
-    kvfi_mem_free(mail->mem);
-    mail->mem = NULL;
-    return status;
 }
 
-static int marked(const kvfi_mail_mark_t *at, uint64_t maker)
+static int is_box(const kvfi_mail_box_t *box, uint64_t maker)
 {
-    kvfi_mail_mark_t mark;
-
-    return !kvfi_memory_peek(at, &mark, sizeof mark) && mark.magic == KVFI_MAIL_MAGIC &&
-           mark.maker == maker;
+    return !((uintptr_t)box % _Alignof(kvfi_mail_box_t)) &&
+           kvfi_share_marked(&box->first, KVFI_MAIL_MAGIC, maker) &&
+           kvfi_share_marked(&box->last, KVFI_MAIL_MAGIC, maker);
 }
 
 kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer)
 {
     kvfi_mail_t     *mail = &peer->mail;
     kvfi_mail_box_t *box;
-    const char      *rkey = (const char *)peer->address + sizeof(hello_t);
     hello_t          hello;
     void            *at;
     kvf_status_t     status;
 
     memcpy(&hello, peer->address, sizeof hello);
-    kvfi_ucx_quiet(1); /* it may have let the box go meanwhile: no error of ours */
-    status = kvfi_map_open(peer->ep, rkey, hello.box, &mail->map, &at);
-    kvfi_ucx_quiet(0);
+    status = kvfi_map_open(&hello.box, sizeof hello.box, hello.box.addr, sizeof *box, &mail->map, &at);
     if (status != KVF_OK)
         return status;
     box = at;
-    if ((uintptr_t)at % _Alignof(kvfi_mail_box_t) || !marked(&box->first, peer->incarnation) ||
-        !marked(&box->last, peer->incarnation)) {
+    if (!is_box(box, peer->incarnation)) {
         kvfi_map_close(mail->map);
         mail->map = NULL;
         return kvfi_fail(KVF_ERR_PEER, "its hello names a box that is none");
@@ -153,14 +124,6 @@ kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer)
     return KVF_OK;
 }
 
-const void *kvfi_mail_address(const kvfi_am_peer_t *peer)
-{
-    hello_t hello;
-
-    memcpy(&hello, peer->address, sizeof hello);
-    return (const char *)peer->address + sizeof hello + hello.rkey_len;
-}
-
 /* A hello came; the pump meets who said it. */
 static void on_hello(kvfi_am_t *am, const char *data, uint32_t len)
 {
@@ -175,7 +138,7 @@ static void on_hello(kvfi_am_t *am, const char *data, uint32_t len)
     }
     peer = kvfi_table_get(&am->peers, hello.sender);
     /* a second one: it lost the connection, and made a new one before we noticed */
-    if (peer && peer->ep && peer->notes_room)
+    if (peer && peer->linked && peer->notes_room)
         kvfi_am_peer_fail(peer, "it has connected again");
     copy = malloc(len);
     if (copy && !peer)

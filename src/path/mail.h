@@ -34,15 +34,10 @@ typedef struct kvfi_mail_ring {
     _Alignas(64) char             bytes[KVFI_MAIL_BYTES];
 } kvfi_mail_ring_t;
 
-/* A hello names an address: what lies there is looked at before it is taken for a box. */
-typedef struct kvfi_mail_mark {
-    uint64_t magic, maker; /* incarnation */
-} kvfi_mail_mark_t;
-
 typedef struct kvfi_mail_box {
-    kvfi_mail_mark_t first;
-    kvfi_mail_ring_t ring[2];
-    kvfi_mail_mark_t last;
+    kvfi_share_mark_t first;
+    kvfi_mail_ring_t  ring[2];
+    kvfi_share_mark_t last;
 } kvfi_mail_box_t;
 
 /* What is read from one ring: a head, then its payload, as far as it came. */
@@ -71,8 +66,6 @@ typedef struct kvfi_mail {
 kvf_status_t kvfi_mail_make(kvfi_am_peer_t *peer, kvfi_hold_t *hold);
 /* Map the box of the hello that came, peer->address. */
 kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer);
-/* The address on the near link in that hello. */
-const void  *kvfi_mail_address(const kvfi_am_peer_t *peer);
 /* Takes the message; kvfi_mail_flush() puts what is queued as far as there is room. */
 void         kvfi_mail_send(kvfi_am_peer_t *peer, struct kvfi_am_message *message);
 void         kvfi_mail_flush(kvfi_am_peer_t *peer);

@@ -14,7 +14,6 @@
 #include "path/am_internal.h"
 
 #define ALL_SLOTS ((UINT32_C(1) << KVFI_STAGE_SLOTS) - 1)
-#define RKEY_MAX  65536u
 
 const char *kvfi_stage_reach(const kvfi_target_t *target, uint32_t dir)
 {
@@ -43,9 +42,6 @@ static kvf_status_t make_ring(kvfi_am_peer_t *peer)
     kvfi_stage_t      *stage = &peer->stage;
     kvfi_mem_want_t    want = {.len = sizeof(kvfi_stage_ring_t)};
     kvfi_am_message_t *message;
-    const void        *rkey;
-    uint64_t           addr;
-    size_t             len;
     char               why[256];
     kvf_status_t       status;
 
@@ -59,13 +55,11 @@ static kvf_status_t make_ring(kvfi_am_peer_t *peer)
         stage->ring = NULL;
         return kvfi_fail(KVF_ERR_NOMEM, "no staging ring: %s", why);
     }
-    addr = (uintptr_t)stage->ring;
-    rkey = kvfi_mem_rkey(stage->mem, &len);
-    message = kvfi_am_message(peer, KVFI_AM_RING, 0, 0, sizeof addr + len);
-    if (message) {
-        memcpy(message->data, &addr, sizeof addr);
-        memcpy(message->data + sizeof addr, rkey, len);
-    }
+    stage->ring->first = stage->ring->last =
+        (kvfi_share_mark_t){KVFI_STAGE_MAGIC, peer->am->host.incarnation};
+    message = kvfi_am_message(peer, KVFI_AM_RING, 0, 0, sizeof(kvfi_share_key_t));
+    if (message)
+        memcpy(message->data, kvfi_mem_key(stage->mem), sizeof(kvfi_share_key_t));
     kvfi_am_queue(peer, message);
     return KVF_OK;
 }
@@ -122,28 +116,34 @@ void kvfi_stage_announced(kvfi_am_peer_t *peer, const void *data, size_t len)
 {
     kvfi_stage_t *stage = &peer->stage;
 
-    if (stage->map || stage->announced || len <= sizeof(uint64_t) || len > RKEY_MAX) {
+    if (stage->map || stage->to_map || len != sizeof stage->announced) {
         kvfi_am_peer_fail(peer, "its ring is impossible, or a second one");
         return;
     }
-    stage->announced = malloc(len);
-    if (stage->announced)
-        memcpy(stage->announced, data, len);
-    else
-        kvfi_am_peer_fail(peer, "no memory for the address of its ring");
+    memcpy(&stage->announced, data, len);
+    stage->to_map = 1;
+}
+
+static int is_ring(const kvfi_stage_ring_t *ring, uint64_t maker)
+{
+    return !((uintptr_t)ring % _Alignof(kvfi_stage_ring_t)) &&
+           kvfi_share_marked(&ring->first, KVFI_STAGE_MAGIC, maker) &&
+           kvfi_share_marked(&ring->last, KVFI_STAGE_MAGIC, maker);
 }
 
 void kvfi_stage_map(kvfi_am_peer_t *peer)
 {
     kvfi_stage_t *stage = &peer->stage;
     kvf_status_t  status;
-    uint64_t      addr;
     void         *at;
 
-    memcpy(&addr, stage->announced, sizeof addr);
-    status = kvfi_map_open(peer->ep, stage->announced + sizeof addr, addr, &stage->map, &at);
-    free(stage->announced);
-    stage->announced = NULL;
+    stage->to_map = 0;
+    status = kvfi_map_open(&stage->announced, sizeof stage->announced, stage->announced.addr,
+                           sizeof *stage->theirs, &stage->map, &at);
+    if (status == KVF_ERR_BLOB || (status == KVF_OK && !is_ring(at, peer->incarnation))) {
+        kvfi_am_peer_fail(peer, "its ring is none");
+        return;
+    }
     if (status == KVF_OK) {
         stage->theirs = at;
         kvfi_memory_populate(at, sizeof *stage->theirs);
@@ -177,6 +177,5 @@ void kvfi_stage_drop(kvfi_am_peer_t *peer)
 
     kvfi_mem_free(stage->mem);
     kvfi_map_close(stage->map);
-    free(stage->announced);
     memset(stage, 0, sizeof *stage);
 }

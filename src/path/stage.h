@@ -31,6 +31,7 @@
 
 #include "path/am.h"
 
+#define KVFI_STAGE_MAGIC      UINT64_C(0x6b766620736c6f74)
 #define KVFI_STAGE_SLOTS      4u
 #define KVFI_STAGE_SLOT_BYTES (UINT32_C(256) * 1024)
 /* A short op fills slots with less, several times, so that both sides copy at once. */
@@ -38,10 +39,12 @@
 #define KVFI_STAGE_CHUNKS 8u
 
 typedef struct kvfi_stage_ring {
+    kvfi_share_mark_t first;
     _Alignas(64) _Atomic uint32_t returned; /* slots: the receiver has read them */
     _Alignas(64) _Atomic uint32_t waiting;  /* the sender wants to be told */
     _Alignas(64) _Atomic uint32_t cpu[2];   /* 1 + where sender and receiver were; 0: not known */
     _Alignas(4096) char slots[KVFI_STAGE_SLOTS][KVFI_STAGE_SLOT_BYTES];
+    kvfi_share_mark_t last;
 } kvfi_stage_ring_t;
 
 /* Both rings of one peer; (L) everywhere. */
@@ -52,7 +55,8 @@ typedef struct kvfi_stage {
     kvf_status_t       refused; /* why there is no ring, ours or the peer's mapping of it */
     kvfi_map_t        *map; /* the peer's */
     kvfi_stage_ring_t *theirs;
-    char              *announced; /* malloced: address and rkey of a ring that is to be mapped */
+    kvfi_share_key_t   announced; /* of a ring that is to be mapped */
+    int                to_map;
 } kvfi_stage_t;
 
 /* ---- the sender */

@@ -10,8 +10,6 @@
 #include "base/status.h"
 #include "ucx/internal.h"
 
-#define TIDY_CALLS 4u /* of UCX's progress, until it has let go of an endpoint; 1.13 takes one */
-
 static void on_error(void *arg, ucp_ep_h ucp, ucs_status_t status)
 {
     kvfi_ep_t *ep = arg;
@@ -40,16 +38,13 @@ kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed
     ep->link = link;
     ep->failed = failed;
     ep->arg = arg;
-    *ep_p = ep;
-    if (link->md) /* memory is mapped by its name alone */
-        return KVF_OK;
     status = ucp_ep_create(link->worker, &params, &ep->ucp);
     if (status != UCS_OK) {
-        *ep_p = NULL;
         free(ep);
         return kvfi_fail(KVF_ERR_PEER, "UCX makes no endpoint to the peer: %s",
                          ucs_status_string(status));
     }
+    *ep_p = ep;
     return KVF_OK;
 }
 
@@ -93,7 +88,6 @@ static void close_now(kvfi_ep_t *ep)
                                  .flags = UCP_EP_CLOSE_FLAG_FORCE};
 
     ep->closed = 1;
-    ep->link->untidy = TIDY_CALLS;
     if (!UCS_PTR_IS_PTR(ucp_ep_close_nbx(ep->ucp, &param)))
         release(ep);
 }
@@ -109,10 +103,6 @@ void kvfi_ep_close(kvfi_ep_t *ep, int force)
     if (!ep)
         return;
     link = ep->link;
-    if (link->md) {
-        free(ep);
-        return;
-    }
     ep->closing = 1;
     ep->refs = 2; /* of the flush and of the close */
     ep->next = link->closing;

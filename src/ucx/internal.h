@@ -12,8 +12,7 @@
 
 #include "ucx/ucx.h"
 
-#define KVFI_AM_ID    7u
-#define KVFI_RKEY_MAX 64u /* bytes; sysv and posix take 12 to 32 */
+#define KVFI_AM_ID 7u
 
 /* Where names of shared memory mean the same thing; the address of a near link. */
 typedef struct kvfi_place {
@@ -29,7 +28,6 @@ struct kvfi_link {
     uct_md_h         huge; /* what allocates huge pages only; NULL: not opened yet */
     kvfi_shm_kind_t  kind;
     kvfi_place_t     place;
-    size_t           rkey_len;
     /* far */
     ucp_context_h    context;
     ucp_worker_h     worker;
@@ -41,12 +39,11 @@ struct kvfi_link {
     kvfi_link_recv_t recv;
     void            *arg;
     kvfi_ep_t       *closing; /* endpoints under way to closed */
-    unsigned         untidy;  /* calls of progress that closed ones still need */
 };
 
 struct kvfi_ep {
     kvfi_link_t     *link;
-    ucp_ep_h         ucp; /* far */
+    ucp_ep_h         ucp;
     kvfi_ep_failed_t failed;
     void            *arg;
     int              closing, called;

@@ -209,21 +209,10 @@ const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p)
 
 unsigned kvfi_link_progress(kvfi_link_t *link)
 {
-    unsigned count;
+    unsigned count = ucp_worker_progress(link->worker);
 
-    if (link->md)
-        return 0;
-    count = ucp_worker_progress(link->worker);
     kvfi_link_close_flushed(link, 0);
     return count;
-}
-
-void kvfi_link_tidy(kvfi_link_t *link)
-{
-    for (; link->untidy; link->untidy--)
-        kvfi_link_progress(link);
-    if (link->closing)
-        kvfi_link_progress(link);
 }
 
 int kvfi_link_fd(const kvfi_link_t *link)

@@ -3,7 +3,7 @@
  * Near links: one memory domain of UCX's shared memory transport (UCT), without a context above it. A
  * UCP context would ask the kernel about each network interface, start a thread, open descriptors, and
  * put a receive queue into shared memory in which a killed sender leaves a place that nobody reads past;
- * memory that is only allocated and mapped needs none of it. Never blocks.
+ * memory that is only allocated needs none of it. Never blocks.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -111,11 +111,8 @@ static kvf_status_t open_domain(kvfi_link_t *link)
     opened = open_md(link->component, link->kind, 0, &link->md);
     if (opened == UCS_OK) {
         opened = uct_md_query(link->md, &attr);
-        if (opened == UCS_OK && attr.cap.flags & UCT_MD_FLAG_ALLOC &&
-            attr.rkey_packed_size <= KVFI_RKEY_MAX) {
-            link->rkey_len = attr.rkey_packed_size;
+        if (opened == UCS_OK && attr.cap.flags & UCT_MD_FLAG_ALLOC)
             return KVF_OK;
-        }
         uct_md_close(link->md);
         opened = opened == UCS_OK ? UCS_ERR_UNSUPPORTED : opened;
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The only room that knows UCX. An engine has a near link and, from the first need, a far one, each
- * behind a lock of its own. The near one is a memory domain of UCX's shared memory that gives and maps
- * memory, and no setting of the site reaches it. The far one is a UCX context with one worker (the net
+ * behind a lock of its own. The near one is a memory domain of UCX's shared memory that gives
+ * memory, and no setting of the site reaches it; neighbours map it by base/share.h. The far one is a UCX context with one worker (the net
  * option, the site's UCX_ variables). Its messages are short eager active messages; the handler runs
  * inside kvfi_link_progress(), with the link's lock held. Functions marked (L) want the lock held.
  */
@@ -12,13 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/shm.h"
+#include "base/share.h"
 #include "kvferry.h"
 
 typedef struct kvfi_link kvfi_link_t;
 typedef struct kvfi_mem  kvfi_mem_t;
 typedef struct kvfi_ep   kvfi_ep_t;
-typedef struct kvfi_map  kvfi_map_t;
 
 /* Largest payload of one message that travels unfragmented over tcp. */
 #define KVFI_LINK_CHUNK (UINT32_C(256) * 1024)
@@ -42,8 +41,6 @@ void kvfi_link_unlock(kvfi_link_t *link);
 
 const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p);
 unsigned    kvfi_link_progress(kvfi_link_t *link); /* (L) */
-/* (L) The same as far as endpoints that were closed need it: what they had mapped stays until then. */
-void        kvfi_link_tidy(kvfi_link_t *link);
 /* Far only, this and the next two. */
 int         kvfi_link_fd(const kvfi_link_t *link);
 /* (L) 0: armed, poll the fd; 1: events wait, progress first. */
@@ -56,30 +53,24 @@ typedef struct kvfi_mem_want {
     int      huge; /* in huge pages, or not at all; len is rounded up to whole ones */
 } kvfi_mem_want_t;
 
-/* (L) Zeroed; the pages are not there yet, and whether they can be had is for the caller to prove. NOMEM
- * with the limits in the sentence. */
+/* (L) Zeroed, and closed to other users; the pages are not there yet, and whether they can be had is for
+ * the caller to prove. NOMEM with the limits in the sentence; UNSUPPORTED, SYSTEM: it cannot be closed. */
 kvf_status_t kvfi_mem_alloc(kvfi_link_t *link, const kvfi_mem_want_t *want, kvfi_mem_t **mem_p);
 void        *kvfi_mem_addr(const kvfi_mem_t *mem);
 uint64_t     kvfi_mem_len(const kvfi_mem_t *mem); /* as allocated */
-const void  *kvfi_mem_rkey(const kvfi_mem_t *mem, size_t *len_p);
+const kvfi_share_key_t *kvfi_mem_key(const kvfi_mem_t *mem); /* for neighbours to map it by */
 void         kvfi_mem_free(kvfi_mem_t *mem); /* (L) */
 
-/* ---- endpoints: PEER error handling, our own handler, called once, with the lock held */
+/* ---- endpoints of far links: PEER error handling, our own handler, called once, with the lock held */
 typedef void (*kvfi_ep_failed_t)(void *arg, const char *why);
-/* (L) A near one is only what mappings are made by; its address is not looked at. */
 kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
-                          kvfi_ep_t **ep_p);
+                          kvfi_ep_t **ep_p); /* (L) */
 /* (L) Starts to close, after what was sent has left, or by force; progress does the rest. */
 void         kvfi_ep_close(kvfi_ep_t *ep, int force);
 /* (L) Wait for endpoints that close; by force after end_ns, or a second. To do before closing. */
 void         kvfi_link_settle(kvfi_link_t *link, uint64_t end_ns);
 /* (L) "tcp/eth0", or "". */
 void         kvfi_ep_wire(kvfi_ep_t *ep, char *buf, size_t len);
-
-/* (L) Map the memory of an rkey, at remote address raddr, into this process. */
-kvf_status_t kvfi_map_open(kvfi_ep_t *ep, const void *rkey, uint64_t raddr, kvfi_map_t **map_p,
-                           void **addr_p);
-void         kvfi_map_close(kvfi_map_t *map); /* (L) */
 
 /* (L) Send head and data, both of which must stay until sent(arg, failed) runs; sent runs inside
  * the call when the message left at once. */

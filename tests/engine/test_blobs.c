@@ -15,6 +15,8 @@
 #include <xxhash.h>
 
 #define HEADER 40u
+/* After rank, process, host, nonces, proof, two addresses and three numbers. */
+#define STRINGS (HEADER + 8 + 32 + 64 + 16 + 32 + 2 * 8 + 3 * 4)
 
 typedef kvf_status_t (*import_fn)(rig_t *rig, const void *blob, size_t len);
 
@@ -227,39 +229,26 @@ START_TEST(another_incarnation_is_stale_or_nobody)
 }
 END_TEST
 
-/* An engine's blob ends in three strings, each behind its length, after rank, process, host, nonces,
- * proof, two addresses and three numbers. 0: it is another's. */
-static size_t three_strings(const sample_t *s)
+/* An engine's blob ends in its place, the key of its page and its far address, each behind its length. What
+ * UCX packed is left alone. 0: there is none. */
+static size_t address_of(const sample_t *s)
 {
-    size_t from = HEADER + 8 + 32 + 64 + 16 + 32 + 2 * 8 + 3 * 4;
-    size_t at = from;
-    uint32_t len;
+    size_t at = STRINGS;
+    uint32_t len = 0;
 
     for (int i = 0; i < 3 && at + 4 <= s->len; i++) {
         memcpy(&len, s->data + at, sizeof(len));
-        at += 4 + (size_t)len;
+        at += i < 2 ? 4 + (size_t)len : 4;
     }
-    return at == s->len ? from : 0;
+    return at < s->len && at + len == s->len ? at : 0;
 }
 
-/* Behind a right checksum, each 4 bytes of the body in turn say something monstrous. What UCX packed
- * is left alone: the strings of an engine's blob; in a grant's, what a length points over. */
+/* Behind a right checksum, each 4 bytes of the body in turn say something monstrous. */
 static int is_opaque(const sample_t *s, size_t at)
 {
-    size_t strings = three_strings(s);
+    size_t address = address_of(s);
 
-    if (strings != 0 && at < strings) {
-        return 0;
-    }
-    for (size_t from = strings != 0 ? strings : HEADER; from + 4 < s->len; from++) {
-        uint32_t len;
-
-        memcpy(&len, s->data + from, sizeof(len));
-        if (len >= 8 && len <= s->len - from - 4 && at + 4 > from + 4 && at < from + 4 + len) {
-            return 1;
-        }
-    }
-    return 0;
+    return address != 0 && at + 4 > address;
 }
 
 START_TEST(lengths_that_overflow_read_nothing)

@@ -166,8 +166,12 @@ typedef enum forgery {
     NO_REQUEST,
     NO_SLOT,
     TAKEN_TOO_MUCH,
+    NO_RING, /* what lies there has no marks */
+    PART_OF_A_RING,
+    RING_PAST_THE_END,
     FORGERIES,
     NO_BOX = FORGERIES, /* nobody is refused: it only is not met */
+    BOX_THAT_IS_GONE,
     NO_HELLO,
     ALL
 } forgery_t;
@@ -182,13 +186,38 @@ static void put(kvfi_mail_ring_t *ring, const void *data, uint32_t len)
     atomic_store(&ring->tail, tail + len);
 }
 
+/* A key of ours that is none of a ring's. */
+static kvfi_share_key_t ring_key(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
+{
+    kvfi_share_key_t key = *kvfi_mem_key(what == NO_RING ? side->engine->home->mem : stage->mail.mem);
+
+    if (what == RING_PAST_THE_END) {
+        key.len = sizeof(kvfi_stage_ring_t); /* the box is shorter */
+    }
+    return key;
+}
+
+/* Of a segment that nobody has any more. */
+static kvfi_share_key_t gone_key(side_t *side)
+{
+    kvfi_mem_want_t want = { .len = sizeof(kvfi_mail_box_t) };
+    kvfi_share_key_t key;
+    kvfi_mem_t *mem = NULL;
+
+    ok(kvfi_mem_alloc(side->engine->home->near, &want, &mem));
+    key = *kvfi_mem_key(mem);
+    kvfi_mem_free(mem);
+    return key;
+}
+
 static void forge(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
 {
     kvfi_mail_ring_t *ring = stage->mail.out;
     kvfi_am_head_t head = { .version = KVFI_AM_VERSION, .kind = KVFI_AM_REQUEST,
                             .sender = side->engine->incarnation, .token = 77 };
     kvfi_hello_t *hello = &side->peer[0]->hold.seat->hello;
-    kvfi_link_t *near = side->engine->home->near;
+    size_t box = 24 + sizeof(kvfi_proc_id_t) + sizeof(kvfi_bell_name_t); /* its key, in a hello */
+    kvfi_share_key_t key = { 0 };
     char zeros[512] = { 0 };
 
     switch (what) {
@@ -213,9 +242,18 @@ static void forge(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
         atomic_fetch_add(&stage->mail.in[0].ring->head, 5 * KVFI_MAIL_BYTES);
         head.token = 78; /* to be answered */
         break;
-    case NO_BOX: /* its address, after three numbers, process, bell */
+    case NO_RING:
+    case PART_OF_A_RING:
+    case RING_PAST_THE_END:
+        key = ring_key(side, stage, what);
+        head.kind = KVFI_AM_RING;
+        head.len = sizeof(key);
+        break;
+    case NO_BOX:
+    case BOX_THAT_IS_GONE:
+        key = what == NO_BOX ? *kvfi_mem_key(side->engine->home->mem) : gone_key(side);
         memcpy(zeros, hello->data, sizeof(zeros) - 8);
-        memcpy(zeros + 24 + sizeof(kvfi_proc_id_t) + sizeof(kvfi_bell_name_t), &near, sizeof(near));
+        memcpy(zeros + box, &key, sizeof(key));
         kvfi_hold_say(&side->peer[0]->hold, zeros, hello->len);
         break;
     case ALL: break;
@@ -226,6 +264,9 @@ static void forge(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
     }
     if (what == HALF_A_PAYLOAD) {
         put(ring, zeros, 100);
+    }
+    if (head.kind == KVFI_AM_RING) {
+        put(ring, &key, sizeof(key));
     }
     if (what < TOO_MUCH) {
         raise(SIGKILL);
