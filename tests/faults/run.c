@@ -152,6 +152,18 @@ static const char *end_of(role_t role)
     return text;
 }
 
+/* KVF_FAULTS_TELL=1: each answer with its sentence. */
+static void tell_status(const step_t *step, role_t role)
+{
+    const actor_t *actor = &board->actor[role];
+
+    if (getenv("KVF_FAULTS_TELL") != NULL) {
+        fprintf(report, "%s %s %s %d: %s%s %s\n", step->scenario->name,
+                step->kind != NULL ? step->kind->name : "-", step->call, step->n,
+                role == OWNER ? "owner: " : "", kvf_status_name(actor->status), actor->sentence);
+    }
+}
+
 static int struck_by_kill(const step_t *step)
 {
     return step->kind != NULL && strncmp(step->kind->what, "signal", 6) == 0;
@@ -238,11 +250,7 @@ static outcome_t victim_closes(const step_t *step)
     if (victim->status != KVF_OK && step->kind != NULL && blames_others(victim->status)) {
         bug(step, "a failed call of its own: %s, \"%s\"", kvf_status_name(victim->status), victim->sentence);
     }
-    if (getenv("KVF_FAULTS_TELL") != NULL) {
-        fprintf(report, "%s %s %s %d: %s %s\n", step->scenario->name,
-                step->kind != NULL ? step->kind->name : "-", step->call, step->n,
-                kvf_status_name(victim->status), victim->sentence);
-    }
+    tell_status(step, VICTIM);
     actor_ask(VICTIM, 0);
     answer = actor_answer(VICTIM, HANG_S);
     if (answer == 0) {
@@ -283,6 +291,7 @@ static outcome_t strike(const step_t *step, calls_t *calls_p)
     if (step->scenario->serves) {
         owner_does(step, OWN_MOVE, "moving from or to the victim");
         note_status(board->actor[OWNER].status);
+        tell_status(step, OWNER);
         atomic_store(&board->served, 1);
     }
     answer = actor_answer(VICTIM, HANG_S);
