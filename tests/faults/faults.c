@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /* ---------------------------------------------------------------- kinds */
@@ -127,27 +126,32 @@ static int play_one(const scenario_t *scenario, char **what)
     return tally.bugs != 0;
 }
 
-static void tell(const scenario_t *scenario, const tally_t tallies[KINDS], double seconds)
+/* A row of the table, as docs/reliability.md has it. */
+static void tell(const scenario_t *scenario, const tally_t tallies[KINDS])
 {
+    tally_t sum = {0};
+
+    printf("| %s |", scenario->name);
     for (size_t k = 0; k < KINDS; k++) {
         const tally_t *t = &tallies[k];
 
-        if (t->steps == 0 && t->bugs == 0) {
-            continue;
+        if (k == 0) {
+            printf(" %u |", t->by[KILLED]);
+        } else {
+            printf(" %u + %u |", t->by[PASSED], t->by[REFUSED]);
         }
-        printf("%-18s %-7s %4u steps: %4u passed, %4u refused, %4u killed, %3u in UCX, %u crashed, %u hung; "
-               "%u swept, %u survivors ended by UCX, %u bugs",
-               scenario->name, kinds[k].name, t->steps, t->by[PASSED], t->by[REFUSED], t->by[KILLED],
-               t->by[IN_UCX], t->by[CRASHED], t->by[HUNG], t->swept, t->survivors, t->bugs);
-        for (int bit = 1; bit < 64; bit++) {
-            if (t->statuses >> bit & 1) {
-                printf(" %s", kvf_status_name((kvf_status_t)-bit) + strlen("KVF_ERR_"));
-            }
-        }
-        printf("\n");
+        sum.statuses |= t->statuses;
+        sum.by[IN_UCX] += t->by[IN_UCX];
+        sum.survivors += t->survivors;
+        sum.swept += t->swept;
+        sum.bugs += t->bugs;
     }
-    printf("%-18s %.0f s\n", scenario->name, seconds);
-    fflush(stdout);
+    for (int bit = 1; bit < 64; bit++) {
+        if (sum.statuses >> bit & 1) {
+            printf(" %s", kvf_status_name((kvf_status_t)-bit) + strlen("KVF_ERR_"));
+        }
+    }
+    printf(" | %u | %u | %u | %u |\n", sum.swept, sum.by[IN_UCX], sum.survivors, sum.bugs);
 }
 
 static int chosen(const char *name, int argc, char **argv)
@@ -167,21 +171,21 @@ static int chosen(const char *name, int argc, char **argv)
     return !any;
 }
 
-static double now_s(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static unsigned play_all(int wanted, int argc, char **argv)
 {
-    unsigned bugs = 0;
+    unsigned bugs = 0, steps = 0;
 
+    printf("| step |");
+    for (size_t k = 0; k < KINDS; k++) {
+        printf(" %s |", kinds[k].name);
+    }
+    printf(" errors | swept | in UCX | survivors | bugs |\n|---|");
+    for (size_t k = 0; k < KINDS + 5; k++) {
+        printf("---|");
+    }
+    printf("\n");
     for (const scenario_t *s = scenarios; s->name != NULL; s++) {
         tally_t tallies[KINDS] = {{0}};
-        double start = now_s();
 
         if (!chosen(s->name, argc, argv)) {
             continue;
@@ -190,13 +194,14 @@ static unsigned play_all(int wanted, int argc, char **argv)
             cast_start(s->far);
         }
         play(s, wanted, tallies);
-        tell(s, tallies, now_s() - start);
+        tell(s, tallies);
         for (size_t k = 0; k < KINDS; k++) {
             bugs += tallies[k].bugs;
+            steps += tallies[k].steps;
         }
     }
     cast_end();
-    printf("%u bugs\n", bugs);
+    printf("%u steps, %u bugs\n", steps, bugs);
     return bugs;
 }
 
