@@ -85,6 +85,7 @@ static void play(const scenario_t *scenario, int wanted, tally_t tallies[KINDS])
             steps += strikes(&kinds[k], calls.call[i].name) ? calls.call[i].most : 0;
         }
     }
+    wanted = wanted < steps ? wanted : steps;
     for (size_t k = 0; k < KINDS; k++) {
         for (int i = 0; i < calls.count; i++) {
             if (!strikes(&kinds[k], calls.call[i].name)) {
