@@ -69,12 +69,16 @@ static const char *first_line(const char *name)
     return line;
 }
 
+static const char *kind_name(const step_t *step)
+{
+    return step->kind != NULL ? step->kind->name : "-";
+}
+
 static void bug(const step_t *step, const char *format, ...)
 {
     va_list args;
 
-    fprintf(report, "BUG: %s %s %s %d: ", step->scenario->name, step->kind != NULL ? step->kind->name : "-",
-            step->call, step->n);
+    fprintf(report, "BUG: %s %s %s %d: ", step->scenario->name, kind_name(step), step->call, step->n);
     va_start(args, format);
     vfprintf(report, format, args);
     va_end(args);
@@ -158,8 +162,7 @@ static void tell_status(const step_t *step, role_t role)
     const actor_t *actor = &board->actor[role];
 
     if (getenv("KVF_FAULTS_TELL") != NULL) {
-        fprintf(report, "%s %s %s %d: %s%s %s\n", step->scenario->name,
-                step->kind != NULL ? step->kind->name : "-", step->call, step->n,
+        fprintf(report, "%s %s %s %d: %s%s %s\n", step->scenario->name, kind_name(step), step->call, step->n,
                 role == OWNER ? "owner: " : "", kvf_status_name(actor->status), actor->sentence);
     }
 }
@@ -193,6 +196,15 @@ static int owner_does(const step_t *step, uint32_t verb, const char *what)
     return answer == 1;
 }
 
+/* By what it wrote last. */
+static int ended_by_ucx(role_t role, const char *errors)
+{
+    const actor_t *actor = &board->actor[role];
+
+    return actor->pid == 0 && WIFSIGNALED(actor->ended) && WTERMSIG(actor->ended) != SIGKILL &&
+           lines_with(in_dir(errors), "libucs.so") > 0;
+}
+
 static outcome_t victim_ended(const step_t *step)
 {
     const actor_t *victim = &board->actor[VICTIM];
@@ -200,8 +212,9 @@ static outcome_t victim_ended(const step_t *step)
     if (WIFSIGNALED(victim->ended) && WTERMSIG(victim->ended) == SIGKILL && struck_by_kill(step)) {
         return KILLED;
     }
-    if (WIFSIGNALED(victim->ended) && strace_in_ucx(in_dir("log"), STRACE_SIGNAL)) {
-        fprintf(report, "UCX: %s %s %s %d: %s\n", step->scenario->name, step->kind->name, step->call, step->n,
+    if ((stacks && strace_in_ucx(in_dir("log"), STRACE_SIGNAL)) ||
+        (step->scenario->far && ended_by_ucx(VICTIM, "victim.err"))) {
+        fprintf(report, "UCX: %s %s %s %d: %s\n", step->scenario->name, kind_name(step), step->call, step->n,
                 first_line("victim.err"));
         return IN_UCX;
     }
@@ -214,7 +227,7 @@ static outcome_t victim_ended(const step_t *step)
 static outcome_t victim_hangs(const step_t *step, const char *where)
 {
     if (strace_in_ucx(in_dir("log"), STRACE_INJECTED)) {
-        fprintf(report, "UCX: %s %s %s %d: holds the process in %s\n", step->scenario->name, step->kind->name,
+        fprintf(report, "UCX: %s %s %s %d: holds the process in %s\n", step->scenario->name, kind_name(step),
                 step->call, step->n, where);
         return IN_UCX;
     }
@@ -385,14 +398,6 @@ static outcome_t victim_plays(const step_t *step, calls_t *calls_p)
     return outcome;
 }
 
-static int ended_by_ucx(role_t role, const char *errors)
-{
-    const actor_t *actor = &board->actor[role];
-
-    return actor->pid == 0 && WIFSIGNALED(actor->ended) && WTERMSIG(actor->ended) != SIGKILL &&
-           lines_with(in_dir(errors), "libucs.so") > 0;
-}
-
 /* text_p: what there is to tell, for free(). */
 static outcome_t run_once(const step_t *step, calls_t *calls_p, char **text_p)
 {
@@ -426,8 +431,8 @@ static outcome_t run_once(const step_t *step, calls_t *calls_p, char **text_p)
         tally->survivors++;
         found = 0;
         rewind(report);
-        fprintf(report, "UCX: %s %s %s %d: ended a survivor\n", step->scenario->name,
-                step->kind != NULL ? step->kind->name : "-", step->call, step->n);
+        fprintf(report, "UCX: %s %s %s %d: ended a survivor\n", step->scenario->name, kind_name(step),
+                step->call, step->n);
     }
     fclose(report);
     if (!lives || actor_gone(OWNER)) {
@@ -441,21 +446,24 @@ outcome_t run_step(const step_t *step, tally_t *tally_of_all, calls_t *calls_p)
 {
     char *text = NULL, *again = NULL;
     outcome_t outcome;
+    unsigned bugs;
 
     tally = tally_of_all;
     stacks = alone;
     outcome = run_once(step, calls_p, &text);
+    bugs = found;
     if ((outcome == CRASHED || outcome == HUNG) && !alone && step->kind != NULL && !struck_by_kill(step)) {
         stacks = 1;
         if (run_once(step, calls_p, &again) == IN_UCX) {
             outcome = IN_UCX;
+            bugs = found;
             free(text);
             text = again;
             again = NULL;
         }
     }
     fputs(text, stdout);
-    tally->bugs += found;
+    tally->bugs += bugs;
     free(text);
     free(again);
     return outcome;
