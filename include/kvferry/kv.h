@@ -393,9 +393,9 @@ typedef struct kvf_plan_size {
  *  (handles may then be NULL) or an array too short both are set to the need; ops NULL gives OK.
  *  ids NULL is a length of 0; id_count_p may be NULL where no ids are needed. op_size is
  *  sizeof(kvf_op_t) as the caller knows it. The ops may be posted together, also with others; no
- *  allocation, unless a layout has more than 1024 segments. A plan that is bound to one layer after the other (first_layer, layer_count), as
- *  layers are computed, moves the same in the end; a layer takes no more ops than the whole
- *  where that is in one allocation.
+ *  allocation, unless a layout has more than 1024 segments. A plan that is bound to one layer after
+ *  the other (first_layer, layer_count), as layers are computed, moves the same in the end; a layer
+ *  takes no more ops than the whole where that is in one allocation.
  *  Segments of one side that would lie over each other are refused, for reads and for writes: one of
  *  them would bring, or overwrite, the bytes of the other. What is seen of the remote side is the
  *  same remote twice; ranges of a grant that overlap at their owner are not seen here. Parts of one

@@ -11,6 +11,14 @@
  * sentence in kvf_last_error() names the first rank that failed, and nobody is left waiting. A rank
  * that waits in one sleeps, and drives the job's engine, so that others can go on pulling from it.
  *
+ * A rank that dies ends a collective: once its engine knows of the death, each of the others gets
+ * KVF_ERR_PEER with the rank, its host and pid (and those that left since); kvf_mpi_set_timeout()
+ * bounds the wait for a rank that lives and does not come. MPI cannot take a collective back, so that the communicator is of no use
+ * then: every later collective of the job answers the same at once, kvf_mpi_close() too, which still
+ * closes the engine. Point to point all goes on: batches with the ranks that live, notifications,
+ * kvf_peer_query(). Whether MPI_Finalize() returns after a death is MPI's matter. Before the peers
+ * are known, inside of kvf_mpi_open(), nobody can know of a death.
+ *
  * MPI is called on the caller's thread only, inside the calls below: MPI_THREAD_SINGLE is enough as
  * long as one thread makes them. The job has its own duplicate of the communicator, on which MPI
  * returns its errors; the caller's communicator and error handler stay as they are.
@@ -49,10 +57,18 @@ kvf_status_t kvf_mpi_open(MPI_Comm comm, const kvf_engine_opts_t *opts, kvf_mpi_
  *  engine and so everything made with it; waits again, so that no rank leaves before the last
  *  one's connections are down; frees the communicator. NULL is fine. The job is gone whatever is
  *  returned. Once timeout_ns passed it waits for nobody: the engine is closed, the communicator is
- *  left to MPI_Finalize(), and TIMEOUT is returned. All ranks return the same status if all came
- *  in time. Errors: TIMEOUT, INVALID (MPI is finalized: the engine was closed, alone), SYSTEM (MPI
- *  failed), and those of kvf_engine_close(). */
+ *  left to MPI_Finalize(), and TIMEOUT is returned. The same with PEER where a rank has died, two
+ *  seconds after that is known, as one that left in order looks the same at first; of one that dies
+ *  when all have come, while engines close, only the time tells. All ranks return the same status if
+ *  all came in time. Errors: TIMEOUT, PEER, INVALID (MPI is finalized: the engine was closed, alone),
+ *  SYSTEM (MPI failed), and those of kvf_engine_close(). */
 kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns);
+
+/** Let each later collective but kvf_mpi_close(), which has its own, end with TIMEOUT if not all ranks
+ *  came within timeout_ns of the call; KVF_FOREVER, the default, or 0: it waits as long as they live.
+ *  Ranks may differ; one that comes late may still end well with a collective that others gave up.
+ *  Local. Errors: INVALID (MPI is finalized), and what ended a collective before. */
+kvf_status_t kvf_mpi_set_timeout(kvf_mpi_t *job, uint64_t timeout_ns);
 
 /** The job's engine; the job's own, closed by kvf_mpi_close() only. NULL for a NULL job. */
 kvf_engine_t *kvf_mpi_engine(const kvf_mpi_t *job);
@@ -71,25 +87,25 @@ kvf_peer_t *kvf_mpi_peer(const kvf_mpi_t *job, int rank);
  *  of max_ranges remotes, counts_p for kvf_mpi_size() numbers: the ranges of rank r are
  *  remotes_p[r * max_ranges] and on, counts_p[r] of them. counts_p may be NULL. Each rank has its
  *  own max_ranges. Errors: INVALID (remotes_p is NULL, max_ranges is 0; MPI is finalized), NOMEM,
- *  SYSTEM, and those of kvf_exchange_grants(). */
+ *  SYSTEM, PEER, TIMEOUT, and those of kvf_exchange_grants(). */
 kvf_status_t kvf_mpi_exchange_grants(kvf_mpi_t *job, kvf_grant_t *grant, uint32_t max_ranges,
                                      kvf_remote_t **remotes_p, uint32_t *counts_p);
 
 /** Collective: bring a status, get that of the first rank that brought an error, the same on each,
  *  with its sentence, which is that of its last error. With KVF_OK it is a barrier that sleeps.
- *  Errors: what a rank brought; INVALID (MPI is finalized), SYSTEM (MPI failed). */
+ *  Errors: what a rank brought; INVALID (MPI is finalized), SYSTEM (MPI failed), PEER, TIMEOUT. */
 kvf_status_t kvf_mpi_agree(kvf_mpi_t *job, kvf_status_t status);
 
 /** Collective: who moved how much to whom since open. matrix_p has room for
  *  kvf_mpi_size()^2 numbers: matrix_p[from * size + to] is the bytes that went from rank from to
  *  rank to, whoever of the two posted the batch. Batches that run meanwhile may be in or not.
- *  Errors: INVALID (matrix_p is NULL; MPI is finalized), NOMEM, SYSTEM, and those of
+ *  Errors: INVALID (matrix_p is NULL; MPI is finalized), NOMEM, SYSTEM, PEER, TIMEOUT, and those of
  *  kvf_peer_query(). */
 kvf_status_t kvf_mpi_matrix(kvf_mpi_t *job, uint64_t *matrix_p);
 
 /** Collective: the sum of the counters of all ranks' engines. totals_p->struct_size is set by the
  *  caller. Errors: INVALID (totals_p is NULL or its struct_size is wrong; MPI is finalized), NOMEM,
- *  SYSTEM, and those of kvf_engine_counters(). */
+ *  SYSTEM, PEER, TIMEOUT, and those of kvf_engine_counters(). */
 kvf_status_t kvf_mpi_totals(kvf_mpi_t *job, kvf_counters_t *totals_p);
 
 #ifdef __cplusplus

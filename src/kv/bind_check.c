@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Whether a binding makes sense: struct, flags and tables, before bind.c walks it. Where the segments
- * lie is bind_slots.c's matter. What a table must hold for a range is bind.c's matter, and what an id may be that of post, unless bind.c
- * writes it.
+ * Whether a binding makes sense: struct, flags and tables, before bind.c walks it. bind_slots.c looks
+ * at where the segments lie. What a table must hold for a range is bind.c's matter, and what an id
+ * may be that of post, unless bind.c writes it.
  */
 #include "kv/bind.h"
 

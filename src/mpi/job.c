@@ -21,6 +21,9 @@
 /* For an engine whose open failed on some rank: nobody has granted anything yet. */
 #define UNDO_NS UINT64_C(10000000000)
 
+/* Longer than a rank whose message others wait for is likely to be off its core. */
+#define PATIENCE_NS UINT64_C(2000000000)
+
 kvf_status_t kvfi_mpi_ready(void)
 {
     int initialized = 0;
@@ -45,7 +48,8 @@ kvf_status_t kvfi_mpi_check(const kvf_mpi_t *job)
         return kvf_fail(KVF_ERR_FORKED, "the job was opened by process %ld, and this is its child",
                         (long)job->pid);
     }
-    return kvfi_mpi_ready();
+    kvf_status_t status = kvfi_mpi_ready();
+    return status == KVF_OK ? kvfi_mpi_whole(&job->line) : status;
 }
 
 static const char *env_of_process(void *arg, const char *name)
@@ -87,7 +91,7 @@ static kvf_status_t check_comm(MPI_Comm comm)
 static kvf_status_t line_open(MPI_Comm comm, kvfi_mpi_line_t *line_p)
 {
     MPI_Request request;
-    *line_p = (kvfi_mpi_line_t){.comm = MPI_COMM_NULL};
+    *line_p = (kvfi_mpi_line_t){.comm = MPI_COMM_NULL, .timeout_ns = KVF_FOREVER};
     MPI_Comm_rank(comm, &line_p->rank);
     MPI_Comm_size(comm, &line_p->size);
     int error = MPI_Comm_idup(comm, &line_p->comm, &request);
@@ -156,7 +160,9 @@ static void undo_line(kvfi_mpi_line_t *line)
             kvf_fail(closed, "%s", said);
         }
     }
-    MPI_Comm_free(&line->comm);
+    if (line->broken == KVF_OK) {
+        MPI_Comm_free(&line->comm);
+    }
 }
 
 kvf_status_t kvf_mpi_open(MPI_Comm comm, const kvf_engine_opts_t *opts, kvf_mpi_t **job_p)
@@ -186,6 +192,7 @@ kvf_status_t kvf_mpi_open(MPI_Comm comm, const kvf_engine_opts_t *opts, kvf_mpi_
         goto undo;
     }
     job->line = line;
+    job->line.peers = job->peers;
     job->pid = getpid();
     *job_p = job;
     return KVF_OK;
@@ -218,7 +225,7 @@ static kvf_status_t close_together(kvf_mpi_t *job, kvf_status_t status, uint64_t
         return kvfi_mpi_fail("MPI_Iallreduce", error);
     }
     kvf_status_t met = kvfi_mpi_wait(&job->line, "MPI_Iallreduce", &request, until_ns);
-    *held_p = met == KVF_ERR_TIMEOUT;
+    *held_p = met != KVF_OK;
     if (met != KVF_OK) {
         return met;
     }
@@ -242,8 +249,9 @@ kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns)
     }
     MPI_Request request;
     int held = 0;
-    uint64_t now = kvfi_mpi_now_ns();
-    uint64_t until = timeout_ns < KVF_FOREVER - now ? now + timeout_ns : KVF_FOREVER;
+    uint64_t until = kvfi_mpi_until(timeout_ns);
+    /* Whoever has met all others closes its engine, and is gone before all have heard that they met. */
+    job->line.patience_ns = PATIENCE_NS;
     if (status == KVF_OK) {
         int error = MPI_Ibarrier(job->line.comm, &request);
         status = error != MPI_SUCCESS ? kvfi_mpi_fail("MPI_Ibarrier", error)
@@ -251,8 +259,12 @@ kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns)
     }
     kvf_status_t closed = kvf_engine_close(job->line.engine, left_ns(until));
     job->line.engine = NULL;
+    job->line.peers = NULL;
     if (status == KVF_OK) {
         status = close_together(job, closed, until, &held);
+    }
+    if (job->line.broken != KVF_OK) {
+        status = kvfi_mpi_whole(&job->line); /* said anew, after what closing said */
     }
     if (!held) {
         free(job);
@@ -263,6 +275,15 @@ kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns)
 kvf_engine_t *kvf_mpi_engine(const kvf_mpi_t *job)
 {
     return job ? job->line.engine : NULL;
+}
+
+kvf_status_t kvf_mpi_set_timeout(kvf_mpi_t *job, uint64_t timeout_ns)
+{
+    kvf_status_t status = kvfi_mpi_check(job);
+    if (status == KVF_OK) {
+        job->line.timeout_ns = timeout_ns == 0 ? KVF_FOREVER : timeout_ns;
+    }
+    return status;
 }
 
 int kvf_mpi_rank(const kvf_mpi_t *job)

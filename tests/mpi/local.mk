@@ -1,12 +1,15 @@
 # Jobs of several ranks on this node: a program a subject, whose cases a script runs one by one.
 EXTRA_DIST += tests/mpi/cases.sh tests/mpi/kill_lib.sh
-dist_check_SCRIPTS += tests/mpi/test_mpi_examples.sh tests/mpi/test_mpi_kill.sh \
+dist_check_SCRIPTS += tests/mpi/test_mpi_death.sh tests/mpi/test_mpi_examples.sh \
+	tests/mpi/test_mpi_kill.sh tests/mpi/test_mpi_life.sh tests/mpi/test_mpi_move.sh
+TESTS += tests/mpi/test_mpi_death.sh tests/mpi/test_mpi_examples.sh tests/mpi/test_mpi_kill.sh \
 	tests/mpi/test_mpi_life.sh tests/mpi/test_mpi_move.sh
-TESTS += tests/mpi/test_mpi_examples.sh tests/mpi/test_mpi_kill.sh tests/mpi/test_mpi_life.sh \
-	tests/mpi/test_mpi_move.sh
 
 if HAVE_MPI
-check_PROGRAMS += tests/mpi/mpi_kill tests/mpi/mpi_life tests/mpi/mpi_move
+check_PROGRAMS += tests/mpi/mpi_death tests/mpi/mpi_kill tests/mpi/mpi_life tests/mpi/mpi_move
+tests_mpi_mpi_death_SOURCES = tests/mpi/mpi_death.c
+tests_mpi_mpi_death_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS)
+tests_mpi_mpi_death_LDADD = libkvferry_mpi.la libkvferry.la $(MPI_LIBS)
 tests_mpi_mpi_kill_SOURCES = tests/mpi/mpi_kill.c tests/mpi/kill_board.h tests/mpi/kill_party.h
 tests_mpi_mpi_kill_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS)
 tests_mpi_mpi_kill_LDADD = libkvferry_mpi.la libkvferry.la $(MPI_LIBS)

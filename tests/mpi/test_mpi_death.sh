@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# A rank is killed, or comes late, while others wait for it in a collective; the cases are in
+# mpi_death.c.
+# shellcheck source=tests/lib.sh
+. "${top_srcdir:?run it by make check}/tests/lib.sh"
+# shellcheck source=tests/mpi/kill_lib.sh
+. "$top_srcdir/tests/mpi/kill_lib.sh"
+need_mpi
+need_open_mpi
+tmpdir
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+# run_death CASE RANK...: those ranks get through
+run_death()
+{
+    local case=$1 rank
+    shift
+    mkdir "$TMP/$case"
+    "$MPIRUN" --oversubscribe --bind-to none "${kill_args[@]}" -n 3 \
+        "$top_builddir/tests/mpi/mpi_death" "$case" "$TMP/$case" >"$TMP/out" 2>&1
+    for rank; do
+        [ -e "$TMP/$case/ok.$rank" ] || { cat "$TMP/out"; fail "$case: rank $rank"; }
+    done
+    echo "ok: $case"
+}
+
+cases="agree close"
+[ -z "${KVF_FULL:-}" ] || cases="agree close matrix totals grants"
+for case in $cases; do
+    run_death "$case" 0 2
+done
+run_death late 0 1 2
