@@ -50,6 +50,10 @@ say --model gpt-oss-120b
 has 'only the window moves' '292.50 MiB'
 has 'groups' 'window of 128'
 
+say --model llama-3.1-8b --src-pp 3
+has 'stages of 11, 11 and 10 layers' 'blocks of 16 tokens, 640 KiB to 704 KiB, by rank'
+has 'one stage' 'blocks of 16 tokens, 2 MiB each'
+
 # Why, on which side, and what instead: moving H out is what makes the pieces of the third column above.
 say --model llama-3.1-70b --layout LBNHC --src-tp 4 --dst-tp 8 --dst-rank 3
 has 'the cut' 'source       ends: 1 of its 2 heads is wanted, and H is inside of N, L'

@@ -61,19 +61,46 @@ static const char *time_text(double ns, char *buf, size_t len)
     return buf;
 }
 
+/* Bytes of a block on the rank with least and on the one with most: layers may not go round. */
+static void block_range(const struct explain_side *side, uint64_t *least_p, uint64_t *most_p)
+{
+    *least_p = UINT64_MAX;
+    *most_p = 0;
+    for (uint32_t r = 0; r < side->rank_count; r++) {
+        uint64_t bytes = kvf_layout_block_bytes(side->layouts[r]);
+        *least_p = bytes < *least_p ? bytes : *least_p;
+        *most_p = bytes > *most_p ? bytes : *most_p;
+    }
+}
+
+static const char *block_size(const struct explain_side *side, char *buf, size_t len)
+{
+    uint64_t least, most;
+    char low[32], high[32];
+
+    block_range(side, &least, &most);
+    if (least == most) {
+        snprintf(buf, len, "%s each", kvfi_cli_bytes(most, high, sizeof(high)));
+    } else {
+        snprintf(buf, len, "%s to %s, by rank", kvfi_cli_bytes(least, low, sizeof(low)),
+                 kvfi_cli_bytes(most, high, sizeof(high)));
+    }
+    return buf;
+}
+
 static void print_side(const struct explain_side *side, FILE *file)
 {
-    char bytes[32], dealt[32] = "";
+    char bytes[80], dealt[32] = "";
 
     if (side->cp > 1) {
         snprintf(dealt, sizeof(dealt), ", CP %u", side->cp);
     }
-    fprintf(file, "  %-12s %u rank%s (TP %u, PP %u%s), %s%s%s%s, blocks of %u tokens, %s each\n",
+    fprintf(file, "  %-12s %u rank%s (TP %u, PP %u%s), %s%s%s%s, blocks of %u tokens, %s\n",
             side->name, side->rank_count, side->rank_count == 1 ? "" : "s", side->tp, side->pp, dealt,
             side->layout, strcmp(side->layout, side->spelling) == 0 ? "" : " (",
             strcmp(side->layout, side->spelling) == 0 ? "" : side->spelling,
             strcmp(side->layout, side->spelling) == 0 ? "" : ")", side->block_tokens,
-            kvfi_cli_bytes(kvf_layout_block_bytes(side->layouts[0]), bytes, sizeof(bytes)));
+            block_size(side, bytes, sizeof(bytes)));
 }
 
 static void print_sizes(const struct explain_figures *f, FILE *file)
@@ -333,6 +360,9 @@ void kvfi_explain_text(const struct explain_world *world, const struct explain_p
 
 static void json_side(struct kvfi_json *json, const struct explain_side *side)
 {
+    uint64_t least, most;
+
+    block_range(side, &least, &most);
     kvfi_json_open(json, side->name, '{');
     kvfi_json_text(json, "layout", side->layout);
     kvfi_json_text(json, "spelling", side->spelling);
@@ -341,7 +371,8 @@ static void json_side(struct kvfi_json *json, const struct explain_side *side)
     kvfi_json_u64(json, "pp", side->pp);
     kvfi_json_u64(json, "cp", side->cp);
     kvfi_json_u64(json, "block_tokens", side->block_tokens);
-    kvfi_json_u64(json, "block_bytes", kvf_layout_block_bytes(side->layouts[0]));
+    kvfi_json_u64(json, "block_bytes", most);
+    kvfi_json_u64(json, "block_bytes_least", least);
     kvfi_json_close(json, '}');
 }
 
