@@ -18,7 +18,7 @@ import sys
 NAMES = set("""requests trace_blocks blocks bytes pieces mismatched_bytes verified_bytes stale_blocks
 stale_bytes hits hit_rate refused_requests skipped_lines seconds gbps p50_us p99_us model layout scale
 trace_block_tokens block_tokens layers prefill decode depth pool_blocks seed ucx net complete paths
-locality matrix nics src dst speed late_s""".split())
+locality matrix nics src dst speed time_unit late_s""".split())
 TIMES = ["seconds", "gbps", "p50_us", "p99_us", "late_s"]
 faults = []
 

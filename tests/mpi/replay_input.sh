@@ -61,6 +61,28 @@ bad "another block size" "512 tokens" --trace-block-tokens 64
 rm "$TMP/in"
 bad "a missing file" "$TMP/in"
 
+echo "a clock that makes no sense"
+line() { printf '{"timestamp": %s, "input_length": 600, "output_length": 1, "hash_ids": [%s]}\n' "$1" "$2"; }
+{ line 0 1,2; line 5 3,4; line 63115200000 5,6; line 63115200010 5,7; } >"$TMP/in"
+bad "two years" "the trace takes 730 d 12 h 0 min by its clock, 730 d 11 h 59 min of them before line 3, and" --speed trace
+bad "two years, 1000 times as fast" "takes 0 h 20 min 0 s by its clock" --speed trace:52595 --max-seconds 60
+{ line 0 1,2; line 18446744073710 3,4; } >"$TMP/in"
+bad "beyond 585 years" "the trace takes 585 years by its clock, 585 years of them before line 2" --speed trace
+replay 2 --trace "$TMP/in" "${small[@]}"
+right "without the clock"
+{ line 0 1,2; line 100 3,4; } >"$TMP/in"
+replay 2 --trace "$TMP/in" "${small[@]}" --speed trace
+right "a tenth of a second"
+report "a tenth of a second" --verified requests=2 'time_unit="ms"'
+grep -q "the trace takes 0.1 s by its clock, the longest wait is 0.1 s before line 2" "$TMP/out" ||
+    { cat "$TMP/out"; fail "nobody says how long it takes"; }
+grep -qi "mooncake, timestamps in ms" "$TMP/out" || { cat "$TMP/out"; fail "the unit of the time"; }
+{ line 0 1,2; line -5 3,4; line 7 5,6; } >"$TMP/in"
+bad "a negative time" "line 2, column 15: timestamp is negative"
+replay 2 --trace "$TMP/in" "${small[@]}" --skip-bad
+right "a negative time is skipped"
+report "a negative time is skipped" --verified requests=2 skipped_lines=1
+
 echo "ids of 64 bits, one line of 2 MiB, Qwen-Bailian"
 printf '{"timestamp": 0, "input_length": 1024, "output_length": 1, "hash_ids": [18446744073709551615, 18446744073709551614]}\n' >"$TMP/in"
 printf '{"timestamp": 1, "note": "%2097152s", "input_length": 1000, "output_length": 1, "hash_ids": [18446744073709551615, 0]}\n' x >>"$TMP/in"

@@ -60,6 +60,12 @@ if mkdir "$group" 2>/dev/null && echo 600M 2>/dev/null >"$group/$max"; then
     (
         echo "$BASHPID" >"$group/cgroup.procs"
         wrong "are left under the cgroup's limit: --blocks" --blocks 8000
+        # of what it is not told it takes what fits, and says so
+        replay 2 --trace "$TMP/in"
+        right "defaults in 600 MB"
+        grep -q "chosen for the .* left under the cgroup's limit: --blocks [0-9]* --scale 1/[0-9]*$" "$TMP/out" ||
+            { cat "$TMP/out"; fail "nobody says what was chosen"; }
+        report "defaults in 600 MB" --verified requests=3
     ) || { rmdir "$group" 2>/dev/null; exit 1; }
 else
     echo "no cgroup can be made here: its limit was not tried"
@@ -106,7 +112,7 @@ mpi_run 2 "$tool" --trace "$TMP/in" "${small[@]}" --quiet >"$TMP/out" 2>&1 || fa
 [ ! -s "$TMP/out" ] || { cat "$TMP/out"; fail "--quiet speaks"; }
 
 "$tool" --help >"$TMP/out" || fail "--help"
-for option in trace requests skip-bad trace-block-tokens model layout block-tokens scale speed \
+for option in trace requests skip-bad trace-block-tokens model layout block-tokens scale speed max-seconds \
     src-layout dst-layout src-block-tokens dst-block-tokens src-tp dst-tp src-pp dst-pp prefill blocks depth net \
     paths no-pin seed verify inject json quiet; do
     grep -q -- "--$option " "$TMP/out" || fail "--help does not tell --$option"

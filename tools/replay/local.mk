@@ -23,6 +23,8 @@ tools_kvf_replay_SOURCES = \
 	tools/replay/prefill.h \
 	tools/replay/report.c \
 	tools/replay/report.h \
+	tools/replay/room.c \
+	tools/replay/room.h \
 	tools/replay/serve.c \
 	tools/replay/serve.h \
 	tools/replay/shape.c \

@@ -19,6 +19,7 @@
 #include "bar.h"
 #include "input.h"
 #include "report.h"
+#include "room.h"
 #include "serve.h"
 
 #define CLOSE_NS UINT64_C(30000000000)
@@ -146,7 +147,8 @@ static int prepare(struct replay_comm *comm, int argc, char **argv, struct repla
     if (code != 0) {
         return say(comm, code, text);
     }
-    code = kvfi_replay_shape(opts, trace, comm->size, shape);
+    code = kvfi_replay_room(comm, opts, trace, shape);
+    code = code != 0 ? code : kvfi_replay_time(comm, opts, trace);
     code = kvfi_replay_agree(comm, code, kvfi_cli_error(), text);
     if (code != 0) {
         return say(comm, code, text);

@@ -29,8 +29,10 @@ static const char help_text[] =
     "  --model NAME            whose KV cache (llama-3.1-8b); an unknown name lists the known ones\n"
     "  --layout NAME           how blocks lie in memory (LBHNC); an unknown name lists the known ones\n"
     "  --block-tokens N        tokens a KV block (16; 64 for MLA; never more than a trace block)\n"
-    "  --scale A/B             move only that part: tokens of a trace block go first, then layers\n"
+    "  --scale A/B             move only that part: tokens of a trace block go first, then layers (1, or\n"
+    "                          what the memory allows)\n"
     "  --speed S               max, or trace: when the trace says, trace:10: ten times as fast (max)\n"
+    "  --max-seconds N         with --speed trace, the longest that it may take (86400)\n"
     "\n"
     "Two sides that differ: the source is prefill, the destination decode\n"
     "  --src-layout NAME, --dst-layout NAME            as --layout, one side only\n"
@@ -40,7 +42,8 @@ static const char help_text[] =
     "\n"
     "How\n"
     "  --prefill N             the first N ranks are prefill, the rest decode (one instance)\n"
-    "  --blocks N              trace blocks in the pool of a prefill rank (4096); least recently used go\n"
+    "  --blocks N              trace blocks in the pool of a prefill rank, least recently used go (4096, or\n"
+    "                          what the memory allows)\n"
     "  --depth D               requests in flight at most, each decode rank (4)\n"
     "  --net NAME              wire between nodes: auto, tcp, rc or ud (auto)\n"
     "  --paths LIST            only these ways, such as shm,cma,am; with ^ in front, all but these\n"
@@ -67,7 +70,8 @@ const char *const kvfi_replay_inject_names[] = {
 enum {
     OPT_TRACE = 256, OPT_REQUESTS, OPT_SKIP_BAD, OPT_TRACE_BLOCK_TOKENS, OPT_MODEL,
     OPT_SCALE, OPT_PREFILL, OPT_BLOCKS, OPT_DEPTH, OPT_NET, OPT_PATHS, OPT_NO_PIN,
-    OPT_SEED, OPT_VERIFY, OPT_INJECT, OPT_JSON, OPT_QUIET, OPT_HELP, OPT_VERSION, OPT_SPEED
+    OPT_SEED, OPT_VERIFY, OPT_INJECT, OPT_JSON, OPT_QUIET, OPT_HELP, OPT_VERSION, OPT_SPEED,
+    OPT_MAX_SECONDS
 };
 
 static const struct option longs[] = {
@@ -79,6 +83,7 @@ static const struct option longs[] = {
     KVFI_SIDE_LONGS,
     {"scale", required_argument, NULL, OPT_SCALE},
     {"speed", required_argument, NULL, OPT_SPEED},
+    {"max-seconds", required_argument, NULL, OPT_MAX_SECONDS},
     {"prefill", required_argument, NULL, OPT_PREFILL},
     {"blocks", required_argument, NULL, OPT_BLOCKS},
     {"depth", required_argument, NULL, OPT_DEPTH},
@@ -189,6 +194,8 @@ static int take_value(int option, const char *text, struct replay_opts *opts)
         return kvfi_cli_count("--trace-block-tokens", text, 1, 1 << 20, &opts->trace_block_tokens);
     case OPT_SPEED:
         return parse_speed(text, &opts->speed);
+    case OPT_MAX_SECONDS:
+        return kvfi_cli_count("--max-seconds", text, 1, 1000000000, &opts->max_seconds);
     case OPT_SCALE:
         return kvfi_cli_fraction("--scale", text, &opts->scale_num, &opts->scale_den);
     case OPT_PREFILL:
@@ -215,7 +222,7 @@ static int take_value(int option, const char *text, struct replay_opts *opts)
 int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
 {
     struct replay_opts opts = {
-        .model = "llama-3.1-8b", .depth = 4, .blocks = 4096, .scale_num = 1, .scale_den = 1, .seed = 1,
+        .model = "llama-3.1-8b", .depth = 4, .max_seconds = 86400, .seed = 1,
     };
     int option;
 
@@ -272,7 +279,7 @@ bool kvfi_replay_options_help(int argc, char **argv)
 
 /* -------------------------------------------------------------- comparing */
 
-#define NAME_COUNT 26
+#define NAME_COUNT 27
 #define VALUE_LEN 200
 
 struct named_value {
@@ -319,6 +326,7 @@ static void list_values(const struct replay_opts *opts, struct named_value item[
     item[at].name = "--scale";
     snprintf(item[at++].value, VALUE_LEN, "%" PRIu64 "/%" PRIu64, opts->scale_num, opts->scale_den);
     number_of(&item[at++], "--speed", opts->speed);
+    number_of(&item[at++], "--max-seconds", opts->max_seconds);
     number_of(&item[at++], "--prefill", opts->prefill);
     number_of(&item[at++], "--blocks", opts->blocks);
     number_of(&item[at++], "--depth", opts->depth);

@@ -38,10 +38,11 @@ struct replay_opts {
     uint64_t requests;    /* 0: all */
     uint64_t prefill;     /* ranks; 0: one instance */
     uint64_t depth;       /* requests in flight a decode rank */
-    uint64_t blocks;      /* trace blocks in the pool of a prefill rank */
+    uint64_t blocks;      /* trace blocks in the pool of a prefill rank; 0: by the memory, until room.h */
     uint64_t trace_block_tokens; /* 0: what the trace's format says */
-    uint64_t scale_num, scale_den;
+    uint64_t scale_num, scale_den; /* 0: as blocks */
     uint64_t speed;       /* so many times as fast as the trace says; 0: as fast as it goes */
+    uint64_t max_seconds; /* that a replay by the trace's clock may take */
     uint64_t seed;
     uint32_t paths; /* mask; 0: all */
     enum replay_verify verify;

@@ -60,16 +60,21 @@ static void scale_text(const struct replay_shape *shape, char *buf, size_t len)
 
 /* -------------------------------------------------------------------- people */
 
+static const char *time_unit(const kvfi_trace_t *trace)
+{
+    return trace->format == KVFI_TRACE_BAILIAN ? "s" : "ms";
+}
+
 static void say_input(const struct replay_job *job, FILE *file)
 {
     const struct replay_shape *shape = job->shape;
     char a[48], b[48], left[48];
 
     scale_text(shape, left, sizeof(left));
-    fprintf(file, "  trace     %s: %s of %" PRIu32 " tokens a block (%s)%s%s\n",
+    fprintf(file, "  trace     %s: %s of %" PRIu32 " tokens a block (%s, timestamps in %s)%s%s\n",
             strcmp(job->opts->trace, "-") == 0 ? "standard input" : job->opts->trace,
             counted(job->trace->request_count, "request", a, sizeof(a)), shape->trace_tokens,
-            kvfi_trace_format_name(job->trace->format),
+            kvfi_trace_format_name(job->trace->format), time_unit(job->trace),
             job->trace->skipped_lines > 0 ? ", lines skipped: " : "",
             job->trace->skipped_lines > 0 ? grouped(job->trace->skipped_lines, b, sizeof(b)) : "");
     fprintf(file, "  cache     %s", shape->model->name);
@@ -321,6 +326,7 @@ static void write_setup(struct kvfi_json *json, const struct replay_job *job,
     kvfi_json_u64(json, "pool_blocks", job->opts->blocks);
     kvfi_json_u64(json, "seed", job->opts->seed);
     kvfi_json_text(json, "speed", speed);
+    kvfi_json_text(json, "time_unit", time_unit(job->trace));
     kvfi_json_real(json, "late_s", (double)report->sum.late_ns / 1e9);
     kvfi_json_text(json, "ucx", kvf_ucx_version());
     kvfi_json_text(json, "net", report->net);

@@ -364,24 +364,47 @@ static uint64_t block_bytes(const struct replay_shape *shape, int side, uint32_t
     return all > UINT64_MAX >> 16 ? UINT64_MAX >> 16 : (uint64_t)all; /* room to add up ranks */
 }
 
+/* What the ranks of this node take together for pools, and for what they pull. */
+static void node_need(struct replay_comm *comm, const struct replay_opts *opts,
+                      const struct replay_shape *shape, const kvfi_trace_t *trace, uint64_t *pools_p,
+                      uint64_t *pulled_p)
+{
+    uint64_t pools = 0, pulled = 0, need;
+    uint32_t number;
+
+    if (kvfi_replay_is(shape, REPLAY_SRC, comm->rank, &number)) {
+        pools = block_bytes(shape, REPLAY_SRC, number, shape->pool_blocks);
+    }
+    if (kvfi_replay_is(shape, REPLAY_DST, comm->rank, &number)) {
+        need = kvfi_replay_decode_need(opts, shape, trace, number / shape->side[REPLAY_DST].members);
+        pulled = need > 0 ? block_bytes(shape, REPLAY_DST, number, kvfi_replay_spaced(need)) : 0;
+    }
+    *pools_p = kvfi_replay_node_sum(comm, pools);
+    *pulled_p = kvfi_replay_node_sum(comm, pulled);
+}
+
+uint64_t kvfi_replay_shape_need(struct replay_comm *comm, const struct replay_opts *opts,
+                                const struct replay_shape *shape, const kvfi_trace_t *trace)
+{
+    uint64_t pools, pulled;
+
+    node_need(comm, opts, shape, trace, &pools, &pulled);
+    return pools + pulled;
+}
+
 int kvfi_replay_shape_memory(struct replay_comm *comm, const struct replay_opts *opts,
                              const struct replay_shape *shape, const kvfi_trace_t *trace)
 {
-    uint64_t pool = block_bytes(shape, REPLAY_SRC, 0, shape->pool_blocks), pools = 0, pulled = 0, need;
+    uint64_t pool = block_bytes(shape, REPLAY_SRC, 0, shape->pool_blocks), pools, pulled;
     uint32_t number;
     const char *limit;
     uint64_t free_bytes = kvfi_cli_free_memory(&limit);
     char a[32], b[32], c[32], fit[64] = "";
 
     if (kvfi_replay_is(shape, REPLAY_SRC, comm->rank, &number)) {
-        pool = pools = block_bytes(shape, REPLAY_SRC, number, shape->pool_blocks);
+        pool = block_bytes(shape, REPLAY_SRC, number, shape->pool_blocks);
     }
-    if (kvfi_replay_is(shape, REPLAY_DST, comm->rank, &number)) {
-        need = kvfi_replay_decode_need(opts, shape, trace, number / shape->side[REPLAY_DST].members);
-        pulled = need > 0 ? block_bytes(shape, REPLAY_DST, number, kvfi_replay_spaced(need)) : 0;
-    }
-    pools = kvfi_replay_node_sum(comm, pools);
-    pulled = kvfi_replay_node_sum(comm, pulled);
+    node_need(comm, opts, shape, trace, &pools, &pulled);
     if (pools <= free_bytes && pulled <= free_bytes - pools) {
         return 0;
     }

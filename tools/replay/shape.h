@@ -96,6 +96,10 @@ static inline uint64_t kvfi_replay_spaced(uint64_t blocks)
     return 2 * blocks + 1;
 }
 
+/* Collective: bytes that this node's ranks take together. */
+uint64_t kvfi_replay_shape_need(struct replay_comm *comm, const struct replay_opts *opts,
+                                const struct replay_shape *shape, const kvfi_trace_t *trace);
+
 /* Collective: 0 if this node's ranks together take no more than is free on it, else an exit code and
  * the sentence with both figures in kvfi_cli_error(), on the ranks of a node where it does not fit.
  * Allocates nothing. */
