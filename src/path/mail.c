@@ -393,6 +393,14 @@ static int arm(kvfi_mail_in_t *in)
            atomic_load_explicit(&in->ring->shut, memory_order_relaxed);
 }
 
+/* Told after the bell was silenced: a ring for room that is filled again took `waiting` along. */
+static int room_once_told(kvfi_mail_t *mail)
+{
+    atomic_store(&mail->out->waiting, 1);
+    atomic_thread_fence(memory_order_seq_cst);
+    return room_in(mail) != 0;
+}
+
 int kvfi_mail_arm(kvfi_am_t *am)
 {
     kvfi_page_t *page = am->host.page;
@@ -403,7 +411,7 @@ int kvfi_mail_arm(kvfi_am_t *am)
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
         for (int i = 0; i < 2; i++)
             busy |= arm(&peer->mail.in[i]);
-        busy |= peer->mail.queue && room_in(&peer->mail);
+        busy |= peer->mail.queue && room_once_told(&peer->mail);
     }
     return busy || am->changed || atomic_load(&page->rung) || atomic_load(&page->hellos) != am->hellos;
 }

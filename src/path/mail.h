@@ -15,7 +15,8 @@
  *
  * Who sleeps is woken by its bell. A ring is `quiet` until its writer has rung for it, and again once
  * the reader has silenced its bell: so either the bell rings, or what is written next rings it, and who
- * looks at all rings after that may sleep. A writer without room sets `waiting` and looks once more.
+ * looks at all rings after that may sleep. A writer without room sets `waiting` and looks once more, again
+ * once its bell is silent (tests/model/doorbell.pml).
  */
 #ifndef KVFI_PATH_MAIL_H
 #define KVFI_PATH_MAIL_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The protocol of the control page, both sides. Nothing here waits but for a free busy word, which
- * a thread of this process frees after one slice.
+ * a thread of this process frees after one slice. tests/model/revoke.pml and pin.pml walk through all orders
+ * of these steps.
  */
 #define _GNU_SOURCE
 #include "path/page.h"
@@ -14,6 +15,13 @@
 static int holder_lives(const kvfi_seat_t *seat)
 {
     return !atomic_load(&seat->ready) || kvfi_proc_lives(seat->proc);
+}
+
+/* Is what was found in the seat a living holder's? Words and pins are those of a holder that is ready: who
+ * dies while it takes the seat of a dead one leaves the latter's behind. */
+static int is_in_use(const kvfi_seat_t *seat)
+{
+    return atomic_load(&seat->ready) && holder_lives(seat);
 }
 
 /* A seat whose holder left or died, and whose notes were all taken, is free again. */
@@ -178,7 +186,7 @@ int kvfi_page_find_pin(kvfi_page_t *page,
             uint64_t pin = atomic_load_explicit(&seat->pins[k], memory_order_acquire);
 
             if (pin && match(arg, pin >> 44 & 0xfff, pin >> 32 & 0xfff, (uint32_t)pin) &&
-                holder_lives(seat)) {
+                is_in_use(seat)) {
                 *seat_p = seat;
                 return 1;
             }
@@ -303,7 +311,7 @@ unsigned kvfi_page_still_busy(kvfi_page_t *page, uint32_t *seen, const kvfi_seat
             if (!(*entry & 1))
                 continue;
             if (atomic_load_explicit(&seat->busy[w].word, memory_order_acquire) != *entry ||
-                !holder_lives(seat)) {
+                !is_in_use(seat)) {
                 *entry = 0;
                 continue;
             }

@@ -134,3 +134,12 @@ endif
 # The copy room on another processor.
 TESTS += tests/unit/cross_neon.sh
 EXTRA_DIST += tests/unit/cross_neon.sh tests/unit/cross/check.h
+
+# Moments of the protocols between neighbours.
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_near
+TESTS += tests/unit/test_near
+tests_unit_test_near_SOURCES = tests/unit/test_near.c
+tests_unit_test_near_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_near_LDADD = libkvfall.la $(CHECK_LIBS)
+endif
