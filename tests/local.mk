@@ -9,3 +9,7 @@ include tests/mpi/local.mk
 include tests/net/local.mk
 include tests/faults/local.mk
 include tests/abi/local.mk
+
+# The protocols in shared memory, as models.
+TESTS += tests/model/run.sh
+EXTRA_DIST += tests/model/run.sh tests/model/revoke.pml tests/model/pin.pml tests/model/doorbell.pml

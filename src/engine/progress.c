@@ -2,7 +2,7 @@
  *
  * Who drives: the caller, the waits, or the one thread that an engine starts once a peer may need
  * its help: far, or near without the right to reach our own memory. And how a caller sleeps: the
- * event fd is an epoll of what may need it.
+ * event fd is an epoll of what may need it. tests/model/doorbell.pml: a note against who arms and sleeps.
  */
 #define _GNU_SOURCE
 #include <errno.h>

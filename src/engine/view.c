@@ -9,6 +9,7 @@
  *
  * Either the reader sees the new generation and has no view, or the owner sees the pin and keeps the
  * block. A view reads through a second mapping, which is read-only. Nothing here waits; revoke does.
+ * tests/model/pin.pml walks through all orders of this.
  */
 #include <stdlib.h>
 

@@ -2,7 +2,8 @@
  *
  * The rings of a near pair: made, announced, mapped, and their slots handed to and fro. See
  * stage.h. Nothing here waits. A sleeping sender sets `waiting` and then looks at `returned` once more; a
- * receiver sets `returned` and then looks at `waiting`: one of them sees the other.
+ * receiver sets `returned` and then looks at `waiting`: one of them sees the other
+ * (as in tests/model/doorbell.pml).
  */
 #define _GNU_SOURCE
 #include <sched.h>
