@@ -555,7 +555,9 @@ kvf_status_t kvf_path_of_op(const kvf_op_t *op, size_t op_size, uint32_t mask, k
  *  status as in kvf_batch_result_t. */
 kvf_status_t kvf_batch_test(kvf_batch_t *batch);
 
-/** Drive the batch until it ends or timeout_ns passed: its final status, or INPROGRESS. */
+/** Drive the batch until it ends or timeout_ns passed: its final status, or INPROGRESS. After a failure
+ *  kvf_last_error() names, as for test and cancel, the first bad op, its peer's rank, host and process, the
+ *  path, the reason, the bytes of how many, and the first block without its bytes. */
 kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns);
 
 /** Cancel, and return when the batch is quiescent: nobody reads or writes the caller's memory for

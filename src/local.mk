@@ -129,6 +129,7 @@ engine_sources = \
 	src/engine/progress.c \
 	src/engine/remote.c \
 	src/engine/segment.c \
+	src/engine/sentence.c \
 	src/engine/served.c \
 	src/engine/settings.c \
 	src/engine/view.c

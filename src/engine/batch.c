@@ -95,6 +95,7 @@ void kvfi_batch_finish_op(kvf_batch_t *batch, size_t i)
     kvfi_batch_op_t *op = &batch->ops[i];
     kvfi_xfer_t     *xfer = &batch->xfers[i];
     kvf_status_t     status = (kvf_status_t)atomic_load(&xfer->status);
+    uint64_t         bytes;
 
     if (op->finished)
         return;
@@ -103,7 +104,8 @@ void kvfi_batch_finish_op(kvf_batch_t *batch, size_t i)
     tally_op(batch, op, xfer);
     for (uint32_t n = 0; n < xfer->bad_count; n++)
         batch->result.stale_blocks += xfer->bad[n].status == KVF_ERR_STALE;
-    batch->result.bytes += bytes_of_ended(xfer, status);
+    bytes = bytes_of_ended(xfer, status);
+    batch->result.bytes += bytes;
     batch->result.pieces += xfer->moved.pieces;
     if (xfer->chosen)
         kvfi_served_judge(batch, i, status);
@@ -115,6 +117,7 @@ void kvfi_batch_finish_op(kvf_batch_t *batch, size_t i)
     if (status < KVF_OK && i < batch->result.bad_op) {
         batch->result.bad_op = i;
         batch->result.status = status;
+        kvfi_sentence_op(batch, i, status, bytes);
     }
 }
 
@@ -181,8 +184,10 @@ static void end_batch(kvf_batch_t *batch)
 static void settle_note(kvf_batch_t *batch, kvf_status_t status)
 {
     batch->result.notify = status;
-    if (status < KVF_OK && batch->result.status == KVF_OK)
+    if (status < KVF_OK && batch->result.status == KVF_OK) {
         batch->result.status = status;
+        kvfi_sentence_note(batch, status);
+    }
     if (status == KVF_OK)
         atomic_fetch_add_explicit(&batch->object.engine->notify_sent, 1, memory_order_relaxed);
 }
@@ -435,13 +440,7 @@ static kvf_status_t final_status(const kvf_batch_t *batch)
 {
     kvf_status_t status = (kvf_status_t)batch->result.status;
 
-    if (status == KVF_OK)
-        return status;
-    if (batch->result.bad_op == UINT64_MAX)
-        return kvfi_fail(status, "the notification could not be delivered (%s)",
-                         kvf_status_name(status));
-    return kvfi_fail(status, "op %llu ended with %s%s", (unsigned long long)batch->result.bad_op,
-                     kvf_status_name(status), batch->result.stale_blocks ? ", some blocks are stale" : "");
+    return status == KVF_OK ? status : kvfi_fail(status, "%s", batch->sentence);
 }
 
 kvf_status_t kvf_batch_test(kvf_batch_t *batch)

@@ -68,8 +68,8 @@ static kvf_status_t check_remote(const kvf_op_t *op, size_t i)
     if (op->dir == KVF_READ && !op->segment->writable)
         return kvfi_fail(KVF_ERR_PERM, "op %zu: segment is a read-only mapping, dir is KVF_READ", i);
     if (!kvfi_peer_alive(remote->peer, ALIVE_AGE_NS))
-        return kvfi_fail(KVF_ERR_PEER, "op %zu: the peer of remote (pid %d) has died", i,
-                         remote->peer->proc.pid);
+        return kvfi_fail(KVF_ERR_PEER, "op %zu: the peer of remote, %s, has died", i,
+                         remote->peer->name);
     if (target->hold && atomic_load(&target->hold->page->epoch[target->grant]) != target->epoch)
         return kvfi_fail(KVF_ERR_REVOKED, "op %zu: the grant behind remote was revoked", i);
     return KVF_OK;

@@ -196,6 +196,7 @@ struct kvf_peer {
     uint64_t         incarnation, rank;
     kvfi_proc_id_t   proc;
     char             host[64];
+    char             name[120]; /* for sentences: rank, host and pid */
     kvf_locality_t   locality;
     unsigned         imports, remotes;
     _Atomic unsigned notes; /* of running batches */
@@ -288,6 +289,8 @@ struct kvf_batch {
     int               note_always;        /* or it is sent all the same */
     kvfi_out_note_t   note;
     kvf_batch_result_t result;
+    uint64_t          deadline_ns; /* as it was asked for */
+    char              sentence[640]; /* of the first bad op, or of the notification */
     kvfi_tally_t      tally;
 };
 
@@ -423,6 +426,11 @@ void         kvfi_copiers_close(kvf_engine_t *engine);
 /* A batch has parts to claim, or no more. Under its lock. */
 void         kvfi_copiers_add(kvf_batch_t *batch);
 void         kvfi_copiers_drop(kvf_batch_t *batch);
+
+/* ---- sentence.c: how a batch failed */
+/* Op i, of which so many bytes are known to have arrived. */
+void kvfi_sentence_op(kvf_batch_t *batch, size_t i, kvf_status_t status, uint64_t bytes);
+void kvfi_sentence_note(kvf_batch_t *batch, kvf_status_t status);
 
 /* ---- served.c: ops whose other half the owner's progress does */
 /* Start those of a batch that was just posted. */

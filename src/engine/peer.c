@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -194,6 +195,8 @@ static kvf_status_t import(kvf_engine_t *engine, const kvfi_card_t *card, kvf_pe
     peer->rank = card->rank;
     peer->proc = card->proc;
     memcpy(peer->host, card->host, sizeof peer->host);
+    snprintf(peer->name, sizeof peer->name, "rank %llu on %s (pid %d)", (unsigned long long)card->rank,
+             card->host, card->proc.pid);
     peer->imports = 1;
     peer->driven = (int)card->driven;
     peer->life.pidfd = -1;
@@ -251,7 +254,8 @@ kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len,
         *peer_p = peer;
     } else {
         kvf_peer_forget(peer);
-        status = kvfi_fail(KVF_ERR_PEER, "peer %s (pid %d) has died", card.host, card.proc.pid);
+        status = kvfi_fail(KVF_ERR_PEER, "rank %llu on %s (pid %d) has died",
+                           (unsigned long long)card.rank, card.host, card.proc.pid);
     }
 leave:
     kvfi_leave(engine);
@@ -291,7 +295,7 @@ kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
     if (stage && kvfi_am_alive(stage))
         return KVF_OK;
     if (!kvfi_peer_alive(peer, 0))
-        return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", peer->proc.pid);
+        return kvfi_fail(KVF_ERR_PEER, "%s has died", peer->name);
     status = kvfi_progress_near(engine);
     if (status != KVF_OK)
         return status;

@@ -104,7 +104,7 @@ static kvf_status_t hold_peer(kvf_peer_t *peer)
     if (!kvfi_is(peer, KVFI_PEER))
         status = kvfi_fail(KVF_ERR_INVALID, "opts.notify_peer is closed");
     else if (!kvfi_peer_alive(peer, UINT64_C(1000000000)))
-        status = kvfi_fail(KVF_ERR_PEER, "opts.notify_peer (pid %d) has died", peer->proc.pid);
+        status = kvfi_fail(KVF_ERR_PEER, "opts.notify_peer, %s, has died", peer->name);
     if (status != KVF_OK)
         let_go_peer(peer);
     return status;
@@ -175,6 +175,7 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     atomic_store_explicit(&batch->stop, 0, memory_order_relaxed);
     batch->noting = 0;
     batch->tag = opts ? opts->tag : 0;
+    batch->deadline_ns = deadline;
     batch->result = (kvf_batch_result_t){.bad_op = UINT64_MAX, .notify = KVF_SKIPPED};
     for (size_t i = 0; i < count; i++) {
         const kvfi_xfer_t *xfer = &batch->xfers[i];

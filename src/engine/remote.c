@@ -193,6 +193,7 @@ static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card,
     *target = (kvfi_target_t){.grant = card->slot,
                               .epoch = card->epoch,
                               .range = index,
+                              .name = peer->name,
                               .len = range->len,
                               .in_process = peer->locality == KVF_LOCALITY_SELF,
                               .near = peer->locality == KVF_LOCALITY_NODE,
@@ -276,7 +277,7 @@ static kvf_status_t check_import(kvf_peer_t *peer, const kvfi_grant_card_t *card
     if (card->only && card->only != peer->object.engine->incarnation)
         return kvfi_fail(KVF_ERR_PERM, "the grant was given to another engine");
     if (!kvfi_peer_alive(peer, 0))
-        return kvfi_fail(KVF_ERR_PEER, "the peer (pid %d) has died", peer->proc.pid);
+        return kvfi_fail(KVF_ERR_PEER, "%s has died", peer->name);
     if (peer->hold.page && atomic_load(&peer->hold.page->epoch[card->slot]) != card->epoch)
         return kvfi_fail(KVF_ERR_REVOKED, "the grant was revoked");
     if (card->count > cap)

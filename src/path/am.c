@@ -122,8 +122,8 @@ void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why)
 {
     if (atomic_load(&peer->dead) || peer->failed)
         return;
-    kvfi_log(KVFI_LOG_INFO, "%s peer %016llx failed: %s", peer->am->near ? "near" : "far",
-             (unsigned long long)peer->incarnation, why);
+    kvfi_log(KVFI_LOG_INFO, "%s peer of rank %llu (%016llx) failed: %s", peer->am->near ? "near" : "far",
+             (unsigned long long)peer->rank, (unsigned long long)peer->incarnation, why);
     peer->failed = 1;
     peer->am->changed = 1;
 }

@@ -125,8 +125,8 @@ static kvf_status_t hold(kvfi_am_serve_t *serve, uint64_t bytes)
 
     if (peer->held + bytes > peer->am->held_most) {
         if (!peer->am->told_of_busy++)
-            kvfi_log(KVFI_LOG_WARN, "rank %llu has asked for more than is held for a peer at once, %llu MiB of "
-                     "requests: its op ends with KVF_ERR_BUSY", (unsigned long long)peer->rank,
+            kvfi_log(KVFI_LOG_WARN, "rank %llu has asked for more than is held for a peer at once, %llu MiB "
+                     "of requests: its op ends with KVF_ERR_BUSY", (unsigned long long)peer->rank,
                      (unsigned long long)(peer->am->held_most >> 20));
         return KVF_ERR_BUSY;
     }
@@ -224,8 +224,8 @@ static kvf_status_t told(const kvfi_am_serve_t *serve, kvf_status_t status)
     const kvfi_am_view_t *view = &serve->view;
 
     if (status == KVF_ERR_FAULT && !serve->peer->am->told_of_fault++)
-        kvfi_log(KVFI_LOG_WARN, "rank %llu %s memory that was granted and is not there: not all of the %llu "
-                 "bytes at %p are mapped with that right; its op ends with KVF_ERR_FAULT",
+        kvfi_log(KVFI_LOG_WARN, "rank %llu %s memory that was granted and is not there: not all of the "
+                 "%llu bytes at %p are mapped with that right; its op ends with KVF_ERR_FAULT",
                  (unsigned long long)serve->peer->rank, serve->xfer.dir == KVF_READ ? "reads" : "writes",
                  (unsigned long long)view->len, (void *)view->base);
     return status;

@@ -37,12 +37,12 @@ static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
 {
     const char  *call = xfer->dir == KVF_READ ? "process_vm_readv" : "process_vm_writev";
     kvfi_life_t *life = xfer->target->life;
-    int          pid = life->id.pid;
+    const char  *name = xfer->target->name;
 
     if (error == ESRCH)
         atomic_store(&life->dead, 1); /* its memory has gone; a pidfd tells a moment later */
     if (!kvfi_life_check(life, 0))
-        return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", pid);
+        return kvfi_fail(KVF_ERR_PEER, "%s has died", name);
     if (error == EPERM || error == ENOSYS) {
         kvfi_cma_lose(xfer->target->cma, life, xfer->dir, error);
         if (xfer->may_stage)
@@ -50,9 +50,9 @@ static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
         return kvfi_fail(KVF_ERR_SYSTEM, "%s", atomic_load(&xfer->target->cma->why[xfer->dir]));
     }
     if (error == EFAULT)
-        return kvfi_fail(KVF_ERR_FAULT, "%s: memory of pid %d behind the grant is not mapped, or not "
-                         "with the right granted", call, pid);
-    return kvfi_fail(KVF_ERR_SYSTEM, "%s with pid %d: %s", call, pid, strerror(error));
+        return kvfi_fail(KVF_ERR_FAULT, "%s: memory of %s behind the grant, or of the segment here, is "
+                         "not mapped or lacks the right", call, name);
+    return kvfi_fail(KVF_ERR_SYSTEM, "%s with %s: %s", call, name, strerror(error));
 }
 
 /* Move one call's vectors, going on after a partial return. */
@@ -101,11 +101,11 @@ kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer)
     if (!count)
         return KVF_OK;
     if (!alive(xfer))
-        status = kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", xfer->target->life->id.pid);
+        status = kvfi_fail(KVF_ERR_PEER, "%s has died", xfer->target->name);
     else
         status = transfer(xfer, local, remote, count);
     if (status == KVF_OK && !alive(xfer))
-        status = kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", xfer->target->life->id.pid);
+        status = kvfi_fail(KVF_ERR_PEER, "%s has died", xfer->target->name);
     if (status != KVF_OK) {
         xfer->cursor = before;
         return status;

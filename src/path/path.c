@@ -115,7 +115,7 @@ static kvf_status_t end_of(kvfi_xfer_t *xfer, int alive)
         return xfer->bad_count ? KVF_ERR_STALE : KVF_OK;
     if (xfer->dir == KVF_WRITE)
         xfer->cursor.pair = 0; /* what was written into a dead owner's memory reached nobody */
-    return kvfi_fail(KVF_ERR_PEER, "peer with pid %d has died", xfer->target->life->id.pid);
+    return kvfi_fail(KVF_ERR_PEER, "%s has died", xfer->target->name);
 }
 
 static int owner_lives(const kvfi_target_t *target)

@@ -21,6 +21,7 @@ typedef struct kvfi_am_peer kvfi_am_peer_t;
 typedef struct kvfi_target {
     uint32_t        grant, epoch, range;
     uint64_t        len;
+    const char     *name;      /* of the owner, for sentences */
     int             in_process, near; /* of the owner */
     kvfi_hold_t    *hold;      /* seat in the owner's page; NULL: far */
     kvfi_life_t    *life;      /* of a near owner in another process */

@@ -6,6 +6,7 @@ errors_tests = \
 	tests/errors/test_peer \
 	tests/errors/test_post \
 	tests/errors/test_batch \
+	tests/errors/test_failed \
 	tests/errors/test_stream
 
 check_PROGRAMS += $(errors_tests)
@@ -16,5 +17,6 @@ tests_errors_test_memory_LDADD = $(engine_test_libs)
 tests_errors_test_peer_LDADD = $(engine_test_libs)
 tests_errors_test_post_LDADD = $(engine_test_libs)
 tests_errors_test_batch_LDADD = $(engine_test_libs)
+tests_errors_test_failed_LDADD = $(engine_test_libs)
 tests_errors_test_stream_LDADD = $(engine_test_libs)
 endif
