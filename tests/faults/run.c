@@ -235,18 +235,19 @@ static outcome_t victim_hangs(const step_t *step, const char *where)
     return HUNG;
 }
 
-/* A call that failed here says nothing of the arguments. */
-static int blames_others(kvf_status_t status)
+/* A call that failed here says nothing of the arguments, nor of a neighbour. Of a far peer UCX has a say. */
+static int blames_others(const step_t *step, kvf_status_t status)
 {
-    static const kvf_status_t about_us[] = {KVF_ERR_NOMEM, KVF_ERR_SYSTEM, KVF_ERR_UNSUPPORTED, KVF_ERR_PEER,
-                                            KVF_ERR_NEED_FAR};
-
-    for (size_t i = 0; i < sizeof(about_us) / sizeof(about_us[0]); i++) {
-        if (status == about_us[i]) {
-            return 0;
-        }
+    switch (status) {
+    case KVF_ERR_NOMEM:
+    case KVF_ERR_SYSTEM:
+        return 0;
+    case KVF_ERR_PEER:
+    case KVF_ERR_UNSUPPORTED:
+        return !step->scenario->far;
+    default:
+        return 1;
     }
-    return 1;
 }
 
 /* The victim has done its step; it still has to close, and to go. */
@@ -260,7 +261,7 @@ static outcome_t victim_closes(const step_t *step)
     if (victim->status != KVF_OK && victim->sentence[0] == '\0') {
         bug(step, "%s without a sentence", kvf_status_name(victim->status));
     }
-    if (victim->status != KVF_OK && step->kind != NULL && blames_others(victim->status)) {
+    if (victim->status != KVF_OK && step->kind != NULL && blames_others(step, victim->status)) {
         bug(step, "a failed call of its own: %s, \"%s\"", kvf_status_name(victim->status), victim->sentence);
     }
     tell_status(step, VICTIM);

@@ -18,8 +18,9 @@ case ${1:-} in
         ;;
     --at) ;;
     *)
-        # a tarball's tree is tested beside the one it came from
-        [ -e "$top_srcdir/.git" ] && set -- --spread 3 || set -- --spread 1
+        spread=3
+        [ -e "$top_srcdir/.git" ] || spread=1 # a tarball, whose tree was tested
+        set -- --spread $spread
         ;;
 esac
 [ "${SANITIZER:-no}" = no ] || skip "built for a sanitizer: the plain build strikes"
