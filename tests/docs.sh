@@ -1,6 +1,6 @@
 #!/bin/bash
 # The documentation covers the interface: a comment directly above each public function, one manual page
-# a header that says what each of its functions does, and pages that mandoc accepts.
+# a header that says what each of its functions does and has its structs, and pages that mandoc accepts.
 . "$top_srcdir/tests/lib.sh"
 . "$top_srcdir/tests/declared.sh"
 tmpdir
@@ -48,6 +48,9 @@ for header in "$top_srcdir"/include/kvferry.h "$top_srcdir"/include/kvferry/*.h;
     for f in $(declared "$header" $MPI_CFLAGS); do
         grep -q "^\.Fo $f\$" "$page" || complain "the synopsis of ${page##*/} lacks $f"
         grep -q "^\.It Fn $f\$" "$page" || complain "${page##*/} does not say what $f does"
+    done
+    for f in $(sed -n '/^typedef struct kvf_[a-z_]* {$/,/^}/s/^} \(kvf_[a-z_]*\);.*/\1/p' "$header"); do
+        grep -q "^\.Vt $f\$" "$page" || complain "${page##*/} does not say what the fields of $f mean"
     done
     # shellcheck disable=SC2013  # names
     for f in $(sed -n 's/^\.F[on] \(kvf_[a-z0-9_]*\).*/\1/p' "$page" | sort -u); do
