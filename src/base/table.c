@@ -6,12 +6,28 @@
 #include "base/table.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
 
 static size_t home(const kvfi_table_t *table, uint64_t key)
 {
+    key ^= table->salt;
     key ^= key >> 32;
     key *= UINT64_C(0x9E3779B97F4A7C15);
-    return (size_t)(key >> 20) & (table->capacity - 1);
+    key ^= key >> 29;
+    key *= UINT64_C(0xBF58476D1CE4E5B9);
+    return (size_t)(key >> 32) & (table->capacity - 1);
+}
+
+/* Early in a boot there may be nothing to draw from: then what no other process sees exactly. */
+static uint64_t draw(const void *place)
+{
+    uint64_t salt;
+
+    if (getrandom(&salt, sizeof salt, GRND_NONBLOCK) == (ssize_t)sizeof salt)
+        return salt;
+    return kvfi_now_ns() ^ (uint64_t)(uintptr_t)place << 16;
 }
 
 static size_t find(const kvfi_table_t *table, uint64_t key)
@@ -35,6 +51,7 @@ static int grow(kvfi_table_t *table)
     larger.entries = calloc(larger.capacity, sizeof *larger.entries);
     if (!larger.entries)
         return -1;
+    larger.salt = table->salt ? table->salt : draw(larger.entries);
     for (size_t i = 0; i < table->capacity; i++)
         if (table->entries[i].key)
             larger.entries[find(&larger, table->entries[i].key)] = table->entries[i];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Hash map from a nonzero 64-bit key to a pointer. Not locked; the owner locks.
+ * Hash map from a nonzero 64-bit key to a pointer. Not locked; the owner locks. Peers choose some of the
+ * keys, so where a key goes depends on a number that each table draws: nobody outside can make keys meet.
  */
 #ifndef KVFI_BASE_TABLE_H
 #define KVFI_BASE_TABLE_H
@@ -15,6 +16,7 @@ typedef struct kvfi_table {
     } *entries;
     size_t capacity; /* a power of two, or 0 */
     size_t count;
+    uint64_t salt; /* drawn with the first entry */
 } kvfi_table_t;
 
 /* NULL if there is none. */

@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -82,6 +83,24 @@ START_TEST(a_length_that_overflows_reads_nothing)
     ck_assert_ptr_null(kvfi_get(&r, SIZE_MAX - 2)); /* off + len would wrap */
     ck_assert_int_eq(r.failed, 1);
     ck_assert_ptr_null(kvfi_get(&r, 1)); /* once failed, failed */
+}
+END_TEST
+
+/* Keys of a peer's choice: these met where the place was the key's own. */
+START_TEST(chosen_keys_do_not_meet_in_a_table)
+{
+    kvfi_table_t table = { 0 };
+    clock_t begin = clock(), plain;
+
+    for (uint64_t i = 1; i <= 20000; i++)
+        ck_assert_int_eq(kvfi_table_put(&table, i, &table), 0);
+    kvfi_table_free(&table);
+    plain = clock() - begin;
+    begin = clock();
+    for (uint64_t i = 1; i <= 20000; i++)
+        ck_assert_int_eq(kvfi_table_put(&table, i << 37 | i << 5, &table), 0);
+    kvfi_table_free(&table);
+    ck_assert_int_lt(clock() - begin, 20 * plain + CLOCKS_PER_SEC / 50);
 }
 END_TEST
 
@@ -351,6 +370,7 @@ int main(void)
     tcase_add_test(tc, a_writer_without_room_counts_the_need_and_writes_nothing_past);
     tcase_add_test(tc, a_reader_past_the_end_yields_zeros_and_says_so);
     tcase_add_test(tc, a_length_that_overflows_reads_nothing);
+    tcase_add_test(tc, chosen_keys_do_not_meet_in_a_table);
     tcase_add_test(tc, a_table_is_a_map);
     tcase_add_test(tc, memory_says_its_protections);
     tcase_add_test(tc, a_peek_at_memory_that_is_not_there_raises_nothing);
