@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * A bell: what wakes who sleeps in poll(), from this process or a neighbour's. A unix datagram socket
- * with a name of the kernel's choice, in no file system; a ring is one byte, and means "look". Whoever
- * rings says what is to be seen in shared memory, so that a ring too many does no harm.
+ * with a name of the kernel's choice, in no file system; a ring means "look". Whoever rings says what is to
+ * be seen in shared memory, so that a ring too many does no harm. Names can be read by all users of the
+ * machine, so a ring carries a secret that only neighbours know, and the kernel drops others before they
+ * wake anybody.
  */
 #ifndef KVFI_BASE_BELL_H
 #define KVFI_BASE_BELL_H
@@ -11,8 +13,9 @@
 #include <stdint.h>
 
 typedef struct kvfi_bell_name {
-    uint8_t len;
-    char    text[15];
+    uint8_t  len;
+    char     text[15];
+    uint32_t secret[4];
 } kvfi_bell_name_t;
 
 typedef struct kvfi_bell {

@@ -70,7 +70,7 @@ static kvf_status_t check_remote(const kvf_op_t *op, size_t i)
     if (!kvfi_peer_alive(remote->peer, ALIVE_AGE_NS))
         return kvfi_fail(KVF_ERR_PEER, "op %zu: the peer of remote, %s, has died", i,
                          remote->peer->name);
-    if (target->hold && atomic_load(&target->hold->page->epoch[target->grant]) != target->epoch)
+    if (target->hold && !kvfi_hold_granted(target->hold, target->grant, target->epoch))
         return kvfi_fail(KVF_ERR_REVOKED, "op %zu: the grant behind remote was revoked", i);
     return KVF_OK;
 }

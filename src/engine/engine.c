@@ -44,6 +44,7 @@ static kvfi_am_host_t host_of(kvf_engine_t *engine)
 {
     return (kvfi_am_host_t){.engine = engine,
                             .page = engine->home->page,
+                            .epoch = engine->home->owner.epoch,
                             .bell = &engine->home->bell,
                             .incarnation = engine->incarnation,
                             .rank = engine->rank,
@@ -191,7 +192,7 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
     kvfi_put_u64(&writer, engine->rank);
     kvfi_put(&writer, &engine->home->proc, sizeof engine->home->proc);
     kvfi_put(&writer, host, sizeof host);
-    kvfi_put(&writer, engine->home->page->head.nonce, sizeof engine->home->page->head.nonce);
+    kvfi_put(&writer, engine->home->owner.nonce, sizeof engine->home->owner.nonce);
     kvfi_put(&writer, engine->proof, sizeof engine->proof);
     kvfi_put_u64(&writer, (uintptr_t)engine->proof);
     kvfi_put_u64(&writer, (uintptr_t)engine->home->page);
@@ -305,7 +306,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     free_views(engine); /* of one's own pools: the grants would wait for them */
     for (uint32_t i = 0; i < KVFI_PAGE_GRANTS; i++)
         if (engine->grants[i] && !engine->grants[i]->revoked)
-            kvfi_page_revoke(home->page, i);
+            kvfi_page_revoke(&home->owner, i);
     status = kvfi_grant_quiesce(engine, KVFI_ALL_GRANTS, end_ns);
     kvfi_copiers_close(engine);
     kvfi_progress_close(engine);

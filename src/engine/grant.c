@@ -56,7 +56,7 @@ static kvf_status_t take_slot(kvf_engine_t *engine, kvf_grant_t *grant)
         engine->grants[slot] = grant;
         engine->next_grant = slot + 1;
         grant->slot = slot;
-        grant->epoch = atomic_load(&engine->home->page->epoch[slot]);
+        grant->epoch = atomic_load(&engine->home->owner.epoch[slot]);
         pthread_mutex_unlock(&engine->grants_lock);
         return KVF_OK;
     }
@@ -172,7 +172,7 @@ static void put_range(kvfi_writer_t *writer, const kvf_range_t *range, uint32_t 
     kvfi_put_u32(writer, pool ? pool->blocks - range->first_block : 0);
     kvfi_put_u64(writer, (uintptr_t)segment->addr + range->off);
     kvfi_put_u64(writer, range->len);
-    kvfi_put_u64(writer, pool ? (uintptr_t)(pool->gens + range->first_block) : 0);
+    kvfi_put_u64(writer, pool ? (uintptr_t)(pool->shown + range->first_block) : 0);
 }
 
 /* Regions are numbered in the order of the first range that lies in each. */
@@ -305,7 +305,7 @@ kvf_status_t kvf_grant_revoke(kvf_grant_t *grant, uint64_t timeout_ns)
     engine = grant->object.engine;
     pthread_mutex_lock(&engine->grants_lock);
     if (!grant->revoked)
-        kvfi_page_revoke(engine->home->page, grant->slot);
+        kvfi_page_revoke(&engine->home->owner, grant->slot);
     grant->revoked = 1;
     pthread_mutex_unlock(&engine->grants_lock);
     status = kvfi_grant_quiesce(engine, grant->slot, kvfi_deadline(kvfi_now_ns(), timeout_ns));

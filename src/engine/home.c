@@ -96,8 +96,11 @@ kvf_status_t kvfi_home_open(kvf_engine_t *engine)
     home->page->head.magic = KVFI_PAGE_MAGIC;
     home->page->head.incarnation = engine->incarnation;
     home->page->head.depth = engine->depth;
-    if (getrandom(home->page->head.nonce, sizeof home->page->head.nonce, 0) < 0)
-        home->page->head.nonce[0] = ~engine->incarnation;
+    home->owner.page = home->page;
+    home->owner.depth = engine->depth;
+    if (getrandom(home->owner.nonce, sizeof home->owner.nonce, 0) < 0)
+        home->owner.nonce[0] = ~engine->incarnation;
+    memcpy(home->page->head.nonce, home->owner.nonce, sizeof home->owner.nonce);
     engine->home = home;
     pthread_mutex_lock(&homes_lock);
     home->next = homes;

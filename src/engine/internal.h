@@ -64,6 +64,7 @@ typedef struct kvfi_home {
     kvfi_bell_t       bell; /* for near peers to ring */
     kvfi_mem_t       *mem;  /* of the page; NULL: the page is private */
     kvfi_page_t      *page;
+    kvfi_owner_t      owner;
     kvfi_proc_id_t    proc;
 } kvfi_home_t;
 
@@ -156,7 +157,8 @@ struct kvf_pool {
     uint32_t          blocks, available;
     uint32_t          hint;  /* no free block below */
     uint64_t         *taken; /* bitmap */
-    _Atomic uint32_t *gens;
+    _Atomic uint32_t *gens;  /* one a block; peers see a copy, */
+    _Atomic uint32_t *shown; /* in which they can write */
     pthread_mutex_t   lock;
 };
 

@@ -135,7 +135,7 @@ kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *n)
         goto leave;
     kvfi_progress_drive(engine, 0);
     pthread_mutex_lock(&engine->lock);
-    taken = kvfi_page_take(engine->home->page, &engine->take_from, &note, &holder, &rank);
+    taken = kvfi_page_take(&engine->home->owner, &engine->take_from, &note, &holder, &rank);
     pthread_mutex_unlock(&engine->lock);
     am = atomic_load(&engine->am);
     if (!taken && am)

@@ -67,11 +67,13 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_card_t *card)
 
 /* ---------------------------------------------------------------- locality */
 
-static kvf_status_t take_seat(kvf_peer_t *peer, kvfi_page_t *page)
+static kvf_status_t take_seat(kvf_peer_t *peer, kvfi_page_t *page, uint32_t depth)
 {
-    kvf_engine_t *engine = peer->object.engine;
+    kvf_engine_t       *engine = peer->object.engine;
+    const kvfi_owner_t *owner = peer->home ? &peer->home->owner : NULL;
+    kvfi_guest_t        us = {engine->incarnation, engine->rank, engine->home->proc};
 
-    if (kvfi_hold_open(&peer->hold, page, engine->incarnation, engine->rank, engine->home->proc))
+    if (kvfi_hold_open(&peer->hold, page, depth, owner, &us))
         return kvfi_fail(KVF_ERR_NOMEM, "all %u seats of peer %s (pid %d) are taken", KVFI_PAGE_SEATS,
                          peer->host, peer->proc.pid);
     return KVF_OK;
@@ -133,7 +135,7 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
         unmap_page(peer);
         return KVF_OK;
     }
-    status = take_seat(peer, page);
+    status = take_seat(peer, page, card->depth);
     if (status != KVF_OK) {
         kvfi_life_close(&peer->life);
         unmap_page(peer);
@@ -171,7 +173,7 @@ static kvf_status_t reach(kvf_peer_t *peer, const kvfi_card_t *card)
     peer->home = kvfi_home_find(card->incarnation);
     if (peer->home) {
         peer->locality = KVF_LOCALITY_SELF;
-        status = take_seat(peer, peer->home->page);
+        status = take_seat(peer, peer->home->page, peer->home->owner.depth);
         if (status != KVF_OK)
             kvfi_home_release(peer->home);
         return status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Pools: which blocks are taken, and a generation per block in the shared region, in front of the
- * blocks, where near readers compare it after their data came.
+ * Pools: which blocks are taken, and a generation per block. Near readers compare theirs, after their data
+ * came, with a copy in the shared region, in front of the blocks; the owner goes by its own.
  */
 #include <stdlib.h>
 
@@ -49,24 +49,25 @@ static kvf_status_t create(kvf_engine_t *engine, const kvf_pool_opts_t *opts, kv
     if (!pool)
         return KVF_ERR_NOMEM;
     pool->taken = calloc((opts->blocks + UINT64_C(63)) / 64, sizeof *pool->taken);
-    if (!pool->taken) {
+    pool->gens = calloc(opts->blocks, sizeof *pool->gens);
+    if (!pool->taken || !pool->gens) {
         kvfi_fail(KVF_ERR_NOMEM, "no memory for the table of %u blocks", opts->blocks);
-        goto close_pool;
+        goto free_tables;
     }
     status = kvfi_segment_make(engine, head, opts->blocks * opts->block_bytes, KVFI_ANY_PAGES,
                                &pool->segment);
     if (status != KVF_OK)
-        goto free_taken;
+        goto free_tables;
     pool->segment->pool = pool;
-    pool->gens = (_Atomic uint32_t *)(void *)pool->segment->region;
+    pool->shown = (_Atomic uint32_t *)(void *)pool->segment->region;
     pool->blocks = pool->available = opts->blocks;
     pthread_mutex_init(&pool->lock, NULL);
     *pool_p = pool;
     return KVF_OK;
 
-free_taken:
+free_tables:
+    free(pool->gens);
     free(pool->taken);
-close_pool:
     kvfi_object_close(pool);
     return status;
 }
@@ -87,6 +88,7 @@ kvf_status_t kvf_pool_create(kvf_engine_t *engine, const kvf_pool_opts_t *opts, 
 void kvfi_pool_free(kvf_pool_t *pool)
 {
     pool->segment->pool = NULL;
+    free(pool->gens);
     free(pool->taken);
     pthread_mutex_destroy(&pool->lock);
     kvfi_object_close(pool);
@@ -185,9 +187,13 @@ static kvf_status_t check_ids(const kvf_pool_t *pool, uint32_t count, const uint
     return KVF_OK;
 }
 
+/* With the pool's lock held. */
 static void raise_generation(kvf_pool_t *pool, uint32_t id)
 {
-    atomic_fetch_add_explicit(&pool->gens[id], 1, memory_order_seq_cst);
+    uint32_t next = atomic_load_explicit(&pool->gens[id], memory_order_relaxed) + 1;
+
+    atomic_store_explicit(&pool->gens[id], next, memory_order_release);
+    atomic_store_explicit(&pool->shown[id], next, memory_order_seq_cst);
 }
 
 /* Blocks marked as free, up to the first that is not taken, or given twice: so many. */

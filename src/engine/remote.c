@@ -278,7 +278,7 @@ static kvf_status_t check_import(kvf_peer_t *peer, const kvfi_grant_card_t *card
         return kvfi_fail(KVF_ERR_PERM, "the grant was given to another engine");
     if (!kvfi_peer_alive(peer, 0))
         return kvfi_fail(KVF_ERR_PEER, "%s has died", peer->name);
-    if (peer->hold.page && atomic_load(&peer->hold.page->epoch[card->slot]) != card->epoch)
+    if (peer->hold.page && !kvfi_hold_granted(&peer->hold, card->slot, card->epoch))
         return kvfi_fail(KVF_ERR_REVOKED, "the grant was revoked");
     if (card->count > cap)
         return kvfi_fail(KVF_ERR_SPACE, "the grant has %u ranges, the array %u", card->count, cap);

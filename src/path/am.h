@@ -28,6 +28,7 @@ typedef struct kvfi_am_view {
 typedef struct kvfi_am_host {
     void        *engine;
     kvfi_page_t *page;
+    const _Atomic uint32_t *epoch; /* of our grants; no peer can write there */
     kvfi_bell_t *bell;    /* near: ours, for peers to ring */
     uint64_t     incarnation, rank;
     kvfi_proc_id_t proc;  /* near: for peers to watch */

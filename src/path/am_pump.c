@@ -59,7 +59,7 @@ static int send_read_chunk(kvfi_am_peer_t *peer)
     kvf_status_t       status;
     char              *buf;
 
-    if (atomic_load(&peer->am->host.page->epoch[serve->grant]) != serve->epoch) {
+    if (atomic_load(&peer->am->host.epoch[serve->grant]) != serve->epoch) {
         kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
         return 1;
     }

@@ -286,7 +286,7 @@ void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi
         kvfi_am_peer_fail(peer, "its data does not fit its request");
         return;
     }
-    if (atomic_load(&am->host.page->epoch[serve->grant]) != serve->epoch) {
+    if (atomic_load(&am->host.epoch[serve->grant]) != serve->epoch) {
         kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
         return;
     }

@@ -79,7 +79,7 @@ kvf_status_t kvfi_mail_make(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
     box->first = box->last = (kvfi_share_mark_t){KVFI_MAIL_MAGIC, peer->am->host.incarnation};
     atomic_store(&box->ring[0].quiet, 1);
     atomic_store(&box->ring[1].quiet, 1);
-    mail->bell = hold->page->bell;
+    mail->bell = hold->bell;
     say_hello(peer, hold);
     write_to(mail, &box->ring[0]);
     read_from(&mail->in[0], &box->ring[1]);
@@ -358,11 +358,11 @@ static void receive(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
 static void receive_hellos(kvfi_am_t *am, uint32_t hellos)
 {
     kvfi_page_t *page = am->host.page;
-    uint32_t     high = atomic_load(&page->high), len;
+    uint32_t     seats = kvfi_page_seats(page), len;
     char         data[KVFI_HELLO_MAX];
 
     am->hellos = hellos;
-    for (uint32_t i = 0; i < high && i < KVFI_PAGE_SEATS; i++)
+    for (uint32_t i = 0; i < seats; i++)
         if ((len = kvfi_page_heard(page, i, &am->hello_seen[i], data)))
             on_hello(am, data, len);
 }

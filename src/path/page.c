@@ -47,9 +47,36 @@ static void raise_high(kvfi_page_t *page, unsigned count)
         ;
 }
 
-int kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint64_t incarnation, uint64_t rank,
-                   kvfi_proc_id_t proc)
+static void sit_down(kvfi_hold_t *hold, kvfi_page_t *page, kvfi_seat_t *seat, const kvfi_guest_t *guest)
 {
+    for (unsigned w = 0; w < KVFI_SEAT_WORDS; w++) {
+        /* a holder that died in a slice left its word odd */
+        hold->word[w] = (atomic_load(&seat->busy[w].word) + 1) & ~UINT32_C(1);
+        atomic_store(&seat->busy[w].word, hold->word[w]);
+        atomic_flag_clear(&hold->taken[w]);
+    }
+    for (unsigned p = 0; p < KVFI_SEAT_PINS; p++)
+        atomic_store_explicit(&seat->pins[p], 0, memory_order_relaxed);
+    atomic_store(&seat->pinned, 0);
+    atomic_store(&hold->pinned, 0);
+    if (atomic_load(&seat->hello.seq) & 1) {
+        seat->hello.len = 0;
+        atomic_fetch_add(&seat->hello.seq, 1);
+    }
+    seat->rank = guest->rank;
+    seat->proc = guest->proc;
+    atomic_store(&seat->ready, 1);
+    hold->page = page;
+    hold->seat = seat;
+    hold->bell = page->bell;
+    pthread_mutex_init(&hold->put_lock, NULL);
+}
+
+int kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint32_t depth, const kvfi_owner_t *owner,
+                   const kvfi_guest_t *guest)
+{
+    hold->depth = depth;
+    hold->epoch = owner ? owner->epoch : page->epoch;
     for (unsigned pass = 0; pass < 2; pass++) {
         for (unsigned i = 0; i < KVFI_PAGE_SEATS; i++) {
             kvfi_seat_t *seat = &page->seats[i];
@@ -58,28 +85,10 @@ int kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint64_t incarnation, u
             if (holder > KVFI_SEAT_CLEARING && pass)
                 free_if_vacant(seat, holder);
             holder = 0;
-            if (!atomic_compare_exchange_strong(&seat->holder, &holder, incarnation))
+            if (!atomic_compare_exchange_strong(&seat->holder, &holder, guest->incarnation))
                 continue;
             raise_high(page, i + 1);
-            for (unsigned w = 0; w < KVFI_SEAT_WORDS; w++) {
-                /* a holder that died in a slice left its word odd */
-                atomic_store(&seat->busy[w].word,
-                             (atomic_load(&seat->busy[w].word) + 1) & ~UINT32_C(1));
-                atomic_flag_clear(&hold->taken[w]);
-            }
-            for (unsigned p = 0; p < KVFI_SEAT_PINS; p++)
-                atomic_store_explicit(&seat->pins[p], 0, memory_order_relaxed);
-            atomic_store(&seat->pinned, 0);
-            if (atomic_load(&seat->hello.seq) & 1) {
-                seat->hello.len = 0;
-                atomic_fetch_add(&seat->hello.seq, 1);
-            }
-            seat->rank = rank;
-            seat->proc = proc;
-            atomic_store(&seat->ready, 1);
-            hold->page = page;
-            hold->seat = seat;
-            pthread_mutex_init(&hold->put_lock, NULL);
+            sit_down(hold, page, seat, guest);
             return 0;
         }
     }
@@ -102,33 +111,23 @@ void kvfi_hold_close(kvfi_hold_t *hold)
     }
 }
 
-/* A word that was taken has one writer. */
-static uint32_t next_of(const _Atomic uint32_t *word)
-{
-    return atomic_load_explicit(word, memory_order_relaxed) + 1;
-}
-
 unsigned kvfi_hold_enter(kvfi_hold_t *hold)
 {
-    _Atomic uint32_t *word;
-    unsigned          w = 0;
+    unsigned w = 0;
 
     while (atomic_flag_test_and_set_explicit(&hold->taken[w], memory_order_acquire)) {
         w = (w + 1) % KVFI_SEAT_WORDS;
         if (!w)
             sched_yield();
     }
-    word = &hold->seat->busy[w].word;
-    atomic_store_explicit(word, next_of(word), memory_order_relaxed);
+    atomic_store_explicit(&hold->seat->busy[w].word, ++hold->word[w], memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
     return w;
 }
 
 void kvfi_hold_leave(kvfi_hold_t *hold, unsigned w)
 {
-    _Atomic uint32_t *word = &hold->seat->busy[w].word;
-
-    atomic_store_explicit(word, next_of(word), memory_order_release);
+    atomic_store_explicit(&hold->seat->busy[w].word, ++hold->word[w], memory_order_release);
     atomic_flag_clear_explicit(&hold->taken[w], memory_order_release);
 }
 
@@ -140,10 +139,11 @@ int kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint6
 
     pthread_mutex_lock(&hold->put_lock);
     for (unsigned i = 0; i < KVFI_SEAT_PINS && n < count; i++)
-        if (!atomic_load_explicit(&seat->pins[i], memory_order_relaxed)) {
+        if (!(atomic_load_explicit(&hold->pinned, memory_order_relaxed) >> i & 1)) {
             atomic_store_explicit(&seat->pins[i], pins[n++], memory_order_relaxed);
             taken |= UINT64_C(1) << i;
         }
+    atomic_fetch_or(&hold->pinned, taken);
     atomic_fetch_add(&seat->pinned, n);
     pthread_mutex_unlock(&hold->put_lock);
     *taken_p = taken;
@@ -163,11 +163,14 @@ void kvfi_hold_unpin(kvfi_hold_t *hold, uint64_t taken)
         if (taken >> i & 1)
             atomic_store_explicit(&seat->pins[i], 0, memory_order_release);
     atomic_fetch_sub(&seat->pinned, (unsigned)__builtin_popcountll(taken));
+    atomic_fetch_and(&hold->pinned, ~taken);
 }
 
 int kvfi_page_pins(kvfi_page_t *page)
 {
-    for (unsigned i = 0; i < atomic_load(&page->high); i++)
+    unsigned seats = kvfi_page_seats(page);
+
+    for (unsigned i = 0; i < seats; i++)
         if (atomic_load(&page->seats[i].pinned))
             return 1;
     return 0;
@@ -177,7 +180,9 @@ int kvfi_page_find_pin(kvfi_page_t *page,
                        int (*match)(void *arg, uint32_t grant, uint32_t range, uint32_t id), void *arg,
                        const kvfi_seat_t **seat_p)
 {
-    for (unsigned i = 0; i < atomic_load(&page->high); i++) {
+    unsigned seats = kvfi_page_seats(page);
+
+    for (unsigned i = 0; i < seats; i++) {
         kvfi_seat_t *seat = &page->seats[i];
 
         if (!atomic_load(&seat->holder) || !atomic_load(&seat->pinned))
@@ -195,9 +200,9 @@ int kvfi_page_find_pin(kvfi_page_t *page,
     return 0;
 }
 
-static kvfi_note_t *note_at(kvfi_page_t *page, const kvfi_seat_t *seat, uint32_t at)
+static kvfi_note_t *note_at(kvfi_page_t *page, uint32_t depth, const kvfi_seat_t *seat, uint32_t at)
 {
-    return &page->notes[(size_t)(seat - page->seats) * page->head.depth + at % page->head.depth];
+    return &page->notes[(size_t)(seat - page->seats) * depth + at % depth];
 }
 
 int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_t status,
@@ -211,9 +216,9 @@ int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_
 
     pthread_mutex_lock(&hold->put_lock);
     tail = atomic_load_explicit(&seat->tail, memory_order_relaxed);
-    full = tail - atomic_load(&seat->head) >= page->head.depth;
+    full = tail - atomic_load(&seat->head) >= hold->depth;
     if (!full) {
-        note = note_at(page, seat, tail);
+        note = note_at(page, hold->depth, seat, tail);
         note->len = (uint16_t)len;
         note->status = (int16_t)status;
         memcpy(note->data, data, len);
@@ -236,7 +241,7 @@ void kvfi_hold_rang(kvfi_hold_t *hold, uint32_t armed)
 void kvfi_hold_ring(kvfi_hold_t *hold, const kvfi_bell_t *bell)
 {
     atomic_store(&hold->page->rung, 1);
-    kvfi_bell_ring(bell, hold->page->bell);
+    kvfi_bell_ring(bell, hold->bell);
 }
 
 int kvfi_hold_deafens(kvfi_hold_t *hold, kvfi_page_t *mine)
@@ -277,18 +282,18 @@ uint32_t kvfi_page_heard(kvfi_page_t *page, unsigned i, uint32_t *seq_p, char da
     return len <= KVFI_HELLO_MAX ? len : 0;
 }
 
-void kvfi_page_revoke(kvfi_page_t *page, uint32_t grant)
+void kvfi_page_revoke(kvfi_owner_t *owner, uint32_t grant)
 {
-    atomic_fetch_add(&page->epoch[grant], 1);
+    atomic_store(&owner->page->epoch[grant], atomic_fetch_add(&owner->epoch[grant], 1) + 1);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
 unsigned kvfi_page_snapshot(kvfi_page_t *page, uint32_t *seen)
 {
-    unsigned odd = 0;
+    unsigned seats = kvfi_page_seats(page), odd = 0;
 
     memset(seen, 0, (size_t)KVFI_PAGE_SEATS * KVFI_SEAT_WORDS * sizeof *seen);
-    for (unsigned i = 0; i < atomic_load(&page->high); i++)
+    for (unsigned i = 0; i < seats; i++)
         for (unsigned w = 0; w < KVFI_SEAT_WORDS; w++) {
             uint32_t *entry = &seen[i * KVFI_SEAT_WORDS + w];
 
@@ -321,27 +326,39 @@ unsigned kvfi_page_still_busy(kvfi_page_t *page, uint32_t *seen, const kvfi_seat
     return busy;
 }
 
-int kvfi_page_take(kvfi_page_t *page, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
+static void took(kvfi_owner_t *owner, kvfi_seat_t *seat, unsigned i, uint32_t head)
+{
+    owner->head[i] = head;
+    atomic_store(&seat->head, head);
+}
+
+int kvfi_page_take(kvfi_owner_t *owner, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
                    uint64_t *rank_p)
 {
-    unsigned high = atomic_load(&page->high);
+    kvfi_page_t *page = owner->page;
+    unsigned     high = kvfi_page_seats(page);
 
     for (unsigned n = 0; n < high; n++) {
         unsigned     i = (*from_p + n) % high;
         kvfi_seat_t *seat = &page->seats[i];
         uint64_t     holder = atomic_load_explicit(&seat->holder, memory_order_acquire);
-        uint32_t     head = atomic_load_explicit(&seat->head, memory_order_relaxed);
+        uint32_t     head = owner->head[i];
+        uint32_t     tail = atomic_load_explicit(&seat->tail, memory_order_acquire);
 
-        if (!holder || head == atomic_load_explicit(&seat->tail, memory_order_acquire))
+        if (!holder || head == tail)
             continue;
-        *note_p = *note_at(page, seat, head);
+        if (tail - head > owner->depth) { /* nobody put so many: none of them is one */
+            took(owner, seat, i, tail);
+            continue;
+        }
+        *note_p = *note_at(page, owner->depth, seat, head);
         if (note_p->len > KVF_NOTIFY_MAX)
             note_p->len = KVF_NOTIFY_MAX;
         if (note_p->status > KVF_OK || note_p->status < KVF_ERR_FORKED)
             note_p->status = KVF_ERR_SYSTEM; /* no status, so no arrival */
         *holder_p = holder;
         *rank_p = seat->rank;
-        atomic_store(&seat->head, head + 1);
+        took(owner, seat, i, head + 1);
         if (atomic_load(&seat->left))
             free_if_vacant(seat, holder);
         *from_p = i + 1;

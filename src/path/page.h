@@ -11,6 +11,10 @@
  *     copy one slice                         or its holder is dead
  *     word++ (even)
  *
+ * All near peers can write all of the page. So what the owner decides by is private (kvfi_owner_t), and
+ * the page shows peers a copy; what a seat's holder decides by is in its kvfi_hold_t; and what either side
+ * reads of the other is copied and bounded before it is used.
+ *
  * Either the initiator sees the new epoch and copies nothing, or the owner sees the odd word and
  * waits. Only the seat's holder writes its words, and its pins, which keep blocks from being freed under
  * a view.
@@ -91,24 +95,53 @@ static inline uint64_t kvfi_page_bytes(uint32_t depth)
     return sizeof(kvfi_page_t) + (uint64_t)KVFI_PAGE_SEATS * depth * sizeof(kvfi_note_t);
 }
 
+/* What an owner knows of its own page. */
+typedef struct kvfi_owner {
+    kvfi_page_t     *page;
+    uint64_t         nonce[2];
+    uint32_t         depth;
+    uint32_t         head[KVFI_PAGE_SEATS]; /* next note to take of each */
+    _Atomic uint32_t epoch[KVFI_PAGE_GRANTS];
+} kvfi_owner_t;
+
+/* How many seats there are to look at, whatever the page says. */
+static inline unsigned kvfi_page_seats(const kvfi_page_t *page)
+{
+    uint32_t high = atomic_load(&page->high);
+
+    return high < KVFI_PAGE_SEATS ? high : KVFI_PAGE_SEATS;
+}
+
 /* An initiator's hold on a seat of an owner's page. */
 typedef struct kvfi_hold {
-    kvfi_page_t    *page;
-    kvfi_seat_t    *seat;
-    atomic_flag     taken[KVFI_SEAT_WORDS]; /* by a thread of this process */
-    pthread_mutex_t put_lock;
+    kvfi_page_t     *page;
+    kvfi_seat_t     *seat;
+    const _Atomic uint32_t *epoch; /* of the owner's grants: its own, or in the page */
+    uint32_t         depth;
+    kvfi_bell_name_t bell;
+    atomic_flag      taken[KVFI_SEAT_WORDS]; /* by a thread of this process */
+    uint32_t         word[KVFI_SEAT_WORDS];  /* the seat's, as they are to be */
+    _Atomic uint64_t pinned;                 /* bits of pins */
+    pthread_mutex_t  put_lock;
 } kvfi_hold_t;
 
-/* Take a seat. 0, or -1 if all are taken by the living. */
-int  kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint64_t incarnation, uint64_t rank,
-                    kvfi_proc_id_t proc);
+/* Who takes a seat. */
+typedef struct kvfi_guest {
+    uint64_t       incarnation, rank;
+    kvfi_proc_id_t proc;
+} kvfi_guest_t;
+
+/* Take a seat of a page that has been proved, with that depth. owner: if it is of this process, else NULL.
+ * 0, or -1 if all are taken by the living. */
+int  kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint32_t depth, const kvfi_owner_t *owner,
+                    const kvfi_guest_t *guest);
 void kvfi_hold_close(kvfi_hold_t *hold);
 
 /* Begin a slice: the word taken. What is copied in it is under grants that were looked at after. */
 unsigned     kvfi_hold_enter(kvfi_hold_t *hold);
 static inline int kvfi_hold_granted(const kvfi_hold_t *hold, uint32_t grant, uint32_t epoch)
 {
-    return atomic_load_explicit(&hold->page->epoch[grant], memory_order_relaxed) == epoch;
+    return atomic_load_explicit(&hold->epoch[grant], memory_order_relaxed) == epoch;
 }
 void         kvfi_hold_leave(kvfi_hold_t *hold, unsigned word);
 
@@ -137,7 +170,7 @@ void kvfi_hold_say(kvfi_hold_t *hold, const void *data, uint32_t len);
 
 /* ---- the owner's side */
 /* Raise a grant's epoch. */
-void kvfi_page_revoke(kvfi_page_t *page, uint32_t grant);
+void kvfi_page_revoke(kvfi_owner_t *owner, uint32_t grant);
 /* Odd words as of now; seen[] takes one entry a word of each seat. Returns how many. */
 unsigned kvfi_page_snapshot(kvfi_page_t *page, uint32_t *seen);
 /* How many of seen[] are still unchanged with a living holder; *seat_p is one of them. */
@@ -149,7 +182,7 @@ int kvfi_page_find_pin(kvfi_page_t *page,
                        int (*match)(void *arg, uint32_t grant, uint32_t range, uint32_t id), void *arg,
                        const kvfi_seat_t **seat_p);
 /* The next note of any seat, starting after *from_p: 1 taken, 0 none. */
-int kvfi_page_take(kvfi_page_t *page, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
+int kvfi_page_take(kvfi_owner_t *owner, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
                    uint64_t *rank_p);
 
 /* Copy the hello of a seat into data: its length, 0 if it is *seq_p's, which is brought up to it, or is

@@ -130,6 +130,10 @@ tests_engine_test_requests_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_engine_test_requests_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
 tests_engine_test_place_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_engine_test_place_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
+check_PROGRAMS += tests/engine/test_scribble
+TESTS += tests/engine/test_scribble
+tests_engine_test_scribble_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_engine_test_scribble_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
 tests_engine_test_half_sent_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_engine_test_half_sent_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
 endif

@@ -307,6 +307,29 @@ static int rings(const kvfi_bell_t *bell)
     return poll(&fd, 1, 0) == 1;
 }
 
+START_TEST(a_stranger_that_knows_a_bells_name_only_does_not_ring_it)
+{
+    kvfi_bell_t me, stranger;
+    kvfi_bell_name_t name;
+
+    ck_assert(!kvfi_bell_open(&me) && !kvfi_bell_open(&stranger));
+    for (int i = 0; i < 5; i++) {
+        name = me.name;
+        if (i < 4) {
+            name.secret[i] ^= UINT32_C(1) << 7 * i;
+        } else {
+            memset(name.secret, 0, sizeof(name.secret));
+        }
+        kvfi_bell_ring(&stranger, name);
+        ck_assert_int_eq(rings(&me), 0);
+    }
+    kvfi_bell_ring(&stranger, me.name);
+    ck_assert_int_eq(rings(&me), 1);
+    kvfi_bell_close(&me);
+    kvfi_bell_close(&stranger);
+}
+END_TEST
+
 START_TEST(a_bell_rings_until_it_is_hushed)
 {
     kvfi_bell_t me, other;
@@ -379,6 +402,7 @@ int main(void)
     tcase_add_test(tc, a_number_counts_in_its_own_namespace_only);
     tcase_add_test(tc, our_own_pid_is_nobody_elses);
     tcase_add_test(tc, a_bell_rings_until_it_is_hushed);
+    tcase_add_test(tc, a_stranger_that_knows_a_bells_name_only_does_not_ring_it);
     tcase_add_test(tc, one_who_does_not_listen_keeps_nobody_else_asleep);
     tcase_add_test(tc, a_failure_keeps_its_sentence_and_its_status);
     suite_add_tcase(suite, tc);
