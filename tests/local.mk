@@ -1,6 +1,6 @@
 # The tests, one directory a subject. Exit 77 is SKIP, with the reason as the last line.
 EXTRA_DIST += docs/testing.md tests/lib.sh tests/summary.sh tests/installcheck.sh tests/skips.list tests/lsan.supp \
-	tests/tsan.supp
+	tests/tsan.supp tests/model/settle.pml
 
 include tests/unit/local.mk
 include tests/engine/local.mk
