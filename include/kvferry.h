@@ -206,7 +206,8 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
 /** Close an engine: cancels its batches (they end with CLOSED), revokes its grants, waits for
  *  copies that others run under them, frees every object of the engine. NULL is fine.
  *  At timeout_ns it closes all the same, keeps mapped what a peer still reads, and returns
- *  TIMEOUT; while calls of other threads are under way it cannot, refuses new ones, and is to be
+ *  TIMEOUT, also if WRITEs that it gave up are not settled (see the batch section); while calls of other
+ *  threads are under way it cannot, refuses new ones, and is to be
  *  called again. Errors: TIMEOUT, BUSY (another thread is closing it). */
 kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns);
 
@@ -466,6 +467,23 @@ kvf_status_t kvf_view_close(kvf_view_t *view);
 
 /* ------------------------------------------------------------------- batch */
 
+/** What an ended WRITE means for its target. OK: all of it is there. Any other status: each byte of the op
+ *  holds what it held before or what was to be written, and block_status says OK of pairs that are there.
+ *  That is so for CANCELED, TIMEOUT and CLOSED (given up), PEER (the owner died, or the connection broke),
+ *  REVOKED (what came before the revoke is there), FAULT (the rest of the owner's memory is there and may
+ *  be written) and all others; a WRITE never ends STALE.
+ *
+ *  Nothing is written later, with one exception that is always told. Over stage and am the owner puts the
+ *  bytes into its memory. A batch that is given up waits for its owner to say that it will write no more,
+ *  at most 100 ms past its deadline or its cancel. If the owner cannot say so, because it is stopped or the
+ *  connection broke, the op ends *unsettled* (kvf_batch_op_settled(), kvf_batch_result_t): bytes of it may
+ *  still be written, until the owner has dropped the op, which is the first thing that it does with it when
+ *  it runs again or is connected with again, or is known to be dead. Until then a batch of the same engine
+ *  of which any op, READ or WRITE, overlaps that op is held back as a whole, on every path, also where
+ *  post would have copied it. It starts once the op is settled, or ends by its own deadline or cancel with
+ *  nothing moved. Other engines, and the owner itself, are not held back. kvf_engine_close() waits for its
+ *  owners until its timeout, and returns TIMEOUT if one of them has not answered. */
+
 #define KVF_READ  0u /**< remote to local */
 #define KVF_WRITE 1u /**< local to remote */
 
@@ -511,7 +529,8 @@ typedef struct kvf_batch_opts {
  *  post; KVF_PACK_AUTO puts nothing there for such a batch. */
 #define KVF_BATCH_INLINE 1u
 /** Send the notification also if ops to its peer did not end well; it then carries the status of one
- *  of them. That of a batch that is given up (deadline, cancel, close) is sent at once if the
+ *  of them. Whatever the status, once the receiver has it nothing of the ops to it is written any more, even
+ *  if they ended unsettled here. That of a batch that is given up (deadline, cancel, close) is sent at once if the
  *  receiver's queue has room, before those of earlier posts, and is lost if it has none. */
 #define KVF_BATCH_NOTIFY_ALWAYS 2u
 
@@ -524,7 +543,8 @@ typedef struct kvf_batch_result {
     int32_t      notify;       /**< KVF_OK: the notification is in the receiver's queue;
                                     KVF_SKIPPED: not sent, or none asked for; or an error. One that
                                     had left for a far peer when its batch was given up may arrive */
-    uint32_t     reserved32;
+    uint32_t     unsettled;    /**< ops of which bytes could still land when the batch ended; see
+                                    kvf_batch_op_settled() */
     uint64_t     pieces;       /**< pieces after merging */
     uint64_t     reserved[4];
 } kvf_batch_result_t;
@@ -561,11 +581,18 @@ kvf_status_t kvf_batch_test(kvf_batch_t *batch);
 kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns);
 
 /** Cancel, and return when the batch is quiescent: nobody reads or writes the caller's memory for
- *  it any more. Ops that had not ended end with CANCELED. Returns the batch's final status. */
+ *  it any more, and targets of its WRITEs are settled, or said not to be. That takes at most some 100 ms.
+ *  Ops that had not ended end with CANCELED. Returns the batch's final status. */
 kvf_status_t kvf_batch_cancel(kvf_batch_t *batch);
 
 /** Status of op index of an ended batch, INPROGRESS of a running one. Errors: INVALID (index). */
 kvf_status_t kvf_batch_op_status(kvf_batch_t *batch, size_t index);
+
+/** Is the target of op index of an ended batch settled? OK: nothing is written on its behalf any more.
+ *  INPROGRESS of a running batch, and of an op of which bytes may still land; asked again, it is OK once
+ *  the owner has answered or is known to be dead. Works until the batch is posted again or freed; does not
+ *  drive the engine. Errors: INVALID (index). */
+kvf_status_t kvf_batch_op_settled(kvf_batch_t *batch, size_t index);
 
 /** Result of an ended batch. result_p->struct_size is set by the caller. Errors: INVALID, BUSY
  *  (still running). */

@@ -99,6 +99,7 @@ path_sources = \
 	src/path/path.c \
 	src/path/path.h \
 	src/path/self.c \
+	src/path/settle.c \
 	src/path/shm.c \
 	src/path/stage.c \
 	src/path/stage.h
@@ -115,6 +116,7 @@ engine_sources = \
 	src/engine/exchange.c \
 	src/engine/grant.c \
 	src/engine/grant_blob.h \
+	src/engine/held.c \
 	src/engine/home.c \
 	src/engine/internal.h \
 	src/engine/monitor.c \

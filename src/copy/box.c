@@ -63,6 +63,30 @@ void kvfi_box_turn(kvfi_box_t *box, uint32_t dir)
     kvfi_box_fold(box);
 }
 
+int kvfi_box_remote_span(const kvfi_box_t *box, uint64_t *from_p, uint64_t *to_p)
+{
+    uint32_t low = UINT32_MAX, high = 0;
+
+    for (uint32_t i = 0; i < box->blocks; i++) {
+        uint32_t id = kvfi_box_id(box->remote_ids, i);
+
+        if (kvfi_box_skips(box, i))
+            continue;
+        low = id < low ? id : low;
+        high = id > high ? id : high;
+    }
+    if (low > high)
+        return 0;
+    *from_p = box->remote_off + low * box->remote_block;
+    *to_p = box->remote_off + high * box->remote_block + box->len;
+    for (int axis = 0; axis < 2; axis++) {
+        int64_t reach = (int64_t)(box->count[axis] - 1) * box->remote_stride[axis];
+
+        *(reach < 0 ? from_p : to_p) += (uint64_t)reach;
+    }
+    return 1;
+}
+
 kvfi_box_t kvfi_box_local_side(const kvfi_box_t *box)
 {
     kvfi_box_t side = *box;

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "engine/internal.h"
 
+#define AWAIT_NS UINT64_C(50000)
 #define SPIN_NS  UINT64_C(20000)
 #define DRIVE_NS UINT64_C(50000) /* the same where the peer fills a slot meanwhile */
 
@@ -230,21 +231,13 @@ static void stop_locked(kvf_batch_t *batch, kvf_status_t status)
     kvfi_part_none_left(batch);
 }
 
-/* The end of a batch that was stopped, once no part is being copied. */
-static void abort_locked(kvf_batch_t *batch)
+/* The end of a batch that was stopped, once no part is being copied: 1 when it has ended. */
+static int abort_locked(kvf_batch_t *batch)
 {
     kvf_status_t status = (kvf_status_t)atomic_load(&batch->stop);
 
-    for (size_t i = 0; i < batch->count; i++) {
-        kvfi_xfer_t *xfer = &batch->xfers[i];
-
-        if (kvfi_xfer_is_local(xfer) && (atomic_load(&xfer->status) == KVF_INPROGRESS ||
-                                         atomic_load(&xfer->status) == KVFI_TO_STAGE))
-            atomic_store(&xfer->status, status);
-        else if (!kvfi_xfer_is_local(xfer))
-            kvfi_am_cancel(xfer, status);
-        kvfi_batch_finish_op(batch, i);
-    }
+    if (!kvfi_held_given_up(batch))
+        return 0;
     if (batch->has_note) {
         if (batch->note_always)
             kvfi_note_tell(&batch->note, status);
@@ -253,31 +246,40 @@ static void abort_locked(kvf_batch_t *batch)
         settle_note(batch, (kvf_status_t)atomic_load(&batch->note.status));
     }
     end_batch(batch);
+    return 1;
+}
+
+static void pass_deadline(kvf_batch_t *batch)
+{
+    kvfi_fail(KVF_ERR_TIMEOUT, "the batch with tag %llu passed its deadline",
+              (unsigned long long)batch->tag);
+    stop_locked(batch, KVF_ERR_TIMEOUT);
 }
 
 __attribute__((hot))
 int kvfi_batch_advance_locked(kvf_batch_t *batch)
 {
+    uint64_t end = atomic_load_explicit(&batch->end_ns, memory_order_relaxed);
+
     if (!atomic_load(&batch->running))
         return 1;
-    if (batch->end_ns != UINT64_MAX && kvfi_now_ns() >= batch->end_ns) {
-        kvfi_fail(KVF_ERR_TIMEOUT, "the batch with tag %llu passed its deadline",
-                  (unsigned long long)batch->tag);
-        stop_locked(batch, KVF_ERR_TIMEOUT);
-    }
+    if (end != UINT64_MAX && kvfi_now_ns() >= end && !atomic_load(&batch->stop))
+        pass_deadline(batch);
     if (batch->flying || kvfi_batch_copies(batch))
         return 0;
-    if (atomic_load(&batch->stop)) {
-        abort_locked(batch);
-        return 1;
-    }
+    if (atomic_load(&batch->stop))
+        return abort_locked(batch);
     if (batch->spare_count && kvfi_served_back(batch))
         return 0;
-    if (atomic_load(&batch->am_pending))
+    if (atomic_load(&batch->am_pending)) {
+        kvfi_held_release(batch);
         return 0;
+    }
     if (!batch->noting)
-        for (size_t i = 0; i < batch->am_count; i++)
+        for (size_t i = 0; i < batch->am_count; i++) {
             kvfi_batch_finish_op(batch, (size_t)(batch->am_xfers[i] - batch->xfers));
+            batch->result.unsettled += !kvfi_held_is_settled(batch, batch->am_xfers[i]);
+        }
     kvfi_batch_count(batch);
     return drive_note(batch);
 }
@@ -341,6 +343,19 @@ void kvfi_batch_copy_all(kvf_batch_t *batch)
     pthread_mutex_unlock(&batch->lock);
 }
 
+/* Their answers may need this thread to be taken in. */
+static void await_owners(kvf_batch_t *batch)
+{
+    struct timespec at;
+
+    pthread_mutex_unlock(&batch->lock);
+    kvfi_progress_drive(batch->object.engine, 0);
+    pthread_mutex_lock(&batch->lock);
+    at = kvfi_timespec(kvfi_now_ns() + AWAIT_NS);
+    if (atomic_load(&batch->unsettled))
+        pthread_cond_timedwait(&batch->cond, &batch->lock, &at);
+}
+
 void kvfi_batch_abort(kvf_batch_t *batch, kvf_status_t status)
 {
     uint32_t run;
@@ -349,8 +364,12 @@ void kvfi_batch_abort(kvf_batch_t *batch, kvf_status_t status)
     run = batch->run;
     if (atomic_load(&batch->running))
         stop_locked(batch, status);
-    while (batch->run == run && !kvfi_batch_advance_locked(batch))
-        pthread_cond_wait(&batch->cond, &batch->lock);
+    while (batch->run == run && !kvfi_batch_advance_locked(batch)) {
+        if (batch->given_up)
+            await_owners(batch);
+        else
+            pthread_cond_wait(&batch->cond, &batch->lock);
+    }
     pthread_mutex_unlock(&batch->lock);
 }
 
@@ -466,12 +485,13 @@ kvf_status_t kvf_batch_test(kvf_batch_t *batch)
 static void wait_a_little(kvf_batch_t *batch, uint64_t end_ns, int drives)
 {
     kvf_engine_t   *engine = batch->object.engine;
-    uint64_t        until = kvfi_deadline(kvfi_now_ns(), 5000000);
+    uint64_t        until = kvfi_deadline(kvfi_now_ns(), 5000000), batch_end;
     struct timespec at;
     int             nap;
 
     until = until < end_ns ? until : end_ns;
-    until = until < batch->end_ns ? until : batch->end_ns;
+    batch_end = atomic_load_explicit(&batch->end_ns, memory_order_relaxed);
+    until = until < batch_end ? until : batch_end;
     at = kvfi_timespec(until);
     pthread_mutex_lock(&batch->lock);
     /* somebody else tells the end: the progress thread, or who copies the last parts */
@@ -551,6 +571,24 @@ kvf_status_t kvf_batch_op_status(kvf_batch_t *batch, size_t index)
         status = KVF_INPROGRESS;
     else
         status = (kvf_status_t)atomic_load(&batch->xfers[index].status);
+    pthread_mutex_unlock(&batch->lock);
+    kvfi_leave(engine);
+    return status;
+}
+
+kvf_status_t kvf_batch_op_settled(kvf_batch_t *batch, size_t index)
+{
+    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_engine_t *engine;
+
+    if (status != KVF_OK)
+        return status;
+    engine = batch->object.engine;
+    pthread_mutex_lock(&batch->lock);
+    if (index >= batch->count)
+        status = kvfi_fail(KVF_ERR_INVALID, "index is %zu, the batch has %zu ops", index, batch->count);
+    else if (atomic_load(&batch->running) || !kvfi_held_is_settled(batch, &batch->xfers[index]))
+        status = KVF_INPROGRESS;
     pthread_mutex_unlock(&batch->lock);
     kvfi_leave(engine);
     return status;

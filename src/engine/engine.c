@@ -50,6 +50,7 @@ static kvfi_am_host_t host_of(kvf_engine_t *engine)
                             .rank = engine->rank,
                             .proc = engine->home->proc,
                             .depth = engine->depth,
+                            .open_writes = &engine->open_writes,
                             .view = kvfi_grant_view,
                             .changed = kvfi_progress_wake};
 }
@@ -279,7 +280,7 @@ static void free_objects(kvf_engine_t *engine, int keep_memory)
 kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
 {
     uint64_t     end_ns = kvfi_deadline(kvfi_now_ns(), timeout_ns);
-    kvf_status_t status = KVF_OK;
+    kvf_status_t status = KVF_OK, settled;
     kvfi_home_t *home;
     int          open = 0;
 
@@ -308,6 +309,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
         if (engine->grants[i] && !engine->grants[i]->revoked)
             kvfi_page_revoke(&home->owner, i);
     status = kvfi_grant_quiesce(engine, KVFI_ALL_GRANTS, end_ns);
+    settled = kvfi_held_close(engine, end_ns);
     kvfi_copiers_close(engine);
     kvfi_progress_close(engine);
     free_objects(engine, status != KVF_OK);
@@ -322,5 +324,5 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     pthread_mutex_destroy(&engine->far_lock);
     pthread_mutex_destroy(&engine->grants_lock);
     kvfi_object_close(engine);
-    return status;
+    return status == KVF_OK ? settled : status;
 }

@@ -121,6 +121,7 @@ struct kvf_engine {
 
     struct kvf_batch *running;
     _Atomic unsigned  running_count;
+    kvfi_open_writes_t open_writes; /* given up, and not settled */
 
     int               epoll_fd, event_fd, timer_fd, wake_fd;
     _Atomic int       armed;
@@ -285,7 +286,12 @@ struct kvf_batch {
     int               in_round;   /* the copy threads'; its links are under their lock */
     struct kvf_batch *round_next, *round_prev;
     _Atomic uint32_t  am_pending;
-    uint64_t          tag, end_ns;
+    uint64_t          tag;
+    _Atomic uint64_t  end_ns;
+    int               given_up;   /* its ops have ended; it waits for owners until end_ns, */
+    _Atomic uint32_t  unsettled;  /* to answer for so many WRITEs */
+    enum { KVFI_NOT_HELD, KVFI_HELD, KVFI_ENDED_HELD } held; /* nothing of it has started */
+    uint32_t          held_settled; /* engine->open_writes.settled at the last look */
     int               noting; /* the ops have ended, the notification has not */
     int               has_note, note_due; /* due: all ops to its peer ended well, */
     int               note_always;        /* or it is sent all the same */
@@ -399,11 +405,25 @@ void kvfi_batch_finish_op(kvf_batch_t *batch, size_t index);
 void kvfi_batch_let_go(kvf_batch_t *batch, size_t count);
 /* Add the tally to the engine's counters. */
 void kvfi_batch_count(kvf_batch_t *batch);
+/* There is something to copy again: for who waits, sleeps, or is a copy thread. */
+void kvfi_batch_call_copiers(kvf_batch_t *batch);
 /* Has it parts that nobody copies yet? */
 static inline int kvfi_batch_copies(const kvf_batch_t *batch)
 {
     return atomic_load(&batch->claimable);
 }
+
+/* ---- held.c: WRITEs that were given up, all with the batch's lock */
+/* End the ops of a batch that was stopped, once no part is being copied: 1 when it may end. */
+int  kvfi_held_given_up(kvf_batch_t *batch);
+/* Can nothing of an xfer that has ended land any more? */
+int  kvfi_held_is_settled(kvf_batch_t *batch, const kvfi_xfer_t *xfer);
+/* Hold a batch back that was just posted, if it overlaps what may still land: 1 if so. */
+int  kvfi_held_back(kvf_batch_t *batch, uint64_t deadline_ns);
+/* Start a batch that was held back, if it may now: 1 if so. */
+int  kvfi_held_release(kvf_batch_t *batch);
+/* Wait for owners to answer, without any lock: OK, or TIMEOUT with a sentence. */
+kvf_status_t kvfi_held_close(kvf_engine_t *engine, uint64_t end_ns);
 
 /* ---- parts.c: what one thread copies of a batch at a time */
 typedef struct kvfi_part {

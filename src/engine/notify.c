@@ -144,6 +144,9 @@ kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *n)
         status = KVF_INPROGRESS;
         goto leave;
     }
+    /* its batch was given up, and whoever gave it up has taken away what nobody had begun with */
+    if (note.status != KVF_OK && engine->stage)
+        kvfi_am_pass(engine->stage);
     *n = (kvf_notification_t){.struct_size = sizeof *n, .len = note.len, .incarnation = holder,
                               .rank = rank, .status = note.status};
     memcpy(n->data, note.data, note.len);

@@ -173,7 +173,8 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     batch->sharers = engine->copiers ? 1 + engine->copy_threads : 1;
     batch->run++;
     atomic_store_explicit(&batch->stop, 0, memory_order_relaxed);
-    batch->noting = 0;
+    batch->noting = batch->given_up = 0;
+    batch->held = KVFI_NOT_HELD;
     batch->tag = opts ? opts->tag : 0;
     batch->deadline_ns = deadline;
     batch->result = (kvf_batch_result_t){.bad_op = UINT64_MAX, .notify = KVF_SKIPPED};
@@ -196,9 +197,10 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     if (bytes <= INLINE_BYTES)
         batch->sharers = 1;
     take_note(batch, opts);
-    batch->end_ns = deadline == KVF_FOREVER || ends_in_post(batch, mapped, bytes)
-                        ? UINT64_MAX
-                        : kvfi_deadline(kvfi_now_ns(), deadline);
+    deadline = deadline == KVF_FOREVER || ends_in_post(batch, mapped, bytes)
+                   ? UINT64_MAX
+                   : kvfi_deadline(kvfi_now_ns(), deadline);
+    atomic_store_explicit(&batch->end_ns, deadline, memory_order_relaxed);
     atomic_store_explicit(&batch->running, 1, memory_order_release);
     return bytes;
 }
@@ -256,7 +258,9 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
         let_go_peer(peer);
     } else {
         bytes = begin(batch, count, opts);
-        run(batch, bytes);
+        if (!atomic_load_explicit(&engine->open_writes.count, memory_order_relaxed) ||
+            !kvfi_held_back(batch, opts && opts->deadline_ns ? opts->deadline_ns : engine->deadline_ns))
+            run(batch, bytes);
         copy_all = opts && opts->flags & KVF_BATCH_INLINE && kvfi_batch_copies(batch);
         if (copy_all) /* it may end, and be freed, elsewhere */
             atomic_fetch_add(&batch->refs, 1);

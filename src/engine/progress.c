@@ -99,8 +99,8 @@ static uint64_t next_look(kvf_engine_t *engine)
     for (const kvf_batch_t *batch = engine->running; batch; batch = batch->run_next) {
         uint64_t patience = atomic_load_explicit(&batch->patience_ns, memory_order_relaxed);
 
-        if (batch->end_ns < least)
-            least = batch->end_ns;
+        if (atomic_load_explicit(&batch->end_ns, memory_order_relaxed) < least)
+            least = atomic_load_explicit(&batch->end_ns, memory_order_relaxed);
         if (patience < least)
             least = patience;
         if (batch->has_note && !batch->note.peer->am && retry < least)

@@ -70,7 +70,9 @@ void kvfi_sentence_op(kvf_batch_t *batch, size_t i, kvf_status_t status, uint64_
     char               reason[160], block[80] = "";
 
     put_why(batch, status, xfer->path, stale, reason, sizeof reason);
-    if (xfer->box.blocks > 1 && first < xfer->box.blocks)
+    if (batch->held)
+        snprintf(block, sizeof block, "; it was held back by an earlier WRITE there that is not settled");
+    else if (xfer->box.blocks > 1 && first < xfer->box.blocks)
         snprintf(block, sizeof block, "; the first block without its bytes is %u (remote id %u)", first,
                  kvfi_box_id(xfer->box.remote_ids, first));
     snprintf(batch->sentence, sizeof batch->sentence,

@@ -5,8 +5,8 @@
  * packed by choice and came to nothing goes direct after all. Nothing waits here; the am machine ends
  * such ops.
  *
- * Only ops of which no byte has moved go back, so that nothing of them comes late: a neighbour may
- * still hold a cancelled WRITE's chunks, and scatter them when it wakes up.
+ * Only ops of which no byte has moved go back, so that nothing of them comes late: a neighbour may still
+ * be scattering a chunk of a WRITE that was given up.
  */
 #include <stdlib.h>
 
@@ -18,9 +18,10 @@
 static void arm_patience(kvf_batch_t *batch)
 {
     uint64_t now = kvfi_now_ns(), wait = PATIENCE_NS;
+    uint64_t end = atomic_load_explicit(&batch->end_ns, memory_order_relaxed);
 
-    if (batch->end_ns != UINT64_MAX && batch->end_ns < now + 2 * PATIENCE_NS)
-        wait = batch->end_ns > now ? (batch->end_ns - now) / 2 : 0;
+    if (end != UINT64_MAX && end < now + 2 * PATIENCE_NS)
+        wait = end > now ? (end - now) / 2 : 0;
     atomic_store_explicit(&batch->patience_ns, now + wait, memory_order_relaxed);
 }
 
@@ -192,8 +193,7 @@ static void go_direct(kvf_batch_t *batch, const kvfi_spare_t *spare)
         batch->next_local = spare->op;
 }
 
-/* There is something to copy again: for who waits, sleeps, or is a copy thread. */
-static void call_copiers(kvf_batch_t *batch)
+void kvfi_batch_call_copiers(kvf_batch_t *batch)
 {
     kvf_engine_t *engine = batch->object.engine;
 
@@ -228,6 +228,6 @@ int kvfi_served_back(kvf_batch_t *batch)
         atomic_store_explicit(&batch->patience_ns, UINT64_MAX, memory_order_relaxed);
     }
     if (any)
-        call_copiers(batch);
+        kvfi_batch_call_copiers(batch);
     return any;
 }

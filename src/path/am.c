@@ -113,6 +113,7 @@ kvfi_am_peer_t *kvfi_am_peer_new(kvfi_am_t *am, uint64_t incarnation)
     peer->reads_end = &peer->reads;
     peer->notes_end = &peer->notes;
     peer->inbox_end = &peer->inbox;
+    peer->unsettled_end = &peer->unsettled;
     peer->next = am->list;
     am->list = peer;
     return peer;
@@ -138,11 +139,14 @@ static void say_hello(kvfi_am_peer_t *peer)
     kvfi_am_t         *am = peer->am;
     size_t             len;
     const void        *mine = kvfi_link_address(am->link, &len);
+    kvfi_am_hello_t    start = {.floor = am->last_token};
     kvfi_am_message_t *hello;
 
-    hello = kvfi_am_message(peer, KVFI_AM_HELLO, am->host.depth, am->host.rank, len);
-    if (hello)
-        memcpy(hello->data, mine, len);
+    hello = kvfi_am_message(peer, KVFI_AM_HELLO, am->host.depth, am->host.rank, sizeof start + len);
+    if (hello) {
+        memcpy(hello->data, &start, sizeof start);
+        memcpy(hello->data + sizeof start, mine, len);
+    }
     kvfi_am_queue(peer, hello);
 }
 
@@ -156,11 +160,13 @@ kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address)
     if (status != KVF_OK)
         return status;
     peer->linked = 1;
+    peer->quiet = 0;
     atomic_store(&peer->dead, 0);
     if (am->near && !peer->watched)
         peer->watched = !kvfi_life_open(&peer->life, peer->proc);
     if (!am->near)
         say_hello(peer);
+    kvfi_settle_ask_again(peer);
     return KVF_OK;
 }
 
@@ -175,9 +181,11 @@ static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
 
         if (!xfer || xfer->peer != peer)
             continue;
-        kvfi_am_xfer_end(am, xfer, status);
+        kvfi_settle_give_up(xfer, status, NULL);
         i--;
     }
+    if (peer->quiet)
+        kvfi_settle_all(peer);
     for (size_t i = 0; i < peer->serves.capacity; i++)
         if (peer->serves.entries[i].value) {
             kvfi_am_serve_drop(peer->serves.entries[i].value);
@@ -224,7 +232,7 @@ void kvfi_am_bury(kvfi_am_peer_t *peer)
 int kvfi_am_forgettable(const kvfi_am_peer_t *peer)
 {
     return atomic_load(&peer->dead) && !peer->imports && !peer->outgoing && !peer->inbox &&
-           !peer->address;
+           !peer->address && !peer->unsettled;
 }
 
 void kvfi_am_peer_free(kvfi_am_peer_t *peer)
@@ -239,6 +247,7 @@ void kvfi_am_peer_free(kvfi_am_peer_t *peer)
         peer->inbox = message->next;
         free(message);
     }
+    kvfi_settle_all(peer);
     free(peer->address);
     free(peer);
 }
@@ -335,6 +344,12 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
 
         am->free_chunks = chunk->next;
         free(chunk);
+    }
+    while (am->free_records) {
+        kvfi_unsettled_t *record = am->free_records;
+
+        am->free_records = record->next;
+        free(record);
     }
     kvfi_table_free(&am->peers);
     kvfi_table_free(&am->xfers);

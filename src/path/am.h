@@ -24,6 +24,12 @@ typedef struct kvfi_am_view {
     uint32_t                gens_count;
 } kvfi_am_view_t;
 
+/* WRITEs that were given up and of which bytes may still land, of all machines of one engine. */
+typedef struct kvfi_open_writes {
+    _Atomic uint32_t count;
+    _Atomic uint32_t settled; /* of them since open: another number is worth a look */
+} kvfi_open_writes_t;
+
 /* What the machine needs of its engine. Called with the far link's lock held. */
 typedef struct kvfi_am_host {
     void        *engine;
@@ -33,6 +39,7 @@ typedef struct kvfi_am_host {
     uint64_t     incarnation, rank;
     kvfi_proc_id_t proc;  /* near: for peers to watch */
     uint32_t     depth; /* notifications that wait here a sender */
+    kvfi_open_writes_t *open_writes;
     kvf_status_t (*view)(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
                          uint32_t range, kvfi_am_view_t *view_p);
     void (*changed)(void *engine); /* an xfer or note ended, or a notification came */
@@ -93,10 +100,23 @@ void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t
 /* Start those of count xfers that are of this machine (xfer->peer). Who sleeps on the link is to be
  * woken after. */
 void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count);
-/* End an xfer now, if it has not ended: nothing reads or writes the caller's memory after. */
-void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status);
+/* End an xfer now, if it has not ended: nothing reads or writes the caller's memory after. A WRITE of which
+ * bytes may still land at the owner counts in *waits until the owner says that none will. */
+void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits);
 /* The same, but only if no byte of it has come, nor was handed over. */
 void kvfi_am_cancel_unmoved(kvfi_xfer_t *xfer, kvf_status_t status);
+
+/* ---- settle.c: WRITEs that were given up, see am_internal.h */
+/* Nothing lands any more of the WRITE that was given up with that token. */
+int  kvfi_am_is_settled(kvfi_am_t *am, uint64_t token);
+/* May bytes of such a WRITE land in that stretch of an owner's memory? */
+int  kvfi_am_may_land(kvfi_am_t *am, uint64_t incarnation, uint64_t from, uint64_t to);
+/* What still counts in *waits does so no longer. */
+void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits);
+/* How many such WRITEs an owner that we are connected with has not answered for yet. */
+unsigned kvfi_am_unanswered(kvfi_am_t *am);
+/* Wait until no chunk is being scattered. */
+void kvfi_am_pass(kvfi_am_t *am);
 
 void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note);
 void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note,

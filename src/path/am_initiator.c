@@ -59,6 +59,10 @@ static void start_one(kvfi_am_t *am, kvfi_xfer_t *xfer)
         return;
     }
     xfer->token = ++am->last_token;
+    if (xfer->dir == KVF_WRITE && !(xfer->record = kvfi_settle_record(am, xfer))) {
+        kvfi_am_xfer_end(am, xfer, KVF_ERR_NOMEM);
+        return;
+    }
     if (kvfi_table_put(&am->xfers, xfer->token, xfer) || queue_request(peer, xfer)) {
         kvfi_am_xfer_end(am, xfer, KVF_ERR_NOMEM);
         return;
@@ -108,6 +112,10 @@ void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
             unlink_write(xfer->peer, xfer);
         xfer->token = 0;
     }
+    if (xfer->record) {
+        kvfi_settle_spare(am, xfer->record);
+        xfer->record = NULL;
+    }
     if (xfer->dir == KVF_WRITE) {
         /* what was sent is not known to have arrived */
         xfer->moved.bytes = status == KVF_OK ? xfer->stream : 0;
@@ -123,36 +131,30 @@ void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
 /* A WRITE that cannot be sent: the owner is to forget it. */
 void kvfi_am_refuse(kvfi_xfer_t *xfer, kvf_status_t status)
 {
-    kvfi_am_peer_t *peer = xfer->peer;
-
-    kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_CANCEL, xfer->token, 0, 0));
-    kvfi_am_xfer_end(peer->am, xfer, status);
+    kvfi_settle_give_up(xfer, status, NULL);
 }
 
-static void cancel(kvfi_xfer_t *xfer, kvf_status_t status, int unmoved)
+static void cancel(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits, int unmoved)
 {
-    kvfi_am_peer_t *peer = xfer->peer;
-    kvfi_am_t      *am = peer->am;
+    kvfi_am_t *am = xfer->peer->am;
 
     kvfi_link_lock(am->link);
     if (atomic_load(&xfer->status) == KVF_INPROGRESS && !(unmoved && kvfi_xfer_has_moved(xfer))) {
-        if (!atomic_load(&peer->dead))
-            kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_CANCEL, xfer->token, 0, 0));
-        kvfi_am_xfer_end(am, xfer, status);
+        kvfi_settle_give_up(xfer, status, waits);
         kvfi_am_pump(am);
     }
     kvfi_link_unlock(am->link);
     kvfi_am_wake(am);
 }
 
-void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status)
+void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits)
 {
-    cancel(xfer, status, 0);
+    cancel(xfer, status, waits, 0);
 }
 
 void kvfi_am_cancel_unmoved(kvfi_xfer_t *xfer, kvf_status_t status)
 {
-    cancel(xfer, status, 1);
+    cancel(xfer, status, NULL, 1);
 }
 
 void kvfi_am_send_notes(kvfi_am_peer_t *peer)

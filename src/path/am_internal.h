@@ -9,6 +9,7 @@
  *      DATA --------------->   WRITE: the same, the other way
  *      <------------- DONE     status and bad pairs: after a WRITE, or instead of FIN
  *      CANCEL ------------->   forget this token
+ *      <------------- DONE     of a CANCEL that asks: nothing of the token lands from here on
  *      RING, RETURN            stage only: see stage.h
  *      NOTE  -------------->   a notification, sent only if the receiver's queue has room
  *      <-------------- ACK     how many of them came, how many were taken
@@ -47,9 +48,9 @@ enum {
     KVFI_AM_RETURN
 };
 
-#define KVFI_AM_VERSION  1u
+#define KVFI_AM_VERSION  2u
 #define KVFI_AM_FIN      1u /* DATA: the stream ended well */
-#define KVFI_AM_TO_OWNER 2u /* DATA: of a WRITE */
+#define KVFI_AM_TO_OWNER 2u /* DATA: of a WRITE; CANCEL: of a WRITE, to be answered */
 #define KVFI_AM_CLEAN    4u /* DATA of a guarded READ: of the pairs that are whole by then none is stale */
 #define KVFI_AM_SLOT     8u /* DATA on stage: the slot of the ring, from this bit of flags on */
 
@@ -63,6 +64,11 @@ typedef struct kvfi_am_head {
     uint64_t off;    /* DATA: of the stream; DONE: status; HELLO: rank; NOTE: its number;
                         ACK: notes that were taken; RETURN: status of mapping the ring */
 } kvfi_am_head_t;
+
+/* Payload of a far HELLO, before the address. */
+typedef struct kvfi_am_hello {
+    uint64_t floor; /* no request of this connection has a token up to it: what comes is of an earlier one */
+} kvfi_am_hello_t;
 
 #define KVFI_AM_HAS_IDS  1u
 #define KVFI_AM_HAS_GENS 2u
@@ -84,6 +90,17 @@ typedef struct kvfi_am_message {
     kvfi_am_head_t          head;
     char                    data[];
 } kvfi_am_message_t;
+
+/* Where the bytes of a WRITE land. It is in its peer's list from when the WRITE was given up with bytes
+ * under way, until the owner has answered its CANCEL, or can write no more for us: its process has died,
+ * or it has shut its ring. The messages of one connection come in order, so nothing lands after the
+ * answer; what an earlier connection still brings the owner drops by the floor of the next one's HELLO. */
+typedef struct kvfi_unsettled {
+    struct kvfi_unsettled *next;
+    uint64_t               token;
+    uint64_t               from, to; /* addresses in the owner */
+    _Atomic uint32_t      *waits; /* of the batch that waits for it, or NULL */
+} kvfi_unsettled_t;
 
 /* A request that this engine serves. */
 typedef struct kvfi_am_serve {
@@ -116,6 +133,9 @@ struct kvfi_am_peer {
     _Atomic int        dead;
     _Atomic uint32_t   heard;    /* messages from it */
     int                failed;   /* to be buried by the pump */
+    int                quiet;    /* it writes nothing for us any more */
+    uint64_t           floor;    /* requests up to that token are of an earlier connection */
+    kvfi_unsettled_t  *unsettled, **unsettled_end;
     kvfi_am_message_t *outbox, **outbox_end;
     kvfi_xfer_t       *writes, **writes_end; /* xfers with bytes to send */
     kvfi_am_serve_t   *reads, **reads_end;   /* serves with bytes to send */
@@ -142,6 +162,7 @@ struct kvfi_am {
     kvfi_own_t         own;
     uint64_t           told_of_fault, told_of_busy;
     uint64_t           held_most, answers_most; /* of a peer */
+    kvfi_unsettled_t  *free_records;
     kvfi_am_stats_t    stats;
     int                changed; /* tell the host after the pump */
     int                worked;
@@ -173,6 +194,19 @@ void kvfi_am_send_notes(kvfi_am_peer_t *peer);
 void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);
 void kvfi_am_refuse(kvfi_xfer_t *xfer, kvf_status_t status);
 
+/* settle.c */
+/* A record for a WRITE that is about to start; NULL without memory. */
+kvfi_unsettled_t *kvfi_settle_record(kvfi_am_t *am, const kvfi_xfer_t *xfer);
+void kvfi_settle_spare(kvfi_am_t *am, kvfi_unsettled_t *record);
+/* End an xfer that the owner has not ended. *waits as in kvfi_am_cancel(), or NULL. */
+void kvfi_settle_give_up(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits);
+/* The owner answers for a token: 0 if there is no such record. */
+int  kvfi_settle_answered(kvfi_am_peer_t *peer, uint64_t token);
+/* It writes nothing for us any more. */
+void kvfi_settle_all(kvfi_am_peer_t *peer);
+/* On a new connection. */
+void kvfi_settle_ask_again(kvfi_am_peer_t *peer);
+
 /* am_receive.c: what comes in */
 void kvfi_am_receive(void *arg, const void *head, size_t head_len, const void *data, size_t len);
 /* A whole message from a peer's ring. */
@@ -183,6 +217,8 @@ void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *dat
 void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi_am_head_t *head,
                         const void *data);
 void kvfi_am_serve_end(kvfi_am_serve_t *serve, kvf_status_t status);
+/* CANCEL came; one that asks is answered whether the token is known or not. */
+void kvfi_am_serve_cancel(kvfi_am_peer_t *peer, uint64_t token, int asks);
 void kvfi_am_serve_drop(kvfi_am_serve_t *serve);
 /* The first of a peer's reads goes to the end of the round. */
 void kvfi_am_serve_rotate(kvfi_am_peer_t *peer);

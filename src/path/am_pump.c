@@ -92,6 +92,8 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
     message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf,
                                                    chunk_bytes(peer, xfer), &xfer->moved.pieces);
     message->head.flags |= KVFI_AM_TO_OWNER;
+    if (peer->am->near)
+        kvfi_stage_ready(peer, message->head.flags >> KVFI_AM_SLOT, xfer->token);
     xfer->sent += message->head.len;
     xfer->calls++;
     if (xfer->sent < xfer->stream) {
@@ -208,7 +210,17 @@ static int has_outbox(const kvfi_am_t *am)
     return 0;
 }
 
-/* UCX does not tell of near peers that died or closed. */
+static void write_off(kvfi_am_peer_t *peer, const char *why)
+{
+    peer->quiet = 1;
+    if (peer->linked)
+        kvfi_am_peer_fail(peer, why);
+    else
+        kvfi_settle_all(peer);
+}
+
+/* UCX does not tell of near peers that died or closed. One that closes shuts its ring when it is through
+ * with the chunk that it has begun. */
 static void look_at_lives(kvfi_am_t *am)
 {
     uint64_t now = kvfi_now_ns();
@@ -217,12 +229,12 @@ static void look_at_lives(kvfi_am_t *am)
         return;
     am->looked_ns = now;
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
-        if (!peer->linked)
+        if (!peer->linked && !peer->unsettled)
             continue;
         if (peer->watched && !kvfi_life_check(&peer->life, 0))
-            kvfi_am_peer_fail(peer, "its process has died");
-        else if (peer->closed && atomic_load(peer->closed))
-            kvfi_am_peer_fail(peer, "its engine has closed");
+            write_off(peer, "its process has died");
+        else if (peer->linked && peer->closed && atomic_load(peer->closed) && !kvfi_stage_begun(peer))
+            write_off(peer, "its engine has closed");
     }
 }
 
@@ -231,7 +243,7 @@ int kvfi_am_busy(kvfi_am_t *am)
     int busy;
 
     kvfi_link_lock(am->link);
-    busy = am->xfers.count || am->serving;
+    busy = am->xfers.count || am->serving || atomic_load(&am->host.open_writes->count);
     kvfi_link_unlock(am->link);
     return busy;
 }

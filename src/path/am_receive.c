@@ -14,8 +14,14 @@
 static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *head,
                      const void *data)
 {
-    void *address;
+    kvfi_am_hello_t start = {0};
+    size_t          len = head->len > sizeof start ? head->len - sizeof start : 0;
+    void           *address;
 
+    if (len)
+        memcpy(&start, data, sizeof start);
+    if (peer && start.floor > peer->floor)
+        peer->floor = start.floor;
     if (peer && peer->linked && !peer->notes_room) {
         peer->rank = head->off;
         peer->notes_room = head->token;
@@ -26,7 +32,7 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
     /* a second hello: it lost the connection, and made a new one before we noticed */
     if (peer && peer->linked)
         kvfi_am_peer_fail(peer, "it has connected again");
-    address = head->len && head->len <= ADDRESS_MAX ? malloc(head->len) : NULL;
+    address = len && len <= ADDRESS_MAX ? malloc(len) : NULL;
     if (address && !peer)
         peer = kvfi_am_peer_new(am, head->sender);
     if (!address || !peer) {
@@ -34,7 +40,8 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
         am->stats.dropped++;
         return;
     }
-    memcpy(address, data, head->len);
+    memcpy(address, (const char *)data + sizeof start, len);
+    peer->floor = start.floor > peer->floor ? start.floor : peer->floor;
     peer->address = address;
     peer->rank = head->off;
     peer->hello_room = head->token;
@@ -80,18 +87,26 @@ static void on_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void
         peer->am->stats.dropped++; /* refused, or cancelled */
 }
 
-/* The bytes lie in a slot of the sender's ring; it gets the slot back whatever they were. */
+/* The bytes lie in a slot of the sender's ring; it gets the slot back whatever they were, but one that it
+ * has taken away itself. */
 static void on_staged_data(kvfi_am_peer_t *peer, kvfi_am_head_t *head)
 {
     unsigned    slot = head->flags >> KVFI_AM_SLOT;
     const char *data = kvfi_stage_data(peer, slot, head->len);
+    int         to_us = head->flags & KVFI_AM_TO_OWNER;
 
     if (!data) {
         kvfi_am_peer_fail(peer, "it names a slot that is none");
         return;
     }
+    if (to_us && !kvfi_stage_claim(peer, slot, head->token)) {
+        peer->am->stats.dropped++;
+        return;
+    }
     head->flags &= (1u << KVFI_AM_SLOT) - 1;
     on_data(peer, head, data);
+    if (to_us)
+        kvfi_stage_done(peer, slot, head->token);
     kvfi_stage_return(peer, slot);
 }
 
@@ -103,7 +118,7 @@ static void on_done(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const char
     kvfi_bad_pair_t bad;
 
     if (!xfer) {
-        am->stats.dropped++;
+        am->stats.dropped += !kvfi_settle_answered(peer, head->token);
         return;
     }
     if (xfer->peer != peer || head->len % sizeof bad ||
@@ -186,19 +201,13 @@ static int on_near_message(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const voi
 
 static void on_message(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data)
 {
-    kvfi_am_serve_t *serve;
-
     if (peer->am->near && on_near_message(peer, head, data))
         return;
     switch (head->kind) {
     case KVFI_AM_REQUEST: kvfi_am_serve_request(peer, head->token, data, head->len); break;
     case KVFI_AM_DATA: on_data(peer, head, data); break;
     case KVFI_AM_DONE: on_done(peer, head, data); break;
-    case KVFI_AM_CANCEL:
-        serve = kvfi_table_get(&peer->serves, head->token);
-        if (serve)
-            kvfi_am_serve_drop(serve);
-        break;
+    case KVFI_AM_CANCEL: kvfi_am_serve_cancel(peer, head->token, head->flags & KVFI_AM_TO_OWNER); break;
     case KVFI_AM_NOTE: on_note(peer, head, data); break;
     case KVFI_AM_ACK: on_ack(peer, head); break;
     default: kvfi_am_peer_fail(peer, "its message is of an unknown kind");

@@ -171,19 +171,39 @@ static kvf_status_t accept(kvfi_am_serve_t *serve, const void *data, size_t len)
     return KVF_OK;
 }
 
+static int may_answer(kvfi_am_peer_t *peer)
+{
+    if (peer->answers <= peer->am->answers_most)
+        return 1;
+    kvfi_am_peer_fail(peer, "it asks on and on, and takes no answers");
+    return 0;
+}
+
+void kvfi_am_serve_cancel(kvfi_am_peer_t *peer, uint64_t token, int asks)
+{
+    kvfi_am_serve_t *serve = kvfi_table_get(&peer->serves, token);
+
+    if (serve)
+        kvfi_am_serve_drop(serve);
+    if (asks && may_answer(peer))
+        answer(peer, token, KVF_ERR_CANCELED, NULL, 0);
+}
+
 void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *data, size_t len)
 {
     kvfi_am_serve_t *serve;
     kvf_status_t     status;
 
+    if (token && token <= peer->floor) {
+        peer->am->stats.dropped++;
+        return;
+    }
     if (!token || kvfi_table_get(&peer->serves, token)) {
         kvfi_am_peer_fail(peer, "its request has no token, or one in use");
         return;
     }
-    if (peer->answers > peer->am->answers_most) {
-        kvfi_am_peer_fail(peer, "it asks on and on, and takes no answers");
+    if (!may_answer(peer))
         return;
-    }
     serve = calloc(1, sizeof *serve);
     if (!serve || kvfi_table_put(&peer->serves, token, serve)) {
         free(serve);

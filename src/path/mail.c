@@ -138,8 +138,10 @@ static void on_hello(kvfi_am_t *am, const char *data, uint32_t len)
     }
     peer = kvfi_table_get(&am->peers, hello.sender);
     /* a second one: it lost the connection, and made a new one before we noticed */
-    if (peer && peer->linked && peer->notes_room)
+    if (peer && peer->linked && peer->notes_room) {
+        peer->quiet = 1;
         kvfi_am_peer_fail(peer, "it has connected again");
+    }
     copy = malloc(len);
     if (copy && !peer)
         peer = kvfi_am_peer_new(am, hello.sender);
@@ -339,8 +341,10 @@ static void receive(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
         return;
     }
     if (!left) {
-        if (shut)
+        if (shut) {
+            peer->quiet = 1;
             kvfi_am_peer_fail(peer, "its engine closes, or has given us up");
+        }
         return;
     }
     peer->am->worked = 1;

@@ -70,6 +70,8 @@ typedef struct kvfi_xfer {
     struct kvfi_xfer    *next;
     uint64_t             sent;    /* WRITE: bytes of the stream handed to the wire */
     uint64_t             stream;  /* bytes of the whole stream */
+    struct kvfi_unsettled *record; /* WRITE with the am machine: where its bytes land */
+    uint64_t             unsettled; /* token of an ended WRITE of which bytes may still land; 0: none */
 } kvfi_xfer_t;
 
 /* Of an xfer with the am machine: has a byte come, or been handed over? */

@@ -26,6 +26,19 @@ const char *kvfi_stage_reach(const kvfi_target_t *target, uint32_t dir)
 
 enum { SENDER, RECEIVER };
 
+/* In the low bits of a slot's word, below the token. */
+enum { READY = 1, CLAIMED, TAKEN, DONE, STATES = 8 };
+
+static uint64_t word_of(uint64_t token, unsigned state)
+{
+    return token * STATES + state;
+}
+
+static int change(_Atomic uint64_t *word, uint64_t from, uint64_t to)
+{
+    return atomic_compare_exchange_strong(word, &from, to);
+}
+
 /* Both sides copy at once, if they have a processor each. */
 static void tell_place(kvfi_am_t *am, kvfi_stage_ring_t *ring, int side)
 {
@@ -73,6 +86,7 @@ void kvfi_stage_retry(kvfi_am_peer_t *peer)
     stage->mem = NULL;
     stage->ring = NULL;
     stage->free = 0;
+    memset(stage->token, 0, sizeof stage->token);
     stage->refused = KVF_OK;
 }
 
@@ -101,8 +115,47 @@ char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p)
         return NULL;
     *slot_p = (unsigned)__builtin_ctz(stage->free);
     stage->free &= stage->free - 1;
+    stage->token[*slot_p] = 0;
     tell_place(peer->am, stage->ring, SENDER);
     return stage->ring->slots[*slot_p];
+}
+
+void kvfi_stage_ready(kvfi_am_peer_t *peer, unsigned slot, uint64_t token)
+{
+    peer->stage.token[slot] = token;
+    atomic_store_explicit(&peer->stage.ring->write[slot].word, word_of(token, READY),
+                          memory_order_release);
+}
+
+int kvfi_stage_take(kvfi_am_peer_t *peer, uint64_t token)
+{
+    kvfi_stage_t *stage = &peer->stage;
+    int           begun = 0;
+
+    for (unsigned i = 0; token && stage->ring && i < KVFI_STAGE_SLOTS; i++) {
+        _Atomic uint64_t *word = &stage->ring->write[i].word;
+
+        if (stage->token[i] != token)
+            continue;
+        if (change(word, word_of(token, READY), word_of(token, TAKEN))) {
+            stage->token[i] = 0;
+            stage->free |= UINT32_C(1) << i;
+        } else if (atomic_load(word) != word_of(token, DONE)) {
+            begun = 1;
+        }
+    }
+    return begun;
+}
+
+int kvfi_stage_begun(const kvfi_am_peer_t *peer)
+{
+    const kvfi_stage_t *stage = &peer->stage;
+    int                 begun = 0;
+
+    for (unsigned i = 0; stage->ring && i < KVFI_STAGE_SLOTS; i++)
+        begun |= stage->token[i] &&
+                 atomic_load(&stage->ring->write[i].word) == word_of(stage->token[i], CLAIMED);
+    return begun;
 }
 
 void kvfi_stage_returned(kvfi_am_peer_t *peer, kvf_status_t status)
@@ -160,6 +213,17 @@ const char *kvfi_stage_data(const kvfi_am_peer_t *peer, unsigned slot, uint32_t 
     if (!peer->stage.theirs || slot >= KVFI_STAGE_SLOTS || len > KVFI_STAGE_SLOT_BYTES)
         return NULL;
     return peer->stage.theirs->slots[slot];
+}
+
+int kvfi_stage_claim(kvfi_am_peer_t *peer, unsigned slot, uint64_t token)
+{
+    return change(&peer->stage.theirs->write[slot].word, word_of(token, READY), word_of(token, CLAIMED));
+}
+
+void kvfi_stage_done(kvfi_am_peer_t *peer, unsigned slot, uint64_t token)
+{
+    atomic_store_explicit(&peer->stage.theirs->write[slot].word, word_of(token, DONE),
+                          memory_order_release);
 }
 
 void kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot)

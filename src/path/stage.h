@@ -19,7 +19,21 @@
  *      returned |= slot; if waiting: RETURN ------------->  goes on
  *      <------------------------------- DATA, FIN (or DONE)
  *
- * A WRITE is the same with the ring of the initiator. Slots are few and used again while they are
+ * A WRITE is the same with the ring of the initiator, and each slot has a word {token, state} there, so that
+ * the initiator can take away what the owner has not begun with when it gives the WRITE up. Either side
+ * changes a READY word by compare and exchange, so one of them gets the slot; a DATA that comes late finds
+ * another token or state, for tokens are used once:
+ *
+ *   initiator                    word              owner
+ *      gathers, stores      -->  token READY
+ *      DATA slot, token ------------------------>  comes
+ *                                token CLAIMED <-- if it was READY: scatters,
+ *                                token DONE    <-- returns the slot
+ *      gives up: if READY   -->  token TAKEN       never scatters it, does not return it
+ *      if CLAIMED: CANCEL ---------------------->  has scattered by then, forgets the token
+ *        <--------------------------------- DONE
+ *
+ * Slots are few and used again while they are
  * hot in a shared cache, and both sides copy at once. All of it runs under the near link's lock, in
  * whoever drives it: a thread that sleeps in between, or the caller. A peer that freezes keeps the
  * slots of its own pair; one that dies, or closes, is noticed by a look at its life. Each says on which
@@ -43,6 +57,9 @@ typedef struct kvfi_stage_ring {
     _Alignas(64) _Atomic uint32_t returned; /* slots: the receiver has read them */
     _Alignas(64) _Atomic uint32_t waiting;  /* the sender wants to be told */
     _Alignas(64) _Atomic uint32_t cpu[2];   /* 1 + where sender and receiver were; 0: not known */
+    struct {
+        _Alignas(64) _Atomic uint64_t word; /* of a WRITE: token and state */
+    } write[KVFI_STAGE_SLOTS];
     _Alignas(4096) char slots[KVFI_STAGE_SLOTS][KVFI_STAGE_SLOT_BYTES];
     kvfi_share_mark_t last;
 } kvfi_stage_ring_t;
@@ -52,6 +69,7 @@ typedef struct kvfi_stage {
     kvfi_mem_t        *mem; /* ours; NULL: not made */
     kvfi_stage_ring_t *ring;
     uint32_t           free; /* slots */
+    uint64_t           token[KVFI_STAGE_SLOTS]; /* of the WRITE whose bytes a slot got last, or 0 */
     kvf_status_t       refused; /* why there is no ring, ours or the peer's mapping of it */
     kvfi_map_t        *map; /* the peer's */
     kvfi_stage_ring_t *theirs;
@@ -62,6 +80,12 @@ typedef struct kvfi_stage {
 /* ---- the sender */
 /* A free slot, or NULL: the first call makes the ring; refused says if it cannot be had. */
 char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p);
+/* The slot is filled for that WRITE: before its DATA is sent. */
+void  kvfi_stage_ready(kvfi_am_peer_t *peer, unsigned slot, uint64_t token);
+/* Take away the slots of that WRITE; 1 if the receiver has begun with one. */
+int   kvfi_stage_take(kvfi_am_peer_t *peer, uint64_t token);
+/* Is the receiver at a slot of any WRITE? */
+int   kvfi_stage_begun(const kvfi_am_peer_t *peer);
 /* What waited for the ring was refused: the next need tries again. */
 void  kvfi_stage_retry(kvfi_am_peer_t *peer);
 /* RETURN came: of the mapping, with its status, or of slots. */
@@ -74,6 +98,9 @@ void kvfi_stage_announced(kvfi_am_peer_t *peer, const void *data, size_t len);
 void kvfi_stage_map(kvfi_am_peer_t *peer);
 /* The bytes of a DATA, or NULL: there are no such. */
 const char *kvfi_stage_data(const kvfi_am_peer_t *peer, unsigned slot, uint32_t len);
+/* Begin with a slot of a WRITE; 0: the sender has taken it away, and it is not to be returned. */
+int  kvfi_stage_claim(kvfi_am_peer_t *peer, unsigned slot, uint64_t token);
+void kvfi_stage_done(kvfi_am_peer_t *peer, unsigned slot, uint64_t token);
 void kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot);
 
 /* Both rings are let go. */

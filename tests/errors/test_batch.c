@@ -26,6 +26,8 @@ START_TEST(op_status_and_result)
     ok(kvf_batch_op_status(rig.batch, 1));
     refused_naming(kvf_batch_op_status(rig.batch, 2), KVF_ERR_INVALID, "2");
     refused(kvf_batch_op_status(rig.batch, SIZE_MAX), KVF_ERR_INVALID, NULL);
+    ok(kvf_batch_op_settled(rig.batch, 1));
+    refused_naming(kvf_batch_op_settled(rig.batch, 2), KVF_ERR_INVALID, "2");
     refused_naming(kvf_batch_result(rig.batch, NULL), KVF_ERR_INVALID, "result_p");
     refused_naming(kvf_batch_result(rig.batch, &result), KVF_ERR_INVALID, "struct_size");
     refused_naming(kvf_batch_create(rig.me.engine, NULL), KVF_ERR_INVALID, "batch_p");

@@ -227,6 +227,25 @@ START_TEST(copies_move_the_bytes_of_the_plain_loop)
 }
 END_TEST
 
+/* The span of the remote side is that of its bytes. */
+START_TEST(the_remote_span)
+{
+    for (int n = 0; n < 2000; n++) {
+        kvfi_box_t box = random_box();
+        size_t count = plain(&box, want_local, want_remote);
+        uint64_t first = UINT64_MAX, end = 0, from, to;
+
+        for (size_t i = 0; i < count; i++) {
+            first = want_remote[i] < first ? want_remote[i] : first;
+            end = want_remote[i] >= end ? want_remote[i] + 1 : end;
+        }
+        kvfi_box_fold(&box);
+        ck_assert_int_eq(kvfi_box_remote_span(&box, &from, &to), count > 0);
+        must(!count || (from == first && to == end));
+    }
+}
+END_TEST
+
 START_TEST(gather_and_scatter_are_one_stream)
 {
     static char from[SIDE];
@@ -330,6 +349,7 @@ int main(void)
     tcase_add_test(tc, what_touches_on_both_sides_is_one_run);
     tcase_add_test(tc, copies_move_the_bytes_of_the_plain_loop);
     tcase_add_test(tc, gather_and_scatter_are_one_stream);
+    tcase_add_test(tc, the_remote_span);
     tcase_add_test(tc, a_turned_box_reads_in_order_and_moves_the_same);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * Batches and WRITEs that were given up. Bytes of such a WRITE may land for as long as its owner has not
+ * answered, so a batch that is given up stays running until then, for a moment at most, and a batch of
+ * which an op overlaps what may still land is held: nothing of it starts before, on any path, though on
+ * the same connection the order of messages would do. A held batch ends by its own deadline, by a cancel
+ * or with its engine as others do. Nothing here waits but kvfi_held_close().
+ */
+#include <time.h>
+
+#include "base/clock.h"
+#include "engine/internal.h"
+
+#define GRACE_NS UINT64_C(100000000) /* for an owner to answer */
+
+static kvfi_am_t *machine_of(kvf_engine_t *engine, const kvf_peer_t *peer)
+{
+    return peer->locality == KVF_LOCALITY_CROSS ? atomic_load(&engine->am) : engine->stage;
+}
+
+/* ------------------------------------------------------------------ giving up */
+
+/* The ops end here; what is copied has ended already. Only if the engine closes is nobody waited for: the
+ * close itself does that, for all batches at once. */
+static void give_up(kvf_batch_t *batch)
+{
+    kvf_status_t status = (kvf_status_t)atomic_load(&batch->stop);
+    uint64_t     grace = atomic_load(&batch->object.engine->closing) ? 0 : GRACE_NS;
+
+    atomic_store(&batch->unsettled, 0);
+    for (size_t i = 0; i < batch->count; i++) {
+        kvfi_xfer_t *xfer = &batch->xfers[i];
+        int          now = atomic_load(&xfer->status);
+
+        if (!kvfi_xfer_is_local(xfer))
+            kvfi_am_cancel(xfer, status, &batch->unsettled);
+        else if (now == KVF_INPROGRESS || now == (int)KVFI_TO_STAGE)
+            atomic_store(&xfer->status, status);
+        kvfi_batch_finish_op(batch, i);
+    }
+    batch->given_up = 1;
+    batch->held = batch->held ? KVFI_ENDED_HELD : KVFI_NOT_HELD;
+    atomic_store_explicit(&batch->end_ns, kvfi_now_ns() + grace, memory_order_relaxed);
+}
+
+int kvfi_held_given_up(kvf_batch_t *batch)
+{
+    kvf_engine_t *engine = batch->object.engine;
+
+    if (!batch->given_up)
+        give_up(batch);
+    if (atomic_load(&batch->unsettled)) {
+        if (kvfi_now_ns() < atomic_load_explicit(&batch->end_ns, memory_order_relaxed))
+            return 0;
+        if (engine->stage)
+            kvfi_am_stop_waiting(engine->stage, &batch->unsettled);
+        if (atomic_load(&engine->am))
+            kvfi_am_stop_waiting(atomic_load(&engine->am), &batch->unsettled);
+    }
+    for (size_t i = 0; i < batch->am_count; i++)
+        batch->result.unsettled += !kvfi_held_is_settled(batch, batch->am_xfers[i]);
+    return 1;
+}
+
+int kvfi_held_is_settled(kvf_batch_t *batch, const kvfi_xfer_t *xfer)
+{
+    kvf_engine_t *engine = batch->object.engine;
+    kvfi_am_t    *am = xfer->path == KVF_PATH_AM ? atomic_load(&engine->am) : engine->stage;
+
+    return !xfer->unsettled || !atomic_load(&engine->open_writes.count) ||
+           kvfi_am_is_settled(am, xfer->unsettled);
+}
+
+/* ------------------------------------------------------------------ held back */
+
+/* Does an op touch bytes that may still be written? */
+static int touches(kvf_batch_t *batch)
+{
+    kvf_engine_t *engine = batch->object.engine;
+
+    for (size_t i = 0; i < batch->count; i++) {
+        const kvfi_xfer_t *xfer = &batch->xfers[i];
+        const kvf_peer_t  *peer = batch->ops[i].remote->peer;
+        kvfi_am_t         *am = machine_of(engine, peer);
+        uint64_t           from, to, base = xfer->target->raddr;
+
+        if (am && kvfi_box_remote_span(&xfer->box, &from, &to) &&
+            kvfi_am_may_land(am, peer->incarnation, base + from, base + to))
+            return 1;
+    }
+    return 0;
+}
+
+/* It counts as one more of the ops that others end. */
+int kvfi_held_back(kvf_batch_t *batch, uint64_t deadline_ns)
+{
+    uint32_t settled = atomic_load(&batch->object.engine->open_writes.settled);
+
+    if (!touches(batch))
+        return 0;
+    batch->held = KVFI_HELD;
+    batch->held_settled = settled;
+    atomic_fetch_add(&batch->am_pending, 1);
+    atomic_store(&batch->claimable, 0);
+    if (deadline_ns != KVF_FOREVER)
+        atomic_store_explicit(&batch->end_ns, kvfi_deadline(kvfi_now_ns(), deadline_ns),
+                              memory_order_relaxed);
+    kvfi_batch_enlist(batch);
+    kvfi_progress_posted(batch->object.engine);
+    return 1;
+}
+
+int kvfi_held_release(kvf_batch_t *batch)
+{
+    uint32_t settled = atomic_load(&batch->object.engine->open_writes.settled);
+
+    if (batch->held != KVFI_HELD || settled == batch->held_settled)
+        return 0;
+    batch->held_settled = settled;
+    if (touches(batch))
+        return 0;
+    batch->held = KVFI_NOT_HELD;
+    kvfi_served_start(batch);
+    if (batch->am_count < batch->count)
+        kvfi_batch_call_copiers(batch);
+    else
+        kvfi_progress_posted(batch->object.engine);
+    atomic_fetch_sub(&batch->am_pending, 1);
+    return 1;
+}
+
+/* ------------------------------------------------------------------ close */
+
+static unsigned unanswered(kvf_engine_t *engine)
+{
+    kvfi_am_t *am = atomic_load(&engine->am);
+
+    if (!atomic_load(&engine->open_writes.count))
+        return 0;
+    return (engine->stage ? kvfi_am_unanswered(engine->stage) : 0) + (am ? kvfi_am_unanswered(am) : 0);
+}
+
+kvf_status_t kvfi_held_close(kvf_engine_t *engine, uint64_t end_ns)
+{
+    unsigned count;
+
+    while ((count = unanswered(engine))) {
+        kvfi_progress_drive(engine, 0);
+        if (kvfi_now_ns() >= end_ns)
+            return kvfi_fail(KVF_ERR_TIMEOUT, "%u WRITEs that were given up are not settled: their owners "
+                             "have not answered", count);
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+    }
+    return KVF_OK;
+}

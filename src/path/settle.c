@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * WRITEs that were given up. Near, the slots that the owner has not begun with are taken away from it, and
+ * nothing of them lands; far, or where it has begun, it is asked, and until it has answered there is a
+ * record of the bytes that may still land. See am_internal.h; tests/model/settle.pml is a model of it.
+ * Nothing here waits.
+ */
+#include <stdlib.h>
+
+#include "path/am_internal.h"
+
+/* ------------------------------------------------------------------ records */
+
+kvfi_unsettled_t *kvfi_settle_record(kvfi_am_t *am, const kvfi_xfer_t *xfer)
+{
+    kvfi_unsettled_t *record = am->free_records;
+    uint64_t          from = 0, to = 0;
+
+    if (record)
+        am->free_records = record->next;
+    else
+        record = malloc(sizeof *record);
+    if (!record)
+        return NULL;
+    kvfi_box_remote_span(&xfer->box, &from, &to);
+    *record = (kvfi_unsettled_t){.token = xfer->token,
+                                 .from = xfer->target->raddr + from,
+                                 .to = xfer->target->raddr + to};
+    return record;
+}
+
+void kvfi_settle_spare(kvfi_am_t *am, kvfi_unsettled_t *record)
+{
+    record->next = am->free_records;
+    am->free_records = record;
+}
+
+static void keep(kvfi_am_peer_t *peer, kvfi_unsettled_t *record, _Atomic uint32_t *waits)
+{
+    record->next = NULL;
+    record->waits = waits;
+    *peer->unsettled_end = record;
+    peer->unsettled_end = &record->next;
+    if (waits)
+        atomic_fetch_add(waits, 1);
+    atomic_fetch_add(&peer->am->host.open_writes->count, 1);
+}
+
+static void settle(kvfi_am_peer_t *peer, kvfi_unsettled_t **at)
+{
+    kvfi_am_t        *am = peer->am;
+    kvfi_unsettled_t *record = *at;
+
+    *at = record->next;
+    if (!*at)
+        peer->unsettled_end = at;
+    if (record->waits)
+        atomic_fetch_sub(record->waits, 1);
+    kvfi_settle_spare(am, record);
+    atomic_fetch_sub(&am->host.open_writes->count, 1);
+    atomic_fetch_add(&am->host.open_writes->settled, 1);
+    am->changed = 1;
+}
+
+int kvfi_settle_answered(kvfi_am_peer_t *peer, uint64_t token)
+{
+    kvfi_unsettled_t **at = &peer->unsettled;
+
+    while (*at && (*at)->token != token)
+        at = &(*at)->next;
+    if (!*at)
+        return 0;
+    settle(peer, at);
+    return 1;
+}
+
+void kvfi_settle_all(kvfi_am_peer_t *peer)
+{
+    while (peer->unsettled)
+        settle(peer, &peer->unsettled);
+}
+
+/* ------------------------------------------------------------------ giving up */
+
+static void ask(kvfi_am_peer_t *peer, uint64_t token, int answer)
+{
+    kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_CANCEL, token, 0, 0);
+
+    if (message && answer)
+        message->head.flags = KVFI_AM_TO_OWNER;
+    kvfi_am_queue(peer, message);
+}
+
+/* Slots are taken away in any case. Without a byte sent none lands, whatever becomes of the request. */
+static int lands_later(kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
+{
+    int begun = peer->am->near ? kvfi_stage_take(peer, xfer->token) : 1;
+
+    return begun && xfer->sent && !peer->quiet;
+}
+
+void kvfi_settle_give_up(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits)
+{
+    kvfi_am_peer_t *peer = xfer->peer;
+    int             open = xfer->record && lands_later(peer, xfer);
+
+    if (open) {
+        keep(peer, xfer->record, waits);
+        xfer->record = NULL;
+        xfer->unsettled = xfer->token;
+    }
+    if (xfer->token && !atomic_load(&peer->dead))
+        ask(peer, xfer->token, open);
+    kvfi_am_xfer_end(peer->am, xfer, status);
+}
+
+void kvfi_settle_ask_again(kvfi_am_peer_t *peer)
+{
+    for (const kvfi_unsettled_t *record = peer->unsettled; record; record = record->next)
+        ask(peer, record->token, 1);
+}
+
+/* ------------------------------------------------------------------ the API */
+
+int kvfi_am_is_settled(kvfi_am_t *am, uint64_t token)
+{
+    const kvfi_unsettled_t *found = NULL;
+
+    kvfi_link_lock(am->link);
+    for (const kvfi_am_peer_t *peer = am->list; peer && !found; peer = peer->next)
+        for (found = peer->unsettled; found && found->token != token; found = found->next)
+            ;
+    kvfi_link_unlock(am->link);
+    return !found;
+}
+
+int kvfi_am_may_land(kvfi_am_t *am, uint64_t incarnation, uint64_t from, uint64_t to)
+{
+    const kvfi_unsettled_t *found;
+    const kvfi_am_peer_t   *peer;
+
+    kvfi_link_lock(am->link);
+    peer = kvfi_table_get(&am->peers, incarnation);
+    for (found = peer ? peer->unsettled : NULL; found && (found->from >= to || from >= found->to);
+         found = found->next)
+        ;
+    kvfi_link_unlock(am->link);
+    return found != NULL;
+}
+
+void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits)
+{
+    kvfi_link_lock(am->link);
+    for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+        for (kvfi_unsettled_t *record = peer->unsettled; record; record = record->next)
+            if (record->waits == waits)
+                record->waits = NULL;
+    kvfi_link_unlock(am->link);
+}
+
+unsigned kvfi_am_unanswered(kvfi_am_t *am)
+{
+    unsigned count = 0;
+
+    kvfi_link_lock(am->link);
+    for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+        for (const kvfi_unsettled_t *record = peer->unsettled; peer->linked && record; record = record->next)
+            count++;
+    kvfi_link_unlock(am->link);
+    return count;
+}
+
+void kvfi_am_pass(kvfi_am_t *am)
+{
+    kvfi_link_lock(am->link);
+    kvfi_link_unlock(am->link);
+}
