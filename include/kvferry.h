@@ -24,7 +24,8 @@
  * than 1024 younger objects of its engine were closed after it, and its engine is open or fewer than 64
  * engines were closed after it.
  *
- * Fork. A child may read what the parent had mapped; its calls are refused.
+ * Fork. A child may read what the parent had mapped; its calls are refused. It cannot open an engine of its
+ * own either if the parent ever had one: fork before the first engine, or exec() in the child.
  *
  * Environment. KVFERRY_NET, KVFERRY_LOCAL, KVFERRY_PROGRESS, KVFERRY_DEADLINE (ms),
  * KVFERRY_NOTIFY_DEPTH, KVFERRY_COPY_THREADS, KVFERRY_PACK, KVFERRY_COPY_KERNEL,
@@ -200,7 +201,7 @@ typedef struct kvf_engine_opts {
 /** Open an engine. Opens the near side only; the far one, a UCX context, at the first need.
  *  Errors: INVALID (an option or a KVFERRY_ variable, named), NOMEM, UNSUPPORTED (net names a
  *  wire that this machine has not; the UCX at run time is older than the one built against),
- *  SYSTEM. */
+ *  FORKED (the parent of this process had opened an engine before the fork), SYSTEM. */
 kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p);
 
 /** Close an engine: cancels its batches (they end with CLOSED), revokes its grants, waits for
@@ -384,7 +385,8 @@ typedef struct kvf_peer_attr {
     char     wire[64];    /**< "tcp/eth0" of a connected far peer, else "" */
     uint64_t bytes_read;    /**< moved from the peer to us, since import */
     uint64_t bytes_written; /**< moved from us to the peer, since import */
-    uint64_t reserved[4];
+    const char *why_far;  /**< of a far peer, why it is not near; else "". Lives as long as the peer */
+    uint64_t reserved[3];
 } kvf_peer_attr_t;
 
 /** Import an engine's blob. Importing the same engine again returns the same peer, counted. One's

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 
 static _Atomic unsigned forks;
+static _Atomic int      engaged, inherited;
 
 static pthread_mutex_t  self_lock = PTHREAD_MUTEX_INITIALIZER;
 static kvfi_proc_id_t   self; /* of this process once whole is set */
@@ -31,6 +32,7 @@ static int              proc_mount_ours; /* /proc shows our PID namespace */
 static void in_child(void)
 {
     atomic_fetch_add(&forks, 1);
+    atomic_store(&inherited, atomic_load(&engaged));
     atomic_store(&whole, 0);
     self_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; /* a thread of the parent may hold it */
 }
@@ -44,6 +46,14 @@ __attribute__((hot))
 unsigned kvfi_fork_count(void)
 {
     return atomic_load_explicit(&forks, memory_order_relaxed);
+}
+
+int kvfi_fork_engage(void)
+{
+    if (atomic_load(&inherited))
+        return -1;
+    atomic_store(&engaged, 1);
+    return 0;
 }
 
 /* ---------------------------------------------------------------- who we are */
@@ -173,6 +183,14 @@ int kvfi_proc_self(kvfi_proc_id_t *id_p)
         return -1;
     *id_p = self;
     return 0;
+}
+
+void kvfi_proc_boot(char boot_p[KVFI_BOOT_LEN])
+{
+    memset(boot_p, 0, KVFI_BOOT_LEN);
+    if (read_text("/proc/sys/kernel/random/boot_id", boot_p, KVFI_BOOT_LEN) < 0)
+        boot_p[0] = 0;
+    boot_p[strcspn(boot_p, "\n")] = 0;
 }
 
 /* ------------------------------------------------------------------- looks */

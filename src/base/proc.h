@@ -37,6 +37,10 @@ typedef struct kvfi_proc_id {
  * no descriptor or memory to find it out. */
 int kvfi_proc_self(kvfi_proc_id_t *id_p);
 
+/* Names this boot of this machine, containers of it too; empty: unknown. */
+#define KVFI_BOOT_LEN 40u
+void kvfi_proc_boot(char boot_p[KVFI_BOOT_LEN]);
+
 /* Can the process `from` tell whether the process `id` lives? */
 int kvfi_proc_watchable(const kvfi_proc_id_t *from, const kvfi_proc_id_t *id);
 
@@ -62,5 +66,8 @@ void kvfi_life_close(kvfi_life_t *life);
 
 /* Rises in each forked child, so that a handle can tell that it is the parent's. */
 unsigned kvfi_fork_count(void);
+/* Before UCX is first used. -1 in a child of a process that has used it: UCX's locks were copied as they
+ * stood, perhaps held by threads that the child does not have. */
+int kvfi_fork_engage(void);
 
 #endif

@@ -69,6 +69,9 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
 
     if (!engine_p)
         return kvfi_fail(KVF_ERR_INVALID, "engine_p is NULL");
+    if (kvfi_fork_engage())
+        return kvfi_fail(KVF_ERR_FORKED, "this process was forked from one that had opened an engine, and "
+                         "has copies of UCX's locks as they stood: fork before the first engine, or exec()");
     status = kvfi_ucx_check_release();
     if (status != KVF_OK)
         return status;
@@ -193,6 +196,7 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
     kvfi_put_u64(&writer, engine->rank);
     kvfi_put(&writer, &engine->home->proc, sizeof engine->home->proc);
     kvfi_put(&writer, host, sizeof host);
+    kvfi_put(&writer, engine->home->boot, sizeof engine->home->boot);
     kvfi_put(&writer, engine->home->owner.nonce, sizeof engine->home->owner.nonce);
     kvfi_put(&writer, engine->proof, sizeof engine->proof);
     kvfi_put_u64(&writer, (uintptr_t)engine->proof);

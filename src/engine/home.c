@@ -86,6 +86,7 @@ kvf_status_t kvfi_home_open(kvf_engine_t *engine)
     home->incarnation = engine->incarnation;
     home->refs = 1;
     home->bell.fd = -1;
+    kvfi_proc_boot(home->boot);
     status = kvfi_proc_self(&home->proc)
                  ? kvfi_fail(KVF_ERR_SYSTEM, "who this process is cannot be read from /proc/self: %m")
                  : open_page(home, kvfi_page_bytes(engine->depth));

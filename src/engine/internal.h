@@ -66,6 +66,7 @@ typedef struct kvfi_home {
     kvfi_page_t      *page;
     kvfi_owner_t      owner;
     kvfi_proc_id_t    proc;
+    char              boot[KVFI_BOOT_LEN];
 } kvfi_home_t;
 
 kvf_status_t kvfi_home_open(kvf_engine_t *engine);
@@ -113,7 +114,7 @@ struct kvf_engine {
     kvfi_am_t        *stage; /* on the near link; NULL: no near peers */
     int               far_driven; /* by the thread, or by who polls the event fd */
     _Atomic int       near_driven; /* by the thread */
-    atomic_flag       told_of_stage; /* the user was warned */
+    atomic_flag       told_of_stage, told_of_far; /* the user was warned */
 
     pthread_mutex_t   grants_lock;
     kvf_grant_t      *grants[KVFI_PAGE_GRANTS];
@@ -218,6 +219,7 @@ struct kvf_peer {
     _Atomic uint32_t silent_heard;            /* when it had said so many */
     /* far */
     kvfi_am_peer_t  *am;
+    char             why_far[400];
 
     pthread_mutex_t  out_lock;
     kvfi_out_note_t *out, **out_end;

@@ -21,7 +21,7 @@
 typedef struct kvfi_card {
     uint64_t       incarnation, rank, proof_addr, page_addr;
     kvfi_proc_id_t proc;
-    char           host[64];
+    char           host[64], boot[KVFI_BOOT_LEN];
     uint64_t       nonce[2], proof[4];
     uint32_t       depth, local_off, driven;
     const void    *near, *page_key, *far;
@@ -46,6 +46,7 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_card_t *card)
     card->rank = kvfi_get_u64(&reader);
     get_into(&reader, &card->proc, sizeof card->proc);
     get_into(&reader, card->host, sizeof card->host);
+    get_into(&reader, card->boot, sizeof card->boot);
     get_into(&reader, card->nonce, sizeof card->nonce);
     get_into(&reader, card->proof, sizeof card->proof);
     card->proof_addr = kvfi_get_u64(&reader);
@@ -62,6 +63,7 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_card_t *card)
         card->incarnation <= KVFI_SEAT_CLEARING)
         return kvfi_fail(KVF_ERR_BLOB, "the engine blob holds impossible values");
     card->host[sizeof card->host - 1] = 0;
+    card->boot[sizeof card->boot - 1] = 0;
     return KVF_OK;
 }
 
@@ -98,16 +100,93 @@ static int is_page_of(const void *page, const kvfi_card_t *card)
 }
 
 /* Map all of the page and read the nonce: 1 if it is the engine's, 0 if not, -1 with errno if that cannot be
- * known. */
-static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p)
+ * known. why: what refused to map it, if anything did. */
+static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p, char *why, size_t why_len)
 {
+    int error;
+
     if (kvfi_map_open(card->page_key, card->page_key_len, card->page_addr, kvfi_page_bytes(card->depth),
-                      &peer->page_map, page_p) != KVF_OK)
-        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -1 : 0;
+                      &peer->page_map, page_p) != KVF_OK) {
+        error = errno;
+        snprintf(why, why_len, "%s", kvf_last_error());
+        errno = error;
+        return error == EMFILE || error == ENFILE || error == ENOMEM ? -1 : 0;
+    }
     if (is_page_of(*page_p, card))
         return 1;
     unmap_page(peer);
     return 0;
+}
+
+static int is_here(const kvf_engine_t *engine, const kvfi_card_t *card)
+{
+    return card->boot[0] && !strcmp(card->boot, engine->home->boot);
+}
+
+static const char other_ipc[] = "it is in another IPC namespace; let the containers share it";
+
+static int in_another_ipc(const kvfi_home_t *home, const kvfi_card_t *card)
+{
+    return card->proc.ipc_ns && home->proc.ipc_ns && card->proc.ipc_ns != home->proc.ipc_ns;
+}
+
+/* Its page could not be mapped: the likeliest reason. */
+static void explain_unmapped(kvf_peer_t *peer, const kvfi_card_t *card, const char *ucx_says)
+{
+    const kvfi_home_t *home = peer->object.engine->home;
+    char              *why = peer->why_far;
+
+    if (!is_here(peer->object.engine, card))
+        snprintf(why, sizeof peer->why_far, "it is on another machine");
+    else if (in_another_ipc(home, card))
+        snprintf(why, sizeof peer->why_far, "%s", other_ipc);
+    else
+        snprintf(why, sizeof peer->why_far, "its shared memory cannot be mapped here%s%.300s",
+                 ucx_says[0] ? ": " : "", ucx_says);
+}
+
+/* What can be said before its page is looked for; 0 if it may be near. */
+static int is_ruled_out(kvf_peer_t *peer, const kvfi_card_t *card)
+{
+    kvf_engine_t *engine = peer->object.engine;
+    kvfi_home_t  *home = engine->home;
+    const char   *why = NULL;
+
+    if (engine->local_off)
+        why = "local is off here";
+    else if (card->local_off)
+        why = "local is off at the peer";
+    else if (!is_here(engine, card) && card->boot[0] && home->boot[0])
+        why = "it is on another machine";
+    else if (home->near && card->near_len && !kvfi_link_meets(home->near, card->near, card->near_len))
+        why = in_another_ipc(home, card) ? other_ipc : "its kind of shared memory is not ours";
+    if (why)
+        snprintf(peer->why_far, sizeof peer->why_far, "%s", why);
+    else if (!home->near)
+        snprintf(peer->why_far, sizeof peer->why_far, "no shared memory here: %.360s", home->why_private);
+    else if (!card->near_len || !card->page_key_len)
+        snprintf(peer->why_far, sizeof peer->why_far, "the peer has no shared memory; it said why at open");
+    return peer->why_far[0] != 0;
+}
+
+/* One line a peer; on this machine and far all the same is worth a warning, the first time. */
+static void tell_where(kvf_peer_t *peer, const kvfi_card_t *card)
+{
+    kvf_engine_t    *engine = peer->object.engine;
+    const char      *why = atomic_load(&peer->cma.why[KVF_READ]);
+    kvfi_log_level_t level = KVFI_LOG_INFO;
+
+    if (peer->locality == KVF_LOCALITY_NODE) {
+        kvfi_log(KVFI_LOG_INFO, "peer %s (rank %llu, pid %d) is near: shm, stage, %s%s", card->host,
+                 (unsigned long long)card->rank, card->proc.pid, why ? "no cma: " : "cma", why ? why : "");
+    } else if (peer->locality == KVF_LOCALITY_CROSS) {
+        if (is_here(engine, card) && !engine->local_off && !card->local_off &&
+            !atomic_flag_test_and_set(&engine->told_of_far))
+            level = KVFI_LOG_WARN;
+        kvfi_log(level, "peer %s (rank %llu, pid %d) is far%s, over am: %s", card->host,
+                 (unsigned long long)card->rank, card->proc.pid,
+                 is_here(engine, card) ? " though it is on this machine" : "", peer->why_far);
+    }
 }
 
 /* KVF_OK and locality NODE if it is proved to be near; KVF_OK and CROSS if it is not. */
@@ -116,22 +195,24 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
     kvf_engine_t *engine = peer->object.engine;
     kvf_status_t  status;
     void         *page;
+    char          ucx_says[300] = "";
     int           proved;
 
     peer->locality = KVF_LOCALITY_CROSS;
-    if (engine->local_off || card->local_off || !engine->home->near ||
-        !kvfi_link_meets(engine->home->near, card->near, card->near_len) || !card->page_key_len)
+    if (is_ruled_out(peer, card))
         return KVF_OK;
-    proved = map_page(peer, card, &page);
+    proved = map_page(peer, card, &page, ucx_says, sizeof ucx_says);
     if (proved < 0)
         return kvfi_fail(KVF_ERR_SYSTEM, "whether peer %s (pid %d) is near cannot be known: %m%s", card->host,
                          card->proc.pid, errno == ENOMEM ? "" : "; raise RLIMIT_NOFILE (ulimit -n)");
-    if (!proved)
+    if (!proved) {
+        explain_unmapped(peer, card, ucx_says);
         return KVF_OK;
+    }
     if (!kvfi_proc_watchable(&card->proc, &engine->home->proc) ||
         kvfi_life_open(&peer->life, card->proc)) {
-        kvfi_log(KVFI_LOG_WARN, "peer %s (pid %d) shares memory with us, but nothing tells whether it "
-                 "lives: it is taken as far", card->host, card->proc.pid);
+        snprintf(peer->why_far, sizeof peer->why_far, "it shares memory with us, but one of us cannot tell "
+                 "whether the other is alive; let the containers share the PID or the IPC namespace");
         unmap_page(peer);
         return KVF_OK;
     }
@@ -159,7 +240,7 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
 
     if (!card->far_len)
         return kvfi_fail(KVF_ERR_NEED_FAR, "peer %s (rank %llu) is not near, and its blob holds no far "
-                         "address", card->host, (unsigned long long)card->rank);
+                         "address: %s", card->host, (unsigned long long)card->rank, peer->why_far);
     status = kvfi_engine_far(peer->object.engine, &am);
     if (status == KVF_OK)
         status = kvfi_am_connect(am, card->incarnation, card->far, NULL, &peer->am);
@@ -181,6 +262,8 @@ static kvf_status_t reach(kvf_peer_t *peer, const kvfi_card_t *card)
     status = try_near(peer, card);
     if (status == KVF_OK && peer->locality == KVF_LOCALITY_CROSS)
         status = connect_far(peer, card);
+    if (status == KVF_OK)
+        tell_where(peer, card);
     return status;
 }
 
@@ -385,6 +468,7 @@ kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)
                                     .rank = peer->rank,
                                     .alive = kvfi_peer_alive(peer, ALIVE_AGE_NS),
                                     .pid = peer->proc.pid,
+                                    .why_far = peer->why_far,
                                     .bytes_read = atomic_load(&peer->bytes_read),
                                     .bytes_written = atomic_load(&peer->bytes_written)};
         memcpy(attr_p->host, peer->host, sizeof attr_p->host);

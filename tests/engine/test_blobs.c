@@ -16,7 +16,7 @@
 
 #define HEADER 40u
 /* After rank, process, host, nonces, proof, two addresses and three numbers. */
-#define STRINGS (HEADER + 8 + 32 + 64 + 16 + 32 + 2 * 8 + 3 * 4)
+#define STRINGS (HEADER + 8 + 32 + 64 + 40 + 16 + 32 + 2 * 8 + 3 * 4)
 
 typedef kvf_status_t (*import_fn)(rig_t *rig, const void *blob, size_t len);
 

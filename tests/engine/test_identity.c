@@ -195,6 +195,39 @@ START_TEST(a_write_to_a_rank_with_our_own_pid_reaches_it)
 }
 END_TEST
 
+/* One kernel, two IPC namespaces: far, with the reason in the attributes and in one warning. */
+START_TEST(a_far_peer_of_this_machine_is_told_with_the_reason)
+{
+    char name[] = "/tmp/kvferry-test-XXXXXX", text[4096];
+    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    uint8_t blob[BLOB_MAX];
+    kvf_engine_t *engine;
+    kvf_peer_t *peer;
+    proc_t other;
+    size_t len;
+    ssize_t said;
+    int fd = mkstemp(name);
+
+    proc_start(&other, sizeof(side_t), 60, side_idle);
+    proc_call(&other, at_open, NULL, 0, NULL, 0);
+    len = proc_call(&other, side_blob, &(uint32_t){ KVF_BLOB_FAR }, sizeof(uint32_t), blob, sizeof(blob));
+    world_enter(0);
+    must(fd >= 0 && dup2(fd, 2) == 2, "%s", strerror(errno));
+    unlink(name);
+    ok(kvf_engine_open(NULL, &engine));
+    ok(kvf_peer_import(engine, blob, len, &peer));
+    ok(kvf_peer_query(peer, &attr));
+    must(attr.locality == KVF_LOCALITY_CROSS, "locality %u", attr.locality);
+    must(strstr(attr.why_far, "another IPC namespace") != NULL, "\"%s\"", attr.why_far);
+    said = pread(fd, text, sizeof(text) - 1, 0);
+    text[said < 0 ? 0 : said] = '\0';
+    must(strstr(text, "warn: peer") != NULL && strstr(text, "on this machine") != NULL &&
+             strstr(text, attr.why_far) != NULL, "said: \"%s\"", text);
+    ok(kvf_engine_close(engine, patient(5)));
+    proc_signal(&other, SIGKILL);
+}
+END_TEST
+
 /* --------------------------------------------------------------------- exec */
 
 static void at_exec(void *state, const void *in, size_t in_len, proc_out_t *out)
@@ -441,6 +474,7 @@ int main(void)
     if (forbid_works()) {
         tcase_add_test(tc, a_write_to_a_rank_with_our_own_pid_reaches_it);
     }
+    tcase_add_test(tc, a_far_peer_of_this_machine_is_told_with_the_reason);
     tcase_add_loop_test(tc, a_peer_that_has_called_exec_is_dead, 0, 4);
     tcase_add_test(tc, a_view_ends_with_the_program_that_opened_it);
     tcase_add_test(tc, a_living_reader_counts_without_descriptors_to_look_at_it);

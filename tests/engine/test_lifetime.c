@@ -164,6 +164,32 @@ static void *waiter(void *arg)
 }
 
 /* Held open by a full queue at a child that takes nothing, or by a large copy. */
+/* It would wait for locks of UCX that threads of the parent held; a child of a process without an engine, and
+ * its children before they open one, may. */
+START_TEST(a_child_of_a_process_with_an_engine_opens_none)
+{
+    kvf_engine_t *engine, *own;
+    int status;
+    pid_t pid;
+
+    pid = fork();
+    if (pid == 0) {
+        _exit(kvf_engine_open(NULL, &own) == KVF_OK ? 0 : 1);
+    }
+    must(waitpid(pid, &status, 0) == pid && status == 0, "forked before: %x", (unsigned)status);
+    ok(kvf_engine_open(NULL, &engine));
+    ok(kvf_engine_close(engine, patient(1)));
+    pid = fork();
+    if (pid == 0) {
+        alarm(10);
+        own = NULL;
+        refused_naming(kvf_engine_open(NULL, &own), KVF_ERR_FORKED, "fork before|exec()");
+        _exit(own == NULL ? 0 : 1);
+    }
+    must(waitpid(pid, &status, 0) == pid && status == 0, "forked after: %x", (unsigned)status);
+}
+END_TEST
+
 /* 1024 younger ones of its own engine end that, no number of another's; nor does the close of its engine. */
 START_TEST(a_closed_handle_is_known_whatever_other_engines_close)
 {
@@ -602,6 +628,7 @@ int main(void)
     tcase_add_loop_test(tc, the_same_blob_twice_is_the_same_object_counted, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_forgotten_peer_can_be_imported_again, 0, WHERE_COUNT);
     tcase_add_test(tc, a_closed_handle_is_known_as_such);
+    tcase_add_test(tc, a_child_of_a_process_with_an_engine_opens_none);
     tcase_add_test(tc, a_closed_handle_is_known_whatever_other_engines_close);
     tcase_add_loop_test(tc, close_wakes_a_waiter_with_closed, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, close_ends_running_copies, 0, WHERE_COUNT);
