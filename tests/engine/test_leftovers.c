@@ -2,17 +2,20 @@
  *
  * Jobs killed at random moments of each phase of their life, among hostile files: no file of /dev/shm or
  * /tmp and no abstract socket is left, no System V segment survives the next engine, and no name of
- * another's is used. And two jobs of two users at once. KVF_FULL=1 makes 100 rounds a phase.
+ * another's is used. And jobs of two users at once, of one group too. KVF_FULL=1 makes 100 rounds a phase.
  */
 #define _GNU_SOURCE
 #include "rig.h"
 #include "world.h"
 
 #include <check.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -277,6 +280,68 @@ START_TEST(jobs_of_two_users_do_not_meet)
 }
 END_TEST
 
+/* in: pid of one whose memory is of interest. Tries all segments, or all descriptors, of it; out: how many
+ * there were, how many opened. */
+static void pry(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    FILE *list = fopen("/proc/sysvipc/shm", "re");
+    unsigned count[2] = { 0, 0 };
+    char text[512];
+    int id, pid, fd;
+
+    (void)state;
+    must(in_len == sizeof(pid) && list != NULL, "%zu", in_len);
+    memcpy(&pid, in, sizeof(pid));
+    must(setgroups(0, NULL) == 0 && setgid(NOBODY) == 0 && setuid(NOBODY - 1) == 0, "still root");
+    while (fgets(text, sizeof(text), list) != NULL) {
+        if (sscanf(text, "%*d %d", &id) == 1) {
+            count[0]++;
+            count[1] += shmat(id, NULL, 0) != (void *)-1 || shmat(id, NULL, SHM_RDONLY) != (void *)-1;
+        }
+    }
+    fclose(list);
+    for (int i = 3; i < 64; i++) {
+        snprintf(text, sizeof(text), "/proc/%d/fd/%d", pid, i);
+        fd = open(text, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        count[1] += fd >= 0;
+    }
+    out_put(out, count, sizeof(count));
+}
+
+/* Their pages, pools and queues, of both kinds of memory. */
+START_TEST(another_user_of_the_same_group_opens_nothing)
+{
+    unsigned count[2];
+    proc_t job[2], other;
+    int pid;
+
+    if (geteuid() != 0) {
+        return; /* there is one user only */
+    }
+    enter(_i);
+    for (int i = 0; i < 2; i++) {
+        proc_start(&job[i], sizeof(side_t), 30, side_idle);
+        proc_call(&job[i], become, NULL, 0, NULL, 0);
+    }
+    proc_start(&other, sizeof(side_t), 30, side_idle);
+    open_both(job);
+    reply_of_both(job);
+    memory_of_both(job);
+    reply_of_both(job);
+    attach_both(job);
+    reply_of_both(job);
+    pid = job[0].pid;
+    proc_call(&other, pry, &pid, sizeof(pid), count, sizeof(count));
+    must(_i != 0 || count[0] >= 4, "%u segments", count[0]);
+    must(count[1] == 0, "%u of %u opened", count[1], count[0]);
+    for (int i = 0; i < 2; i++) {
+        proc_call(&job[i], side_close, NULL, 0, NULL, 0);
+        proc_end(&job[i]);
+    }
+    proc_end(&other);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("leftovers");
@@ -286,6 +351,7 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, a_killed_job_leaves_nothing, 0, 2 * PHASES - 1);
     tcase_add_loop_test(tc, jobs_of_two_users_do_not_meet, 0, 2);
+    tcase_add_loop_test(tc, another_user_of_the_same_group_opens_nothing, 0, 2);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
