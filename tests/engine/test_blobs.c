@@ -327,6 +327,53 @@ START_TEST(a_short_body_is_refused)
 }
 END_TEST
 
+/* A near grant of one range: its region {uid, address, length, key behind its length}, whose last two words
+ * are the region's address and length once more, then the range {four u32, address, length, ...}. */
+#define REGION (HEADER + 4 + 4 + 8 + 4 + 4)
+#define KEY_LEN (REGION + 3 * 8)
+
+static void put64(sample_t *s, size_t at, uint64_t value)
+{
+    memcpy(s->data + at, &value, sizeof(value));
+}
+
+/* 0: all lengths say more than there is; 1: the region lies elsewhere than its key; 2: all of it does. */
+START_TEST(a_region_that_is_not_as_the_blob_says_is_refused)
+{
+    uint64_t addr, gib = UINT64_C(1) << 30;
+    size_t range;
+    uint32_t key;
+    rig_t rig;
+    sample_t s;
+    kvf_status_t status;
+
+    rig_open(&rig, WHERE_SHM, NULL);
+    s.len = rig_call(&rig, side_grant_blob, NULL, 0, s.data, sizeof(s.data));
+    s.name = "grant blob";
+    ok(kvf_remote_forget(rig.remote));
+    rig.remote = NULL;
+    memcpy(&key, s.data + KEY_LEN, sizeof(key));
+    memcpy(&addr, s.data + REGION + 8, sizeof(addr));
+    range = KEY_LEN + 4 + key + 16;
+    if (_i == 0) {
+        put64(&s, REGION + 16, gib);
+        put64(&s, KEY_LEN + 4 + key - 8, gib);
+        put64(&s, range + 8, gib);
+    } else {
+        put64(&s, REGION + 8, addr + gib);
+        put64(&s, range, addr + gib);
+    }
+    if (_i == 2) {
+        put64(&s, KEY_LEN + 4 + key - 16, addr + gib);
+    }
+    seal(s.data, s.len);
+    status = import(&rig, import_remote, s.data, s.len);
+    /* under another address it is the same memory, all of it */
+    must(status == (_i == 2 ? KVF_OK : KVF_ERR_BLOB), "%s: %s", kvf_status_name(status), kvf_last_error());
+    rig_close(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("blobs");
@@ -341,6 +388,7 @@ int main(void)
     tcase_add_loop_test(tc, lengths_that_overflow_read_nothing, 0, 4);
     tcase_add_loop_test(tc, fields_behind_the_known_ones_are_ignored, 0, 4);
     tcase_add_loop_test(tc, a_short_body_is_refused, 0, 4);
+    tcase_add_loop_test(tc, a_region_that_is_not_as_the_blob_says_is_refused, 0, 3);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
