@@ -390,7 +390,8 @@ typedef struct kvf_peer_attr {
 } kvf_peer_attr_t;
 
 /** Import an engine's blob. Importing the same engine again returns the same peer, counted. One's
- *  own blob is allowed. Proves locality. Errors: BLOB, VERSION (names both), NEED_FAR (export with
+ *  own blob is allowed. Proves locality. Errors: BLOB, VERSION (names both; of a far peer the
+ *  releases of UCX too, which must have the same major.minor), NEED_FAR (export with
  *  KVF_BLOB_FAR), NOMEM (or all 256 seats of a near peer are taken), PEER (it is dead),
  *  UNSUPPORTED (no such wire), SYSTEM. */
 kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len, kvf_peer_t **peer_p);

@@ -74,7 +74,8 @@ AM_CONDITIONAL([HAVE_$1], [test "x$have_$2" = xyes])
 
 dnl KVF_WITH_DIR(NAME, name, PC-MODULE, HEADER, LIBS, DIR): flags for what lies under DIR.
 dnl A pkgconfig directory right below lib is moved as a whole; below a multiarch directory only its
-dnl prefix can be told. The run path is recorded, but for the system's own directories.
+dnl prefix can be told. The run path is recorded, but for the system's own directories, and as RPATH: as
+dnl RUNPATH it would not hold for what the libraries themselves load, which would come from elsewhere.
 AC_DEFUN([KVF_WITH_DIR], [
 kvf_from="under $6"
 $1_CFLAGS="-I$6/include"
@@ -89,7 +90,7 @@ for kvf_d in "$6"/lib "$6"/lib64 "$6"/lib/*-linux-gnu "$6"/lib64/stubs "$6"/lib/
     AS_IF([test -d "$kvf_d" && test "x$6" != x/usr],
         [AS_CASE([$kvf_d],
             [*/stubs], [$1_LIBS="$$1_LIBS -L$kvf_d"],
-            [$1_LIBS="$$1_LIBS -L$kvf_d -Wl,-rpath,$kvf_d"])])
+            [$1_LIBS="$$1_LIBS -L$kvf_d -Wl,--disable-new-dtags -Wl,-rpath,$kvf_d"])])
 done
 kvf_rpath=$$1_LIBS
 $1_LIBS="$$1_LIBS $5"
@@ -101,6 +102,17 @@ AS_IF([test "x$kvf_pc" != x &&
      kvf_from=`PKG_CONFIG_LIBDIR="$kvf_pc" $PKG_CONFIG --modversion \
         "m4_bpatsubst([$3], [ .*])"`" under $6"])
 ])
+# a .la file of a tree that was moved names folders that are gone: the library itself is taken
+kvf_libs=
+for kvf_l in $$1_LIBS; do
+    AS_CASE([$kvf_l], [-l*],
+        [kvf_n=lib`AS_ECHO(["$kvf_l"]) | $SED 's/^-l//'`
+         for kvf_d in "$6"/lib "$6"/lib64 "$6"/lib/*-linux-gnu; do
+             AS_IF([test -f "$kvf_d/$kvf_n.la" && test -f "$kvf_d/$kvf_n.so"], [kvf_l="-l:$kvf_n.so"])
+         done])
+    kvf_libs="$kvf_libs $kvf_l"
+done
+$1_LIBS=$kvf_libs
 ])
 
 dnl KVF_WITH_MPI: --with-mpi=auto|yes|no|DIR. The mpicc of DIR/bin or of PATH tells its flags;

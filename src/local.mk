@@ -68,10 +68,13 @@ copy_sources = \
 
 ucx_sources = \
 	src/ucx/endpoint.c \
+	src/ucx/fds.c \
 	src/ucx/internal.h \
 	src/ucx/link.c \
 	src/ucx/memory.c \
 	src/ucx/near.c \
+	src/ucx/needs.c \
+	src/ucx/net.c \
 	src/ucx/quiet.c \
 	src/ucx/signals.c \
 	src/ucx/text.c \

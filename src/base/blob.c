@@ -90,3 +90,11 @@ kvf_status_t kvfi_blob_open(const void *blob, size_t len, kvfi_blob_kind_t kind,
     *reader_p = (kvfi_reader_t){.buf = b, .len = len, .off = KVFI_BLOB_HEADER};
     return KVF_OK;
 }
+
+uint32_t kvfi_blob_ucx_release(const void *blob)
+{
+    uint32_t release;
+
+    memcpy(&release, (const uint8_t *)blob + 16, sizeof release);
+    return release;
+}

@@ -30,6 +30,9 @@ typedef enum kvfi_blob_kind {
 /* Writer over the caller's buffer, past the header. */
 kvfi_writer_t kvfi_blob_begin(void *buf, size_t cap);
 
+/* The UCX release of the maker of a blob that was opened. */
+uint32_t kvfi_blob_ucx_release(const void *blob);
+
 /* Write the header; *len_p is set to the need. OK, or SPACE; with buf NULL always OK. */
 kvf_status_t kvfi_blob_end(kvfi_writer_t *writer, kvfi_blob_kind_t kind, uint32_t ucx_release,
                            uint64_t incarnation, size_t *len_p);

@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/shm.h"
+
 #define TITLE    "kvferry calibration 2"
 #define TEXT_MAX 4096
 
@@ -221,8 +223,9 @@ static int make_directory(char *path)
 
 static int write_whole(int fd, const char *text, size_t len)
 {
-    ssize_t wrote = write(fd, text, len);
-    int     error = wrote < 0 ? errno : (size_t)wrote < len ? ENOSPC : 0;
+    int     fits = len <= kvfi_shm_file_most(); /* else the host gets SIGXFSZ */
+    ssize_t wrote = fits ? write(fd, text, len) : 0;
+    int     error = !fits ? EFBIG : wrote < 0 ? errno : (size_t)wrote < len ? ENOSPC : 0;
 
     if (fchmod(fd, 0644) && !error)
         error = errno;

@@ -178,6 +178,7 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
     char          host[64] = "";
     const void   *address = NULL;
     size_t        address_len = 0;
+    kvfi_net_addr_t addrs[KVFI_NET_ADDRS];
 
     if (status != KVF_OK)
         return status;
@@ -206,6 +207,7 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
     kvfi_put_u32(&writer, engine->progress == KVF_PROGRESS_THREAD);
     put_near(&writer, engine->home);
     kvfi_put_bytes(&writer, address, address_len);
+    kvfi_put_bytes(&writer, addrs, kvfi_net_addresses(addrs, KVFI_NET_ADDRS) * sizeof *addrs);
     status = kvfi_blob_end(&writer, KVFI_BLOB_ENGINE, kvfi_ucx_release(), engine->incarnation, len_p);
 leave:
     kvfi_leave(engine);

@@ -24,8 +24,9 @@ typedef struct kvfi_card {
     char           host[64], boot[KVFI_BOOT_LEN];
     uint64_t       nonce[2], proof[4];
     uint32_t       depth, local_off, driven;
-    const void    *near, *page_key, *far;
-    size_t         near_len, page_key_len, far_len;
+    const void    *near, *page_key, *far, *addrs;
+    size_t         near_len, page_key_len, far_len, addrs_len;
+    uint32_t       ucx_release;
 } kvfi_card_t;
 
 static void get_into(kvfi_reader_t *reader, void *to, size_t len)
@@ -57,6 +58,8 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_card_t *card)
     card->near = kvfi_get_bytes(&reader, &card->near_len);
     card->page_key = kvfi_get_bytes(&reader, &card->page_key_len);
     card->far = kvfi_get_bytes(&reader, &card->far_len);
+    card->addrs = kvfi_get_bytes(&reader, &card->addrs_len);
+    card->ucx_release = kvfi_blob_ucx_release(blob);
     if (reader.failed)
         return kvfi_fail(KVF_ERR_BLOB, "the engine blob ends inside its body");
     if (!card->depth || card->depth > 65536 || card->local_off > 1 || card->driven > 1 ||
@@ -233,11 +236,51 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
     return KVF_OK;
 }
 
+/* UCX's messages for making a connection are its own, and change with its releases without a number. */
+static kvf_status_t check_ucx(const kvfi_card_t *card)
+{
+    uint32_t ours = kvfi_ucx_release(), its = card->ucx_release;
+
+    if (ours >> 8 == its >> 8)
+        return KVF_OK;
+    return kvfi_fail(KVF_ERR_VERSION, "peer %s (rank %llu) runs UCX %u.%u, we run UCX %u.%u: far peers need "
+                     "the same", card->host, (unsigned long long)card->rank, its >> 16, its >> 8 & 255,
+                     ours >> 16, ours >> 8 & 255);
+}
+
+/* Once, in one process of a job. */
+static void warn_of_release(const kvf_engine_t *engine)
+{
+    static _Atomic int warned;
+    const char        *doubt = kvfi_ucx_doubt();
+
+    if (doubt && !engine->rank && !atomic_exchange(&warned, 1))
+        kvfi_log(KVFI_LOG_WARN, "far peers with UCX %s: %s", kvf_ucx_version(), doubt);
+}
+
+/* By their addresses the interface of a far side that is not open yet is chosen. */
+static void hear_addresses(const kvfi_card_t *card)
+{
+    kvfi_net_addr_t addrs[KVFI_NET_ADDRS];
+    size_t          count = card->addrs_len / sizeof *addrs;
+
+    if (count > KVFI_NET_ADDRS)
+        count = KVFI_NET_ADDRS;
+    if (!count)
+        return;
+    memcpy(addrs, card->addrs, count * sizeof *addrs);
+    kvfi_net_heard(addrs, (unsigned)count);
+}
+
 static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
 {
     kvfi_am_t   *am;
-    kvf_status_t status;
+    kvf_status_t status = check_ucx(card);
 
+    if (status != KVF_OK)
+        return status;
+    warn_of_release(peer->object.engine);
+    hear_addresses(card);
     if (!card->far_len)
         return kvfi_fail(KVF_ERR_NEED_FAR, "peer %s (rank %llu) is not near, and its blob holds no far "
                          "address: %s", card->host, (unsigned long long)card->rank, peer->why_far);

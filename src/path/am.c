@@ -311,6 +311,15 @@ static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
     }
 }
 
+/* The end of the connection is not enough: whoever inherited the socket keeps it open. */
+static void say_goodbye(kvfi_am_peer_t *peer)
+{
+    kvfi_am_message_t *bye = kvfi_am_message(peer, KVFI_AM_BYE, 0, 0, 0);
+
+    if (bye)
+        kvfi_am_send(peer, bye);
+}
+
 void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
 {
     uint64_t end = kvfi_deadline(kvfi_now_ns(), timeout_ns);
@@ -321,8 +330,12 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     if (!am->near)
         await_hellos(am, kvfi_now_ns() + CONNECT_NS);
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        int greeted = peer->notes_room != 0;
+
         atomic_store(&peer->dead, 1); /* what still comes in is dropped */
         drop_all_of(peer, KVF_ERR_CLOSED);
+        if (!am->near && peer->ep && !peer->failed && greeted)
+            say_goodbye(peer);
         unlink_peer(peer, 0);
     }
     if (!am->near)

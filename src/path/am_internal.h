@@ -11,6 +11,7 @@
  *      CANCEL ------------->   forget this token
  *      <------------- DONE     of a CANCEL that asks: nothing of the token lands from here on
  *      RING, RETURN            stage only: see stage.h
+ *      BYE  -------------->    far only: my engine closes (both sides)
  *      NOTE  -------------->   a notification, sent only if the receiver's queue has room
  *      <-------------- ACK     how many of them came, how many were taken
  *
@@ -45,7 +46,8 @@ enum {
     KVFI_AM_NOTE,
     KVFI_AM_ACK,
     KVFI_AM_RING,
-    KVFI_AM_RETURN
+    KVFI_AM_RETURN,
+    KVFI_AM_BYE
 };
 
 #define KVFI_AM_VERSION  2u

@@ -210,6 +210,7 @@ static void on_message(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *d
     case KVFI_AM_CANCEL: kvfi_am_serve_cancel(peer, head->token, head->flags & KVFI_AM_TO_OWNER); break;
     case KVFI_AM_NOTE: on_note(peer, head, data); break;
     case KVFI_AM_ACK: on_ack(peer, head); break;
+    case KVFI_AM_BYE: kvfi_am_peer_fail(peer, "its engine has closed"); break;
     default: kvfi_am_peer_fail(peer, "its message is of an unknown kind");
     }
 }

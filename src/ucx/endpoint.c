@@ -7,42 +7,63 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "ucx/internal.h"
 
 static void on_error(void *arg, ucp_ep_h ucp, ucs_status_t status)
 {
     kvfi_ep_t *ep = arg;
+    char       why[192];
 
     (void)ucp;
     if (ep->closing || ep->called)
         return;
     ep->called = 1;
-    ep->failed(ep->arg, ucs_status_string(status));
+    snprintf(why, sizeof why, "%s (we go over %s)", ucs_status_string(status), ep->link->over);
+    ep->failed(ep->arg, ep->link->over[0] ? why : ucs_status_string(status));
 }
 
-kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
-                          kvfi_ep_t **ep_p)
+static kvf_status_t connect_far(kvfi_ep_t *ep, const void *address)
 {
-    kvfi_ep_t      *ep = calloc(1, sizeof *ep);
     ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS |
                                             UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
                                             UCP_EP_PARAM_FIELD_ERR_HANDLER,
                               .address = address,
                               .err_mode = UCP_ERR_HANDLING_MODE_PEER,
                               .err_handler = {.cb = on_error, .arg = ep}};
+    kvf_status_t    ready = kvfi_needs_descriptors(KVFI_EP_FDS, "a connection to a far peer");
+    kvfi_fds_t      before;
     ucs_status_t    status;
+
+    if (ready != KVF_OK)
+        return ready;
+    kvfi_fds_look(&before);
+    status = ucp_ep_create(ep->link->worker, &params, &ep->ucp);
+    kvfi_fds_settle(&before, 1);
+    ep->link->settle_gap_ns = 1000000;
+    ep->link->settle_ns = kvfi_coarse_ns();
+    if (status != UCS_OK)
+        return kvfi_fail(KVF_ERR_PEER, "UCX makes no endpoint to the peer: %s (we go over %s)",
+                         ucs_status_string(status), ep->link->over);
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
+                          kvfi_ep_t **ep_p)
+{
+    kvfi_ep_t   *ep = calloc(1, sizeof *ep);
+    kvf_status_t status = KVF_OK;
 
     if (!ep)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for an endpoint");
     ep->link = link;
     ep->failed = failed;
     ep->arg = arg;
-    status = ucp_ep_create(link->worker, &params, &ep->ucp);
-    if (status != UCS_OK) {
+    status = connect_far(ep, address);
+    if (status != KVF_OK) {
         free(ep);
-        return kvfi_fail(KVF_ERR_PEER, "UCX makes no endpoint to the peer: %s",
-                         ucs_status_string(status));
+        return status;
     }
     *ep_p = ep;
     return KVF_OK;

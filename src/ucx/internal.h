@@ -7,12 +7,19 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
 #include <ucp/api/ucp.h>
 #include <uct/api/uct.h>
 
 #include "ucx/ucx.h"
 
 #define KVFI_AM_ID 7u
+
+#define KVFI_FDS_MAX 4096
+/* Numbers of descriptors. */
+typedef struct kvfi_fds {
+    uint64_t bits[KVFI_FDS_MAX / 64];
+} kvfi_fds_t;
 
 /* Where names of shared memory mean the same thing; the address of a near link. */
 typedef struct kvfi_place {
@@ -29,6 +36,9 @@ struct kvfi_link {
     kvfi_shm_kind_t  kind;
     kvfi_place_t     place;
     /* far */
+    char             over[96]; /* what goes over which interface, for errors */
+    kvfi_fds_t       before;   /* what was open before the context was */
+    uint64_t         settle_ns, settle_gap_ns; /* when to look for more of it, 0: not; and again after */
     ucp_context_h    context;
     ucp_worker_h     worker;
     ucp_address_t   *address;
@@ -56,6 +66,38 @@ struct kvfi_ep {
  * sentence. (L) */
 uct_md_h kvfi_near_huge(kvfi_link_t *link);
 void     kvfi_near_close(kvfi_link_t *link);
+
+/* ---- needs.c: what UCX would end or hold the process for. SYSTEM or NOMEM with the limit named. */
+#define KVFI_EP_FDS 8u /* of a far endpoint, all lanes and a retry */
+kvf_status_t kvfi_needs_context(void);
+kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for);
+kvf_status_t kvfi_needs_port(const struct sockaddr *at, socklen_t len, const char *name);
+
+/* ---- net.c */
+#define KVFI_NET_IFS  512u
+#define KVFI_NET_MOST 100u /* interfaces of which UCX may be handed all */
+typedef struct kvfi_net_if {
+    char            name[32];
+    kvfi_net_addr_t addr;
+    unsigned        routes; /* addresses of peers that it leads to */
+    int             loopback, doubtful, by_default, physical;
+    long            speed;
+} kvfi_net_if_t;
+
+/* The interface for tcp; -1: there is none. */
+int          kvfi_net_choose(kvfi_net_if_t *best_p);
+unsigned     kvfi_net_count(void);
+/* Can UCX listen there? SYSTEM. */
+kvf_status_t kvfi_net_check(const kvfi_net_if_t *at);
+/* For UCX_NET_DEVICES: it, and the InfiniBand ports that are up, unless only tcp is wanted. */
+void         kvfi_net_devices(const kvfi_net_if_t *at, int only_tcp, char *buf, size_t len);
+void         kvfi_net_text(const kvfi_net_if_t *at, char *buf, size_t len);
+
+/* ---- fds.c */
+void kvfi_fds_look(kvfi_fds_t *now_p);
+/* What is new and UCX's is to be closed by exec, and its sockets in children: in_call right after a call
+ * that opens, else only a timer, and what has the port of one of our listeners. */
+void kvfi_fds_settle(const kvfi_fds_t *before, int in_call);
 
 /* Close what has been flushed, or all that is to be closed. */
 void kvfi_link_close_flushed(kvfi_link_t *link, int force);

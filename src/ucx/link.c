@@ -3,19 +3,15 @@
  * Contexts, workers, progress, wakeup. Waits for the link's lock only.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/status.h"
 #include "ucx/internal.h"
 
-#define DESCRIPTORS 24
 #define SETTLE_NS   UINT64_C(1000000000) /* for a peer to take what was sent, then for UCX to let go */
 
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
@@ -45,8 +41,10 @@ static void set_of(ucp_config_t *config, const char *prefix, const char *name, c
 }
 
 /* The wires of a far link. The site's UCX_TLS decides under auto. */
-static void set_far(ucp_config_t *config, const char *net)
+static void set_far(ucp_config_t *config, const char *net, const char *devices)
 {
+    if (*devices)
+        set(config, "NET_DEVICES", devices);
     if (!strcmp(net, "tcp"))
         set(config, "TLS", "tcp");
     else if (!strcmp(net, "rc") || !strcmp(net, "ud"))
@@ -59,7 +57,7 @@ static void set_far(ucp_config_t *config, const char *net)
     set_of(config, "TCP_", "RX_SEG_SIZE", "264K");
 }
 
-static ucs_status_t open_context(const char *net, ucp_context_h *context_p)
+static ucs_status_t open_context(const char *net, const char *devices, ucp_context_h *context_p)
 {
     ucp_params_t  params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
                             .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
@@ -69,7 +67,7 @@ static ucs_status_t open_context(const char *net, ucp_context_h *context_p)
 
     if (status != UCS_OK)
         return status;
-    set_far(config, net);
+    set_far(config, net, devices);
     status = ucp_init(&params, config, context_p);
     ucp_config_release(config);
     return status;
@@ -99,23 +97,6 @@ static ucs_status_t open_worker(kvfi_link_t *link)
     return status;
 }
 
-/* UCX ends the process when it runs out of descriptors while it opens a context. */
-static kvf_status_t check_descriptors(void)
-{
-    int fds[DESCRIPTORS], count = 0, error = 0;
-
-    while (count < DESCRIPTORS && (fds[count] = eventfd(0, EFD_CLOEXEC)) >= 0)
-        count++;
-    if (count < DESCRIPTORS)
-        error = errno;
-    for (int i = 0; i < count; i++)
-        close(fds[i]);
-    if (error)
-        return kvfi_fail(KVF_ERR_SYSTEM, "a UCX context needs about %d descriptors, only %d can be had "
-                         "(RLIMIT_NOFILE): %s", DESCRIPTORS, count, strerror(error));
-    return KVF_OK;
-}
-
 /* A wire asked for by name: looked for before UCX complains on the caller's terminal. */
 static kvf_status_t check_wire(const char *net)
 {
@@ -126,41 +107,113 @@ static kvf_status_t check_wire(const char *net)
     return kvfi_fail(KVF_ERR_UNSUPPORTED, "net=%s: UCX sees no device with that transport here", net);
 }
 
-static ucs_status_t open_link(const char *net, kvfi_link_t *link)
+/* What tcp goes over: devices for UCX, "" if the site or another wire decides. */
+static kvf_status_t choose_devices(const char *net, char *devices, size_t len, kvfi_link_t *link)
 {
-    ucs_status_t status = open_context(net, &link->context);
+    const char   *asked = getenv("UCX_NET_DEVICES");
+    kvfi_net_if_t best;
+    unsigned      count;
 
-    if (status != UCS_OK)
-        return status;
-    status = open_worker(link);
-    if (status != UCS_OK)
-        ucp_cleanup(link->context);
-    else
-        pthread_mutex_init(&link->lock, NULL);
-    return status;
+    *devices = 0;
+    if (!strcmp(net, "rc") || !strcmp(net, "ud"))
+        return KVF_OK;
+    if (asked) {
+        snprintf(link->over, sizeof link->over, "UCX_NET_DEVICES=%s", asked);
+        count = strcmp(asked, "all") ? 0 : kvfi_net_count();
+        if (count > KVFI_NET_MOST)
+            return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX_NET_DEVICES=all: UCX does not bear %u network "
+                             "interfaces with addresses; name one", count);
+        return KVF_OK;
+    }
+    if (kvfi_net_choose(&best))
+        return KVF_OK;
+    kvfi_net_text(&best, link->over, sizeof link->over);
+    kvfi_net_devices(&best, !strcmp(net, "tcp"), devices, len);
+    kvfi_log(KVFI_LOG_INFO, "far peers over tcp: %s", link->over);
+    return kvfi_net_check(&best);
 }
 
-kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p)
+extern char **environ;
+
+/* Settings of the site that a far link hears, to be named where it fails. */
+static void append_settings(char *buf, size_t len)
 {
-    kvf_status_t ready = check_descriptors();
-    kvfi_link_t *link;
+    for (char **at = environ; at && *at; at++)
+        if (!strncmp(*at, "UCX_", 4))
+            snprintf(buf + strlen(buf), len - strlen(buf), "%s%s", *buf ? " " : "; the site sets ", *at);
+}
+
+/* Has the context a transport that leads off this machine? One asks the text, for lack of a query. */
+static int has_wire(ucp_context_h context)
+{
+    static const char *const wires[] = {" tcp/", " rc_", " ud_", " dc_", " srd/"};
+    char  *text = NULL;
+    size_t len;
+    FILE  *file = open_memstream(&text, &len);
+    int    found = !file;
+
+    if (file) {
+        ucp_context_print_info(context, file);
+        fclose(file);
+    }
+    for (size_t i = 0; text && i < sizeof wires / sizeof *wires; i++)
+        found |= strstr(text, wires[i]) != NULL;
+    free(text);
+    return found;
+}
+
+static ucs_status_t open_link(const char *net, const char *devices, kvfi_link_t *link)
+{
+    ucs_status_t status;
+
+    kvfi_fds_look(&link->before);
+    status = open_context(net, devices, &link->context);
+    if (status != UCS_OK)
+        return status;
+    status = has_wire(link->context) ? open_worker(link) : UCS_ERR_NO_DEVICE;
+    if (status != UCS_OK) {
+        ucp_cleanup(link->context);
+        return status;
+    }
+    pthread_mutex_init(&link->lock, NULL);
+    kvfi_fds_settle(&link->before, 1);
+    return UCS_OK;
+}
+
+static kvf_status_t open_checked(const char *net, kvfi_link_t *link)
+{
+    kvf_status_t ready = kvfi_needs_context();
+    char         devices[256], settings[384] = "";
     ucs_status_t status;
 
     if (ready == KVF_OK)
         ready = check_wire(net);
+    if (ready == KVF_OK)
+        ready = choose_devices(net, devices, sizeof devices, link);
     if (ready != KVF_OK)
         return ready;
-    link = calloc(1, sizeof *link);
+    status = open_link(net, devices, link);
+    if (status == UCS_OK)
+        return KVF_OK;
+    append_settings(settings, sizeof settings);
+    return kvfi_fail(status == UCS_ERR_NO_DEVICE || status == UCS_ERR_UNREACHABLE ||
+                     status == UCS_ERR_UNSUPPORTED ? KVF_ERR_UNSUPPORTED : KVF_ERR_SYSTEM,
+                     "net=%s: UCX opens no such wire here: %s%s", net, ucs_status_string(status), settings);
+}
+
+kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p)
+{
+    kvfi_link_t *link = calloc(1, sizeof *link);
+    kvf_status_t status;
+
     if (!link)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for a UCX context");
     link->recv = recv;
     link->arg = arg;
-    status = open_link(net, link);
-    if (status != UCS_OK) {
+    status = open_checked(net, link);
+    if (status != KVF_OK) {
         free(link);
-        return kvfi_fail(status == UCS_ERR_NO_DEVICE || status == UCS_ERR_UNREACHABLE ||
-                         status == UCS_ERR_UNSUPPORTED ? KVF_ERR_UNSUPPORTED : KVF_ERR_SYSTEM,
-                         "net=%s: UCX opens no such wire here: %s", net, ucs_status_string(status));
+        return status;
     }
     *link_p = link;
     return KVF_OK;
@@ -207,10 +260,25 @@ const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p)
     return link->md ? (const void *)&link->place : link->address;
 }
 
+/* UCX accepts on a thread of its own, and makes a timer when a connection stands: a look after 1, 2, 4 ...
+ * milliseconds. */
+static void settle_descriptors(kvfi_link_t *link)
+{
+    uint64_t now = kvfi_coarse_ns();
+
+    if (now < link->settle_ns)
+        return;
+    kvfi_fds_settle(&link->before, 0);
+    link->settle_gap_ns *= 2;
+    link->settle_ns = link->settle_gap_ns > SETTLE_NS ? 0 : now + link->settle_gap_ns;
+}
+
 unsigned kvfi_link_progress(kvfi_link_t *link)
 {
     unsigned count = ucp_worker_progress(link->worker);
 
+    if (link->settle_ns)
+        settle_descriptors(link);
     kvfi_link_close_flushed(link, 0);
     return count;
 }

@@ -3,9 +3,11 @@
  * What UCX can tell: its release, its components, transports and devices.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <uct/api/uct.h>
 
 #include "base/status.h"
@@ -24,12 +26,59 @@ const char *kvf_ucx_version(void)
     return ucp_get_version_string();
 }
 
+/* Measured: a peer was killed while it connected, and a third process was looked at. */
+static const struct {
+    uint32_t    below; /* this release */
+    const char *doubt;
+} doubts[] = {
+    {1 << 16 | 22 << 8, "a peer that dies while it connects may end other processes with it (5 of 5 runs "
+                        "with 1.13.1, 0 of 5 with 1.22); prefer 1.22 or newer"},
+};
+
+const char *kvfi_ucx_doubt(void)
+{
+    for (size_t i = 0; i < sizeof doubts / sizeof *doubts; i++)
+        if (kvfi_ucx_release() < doubts[i].below)
+            return doubts[i].doubt;
+    return NULL;
+}
+
+/* The folder of the library that a function of ours comes from. */
+static int folder_of(void *function, char *buf, size_t len, struct stat *st_p)
+{
+    Dl_info info;
+
+    if (!dladdr(function, &info) || !info.dli_fname || !strrchr(info.dli_fname, '/'))
+        return -1;
+    snprintf(buf, len, "%.*s", (int)(strrchr(info.dli_fname, '/') - info.dli_fname), info.dli_fname);
+    return stat(buf, st_p);
+}
+
+/* The libraries of UCX know each other's insides: of two builds, each a half, the process dies. */
+static kvf_status_t check_one_ucx(void)
+{
+    static const char *const names[] = {"libucp", "libuct", "libucs"};
+    void       *functions[] = {(void *)ucp_get_version, (void *)uct_query_components,
+                               (void *)ucs_status_string};
+    char        folder[2][512];
+    struct stat first, st;
+
+    if (folder_of(functions[0], folder[0], sizeof folder[0], &first))
+        return KVF_OK;
+    for (int i = 1; i < 3; i++)
+        if (!folder_of(functions[i], folder[1], sizeof folder[1], &st) &&
+            (st.st_dev != first.st_dev || st.st_ino != first.st_ino))
+            return kvfi_fail(KVF_ERR_UNSUPPORTED, "two UCX are mixed: %s was loaded from %s and %s from %s; "
+                             "set LD_LIBRARY_PATH to one of them", names[0], folder[0], names[i], folder[1]);
+    return KVF_OK;
+}
+
 kvf_status_t kvfi_ucx_check_release(void)
 {
     if (kvfi_ucx_release() >> 8 < (UCP_API_MAJOR << 8 | UCP_API_MINOR))
         return kvfi_fail(KVF_ERR_UNSUPPORTED, "built against UCX %d.%d, but UCX %s was loaded",
                          UCP_API_MAJOR, UCP_API_MINOR, ucp_get_version_string());
-    return KVF_OK;
+    return check_one_ucx();
 }
 
 /* Called for each transport on each device. */
@@ -96,6 +145,10 @@ char *kvfi_ucx_text(void)
     if (!out)
         return NULL;
     fprintf(out, "UCX %s\n", ucp_get_version_string());
+    if (kvfi_ucx_doubt())
+        fprintf(out, "  far peers over tcp: %s\n", kvfi_ucx_doubt());
+    fprintf(out, "  far peers over tcp: once descriptors run out at a connection, no other peer can "
+                 "connect\n");
     visit_all(print, out);
     fclose(out);
     return text;

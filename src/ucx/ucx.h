@@ -78,9 +78,24 @@ typedef void (*kvfi_sent_t)(void *arg, int failed);
 void kvfi_ep_send(kvfi_ep_t *ep, const void *head, size_t head_len, const void *data, size_t len,
                   kvfi_sent_t sent, void *arg);
 
+/* ---- ways between machines
+ * Addresses that this process can be reached at, for blobs; and those that far peers told, by which the
+ * interface of the next far link is chosen. */
+typedef struct kvfi_net_addr {
+    uint32_t family; /* 4 or 6 */
+    uint8_t  bytes[16];
+} kvfi_net_addr_t;
+
+#define KVFI_NET_ADDRS 8u
+unsigned kvfi_net_addresses(kvfi_net_addr_t *addrs, unsigned max);
+void     kvfi_net_heard(const kvfi_net_addr_t *addrs, unsigned count);
+
 /* ---- what UCX can tell */
 uint32_t     kvfi_ucx_release(void); /* major << 16 | minor << 8 | patch, at run time */
+/* Is it as new as the one built against, and one? UNSUPPORTED. */
 kvf_status_t kvfi_ucx_check_release(void);
+/* What was measured of this release with far peers over tcp, for people; NULL: nothing bad. */
+const char  *kvfi_ucx_doubt(void);
 /* 1, then 0: errors that this thread makes UCX log in between are no errors to us. */
 void         kvfi_ucx_quiet(int on);
 /* Is there a transport whose name begins so ("rc_") on a device of this machine? */

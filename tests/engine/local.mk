@@ -144,6 +144,7 @@ endif
 if HAVE_CHECK
 check_PROGRAMS += tests/engine/test_guest
 TESTS += tests/engine/test_guest
+tests_engine_test_guest_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
 tests_engine_test_guest_LDADD = $(engine_test_libs) -ldl
 tests_engine_test_guest_LDFLAGS = -export-dynamic
 endif

@@ -5,18 +5,32 @@
  * it or says which limit was hit.
  */
 #define _GNU_SOURCE
+#define XXH_INLINE_ALL
+#include "forbid.h"
 #include "rig.h"
 
 #include <check.h>
+#include <arpa/inet.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #define FDS 1024
 #define LEN (UINT64_C(1) << 20)
@@ -77,10 +91,122 @@ static int no_more_threads(void)
 
 START_TEST(an_engine_opens_where_no_thread_can_be_had)
 {
+    kvf_engine_t *engine;
+    size_t len = 0;
+
     if (!no_more_threads()) {
         return;
     }
-    is_near(open_engine());
+    engine = open_engine();
+    refused_naming(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &len), KVF_ERR_SYSTEM,
+                   "thread|RLIMIT_NPROC 1|pids.max");
+    is_near(engine);
+}
+END_TEST
+
+/* The address space that is left is too small for UCX's buffers. */
+START_TEST(far_peers_need_address_space)
+{
+    kvf_engine_t *engine = open_engine();
+    struct rlimit limit = { 0, 0 };
+    unsigned long pages = 0;
+    size_t len = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    if (patience() > 1) {
+        return; /* the shadow of a sanitizer is larger than any limit */
+    }
+    if (file == NULL || fscanf(file, "%lu", &pages) != 1) {
+        check_failed(__FILE__, __LINE__, "no /proc/self/statm");
+    }
+    fclose(file);
+    limit.rlim_cur = limit.rlim_max = pages * 4096 + (UINT64_C(24) << 20);
+    must(setrlimit(RLIMIT_AS, &limit) == 0, "setrlimit");
+    answers(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &len), KVF_ERR_NOMEM);
+    must(strstr(kvf_last_error(), "RLIMIT_AS") != NULL, "%s", kvf_last_error());
+    is_near(engine);
+}
+END_TEST
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "we");
+
+    must(file != NULL && fputs(text, file) >= 0 && fclose(file) == 0, "%s", path);
+}
+
+/* Ports 40000 to 40007, of a network namespace that has lo only, and all of them taken. */
+static int no_port_left(void)
+{
+    struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+    struct sockaddr_in at = { .sin_family = AF_INET };
+    int fd;
+
+    if (unshare(geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET) != 0) {
+        return 0;
+    }
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    must(fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &lo) == 0, "lo stays down");
+    close(fd);
+    write_file("/proc/sys/net/ipv4/ip_local_port_range", "40000 40007");
+    for (uint16_t port = 40000; port < 40008; port++) {
+        at.sin_port = htons(port);
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        must(fd >= 0 && bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0 && listen(fd, 1) == 0, "port");
+    }
+    return 1;
+}
+
+START_TEST(far_peers_need_a_local_port)
+{
+    kvf_engine_t *engine;
+    size_t len = 0;
+
+    if (!no_port_left()) {
+        return;
+    }
+    engine = open_engine();
+    refused_naming(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &len), KVF_ERR_SYSTEM,
+                   "lo|net.ipv4.ip_local_port_range 40000-40007");
+    is_near(engine);
+}
+END_TEST
+
+START_TEST(a_wire_that_the_site_forbids_is_named)
+{
+    kvf_engine_t *engine;
+    size_t len = 0;
+
+    setenv("UCX_TLS", "self", 1);
+    engine = open_engine();
+    refused_naming(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &len), KVF_ERR_UNSUPPORTED,
+                   "UCX opens no such wire|UCX_TLS=self");
+    refused_naming(kvf_engine_path_check(engine, KVF_PATH_AM), KVF_ERR_UNSUPPORTED, "UCX_TLS=self");
+    is_near(engine);
+}
+END_TEST
+
+START_TEST(a_far_peer_with_another_ucx_is_refused_by_both_numbers)
+{
+    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .progress = KVF_PROGRESS_CALLER,
+                               .local = KVF_SWITCH_OFF, .net = "tcp" };
+    uint8_t blob[BLOB_MAX] = { 0 };
+    size_t len = sizeof(blob);
+    kvf_engine_t *one = NULL, *two = NULL;
+    kvf_peer_t *peer = NULL;
+    uint32_t other = 9u << 16 | 77u << 8;
+    uint64_t sum = 0;
+
+    ok(kvf_engine_open(&opts, &one));
+    ok(kvf_engine_export(one, KVF_BLOB_FAR, blob, &len));
+    ok(kvf_engine_close(one, patient(5)));
+    memcpy(blob + 16, &other, sizeof(other));
+    memcpy(blob + 32, &sum, sizeof(sum));
+    sum = XXH3_64bits(blob, len);
+    memcpy(blob + 32, &sum, sizeof(sum));
+    ok(kvf_engine_open(&opts, &two));
+    refused_naming(kvf_peer_import(two, blob, len, &peer), KVF_ERR_VERSION, "UCX 9.77|we run UCX");
+    ok(kvf_engine_close(two, patient(5)));
 }
 END_TEST
 
@@ -92,6 +218,30 @@ START_TEST(an_engine_opens_without_a_look_at_interfaces)
     freeifaddrs(list);
     is_near(open_engine());
     must(lists_of_interfaces == 1, "%u looks", lists_of_interfaces - 1);
+}
+END_TEST
+
+/* SIGXFSZ would end the process. Files of /dev/shm are what is left where shmget() is forbidden. */
+START_TEST(a_limit_of_file_sizes_is_an_error)
+{
+    static const long calls[] = { SYS_shmget };
+    struct rlimit limit = { 4096, 4096 };
+    kvf_engine_t *engine;
+    kvf_segment_t *segment = NULL;
+    void *memory = NULL;
+
+    if (!forbid_works()) {
+        return;
+    }
+    must(forbid(calls, 1, EPERM) == 0 && setrlimit(RLIMIT_FSIZE, &limit) == 0, "limits");
+    engine = open_engine();
+    ok(kvf_segment_alloc(engine, LEN, &segment));
+    ok(kvf_segment_release(segment));
+    must(posix_memalign(&memory, 2 * LEN, 2 * LEN) == 0, "no memory");
+    memset(memory, 1, 2 * LEN);
+    must(kvf_segment_adopt(engine, memory, 2 * LEN, &segment) != KVF_OK, "adopted into nothing");
+    ok(kvf_engine_close(engine, patient(5)));
+    free(memory);
 }
 END_TEST
 
@@ -120,19 +270,160 @@ static int inherited(int fd)
     return flags >= 0 && (flags & FD_CLOEXEC) == 0;
 }
 
+static void note_inherited(int before[FDS])
+{
+    for (int fd = 0; fd < FDS; fd++) {
+        before[fd] = inherited(fd);
+    }
+}
+
+static void no_more_is_inherited(const int before[FDS])
+{
+    char path[40], name[100];
+
+    for (int fd = 0; fd < FDS; fd++) {
+        ssize_t len;
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        len = readlink(path, name, sizeof(name) - 1);
+        name[len > 0 ? len : 0] = '\0';
+        must(inherited(fd) == before[fd], "descriptor %d, %s", fd, name);
+    }
+}
+
 START_TEST(a_program_that_is_started_inherits_no_descriptor)
 {
     kvf_engine_t *engine;
     int before[FDS];
+    size_t len = 0;
 
-    for (int fd = 0; fd < FDS; fd++) {
-        before[fd] = inherited(fd);
-    }
+    note_inherited(before);
     engine = open_engine();
-    for (int fd = 0; fd < FDS; fd++) {
-        must(inherited(fd) == before[fd], "descriptor %d", fd);
-    }
+    no_more_is_inherited(before);
+    ok(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &len));
+    no_more_is_inherited(before);
     is_near(engine);
+}
+END_TEST
+
+START_TEST(nor_one_of_a_connection)
+{
+    int before[FDS];
+    rig_t rig;
+
+    rig_fork(&rig, WHERE_AM, NULL);
+    note_inherited(before);
+    rig_join(&rig);
+    owner_fill(&rig, 2);
+    for (int i = 0; i < 100; i++) { /* what a connection opens comes bit by bit */
+        ok(kvf_progress(rig.me.engine));
+        sleep_ms(1);
+    }
+    no_more_is_inherited(before);
+    rig_close(&rig);
+}
+END_TEST
+
+START_TEST(a_connection_needs_descriptors)
+{
+    struct rlimit limit;
+    kvf_peer_t *peer = NULL;
+    kvf_engine_t *engine;
+    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .progress = KVF_PROGRESS_CALLER,
+                               .local = KVF_SWITCH_OFF, .net = "tcp" };
+    uint8_t blob[BLOB_MAX];
+    size_t len = sizeof(blob);
+    uint32_t flags = KVF_BLOB_FAR;
+    rig_opts_t rig_opts = { 0 };
+    rig_t rig;
+
+    rig_open(&rig, WHERE_AM, &rig_opts);
+    len = rig_call(&rig, side_blob, &flags, sizeof(flags), blob, sizeof(blob));
+    ok(kvf_engine_open(&opts, &engine));
+    ok(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &(size_t){ 0 }));
+    must(getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
+    limit.rlim_cur = (rlim_t)dup(0) + 2;
+    must(setrlimit(RLIMIT_NOFILE, &limit) == 0, "setrlimit");
+    refused_naming(kvf_peer_import(engine, blob, len, &peer), KVF_ERR_SYSTEM, "connection|RLIMIT_NOFILE");
+    limit.rlim_cur = limit.rlim_max;
+    must(setrlimit(RLIMIT_NOFILE, &limit) == 0, "setrlimit");
+    ok(kvf_engine_close(engine, patient(5)));
+    rig_close(&rig);
+}
+END_TEST
+
+/* ------------------------------------------------------- children of a far peer */
+
+typedef enum helper {
+    FORKED,  /* starts no program */
+    SPAWNED, /* of which pthread_atfork() hears nothing */
+    CLONED,  /* keeps every descriptor: only a word of goodbye helps */
+    HELPERS
+} helper_t;
+
+extern char **environ;
+
+/* in: helper_t. Out: its pid. */
+static void at_start_helper(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    char *const args[] = { "sleep", "30", NULL };
+    helper_t how;
+    pid_t pid = 0;
+
+    (void)state;
+    memcpy(&how, in, in_len);
+    if (how == SPAWNED) {
+        must(posix_spawnp(&pid, "sleep", NULL, NULL, args, environ) == 0, "no sleep");
+    } else {
+        pid = how == FORKED ? fork() : (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+        if (pid == 0) {
+            for (;;) {
+                pause();
+            }
+        }
+    }
+    out_put(out, &pid, sizeof(pid));
+}
+
+static int is_alive(kvf_peer_t *peer)
+{
+    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+
+    ok(kvf_peer_query(peer, &attr));
+    return attr.alive;
+}
+
+/* Loop: helpers; the peer is killed, or closes. */
+START_TEST(a_far_peer_that_went_is_missed_though_a_child_of_it_lives)
+{
+    helper_t how = (helper_t)(_i / 2);
+    int closes = _i % 2;
+    uint64_t end;
+    pid_t pid;
+    rig_t rig;
+
+    if (how == CLONED && !closes) {
+        return; /* nobody is left to say goodbye */
+    }
+    rig_open(&rig, WHERE_AM, NULL);
+    owner_fill(&rig, 2);
+    must(rig_call(&rig, at_start_helper, &how, sizeof(how), &pid, sizeof(pid)) == sizeof(pid), "a pid");
+    if (closes) {
+        proc_ask(&rig.owner, side_close, NULL, 0);
+    } else {
+        proc_signal(&rig.owner, SIGKILL);
+    }
+    end = now_ns() + patient(3);
+    while (is_alive(rig.peer) && now_ns() < end) {
+        ok(kvf_progress(rig.me.engine));
+        sleep_ms(1);
+    }
+    kill(pid, SIGKILL);
+    must(now_ns() < end, "it counts as alive");
+    if (closes) {
+        proc_signal(&rig.owner, SIGKILL);
+    }
+    rig_close(&rig);
 }
 END_TEST
 
@@ -145,7 +436,15 @@ int main(void)
     tcase_set_timeout(tcase, 30);
     tcase_add_test(tcase, an_engine_opens_where_no_thread_can_be_had);
     tcase_add_test(tcase, an_engine_opens_without_a_look_at_interfaces);
+    tcase_add_test(tcase, a_limit_of_file_sizes_is_an_error);
     tcase_add_test(tcase, neighbours_are_deaf_to_the_settings_of_the_site);
+    tcase_add_test(tcase, far_peers_need_address_space);
+    tcase_add_test(tcase, far_peers_need_a_local_port);
+    tcase_add_test(tcase, a_wire_that_the_site_forbids_is_named);
+    tcase_add_test(tcase, a_far_peer_with_another_ucx_is_refused_by_both_numbers);
     tcase_add_test(tcase, a_program_that_is_started_inherits_no_descriptor);
+    tcase_add_test(tcase, nor_one_of_a_connection);
+    tcase_add_test(tcase, a_connection_needs_descriptors);
+    tcase_add_loop_test(tcase, a_far_peer_that_went_is_missed_though_a_child_of_it_lives, 0, 2 * HELPERS);
     return run_suite(suite);
 }

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * What UCX needs of the system for a far link, tried before it is called: where one of these is missing UCX
+ * ends the process or tries for ever. An answer holds for the moment of the look; what others take away
+ * in the microseconds between is not ours to see. Blocks for as long as a thread takes to start and end.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/status.h"
+#include "ucx/internal.h"
+
+#define ROOM       (UINT64_C(64) << 20) /* of address space: buffers and the stack of a thread */
+#define MOST_FDS   64
+
+typedef char limit_t[32];
+
+static const char *limit_text(int which, limit_t text)
+{
+    struct rlimit limit;
+
+    if (getrlimit((__rlimit_resource_t)which, &limit) || limit.rlim_cur == RLIM_INFINITY)
+        return "unlimited";
+    snprintf(text, sizeof(limit_t), "%" PRIu64, (uint64_t)limit.rlim_cur);
+    return text;
+}
+
+/* The word in a file, or why_not. */
+static const char *word_of(const char *path, const char *why_not, limit_t text)
+{
+    FILE *file = fopen(path, "re");
+    int   found = file && fscanf(file, "%31s", text) == 1;
+
+    if (file)
+        fclose(file);
+    return found ? text : why_not;
+}
+
+/* pids.max of our own control group; those above it may be lower. */
+static const char *pids_max(limit_t text)
+{
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char  line[512], path[640], *group;
+
+    *text = 0;
+    while (file && !*text && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = 0;
+        group = strchr(line, '/');
+        if (!group || (strncmp(line, "0::", 3) && !strstr(line, ":pids:")))
+            continue;
+        snprintf(path, sizeof path, "/sys/fs/cgroup%s%s/pids.max", line[0] == '0' ? "" : "/pids", group);
+        word_of(path, "", text);
+    }
+    if (file)
+        fclose(file);
+    return *text ? text : "unknown";
+}
+
+static void *nothing(void *arg)
+{
+    return arg;
+}
+
+/* UCX aborts when its own thread cannot be made. */
+static kvf_status_t check_thread(void)
+{
+    pthread_t thread;
+    limit_t   nproc, pids, as;
+    int       error = pthread_create(&thread, NULL, nothing, NULL);
+
+    if (error)
+        return kvfi_fail(KVF_ERR_SYSTEM, "UCX needs a thread of its own for far peers and none can be had: "
+                         "%s (RLIMIT_NPROC %s, pids.max %s, RLIMIT_AS %s)", strerror(error),
+                         limit_text(RLIMIT_NPROC, nproc), pids_max(pids), limit_text(RLIMIT_AS, as));
+    pthread_join(thread, NULL);
+    return KVF_OK;
+}
+
+kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for)
+{
+    int      fds[MOST_FDS], error = 0;
+    unsigned had = 0;
+    limit_t  nofile;
+
+    while (had < count && had < MOST_FDS && (fds[had] = eventfd(0, EFD_CLOEXEC)) >= 0)
+        had++;
+    if (had < count)
+        error = errno;
+    for (unsigned i = 0; i < had; i++)
+        close(fds[i]);
+    if (error)
+        return kvfi_fail(KVF_ERR_SYSTEM, "%s needs about %u descriptors, only %u can be had (RLIMIT_NOFILE "
+                         "%s): %s", what_for, count, had, limit_text(RLIMIT_NOFILE, nofile), strerror(error));
+    return KVF_OK;
+}
+
+/* Most of what UCX allocates it takes for granted. */
+static kvf_status_t check_room(void)
+{
+    void   *room = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    limit_t as;
+
+    if (room == MAP_FAILED)
+        return kvfi_fail(KVF_ERR_NOMEM, "UCX needs some %u MiB of address space for far peers: %m (RLIMIT_AS "
+                         "%s)", (unsigned)(ROOM >> 20), limit_text(RLIMIT_AS, as));
+    munmap(room, ROOM);
+    return KVF_OK;
+}
+
+static int can_listen(const struct sockaddr *at, socklen_t len)
+{
+    struct sockaddr_storage any = {.ss_family = AF_INET};
+    int                     fd, error;
+
+    memcpy(&any, at, len);
+    fd = socket(any.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    error = bind(fd, (struct sockaddr *)&any, len) || listen(fd, 1) ? errno : 0;
+    close(fd);
+    return error;
+}
+
+/* UCX asks for a local port again and again until it gets one. */
+kvf_status_t kvfi_needs_port(const struct sockaddr *at, socklen_t len, const char *name)
+{
+    int     error = can_listen(at, len);
+    FILE   *file;
+    char    range[64] = "unknown";
+
+    if (!error)
+        return KVF_OK;
+    file = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+    if (file && fgets(range, sizeof range, file))
+        range[strcspn(range, "\n")] = 0;
+    if (file)
+        fclose(file);
+    if (strchr(range, '\t'))
+        *strchr(range, '\t') = '-';
+    return kvfi_fail(KVF_ERR_SYSTEM, "no local port to listen on for far peers at %s: %s "
+                     "(net.ipv4.ip_local_port_range %s)", name, strerror(error), range);
+}
+
+kvf_status_t kvfi_needs_context(void)
+{
+    kvf_status_t status = check_thread();
+
+    if (status == KVF_OK)
+        status = kvfi_needs_descriptors(24, "a UCX context");
+    if (status == KVF_OK)
+        status = check_room();
+    return status;
+}
