@@ -148,3 +148,6 @@ tests_engine_test_guest_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAG
 tests_engine_test_guest_LDADD = $(engine_test_libs) -ldl
 tests_engine_test_guest_LDFLAGS = -export-dynamic
 endif
+
+TESTS += tests/engine/mixed_ucx.sh
+EXTRA_DIST += tests/engine/mixed_ucx.sh
