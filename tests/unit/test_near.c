@@ -25,14 +25,14 @@ static int match_any(void *arg, uint32_t grant, uint32_t range, uint32_t id)
 static void leave_a_dead_holder(kvfi_page_t *page)
 {
     uint64_t pin = kvfi_pin_of(1, 0, 5);
-    kvfi_proc_id_t self;
+    kvfi_guest_t guest = { .incarnation = 7, .rank = 3 };
     kvfi_hold_t hold;
     uint64_t taken;
     pid_t child = fork();
 
     ck_assert_int_ge(child, 0);
     if (child == 0) {
-        if (kvfi_proc_self(&self) || kvfi_hold_open(&hold, page, 7, 3, self)) {
+        if (kvfi_proc_self(&guest.proc) || kvfi_hold_open(&hold, page, 1, NULL, &guest)) {
             _exit(1);
         }
         kvfi_hold_enter(&hold);
