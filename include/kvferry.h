@@ -481,7 +481,7 @@ kvf_status_t kvf_view_close(kvf_view_t *view);
  *  at most 100 ms past its deadline or its cancel. If the owner cannot say so, because it is stopped or the
  *  connection broke, the op ends *unsettled* (kvf_batch_op_settled(), kvf_batch_result_t): bytes of it may
  *  still be written, until the owner has dropped the op, which is the first thing that it does with it when
- *  it runs again or is connected with again, or is known to be dead. Until then a batch of the same engine
+ *  it runs again or is connected with again, or has died or closed. Until then a batch of the same engine
  *  of which any op, READ or WRITE, overlaps that op is held back as a whole, on every path, also where
  *  post would have copied it. It starts once the op is settled, or ends by its own deadline or cancel with
  *  nothing moved. Other engines, and the owner itself, are not held back. kvf_engine_close() waits for its

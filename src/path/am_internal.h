@@ -95,8 +95,9 @@ typedef struct kvfi_am_message {
 
 /* Where the bytes of a WRITE land. It is in its peer's list from when the WRITE was given up with bytes
  * under way, until the owner has answered its CANCEL, or can write no more for us: its process has died,
- * or it has shut its ring. The messages of one connection come in order, so nothing lands after the
- * answer; what an earlier connection still brings the owner drops by the floor of the next one's HELLO. */
+ * it has shut its ring, or its engine has said BYE. The messages of one connection come in order, so
+ * nothing lands after the answer; what an earlier connection still brings the owner drops by the floor of
+ * the next one's HELLO. */
 typedef struct kvfi_unsettled {
     struct kvfi_unsettled *next;
     uint64_t               token;

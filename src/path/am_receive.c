@@ -184,6 +184,13 @@ static void on_ack(kvfi_am_peer_t *peer, const kvfi_am_head_t *head)
     }
 }
 
+/* Its engine sends this last, when it puts nothing into its memory any more and is never opened again. */
+static void on_bye(kvfi_am_peer_t *peer)
+{
+    peer->quiet = 1;
+    kvfi_am_peer_fail(peer, "its engine has closed");
+}
+
 /* Messages that only the stage machine knows: 1 if it was one. */
 static int on_near_message(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data)
 {
@@ -210,7 +217,7 @@ static void on_message(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *d
     case KVFI_AM_CANCEL: kvfi_am_serve_cancel(peer, head->token, head->flags & KVFI_AM_TO_OWNER); break;
     case KVFI_AM_NOTE: on_note(peer, head, data); break;
     case KVFI_AM_ACK: on_ack(peer, head); break;
-    case KVFI_AM_BYE: kvfi_am_peer_fail(peer, "its engine has closed"); break;
+    case KVFI_AM_BYE: on_bye(peer); break;
     default: kvfi_am_peer_fail(peer, "its message is of an unknown kind");
     }
 }

@@ -319,6 +319,38 @@ START_TEST(what_is_settled)
 }
 END_TEST
 
+/* The child serves nobody between calls. */
+static void at_fall_silent(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    (void)state;
+    (void)in;
+    (void)in_len;
+    (void)out;
+    proc_idle_ms = -1;
+}
+
+/* A far owner that closes without an answer says by its goodbye that nothing lands any more. */
+START_TEST(what_a_far_owner_leaves_when_it_closes_is_settled)
+{
+    kvf_batch_opts_t opts = over(KVF_PATH_AM, 60 * MS);
+    rig_opts_t rig_opts = { .owner_len = LEN, .local_len = LEN, .progress = KVF_PROGRESS_CALLER };
+    kvf_op_t op;
+    rig_t rig;
+
+    rig_open(&rig, WHERE_AM, &rig_opts);
+    op = whole_op(&rig, KVF_WRITE);
+    move(&rig, &op, 1);
+    rig_call(&rig, at_fall_silent, NULL, 0, NULL, 0);
+    start(&rig, &op, &opts, LATE);
+    answers(kvf_batch_wait(rig.batch, patient(5)), KVF_ERR_TIMEOUT);
+    answers(kvf_batch_op_settled(rig.batch, 0), KVF_INPROGRESS);
+    rig_call(&rig, side_close, NULL, 0, NULL, 0);
+    await_settled(&rig, rig.batch);
+    ok(kvf_engine_close(rig.me.engine, patient(5)));
+    proc_end(&rig.owner);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("settle");
@@ -330,6 +362,7 @@ int main(void)
     tcase_add_test(tc, nothing_lands_after_a_close);
     tcase_add_loop_test(tc, the_last_word_comes_last, 1, 3);
     tcase_add_test(tc, what_is_settled);
+    tcase_add_test(tc, what_a_far_owner_leaves_when_it_closes_is_settled);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
