@@ -2,7 +2,7 @@
 net_tests = tests/net/hosts.sh tests/net/slurm.sh tests/net/examples.sh tests/net/two_nodes_mpirun.sh \
 	tests/net/two_nodes_explain.sh tests/net/two_nodes_parallel.sh \
 	tests/net/two_nodes_slurm.sh tests/net/same_hostname.sh tests/net/only_lo.sh tests/net/no_socket.sh \
-	tests/net/kill.sh
+	tests/net/kill.sh tests/net/interfaces.sh
 EXTRA_DIST += tests/net/lib.sh tests/net/nodes tests/net/slurm-up tests/net/slurm-down \
 	tests/net/slurm-on $(net_tests)
 dist_pkgdata_DATA += slurm/replay.sbatch
