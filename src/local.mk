@@ -14,6 +14,7 @@ base_sources = \
 	src/base/clock.h \
 	src/base/cores.c \
 	src/base/cores.h \
+	src/base/file.h \
 	src/base/memory.c \
 	src/base/memory.h \
 	src/base/pages.c \

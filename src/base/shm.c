@@ -15,11 +15,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 
 #define SHM_DIR "/dev/shm"
@@ -55,15 +55,6 @@ static sysv_limits_t sysv_limits(void)
 }
 
 /* A write past it raises SIGXFSZ. */
-uint64_t kvfi_shm_file_most(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY)
-        return UINT64_MAX;
-    return limit.rlim_cur;
-}
-
 /* The size of /dev/shm, and what of it may be had; 0 where it is not mounted or cannot be written. */
 static void posix_limits(uint64_t *size_p, uint64_t *free_p)
 {
@@ -76,8 +67,8 @@ static void posix_limits(uint64_t *size_p, uint64_t *free_p)
     *free_p = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (!*size_p) /* a tmpfs without a limit */
         *size_p = *free_p = UINT64_MAX;
-    if (kvfi_shm_file_most() < *free_p)
-        *free_p = kvfi_shm_file_most();
+    if (kvfi_file_most() < *free_p)
+        *free_p = kvfi_file_most();
 }
 
 void kvfi_shm_order(kvfi_shm_kind_t kinds_p[KVFI_SHM_KINDS])
@@ -112,7 +103,7 @@ void kvfi_shm_limits(kvfi_shm_kind_t kind, char *buf, size_t len)
 
     if (kind == KVFI_SHM_POSIX) {
         posix_limits(&size, &left);
-        if (kvfi_shm_file_most() <= left)
+        if (kvfi_file_most() <= left)
             snprintf(buf, len, "RLIMIT_FSIZE (ulimit -f) allows files of %" PRIu64 " bytes", left);
         else if (size == UINT64_MAX)
             snprintf(buf, len, SHM_DIR " has no limit of its own");

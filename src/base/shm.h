@@ -22,9 +22,6 @@ void kvfi_shm_order(kvfi_shm_kind_t kinds_p[KVFI_SHM_KINDS]);
 /* Bytes of that kind that may still be had. UINT64_MAX: no limit but memory's. */
 uint64_t kvfi_shm_left(kvfi_shm_kind_t kind);
 
-/* Most bytes of a file that this process may write (RLIMIT_FSIZE); UINT64_MAX: any. One more is SIGXFSZ. */
-uint64_t kvfi_shm_file_most(void);
-
 /* The limits of that kind as they are now, with their names and sizes, for a sentence. */
 void kvfi_shm_limits(kvfi_shm_kind_t kind, char *buf, size_t len);
 

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/shm.h"
+#include "base/file.h"
 
 #define TITLE    "kvferry calibration 2"
 #define TEXT_MAX 4096
@@ -223,7 +223,7 @@ static int make_directory(char *path)
 
 static int write_whole(int fd, const char *text, size_t len)
 {
-    int     fits = len <= kvfi_shm_file_most(); /* else the host gets SIGXFSZ */
+    int     fits = len <= kvfi_file_most(); /* else the host gets SIGXFSZ */
     ssize_t wrote = fits ? write(fd, text, len) : 0;
     int     error = !fits ? EFBIG : wrote < 0 ? errno : (size_t)wrote < len ? ENOSPC : 0;
 
