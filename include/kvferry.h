@@ -25,7 +25,7 @@
  * engines were closed after it.
  *
  * Fork. A child may read what the parent had mapped; its calls are refused. It cannot open an engine of its
- * own either if the parent ever had one: fork before the first engine, or exec() in the child.
+ * own either if the parent had one open at the fork: fork before, or exec() in the child.
  *
  * Environment. KVFERRY_NET, KVFERRY_LOCAL, KVFERRY_PROGRESS, KVFERRY_DEADLINE (ms),
  * KVFERRY_NOTIFY_DEPTH, KVFERRY_COPY_THREADS, KVFERRY_PACK, KVFERRY_COPY_KERNEL,
@@ -201,7 +201,7 @@ typedef struct kvf_engine_opts {
 /** Open an engine. Opens the near side only; the far one, a UCX context, at the first need.
  *  Errors: INVALID (an option or a KVFERRY_ variable, named), NOMEM, UNSUPPORTED (net names a
  *  wire that this machine has not; the UCX at run time is older than the one built against),
- *  FORKED (the parent of this process had opened an engine before the fork), SYSTEM. */
+ *  FORKED (this process was forked while an engine was open), SYSTEM. */
 kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p);
 
 /** Close an engine: cancels its batches (they end with CLOSED), revokes its grants, waits for

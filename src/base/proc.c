@@ -22,7 +22,8 @@
 #include "base/clock.h"
 
 static _Atomic unsigned forks;
-static _Atomic int      engaged, inherited;
+static _Atomic unsigned engaged; /* engines that are open */
+static _Atomic int      inherited;
 
 static pthread_mutex_t  self_lock = PTHREAD_MUTEX_INITIALIZER;
 static kvfi_proc_id_t   self; /* of this process once whole is set */
@@ -32,7 +33,8 @@ static int              proc_mount_ours; /* /proc shows our PID namespace */
 static void in_child(void)
 {
     atomic_fetch_add(&forks, 1);
-    atomic_store(&inherited, atomic_load(&engaged));
+    if (atomic_load(&engaged))
+        atomic_store(&inherited, 1);
     atomic_store(&whole, 0);
     self_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; /* a thread of the parent may hold it */
 }
@@ -52,8 +54,13 @@ int kvfi_fork_engage(void)
 {
     if (atomic_load(&inherited))
         return -1;
-    atomic_store(&engaged, 1);
+    atomic_fetch_add(&engaged, 1);
     return 0;
+}
+
+void kvfi_fork_disengage(void)
+{
+    atomic_fetch_sub(&engaged, 1);
 }
 
 /* ---------------------------------------------------------------- who we are */

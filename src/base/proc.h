@@ -66,8 +66,9 @@ void kvfi_life_close(kvfi_life_t *life);
 
 /* Rises in each forked child, so that a handle can tell that it is the parent's. */
 unsigned kvfi_fork_count(void);
-/* Before UCX is first used. -1 in a child of a process that has used it: UCX's locks were copied as they
+/* Around an engine's use of UCX. -1 in a child that was forked meanwhile: UCX's locks were copied as they
  * stood, perhaps held by threads that the child does not have. */
-int kvfi_fork_engage(void);
+int  kvfi_fork_engage(void);
+void kvfi_fork_disengage(void);
 
 #endif

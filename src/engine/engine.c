@@ -62,16 +62,11 @@ static kvf_status_t open_stage(kvf_engine_t *engine)
     return engine->home->near ? kvfi_am_open_near(engine->home->near, &host, &engine->stage) : KVF_OK;
 }
 
-kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p)
+static kvf_status_t open_engine(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p)
 {
     kvf_engine_t *engine;
     kvf_status_t  status;
 
-    if (!engine_p)
-        return kvfi_fail(KVF_ERR_INVALID, "engine_p is NULL");
-    if (kvfi_fork_engage())
-        return kvfi_fail(KVF_ERR_FORKED, "this process was forked from one that had opened an engine, and "
-                         "has copies of UCX's locks as they stood: fork before the first engine, or exec()");
     status = kvfi_ucx_check_release();
     if (status != KVF_OK)
         return status;
@@ -122,6 +117,21 @@ free_engine:
     kvfi_copiers_close(engine);
     free(engine->setting_text);
     kvfi_object_close(engine);
+    return status;
+}
+
+kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p)
+{
+    kvf_status_t status;
+
+    if (!engine_p)
+        return kvfi_fail(KVF_ERR_INVALID, "engine_p is NULL");
+    if (kvfi_fork_engage())
+        return kvfi_fail(KVF_ERR_FORKED, "this process was forked while an engine was open, and has copies of "
+                         "UCX's locks as they stood: fork before an engine is opened, or exec()");
+    status = open_engine(opts, engine_p);
+    if (status != KVF_OK)
+        kvfi_fork_disengage();
     return status;
 }
 
@@ -330,5 +340,6 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     pthread_mutex_destroy(&engine->far_lock);
     pthread_mutex_destroy(&engine->grants_lock);
     kvfi_object_close(engine);
+    kvfi_fork_disengage();
     return status == KVF_OK ? settled : status;
 }
