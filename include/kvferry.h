@@ -85,8 +85,8 @@ typedef enum kvf_status {
     KVF_ERR_TIMEOUT     = -9,  /**< deadline or timeout passed */
     KVF_ERR_CANCELED    = -10, /**< cancelled by the caller */
     KVF_ERR_CLOSED      = -11, /**< the engine is closing */
-    KVF_ERR_BUSY        = -12, /**< in use; nothing was changed. Of an op: its owner holds as many
-                                 requests of this process as it holds for a peer (256 MiB) */
+    KVF_ERR_BUSY        = -12, /**< in use; nothing was changed. Of an op: its owner holds other
+                                 requests of this process, and with this one more than 256 MiB */
     KVF_ERR_NO_PATH     = -13, /**< no allowed path serves this op; the sentence says why each is out */
     KVF_ERR_NEED_FAR    = -14, /**< the peer is not near and its blob holds no far address */
     KVF_ERR_VERSION     = -15, /**< blob or wire version not understood */

@@ -9,7 +9,6 @@
 #include "engine/internal.h"
 
 #define ALIVE_AGE_NS UINT64_C(1000000000)
-#define PAIRS_MAX    (UINT32_C(1) << 28) /* on am: ids and generations in a message of less than 4 GiB */
 
 typedef unsigned long long ull_t;
 
@@ -148,9 +147,9 @@ static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t 
 static kvf_status_t check_path(const kvfi_check_t *check, const kvf_op_t *op, size_t i)
 {
     if (kvfi_path_is_served(check->path)) {
-        if (op->blocks > PAIRS_MAX)
+        if (op->blocks > KVFI_AM_PAIRS_MOST)
             return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: blocks is %u, a request over %s holds %u "
-                             "pairs", i, op->blocks, kvf_path_name(check->path), PAIRS_MAX);
+                             "pairs", i, op->blocks, kvf_path_name(check->path), KVFI_AM_PAIRS_MOST);
     } else if (op->remote_gens && !op->remote->target.gens) {
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: remote_gens needs the pool mapped here", i);
     }
@@ -231,7 +230,7 @@ kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t i, kv
     if (status == KVF_OK) {
         make_xfer(op, check->path, bytes, xfer);
         xfer->peer = check->peer;
-        xfer->may_stage = check->path == KVF_PATH_CMA && op->blocks <= PAIRS_MAX &&
+        xfer->may_stage = check->path == KVF_PATH_CMA && op->blocks <= KVFI_AM_PAIRS_MOST &&
                           (!check->mask || check->mask & KVF_PATH_BIT(KVF_PATH_STAGE));
         check->on_cma += (size_t)xfer->may_stage;
     } else if (*holds_p) {

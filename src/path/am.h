@@ -12,6 +12,8 @@
 #include "path/path.h"
 #include "ucx/ucx.h"
 
+#define KVFI_AM_PAIRS_MOST (UINT32_C(1) << 28) /* of a request: a message has less than 4 GiB */
+
 typedef struct kvfi_am kvfi_am_t;
 
 /* A granted range in this process, as the owner's engine knows it. */

@@ -30,7 +30,7 @@ static int queue_request(kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
     kvfi_am_message_t   *message;
     char                *at;
 
-    message = len <= KVFI_AM_HELD_MOST ? kvfi_am_message(peer, KVFI_AM_REQUEST, xfer->token, 0, len) : NULL;
+    message = kvfi_am_message(peer, KVFI_AM_REQUEST, xfer->token, 0, len);
     if (!message)
         return -1;
     memcpy(message->data, &request, sizeof request);

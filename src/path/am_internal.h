@@ -31,9 +31,9 @@
 #define KVFI_AM_CHUNKS 4u  /* chunks a peer may have under way */
 #define KVFI_AM_TURN   16u /* chunks that leave for a peer at a time: the link's lock is held */
 
-/* What a peer may make us hold: its requests while they are served, enough for 32 Mi blocks with their
- * generations or half a million small ops; and answers that it has not taken, which it does whenever it looks
- * for what it waits for. */
+/* What a peer may make us hold: its requests while they are served, one of any size or together enough for
+ * 32 Mi blocks with their generations or half a million small ops; and answers that it has not taken, which
+ * it does whenever it looks for what it waits for. */
 #define KVFI_AM_HELD_MOST    (UINT64_C(256) << 20)
 #define KVFI_AM_ANSWERS_MOST (UINT64_C(64) << 20)
 
@@ -83,6 +83,9 @@ typedef struct kvfi_am_request {
     int64_t  stride[2];
     uint32_t blocks, flags;
 } kvfi_am_request_t;
+
+/* Of the longest, with ids and generations; no message is longer. */
+#define KVFI_AM_REQUEST_MOST (sizeof(kvfi_am_request_t) + 2 * sizeof(uint32_t) * (uint64_t)KVFI_AM_PAIRS_MOST)
 
 /* A message on its way out. Chunks come from a free list, the rest from malloc. */
 typedef struct kvfi_am_message {

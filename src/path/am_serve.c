@@ -118,12 +118,12 @@ static void begin(kvfi_am_serve_t *serve, const kvfi_am_request_t *request)
         xfer->gens = serve->ids + (ids ? request->blocks : 0);
 }
 
-/* BUSY: with this one it would be more than is held for a peer. */
+/* BUSY: others are held, and with this one it would be more than is held for a peer. */
 static kvf_status_t hold(kvfi_am_serve_t *serve, uint64_t bytes)
 {
     kvfi_am_peer_t *peer = serve->peer;
 
-    if (peer->held + bytes > peer->am->held_most) {
+    if (peer->held && peer->held + bytes > peer->am->held_most) {
         if (!peer->am->told_of_busy++)
             kvfi_log(KVFI_LOG_WARN, "rank %llu has asked for more than is held for a peer at once, %llu MiB "
                      "of requests: its op ends with KVF_ERR_BUSY", (unsigned long long)peer->rank,

@@ -269,9 +269,10 @@ static int hold(kvfi_mail_in_t *in, uint64_t len)
 
     while (cap < len)
         cap *= 2;
+    cap = cap < KVFI_AM_REQUEST_MOST ? cap : KVFI_AM_REQUEST_MOST;
     if (cap == in->cap)
         return 0;
-    payload = cap <= UINT32_MAX ? realloc(in->payload, cap) : NULL;
+    payload = len <= cap ? realloc(in->payload, cap) : NULL;
     if (!payload)
         return -1;
     in->payload = payload;
@@ -313,7 +314,7 @@ static int deliver(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
     if (in->got < sizeof head)
         return 0;
     memcpy(&head, in->start, sizeof head);
-    if (head.len > KVFI_AM_HELD_MOST) {
+    if (head.len > KVFI_AM_REQUEST_MOST) {
         kvfi_am_peer_fail(peer, "its message has an impossible length");
         return 0;
     }
