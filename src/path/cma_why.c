@@ -2,8 +2,8 @@
  *
  * Why cross-memory attach is refused, in a sentence that says what to do. A call without vectors is
  * let through by the kernel's own checks and stopped by a filter, so the two are told apart; what
- * the kernel checks (Yama, user namespaces, users, capabilities) is read from /proc. Reads a few
- * files there, once a peer; never blocks.
+ * the kernel checks (users, dumpable, Yama, user namespaces, capabilities) is read from /proc. Reads a
+ * few files there, once a peer; never blocks.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -47,16 +47,54 @@ static long long number_in(const char *path, const char *name, int base)
     return value;
 }
 
-static int same_user_namespace(pid_t pid)
+/* In /proc the folder of a process is always its user's; of who is not dumpable the files in it are root's.
+ * Of root's own processes this cannot be seen. */
+static int is_not_dumpable(pid_t pid)
 {
-    struct stat ours, theirs;
+    struct stat folder, file;
     char        path[48];
 
+    snprintf(path, sizeof path, "/proc/%d/", (int)pid);
+    if (stat(path, &folder))
+        return 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    return !stat(path, &file) && file.st_uid != folder.st_uid;
+}
+
+/* Of a user namespace: every process may read it. */
+static size_t read_uid_map(const char *path, char *text, size_t size)
+{
+    FILE  *file = fopen(path, "re");
+    size_t len = file ? fread(text, 1, size, file) : 0;
+
+    if (file)
+        fclose(file);
+    return len;
+}
+
+/* 1 if it is known. Who may not look at the namespace itself sees it by the map, if that differs. */
+static int in_another_user_namespace(pid_t pid)
+{
+    struct stat ours, theirs;
+    char        path[48], our_map[512], their_map[512];
+    size_t      len;
+
     snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
-    if (stat("/proc/self/ns/user", &ours))
-        return 1;
-    /* who may not even look is told by another reason, unless it is this one */
-    return stat(path, &theirs) ? errno != EACCES && errno != EPERM : ours.st_ino == theirs.st_ino;
+    if (!stat("/proc/self/ns/user", &ours) && !stat(path, &theirs))
+        return ours.st_ino != theirs.st_ino;
+    snprintf(path, sizeof path, "/proc/%d/uid_map", (int)pid);
+    len = read_uid_map(path, their_map, sizeof their_map);
+    return len && (len != read_uid_map("/proc/self/uid_map", our_map, sizeof our_map) ||
+                   memcmp(our_map, their_map, len));
+}
+
+/* As the kernel compares them within one user namespace. */
+static int has_more_capabilities(const char *its_status)
+{
+    long long its = number_in(its_status, "CapPrm:", 16);
+    long long ours = number_in("/proc/self/status", "CapPrm:", 16);
+
+    return its >= 0 && ours >= 0 && its & ~ours;
 }
 
 static void explain_filter(char *buf, size_t len, uint32_t dir, int error)
@@ -71,26 +109,30 @@ static void explain_filter(char *buf, size_t len, uint32_t dir, int error)
 
 static void explain_access(char *buf, size_t len, uint32_t dir, int error, pid_t pid)
 {
-    long long yama = number_in("/proc/sys/kernel/yama/ptrace_scope", "", 10), uid;
-    unsigned  caps = (unsigned)(number_in("/proc/self/status", "CapEff:", 16) >> CAP_PTRACE) & 1;
-    char      path[48], reason[200];
+    long long   yama = number_in("/proc/sys/kernel/yama/ptrace_scope", "", 10), uid;
+    unsigned    caps = (unsigned)(number_in("/proc/self/status", "CapEff:", 16) >> CAP_PTRACE) & 1;
+    char        path[48], reason[200];
+    const char *why = reason;
 
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     uid = number_in(path, "Uid:", 10);
     if (uid >= 0 && uid != (long long)geteuid() && !caps)
         snprintf(reason, sizeof reason, "the peer runs as user %lld, we as %lld; run both as one "
                  "user, or give CAP_SYS_PTRACE", uid, (long long)geteuid());
+    else if (is_not_dumpable(pid))
+        why = "the peer is not dumpable (it has changed users, or may not read its own program); let it call "
+              "prctl(PR_SET_DUMPABLE, 1), or give CAP_SYS_PTRACE";
     else if (yama > 0 && !caps)
         snprintf(reason, sizeof reason, "Yama's ptrace_scope is %lld; set "
                  "kernel.yama.ptrace_scope to 0, or give CAP_SYS_PTRACE", yama);
-    else if (!same_user_namespace(pid))
-        snprintf(reason, sizeof reason, "the peer is in another user namespace, or hidden; start "
-                 "both ranks in one, or give CAP_SYS_PTRACE there");
+    else if (in_another_user_namespace(pid))
+        why = "the peer is in another user namespace; start both ranks in one, or give CAP_SYS_PTRACE there";
+    else if (has_more_capabilities(path))
+        why = "the peer has capabilities that we lack; give both the same, or CAP_SYS_PTRACE";
     else
-        snprintf(reason, sizeof reason, "the peer is not dumpable or has capabilities that we "
-                 "lack%s; give both the same, or CAP_SYS_PTRACE",
-                 caps ? "" : " (CAP_SYS_PTRACE is not ours)");
-    snprintf(buf, len, "%s: %s: %s", name_of(dir), strerror(error), reason);
+        why = "the peer is not dumpable, or in another user namespace; let it call "
+              "prctl(PR_SET_DUMPABLE, 1), start both ranks in one namespace, or give CAP_SYS_PTRACE there";
+    snprintf(buf, len, "%s: %s: %s", name_of(dir), strerror(error), why);
 }
 
 static void explain(char *buf, size_t len, uint32_t dir, int error, pid_t pid)

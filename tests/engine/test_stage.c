@@ -403,6 +403,37 @@ START_TEST(a_rank_that_is_not_dumpable_and_one_without_the_capability)
     rig_join(&rig);
     reads_and_writes(&rig, KVF_PATH_STAGE, KVF_PATH_STAGE);
     must(lines_with(fd, "CAP_SYS_PTRACE", line, sizeof(line)) == 1, "not told what to do");
+    must(strstr(line, "user namespace") == NULL, "they share one: \"%s\"", line);
+    rig_close(&rig);
+}
+END_TEST
+
+/* Who changes users is not dumpable from then on. */
+static void at_become_nobody(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    enum { NOBODY = 65534 };
+
+    must(geteuid() != 0 || (setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0),
+         "setresuid: %s", strerror(errno));
+    at_hide(state, in, in_len, out);
+}
+
+START_TEST(a_rank_of_our_user_that_is_not_dumpable_is_told_as_that)
+{
+    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    char line[1024];
+    rig_t rig;
+    int fd;
+
+    rig_fork(&rig, WHERE_CMA, &opts);
+    proc_call(&rig.owner, at_become_nobody, NULL, 0, NULL, 0);
+    fd = catch_stderr();
+    at_become_nobody(NULL, NULL, 0, NULL);
+    must(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0, "prctl: %s", strerror(errno));
+    rig_join(&rig);
+    reads_and_writes(&rig, KVF_PATH_STAGE, KVF_PATH_STAGE);
+    must(lines_with(fd, "is not dumpable (", line, sizeof(line)) == 1, "not told why");
+    must(strstr(line, "PR_SET_DUMPABLE") != NULL && strstr(line, "user namespace") == NULL, "\"%s\"", line);
     rig_close(&rig);
 }
 END_TEST
@@ -597,6 +628,7 @@ int main(void)
     tcase_add_loop_test(tc, an_op_that_stage_cannot_take_either_fails_alone, 0, 2);
     tcase_add_test(tc, a_rank_in_a_user_namespace_of_its_own);
     tcase_add_test(tc, a_rank_that_is_not_dumpable_and_one_without_the_capability);
+    tcase_add_test(tc, a_rank_of_our_user_that_is_not_dumpable_is_told_as_that);
     tcase_add_loop_test(tc, a_killed_owner_ends_the_batch_without_pidfd_open, 0, 4);
     tcase_add_test(tc, a_long_list_of_ids_arrives_whole);
     tcase_add_test(tc, both_threads_sleep_once_a_pair_is_idle);
