@@ -290,6 +290,12 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
     return status;
 }
 
+static kvf_status_t has_died(const kvfi_card_t *card)
+{
+    return kvfi_fail(KVF_ERR_PEER, "rank %llu on %s (pid %d) has died", (unsigned long long)card->rank,
+                     card->host, card->proc.pid);
+}
+
 static kvf_status_t reach(kvf_peer_t *peer, const kvfi_card_t *card)
 {
     kvf_status_t status;
@@ -303,8 +309,10 @@ static kvf_status_t reach(kvf_peer_t *peer, const kvfi_card_t *card)
         return status;
     }
     status = try_near(peer, card);
+    /* the dead leave nothing to map, which makes nobody far */
     if (status == KVF_OK && peer->locality == KVF_LOCALITY_CROSS)
-        status = connect_far(peer, card);
+        status = is_here(peer->object.engine, card) && !kvfi_proc_lives(card->proc) ? has_died(card)
+                                                                                    : connect_far(peer, card);
     if (status == KVF_OK)
         tell_where(peer, card);
     return status;
@@ -382,8 +390,7 @@ kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len,
         *peer_p = peer;
     } else {
         kvf_peer_forget(peer);
-        status = kvfi_fail(KVF_ERR_PEER, "rank %llu on %s (pid %d) has died",
-                           (unsigned long long)card.rank, card.host, card.proc.pid);
+        status = has_died(&card);
     }
 leave:
     kvfi_leave(engine);

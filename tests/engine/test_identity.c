@@ -285,6 +285,46 @@ START_TEST(a_peer_that_has_called_exec_is_dead)
 }
 END_TEST
 
+/* What it left cannot be mapped, which makes no neighbour far: killed or another program by exec(). Whose
+ * numbers mean nothing here cannot be known to be dead. */
+START_TEST(a_neighbour_that_has_ended_is_dead_and_not_far)
+{
+    uint8_t blob[BLOB_MAX];
+    kvf_engine_t *engine;
+    kvf_peer_t *peer = NULL;
+    proc_t other;
+    size_t len;
+
+    if (_i < 4) {
+        proc_start(&other, sizeof(side_t), 60, side_idle);
+    } else {
+        start_apart(&other);
+    }
+    proc_call(&other, at_open, NULL, 0, NULL, 0);
+    len = proc_call(&other, side_blob, &(uint32_t){ _i % 2 ? KVF_BLOB_FAR : 0 }, sizeof(uint32_t), blob,
+                    sizeof(blob));
+    if (_i / 2 == 1) {
+        run_sleep(&other);
+    } else {
+        proc_signal(&other, SIGKILL);
+    }
+    if (_i >= 4) {
+        world_enter(0);
+    }
+    ok(kvf_engine_open(NULL, &engine));
+    if (_i < 4) {
+        refused_naming(kvf_peer_import(engine, blob, len, &peer), KVF_ERR_PEER, "has died");
+    } else {
+        refused_naming(kvf_peer_import(engine, blob, len, &peer), KVF_ERR_NEED_FAR, "IPC namespace");
+    }
+    must(peer == NULL, "an output of a failure");
+    ok(kvf_engine_close(engine, patient(5)));
+    if (_i / 2 == 1) {
+        proc_signal(&other, SIGKILL);
+    }
+}
+END_TEST
+
 /* ------------------------------------------------------------- a view's owner */
 
 static void at_view(void *state, const void *in, size_t in_len, proc_out_t *out)
@@ -476,6 +516,7 @@ int main(void)
     }
     tcase_add_test(tc, a_far_peer_of_this_machine_is_told_with_the_reason);
     tcase_add_loop_test(tc, a_peer_that_has_called_exec_is_dead, 0, 4);
+    tcase_add_loop_test(tc, a_neighbour_that_has_ended_is_dead_and_not_far, 0, 5);
     tcase_add_test(tc, a_view_ends_with_the_program_that_opened_it);
     tcase_add_test(tc, a_living_reader_counts_without_descriptors_to_look_at_it);
     tcase_add_test(tc, a_neighbour_is_not_far_for_want_of_descriptors);
