@@ -414,6 +414,53 @@ void rig_close(rig_t *rig)
     proc_end(&rig->owner);
 }
 
+static void notify(kvf_engine_t *engine, kvf_peer_t *peer)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .notify_peer = peer, .notify = "hello",
+                              .notify_len = 5 };
+    kvf_batch_t *batch = NULL;
+
+    ok(kvf_batch_create(engine, &batch));
+    ok(run_ops(batch, NULL, 0, &opts));
+    ok(kvf_batch_free(batch));
+}
+
+static void await_notification(kvf_engine_t *engine)
+{
+    kvf_notification_t note = { .struct_size = sizeof(note) };
+    uint64_t end = now_ns() + patient(10);
+
+    while (kvf_notify_recv(engine, &note) == KVF_INPROGRESS) {
+        must(now_ns() < end, "no word of the far peer");
+        sleep_ms(1);
+    }
+}
+
+static void at_echo(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    side_t *side = state;
+
+    (void)in;
+    (void)in_len;
+    (void)out;
+    await_notification(side->engine);
+    notify(side->engine, side->peer[0]);
+}
+
+void far_stands(kvf_engine_t *engine, kvf_peer_t *peer, proc_t *child)
+{
+    for (int round = 0; round < 2; round++) {
+        proc_ask(child, at_echo, NULL, 0);
+        notify(engine, peer);
+        await_notification(engine);
+        for (int i = 0; i < 10; i++) { /* what acknowledges it leaves */
+            ok(kvf_progress(engine));
+            sleep_ms(1);
+        }
+        proc_reply(child, NULL, 0);
+    }
+}
+
 /* ----------------------------------------------------------- calls at owner */
 
 typedef struct stretch {

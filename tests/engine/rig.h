@@ -91,6 +91,11 @@ void rig_close(rig_t *rig);
 /* Runs fn at the owner; its state is the owner's side_t. */
 size_t rig_call(rig_t *rig, proc_fn_t fn, const void *in, size_t in_len, void *out, size_t out_max);
 
+/* Waits until the connection with a far child, which knows this engine as its peer[0], stands in both
+ * directions with nothing under way. Before a child is killed: a death while UCX 1.13 still connects may
+ * end this process too. */
+void far_stands(kvf_engine_t *engine, kvf_peer_t *peer, proc_t *child);
+
 /* Calls at the owner, ready made. */
 void owner_put(rig_t *rig, uint64_t off, const void *data, uint64_t len);
 void owner_get(rig_t *rig, uint64_t off, void *data_p, uint64_t len);

@@ -152,6 +152,8 @@ static void meet(sources_t *w, uint32_t i)
     proc_call(&w->child[i], side_import_peer, buf, sizeof(side_slot_t) + len, NULL, 0);
     len = proc_call(&w->child[i], side_blob, &flags, sizeof(flags), buf, sizeof(buf));
     ok(kvf_peer_import(w->engine, buf, len, &s->peer));
+    if (w->where == WHERE_AM)
+        far_stands(w->engine, s->peer, &w->child[i]);
     len = proc_call(&w->child[i], side_grant_blob, NULL, 0, buf, sizeof(buf));
     ok(kvf_remote_import(s->peer, buf, len, &s->remote, &count));
     ok(kvf_batch_create(w->engine, &s->batch));

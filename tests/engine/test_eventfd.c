@@ -366,6 +366,9 @@ START_TEST(a_peers_death_wakes)
     uint64_t before;
 
     rig_open(&rig, where, &opts);
+    if (where == WHERE_AM) {
+        far_stands(rig.me.engine, rig.peer, &rig.owner);
+    }
     note.notify_peer = rig.peer;
     ok(run_ops(rig.batch, NULL, 0, &note));
     proc_signal(&rig.owner, SIGSTOP);

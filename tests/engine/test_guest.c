@@ -406,7 +406,7 @@ START_TEST(a_far_peer_that_went_is_missed_though_a_child_of_it_lives)
         return; /* nobody is left to say goodbye */
     }
     rig_open(&rig, WHERE_AM, NULL);
-    owner_fill(&rig, 2);
+    far_stands(rig.me.engine, rig.peer, &rig.owner);
     must(rig_call(&rig, at_start_helper, &how, sizeof(how), &pid, sizeof(pid)) == sizeof(pid), "a pid");
     if (closes) {
         proc_ask(&rig.owner, side_close, NULL, 0);

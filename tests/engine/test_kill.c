@@ -75,6 +75,9 @@ static void meet(stage_t *s, int i)
     memset(buf, 0, sizeof(side_slot_t));
     engine_blob(s->engine, s->flags, buf + sizeof(side_slot_t), &len);
     proc_call(&s->child[i], side_import_peer, buf, sizeof(side_slot_t) + len, NULL, 0);
+    if (s->where == WHERE_AM) {
+        far_stands(s->engine, s->peer[i], &s->child[i]);
+    }
 }
 
 static void stage_open(stage_t *s, where_t where)

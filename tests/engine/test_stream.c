@@ -362,6 +362,8 @@ START_TEST(what_a_dead_source_owes_is_told)
     proc_call(&child, side_import_peer, mine, sizeof(side_slot_t) + len, NULL, 0);
     len = proc_call(&child, side_blob, &flags, sizeof(flags), buf, sizeof(buf));
     ok(kvf_peer_import(engine, buf, len, &source.peer));
+    if (where == WHERE_AM)
+        far_stands(engine, source.peer, &child);
     receive_from(&r, engine, &source, 1, STREAM);
     proc_call(&child, at_tell, &five, sizeof(five), NULL, 0);
     proc_signal(&child, SIGKILL);

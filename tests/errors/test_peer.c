@@ -21,6 +21,7 @@ START_TEST(a_far_peer_without_an_address_needs_one)
     kvf_peer_t *peer = NULL;
 
     rig_open(&rig, WHERE_AM, NULL);
+    far_stands(rig.me.engine, rig.peer, &rig.owner);
     ok(kvf_remote_forget(rig.remote));
     ok(kvf_peer_forget(rig.peer));
     len = rig_call(&rig, side_blob, &flags, sizeof(flags), buf, sizeof(buf));
