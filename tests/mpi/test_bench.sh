@@ -144,7 +144,7 @@ mpi_run 2 "$bench" --path self,shm,adopt,cma,stage,am --peer stream,ucx --json "
 if command -v gnuplot >/dev/null; then
     mpi_run 2 "$bench" --sweep --shape W1,W2 --scale 1/512 --path shm,am --peer ucx --reps 1 \
         --plot "$TMP/a 'b.svg" >"$TMP/out" 2>"$TMP/err" || { cat "$TMP/err"; fail "--sweep --plot"; }
-    [ ! -s "$TMP/err" ] || { cat "$TMP/err"; fail "gnuplot says something"; }
+    ! grep -v 'warn: far peers with UCX' "$TMP/err" || fail "gnuplot says something"
     tail -n 3 "$TMP/a 'b.svg" | grep -q '</svg>' || fail "the picture is no whole SVG"
     for title in 'kvferry shm' 'kvferry am' memcpy 'UCX alone' 'TCP socket'; do
         grep -q "$title" "$TMP/a 'b.svg" || fail "no curve of $title in the picture"
