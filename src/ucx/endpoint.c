@@ -24,6 +24,23 @@ static void on_error(void *arg, ucp_ep_h ucp, ucs_status_t status)
     ep->failed(ep->arg, ep->link->over[0] ? why : ucs_status_string(status));
 }
 
+/* Whose fault is it? What UCX does not say of the peer is not said of it here. */
+static kvf_status_t status_of(ucs_status_t status)
+{
+    switch (status) {
+    case UCS_ERR_UNREACHABLE:
+    case UCS_ERR_REJECTED:
+    case UCS_ERR_CONNECTION_RESET:
+    case UCS_ERR_NOT_CONNECTED:
+    case UCS_ERR_TIMED_OUT:
+    case UCS_ERR_ENDPOINT_TIMEOUT: return KVF_ERR_PEER;
+    case UCS_ERR_INVALID_PARAM:
+    case UCS_ERR_INVALID_ADDR: return KVF_ERR_BLOB;
+    case UCS_ERR_NO_MEMORY: return KVF_ERR_NOMEM;
+    default: return KVF_ERR_SYSTEM;
+    }
+}
+
 static kvf_status_t connect_far(kvfi_ep_t *ep, const void *address)
 {
     ucp_ep_params_t params = {.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS |
@@ -44,7 +61,7 @@ static kvf_status_t connect_far(kvfi_ep_t *ep, const void *address)
     ep->link->settle_gap_ns = 1000000;
     ep->link->settle_ns = kvfi_coarse_ns();
     if (status != UCS_OK)
-        return kvfi_fail(KVF_ERR_PEER, "UCX makes no endpoint to the peer: %s (we go over %s)",
+        return kvfi_fail(status_of(status), "UCX makes no endpoint to the peer: %s (we go over %s)",
                          ucs_status_string(status), ep->link->over);
     return KVF_OK;
 }

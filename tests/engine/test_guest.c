@@ -352,6 +352,35 @@ START_TEST(a_connection_needs_descriptors)
 }
 END_TEST
 
+START_TEST(a_connection_that_fails_on_our_side_is_no_dead_peer)
+{
+    static const long calls[] = { SYS_socket };
+    kvf_engine_opts_t opts;
+    kvf_peer_t *peer = NULL;
+    kvf_engine_t *engine;
+    uint8_t blob[BLOB_MAX];
+    size_t len;
+    uint32_t flags = KVF_BLOB_FAR;
+    kvf_status_t status;
+    rig_t rig;
+
+    if (!forbid_works()) {
+        return;
+    }
+    rig_open(&rig, WHERE_AM, NULL);
+    far_stands(rig.me.engine, rig.peer, &rig.owner);
+    len = rig_call(&rig, side_blob, &flags, sizeof(flags), blob, sizeof(blob));
+    where_opts(WHERE_AM, &opts);
+    ok(kvf_engine_open(&opts, &engine));
+    ok(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &(size_t){ 0 }));
+    must(forbid(calls, 1, EMFILE) == 0, "seccomp");
+    status = kvf_peer_import(engine, blob, len, &peer);
+    must(status == KVF_ERR_SYSTEM, "%s (%s)", kvf_status_name(status), kvf_last_error());
+    ok(kvf_engine_close(engine, patient(5)));
+    rig_close(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------- children of a far peer */
 
 typedef enum helper {
@@ -445,6 +474,7 @@ int main(void)
     tcase_add_test(tcase, a_program_that_is_started_inherits_no_descriptor);
     tcase_add_test(tcase, nor_one_of_a_connection);
     tcase_add_test(tcase, a_connection_needs_descriptors);
+    tcase_add_test(tcase, a_connection_that_fails_on_our_side_is_no_dead_peer);
     tcase_add_loop_test(tcase, a_far_peer_that_went_is_missed_though_a_child_of_it_lives, 0, 2 * HELPERS);
     return run_suite(suite);
 }
