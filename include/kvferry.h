@@ -392,8 +392,9 @@ typedef struct kvf_peer_attr {
 /** Import an engine's blob. Importing the same engine again returns the same peer, counted. One's
  *  own blob is allowed. Proves locality. Errors: BLOB, VERSION (names both; of a far peer the
  *  releases of UCX too, which must have the same major.minor), NEED_FAR (export with
- *  KVF_BLOB_FAR), NOMEM (or all 256 seats of a near peer are taken), PEER (it is dead),
- *  UNSUPPORTED (no such wire), SYSTEM. */
+ *  KVF_BLOB_FAR), NOMEM (or all 256 seats of a near peer are taken), PEER (it is dead, or cannot be
+ *  reached), UNSUPPORTED (no such wire), SYSTEM. A blob that was damaged or cut is refused; one that was
+ *  forged and sealed anew may hold a far address that ends the process inside UCX. */
 kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len, kvf_peer_t **peer_p);
 
 /** Undo one import; the last one forgets the peer. A far connection stays, for the other side may

@@ -275,6 +275,7 @@ static void hear_addresses(const kvfi_card_t *card)
 static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
 {
     kvfi_am_t   *am;
+    char        *address;
     kvf_status_t status = check_ucx(card);
 
     if (status != KVF_OK)
@@ -285,8 +286,14 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
         return kvfi_fail(KVF_ERR_NEED_FAR, "peer %s (rank %llu) is not near, and its blob holds no far "
                          "address: %s", card->host, (unsigned long long)card->rank, peer->why_far);
     status = kvfi_engine_far(peer->object.engine, &am);
-    if (status == KVF_OK)
-        status = kvfi_am_connect(am, card->incarnation, card->far, NULL, &peer->am);
+    if (status != KVF_OK)
+        return status;
+    address = calloc(1, card->far_len + KVFI_ADDRESS_ROOM);
+    if (!address)
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for a far address");
+    memcpy(address, card->far, card->far_len);
+    status = kvfi_am_connect(am, card->incarnation, address, NULL, &peer->am);
+    free(address);
     return status;
 }
 

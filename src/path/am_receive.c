@@ -32,7 +32,7 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
     /* a second hello: it lost the connection, and made a new one before we noticed */
     if (peer && peer->linked)
         kvfi_am_peer_fail(peer, "it has connected again");
-    address = len && len <= ADDRESS_MAX ? malloc(len) : NULL;
+    address = len && len <= ADDRESS_MAX ? calloc(1, len + KVFI_ADDRESS_ROOM) : NULL;
     if (address && !peer)
         peer = kvfi_am_peer_new(am, head->sender);
     if (!address || !peer) {

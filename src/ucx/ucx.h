@@ -63,6 +63,9 @@ void         kvfi_mem_free(kvfi_mem_t *mem); /* (L) */
 
 /* ---- endpoints of far links: PEER error handling, our own handler, called once, with the lock held */
 typedef void (*kvfi_ep_failed_t)(void *arg, const char *why);
+/* UCX takes no length of an address and reads on behind one that is cut: so many zeros must follow it. One
+ * that has been changed otherwise may still end the process. */
+#define KVFI_ADDRESS_ROOM 65536u
 kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
                           kvfi_ep_t **ep_p); /* (L) */
 /* (L) Starts to close, after what was sent has left, or by force; progress does the rest. */

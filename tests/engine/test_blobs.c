@@ -10,6 +10,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -143,6 +144,43 @@ static void put16(uint8_t *at, uint16_t v)
 {
     memcpy(at, &v, sizeof(v));
 }
+
+/* UCX takes no length of an address. The sum is right, the far address ends early and the blob with it, and
+ * memory that cannot be read follows. */
+START_TEST(a_far_address_that_ends_early_reads_nothing_behind_it)
+{
+    const size_t page = 65536;
+    uint8_t *end = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint32_t full, left, at = STRINGS;
+    uint64_t other = UINT64_C(0x123456789abcdef);
+    sample_t s;
+    rig_t rig;
+
+    must(end != MAP_FAILED && mprotect(end + page, page, PROT_NONE) == 0, "no memory");
+    end += page;
+    rig_open(&rig, WHERE_AM, NULL);
+    far_stands(rig.me.engine, rig.peer, &rig.owner);
+    sample_take(&rig, &s, 1);
+    memcpy(s.data + 24, &other, sizeof(other)); /* else it is connected with already */
+    for (int i = 0; i < 2; i++) {
+        memcpy(&left, s.data + at, sizeof(left));
+        at += 4 + left;
+    }
+    memcpy(&full, s.data + at, sizeof(full));
+    for (uint32_t quarter = 1; quarter < 4; quarter++) {
+        left = full * quarter / 4;
+        memcpy(s.data + at, &left, sizeof(left));
+        memset(s.data + at + 4 + left, 0, 4); /* no string follows */
+        s.len = at + 4 + left + 4;
+        memcpy(s.data + 8, &(uint32_t){ (uint32_t)s.len }, 4);
+        seal(s.data, s.len);
+        memcpy(end - s.len, s.data, s.len);
+        answers(import_peer(&rig, end - s.len, s.len), KVF_ERR_BLOB);
+        must(strstr(kvf_last_error(), "UCX") != NULL, "%s", kvf_last_error());
+    }
+    rig_close(&rig);
+}
+END_TEST
 
 START_TEST(another_version_names_both)
 {
@@ -382,6 +420,7 @@ int main(void)
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, a_blob_cut_anywhere_is_refused, 0, 4);
     tcase_add_loop_test(tc, a_blob_with_any_byte_flipped_is_refused, 0, 4);
+    tcase_add_test(tc, a_far_address_that_ends_early_reads_nothing_behind_it);
     tcase_add_loop_test(tc, another_version_names_both, 0, 4);
     tcase_add_loop_test(tc, another_kind_order_or_length_is_no_blob, 0, 4);
     tcase_add_loop_test(tc, another_incarnation_is_stale_or_nobody, 0, 4);
