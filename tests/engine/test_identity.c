@@ -48,12 +48,11 @@ static void start_apart(proc_t *proc)
 
 static void at_open(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
-    side_t *side = state;
+    side_open_t open = { .opts = { .struct_size = sizeof(open.opts) } };
 
     (void)in;
     (void)in_len;
-    (void)out;
-    ok(kvf_engine_open(NULL, &side->engine));
+    side_open_engine(state, &open, sizeof(open), out);
 }
 
 static void at_open_without_reads(void *state, const void *in, size_t in_len, proc_out_t *out)
