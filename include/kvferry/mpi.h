@@ -6,15 +6,19 @@
  * kvf_mpi_exchange_grants(); post batches as in kvferry.h; kvf_mpi_agree() where all must meet;
  * kvf_mpi_close() before MPI_Finalize().
  *
- * Collective calls are made by every rank of the communicator, in the same order. They agree on a
- * status before they exchange anything: where one rank fails, all return the same status, the
+ * All ranks call the same collectives in the same order, kvf_mpi_close() included. This cannot be
+ * checked here: where one rank is in kvf_mpi_agree() and another in kvf_mpi_close(), or in any other
+ * collective, ranks may wait for ever or be given what belongs to another call, or MPI finds lengths
+ * that differ (MPI_ERR_TRUNCATE), which ends the call with KVF_ERR_SYSTEM or the whole job.
+ *
+ * Collective calls agree on a status before they exchange anything: where one rank fails, all return the same status, the
  * sentence in kvf_last_error() names the first rank that failed, and nobody is left waiting. A rank
  * that waits in one sleeps, and drives the job's engine, so that others can go on pulling from it.
  *
  * A rank that dies ends a collective: once its engine knows of the death, each of the others gets
  * KVF_ERR_PEER with the rank, its host and pid (and those that left since); kvf_mpi_set_timeout()
- * bounds the wait for a rank that lives and does not come. MPI cannot take a collective back, so that the communicator is of no use
- * then: every later collective of the job answers the same at once, kvf_mpi_close() too, which still
+ * bounds the wait for a rank that lives and does not come. MPI cannot take a collective back, so that
+ * the communicator is of no use then: every later collective of the job answers the same at once, kvf_mpi_close() too, which still
  * closes the engine. Point to point all goes on: batches with the ranks that live, notifications,
  * kvf_peer_query(). Whether MPI_Finalize() returns after a death is MPI's matter. Before the peers
  * are known, inside of kvf_mpi_open(), nobody can know of a death.
