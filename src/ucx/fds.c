@@ -109,9 +109,11 @@ static int is_of_ucx(int fd, int in_call)
 static void keep(int fd)
 {
     struct stat st;
+    char        path[40];
     owned_t    *more;
 
-    if (fstat(fd, &st))
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* which UCX may close meanwhile */
+    if (stat(path, &st))
         return;
     for (size_t i = 0; i < owned_count; i++)
         if (owned[i].fd == fd) {
