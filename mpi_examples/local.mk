@@ -1,4 +1,8 @@
 # The MPI examples. They are programs of a user: public headers, and nothing of the build.
+examplesdir = $(docdir)/examples
+dist_examples_DATA = mpi_examples/ring.c mpi_examples/prefill_decode.c mpi_examples/reshard_2to4.c \
+	mpi_examples/layerwise.c
+
 if HAVE_MPI
 noinst_PROGRAMS += mpi_examples/ring mpi_examples/prefill_decode \
 	mpi_examples/reshard_2to4 mpi_examples/layerwise

@@ -3,7 +3,7 @@
 # flags that pkg-config tells, from the installed files only, and run; so is the MPI example `ring`, on
 # two ranks; the tools answer --version. Run by make, with the installed directories in its environment.
 . "$top_srcdir/tests/lib.sh"
-: "${prefix:?}" "${bindir:?}" "${libdir:?}" "${pkgconfigdir:?}"
+: "${prefix:?}" "${bindir:?}" "${libdir:?}" "${pkgconfigdir:?}" "${docdir:?}"
 tmpdir
 export PKG_CONFIG_PATH=$pkgconfigdir${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 export LD_LIBRARY_PATH=$libdir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
@@ -24,13 +24,18 @@ $CC "${san[@]}" -o "$TMP/example" "$TMP/example.c" "${FLAGS[@]}" || fail "the ex
 "$TMP/example" || fail "the example ended with exit code $?"
 ran="the README's example"
 
-if [ -e "$pkgconfigdir/kvferry_mpi.pc" ] && [ -e "$top_srcdir/mpi_examples/ring.c" ]; then
+# What the manual pages and the installed README point to.
+for page in README.md replay.md explain.md cost.md footprint.md reliability.md examples/ring.c; do
+    [ -r "$docdir/$page" ] || fail "$docdir/$page is not installed"
+done
+
+if [ -e "$pkgconfigdir/kvferry_mpi.pc" ]; then
     flags kvferry_mpi
     read -r -a mpi <<<"$MPI_CFLAGS $MPI_LIBS"
-    $CC "${san[@]}" -o "$TMP/ring" "$top_srcdir/mpi_examples/ring.c" "${FLAGS[@]}" "${mpi[@]}" ||
-        fail "mpi_examples/ring.c does not build"
-    mpi_run 2 "$TMP/ring" || fail "mpi_examples/ring ended with exit code $?"
-    ran="$ran, mpi_examples/ring"
+    $CC "${san[@]}" -o "$TMP/ring" "$docdir/examples/ring.c" "${FLAGS[@]}" "${mpi[@]}" ||
+        fail "examples/ring.c does not build"
+    mpi_run 2 "$TMP/ring" || fail "examples/ring ended with exit code $?"
+    ran="$ran, examples/ring"
 fi
 for tool in kvf_info kvf_explain kvf_bench kvf_replay; do
     [ -x "$bindir/$tool" ] || continue

@@ -1,5 +1,5 @@
 # kvf_explain, what a transfer takes. Included by tools/local.mk.
-EXTRA_DIST += docs/explain.md
+dist_doc_DATA += docs/explain.md
 bin_PROGRAMS += tools/kvf_explain
 tools_kvf_explain_SOURCES = \
 	tools/kvf_explain.c \

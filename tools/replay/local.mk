@@ -1,5 +1,5 @@
 # kvf_replay, the main job. Included by tools/local.mk.
-EXTRA_DIST += docs/replay.md
+dist_doc_DATA += docs/replay.md
 if HAVE_MPI
 bin_PROGRAMS += tools/kvf_replay
 tools_kvf_replay_SOURCES = \
