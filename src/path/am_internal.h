@@ -127,6 +127,7 @@ struct kvfi_am_peer {
     kvfi_ep_t         *ep;     /* of it, far */
     void              *address; /* of a HELLO whose endpoint is to be made; near: the hello */
     uint64_t           hello_room; /* notes_room once that endpoint is made */
+    uint64_t           retry_ns; /* far: a shortage put that off until then; 0: it did not */
     unsigned           imports;
     unsigned           outgoing; /* messages not left yet */
     unsigned           chunks;   /* of them chunks */

@@ -7,9 +7,11 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/status.h"
 #include "path/am_internal.h"
 
 #define LIVES_NS UINT64_C(50000000) /* from look to look at near peers */
+#define RETRY_NS UINT64_C(100000000) /* after a shortage */
 
 /* That notes came is told at once; that they were taken, when the sender may wait for it. */
 static void acknowledge_notes(kvfi_am_peer_t *peer)
@@ -131,13 +133,30 @@ static void send_chunks(kvfi_am_peer_t *peer)
     kvfi_stage_retry(peer);
 }
 
+/* The peer has done nothing wrong, and waits: it is answered when there are descriptors or memory again. */
+static int put_off(kvfi_am_peer_t *peer, kvf_status_t status)
+{
+    if (peer->am->near || (status != KVF_ERR_SYSTEM && status != KVF_ERR_NOMEM))
+        return 0;
+    if (!peer->retry_ns)
+        kvfi_log(KVFI_LOG_WARN, "rank %llu has connected and cannot be answered yet: %s",
+                 (unsigned long long)peer->rank, kvf_last_error());
+    peer->retry_ns = kvfi_now_ns() + RETRY_NS;
+    return 1;
+}
+
 static void answer_hello(kvfi_am_peer_t *peer)
 {
     int          near = peer->am->near;
     kvf_status_t status = KVF_OK;
 
+    if (peer->retry_ns && kvfi_now_ns() < peer->retry_ns)
+        return;
     if (!peer->linked)
         status = kvfi_am_peer_connect(peer, peer->address);
+    if (status != KVF_OK && put_off(peer, status))
+        return;
+    peer->retry_ns = 0;
     if (status == KVF_OK && near)
         status = kvfi_mail_meet(peer);
     if (status != KVF_OK)
@@ -205,7 +224,7 @@ void kvfi_am_pump_and_unlock(kvfi_am_t *am)
 static int has_outbox(const kvfi_am_t *am)
 {
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        if (peer->failed || (peer->linked ? (void *)peer->outbox : peer->address))
+        if (peer->failed || (peer->linked ? (void *)peer->outbox : peer->retry_ns ? NULL : peer->address))
             return 1;
     return 0;
 }

@@ -60,6 +60,9 @@ static kvf_status_t connect_far(kvfi_ep_t *ep, const void *address)
     kvfi_fds_settle(&before, 1);
     ep->link->settle_gap_ns = 1000000;
     ep->link->settle_ns = kvfi_coarse_ns();
+    /* UCX says so too where all local ports are taken */
+    if (status == UCS_ERR_UNREACHABLE && ep->link->chosen && kvfi_net_check(&ep->link->tcp) != KVF_OK)
+        return KVF_ERR_SYSTEM;
     if (status != UCS_OK)
         return kvfi_fail(status_of(status), "UCX makes no endpoint to the peer: %s (we go over %s)",
                          ucs_status_string(status), ep->link->over);

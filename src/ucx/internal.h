@@ -28,6 +28,16 @@ typedef struct kvfi_place {
     char     boot[48]; /* boot id; "": unknown */
 } kvfi_place_t;
 
+#define KVFI_NET_IFS  512u
+#define KVFI_NET_MOST 100u /* interfaces of which UCX may be handed all */
+typedef struct kvfi_net_if {
+    char            name[32];
+    kvfi_net_addr_t addr;
+    unsigned        routes; /* addresses of peers that it leads to */
+    int             loopback, doubtful, by_default, physical;
+    long            speed;
+} kvfi_net_if_t;
+
 struct kvfi_link {
     /* near */
     uct_component_h  component;
@@ -37,6 +47,8 @@ struct kvfi_link {
     kvfi_place_t     place;
     /* far */
     char             over[96]; /* what goes over which interface, for errors */
+    kvfi_net_if_t    tcp;      /* the interface, where we chose it */
+    int              chosen;
     kvfi_fds_t       before;   /* what was open before the context was */
     uint64_t         settle_ns, settle_gap_ns; /* when to look for more of it, 0: not; and again after */
     ucp_context_h    context;
@@ -74,16 +86,6 @@ kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for);
 kvf_status_t kvfi_needs_port(const struct sockaddr *at, socklen_t len, const char *name);
 
 /* ---- net.c */
-#define KVFI_NET_IFS  512u
-#define KVFI_NET_MOST 100u /* interfaces of which UCX may be handed all */
-typedef struct kvfi_net_if {
-    char            name[32];
-    kvfi_net_addr_t addr;
-    unsigned        routes; /* addresses of peers that it leads to */
-    int             loopback, doubtful, by_default, physical;
-    long            speed;
-} kvfi_net_if_t;
-
 /* The interface for tcp; -1: there is none. */
 int          kvfi_net_choose(kvfi_net_if_t *best_p);
 unsigned     kvfi_net_count(void);

@@ -55,6 +55,8 @@ static void set_far(ucp_config_t *config, const char *net, const char *devices)
         return;
     set_of(config, "TCP_", "TX_SEG_SIZE", "264K");
     set_of(config, "TCP_", "RX_SEG_SIZE", "264K");
+    /* else connect() to a node that drops packets holds the link's lock for minutes */
+    set_of(config, "TCP_", "CONN_NB", "y");
 }
 
 static ucs_status_t open_context(const char *net, const char *devices, ucp_context_h *context_p)
@@ -110,9 +112,8 @@ static kvf_status_t check_wire(const char *net)
 /* What tcp goes over: devices for UCX, "" if the site or another wire decides. */
 static kvf_status_t choose_devices(const char *net, char *devices, size_t len, kvfi_link_t *link)
 {
-    const char   *asked = getenv("UCX_NET_DEVICES");
-    kvfi_net_if_t best;
-    unsigned      count;
+    const char *asked = getenv("UCX_NET_DEVICES");
+    unsigned    count;
 
     *devices = 0;
     if (!strcmp(net, "rc") || !strcmp(net, "ud"))
@@ -125,12 +126,13 @@ static kvf_status_t choose_devices(const char *net, char *devices, size_t len, k
                              "interfaces with addresses; name one", count);
         return KVF_OK;
     }
-    if (kvfi_net_choose(&best))
+    if (kvfi_net_choose(&link->tcp))
         return KVF_OK;
-    kvfi_net_text(&best, link->over, sizeof link->over);
-    kvfi_net_devices(&best, !strcmp(net, "tcp"), devices, len);
+    link->chosen = 1;
+    kvfi_net_text(&link->tcp, link->over, sizeof link->over);
+    kvfi_net_devices(&link->tcp, !strcmp(net, "tcp"), devices, len);
     kvfi_log(KVFI_LOG_INFO, "far peers over tcp: %s", link->over);
-    return kvfi_net_check(&best);
+    return kvfi_net_check(&link->tcp);
 }
 
 extern char **environ;

@@ -147,7 +147,7 @@ kvf_status_t kvfi_needs_port(const struct sockaddr *at, socklen_t len, const cha
         fclose(file);
     if (strchr(range, '\t'))
         *strchr(range, '\t') = '-';
-    return kvfi_fail(KVF_ERR_SYSTEM, "no local port to listen on for far peers at %s: %s "
+    return kvfi_fail(KVF_ERR_SYSTEM, "no local port is left for far peers at %s: %s "
                      "(net.ipv4.ip_local_port_range %s)", name, strerror(error), range);
 }
 

@@ -382,6 +382,56 @@ START_TEST(a_connection_that_fails_on_our_side_is_no_dead_peer)
 }
 END_TEST
 
+/* in: how many more descriptors this process may have; UINT32_MAX: as many as may be. */
+static void at_limit(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    struct rlimit limit;
+    uint32_t more;
+    int next = dup(0);
+
+    (void)state;
+    (void)out;
+    memcpy(&more, in, in_len);
+    must(getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
+    limit.rlim_cur = more == UINT32_MAX ? limit.rlim_max : (rlim_t)next + more;
+    close(next);
+    must(setrlimit(RLIMIT_NOFILE, &limit) == 0, "setrlimit");
+}
+
+static kvf_status_t tell(kvf_batch_t *batch, kvf_peer_t *peer, uint64_t deadline_ns)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = deadline_ns, .notify_peer = peer };
+
+    ok(kvf_batch_post(batch, NULL, 0, sizeof(kvf_op_t), &opts));
+    return kvf_batch_wait(batch, KVF_FOREVER);
+}
+
+/* The one that comes then has done nothing wrong. */
+START_TEST(who_came_while_descriptors_were_out_is_answered_later)
+{
+    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .local = KVF_SWITCH_OFF, .net = "tcp" };
+    uint32_t flags = KVF_BLOB_FAR, few = 4, many = UINT32_MAX;
+    uint8_t blob[BLOB_MAX];
+    kvf_engine_t *engine;
+    kvf_batch_t *batch;
+    kvf_peer_t *peer;
+    size_t len;
+    rig_t rig;
+
+    rig_open(&rig, WHERE_AM, NULL);
+    len = rig_call(&rig, side_blob, &flags, sizeof(flags), blob, sizeof(blob));
+    rig_call(&rig, at_limit, &few, sizeof(few), NULL, 0);
+    ok(kvf_engine_open(&opts, &engine));
+    ok(kvf_batch_create(engine, &batch));
+    ok(kvf_peer_import(engine, blob, len, &peer));
+    must(tell(batch, peer, patient(1) / 5) == KVF_ERR_TIMEOUT, "there were descriptors");
+    rig_call(&rig, at_limit, &many, sizeof(many), NULL, 0);
+    answers(tell(batch, peer, patient(10)), KVF_OK);
+    ok(kvf_engine_close(engine, patient(5)));
+    rig_close(&rig);
+}
+END_TEST
+
 /* ------------------------------------------------------- children of a far peer */
 
 typedef enum helper {
@@ -475,6 +525,7 @@ int main(void)
     tcase_add_test(tcase, a_program_that_is_started_inherits_no_descriptor);
     tcase_add_test(tcase, nor_one_of_a_connection);
     tcase_add_test(tcase, a_connection_needs_descriptors);
+    tcase_add_test(tcase, who_came_while_descriptors_were_out_is_answered_later);
     tcase_add_test(tcase, a_connection_that_fails_on_our_side_is_no_dead_peer);
     tcase_add_loop_test(tcase, a_far_peer_that_went_is_missed_though_a_child_of_it_lives, 0, 2 * HELPERS);
     return run_suite(suite);
