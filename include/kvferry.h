@@ -229,7 +229,10 @@ kvf_status_t kvf_progress(kvf_engine_t *engine);
 
 /** The engine's event fd, level-triggered; owned by the engine, never read it. To sleep: arm,
  *  look once more at what you wait for, poll. Readable when a batch ended, a deadline passed, a
- *  peer died, a notification came, or (progress = caller) a message waits for kvf_progress(). */
+ *  peer died or closed its engine, a notification came, or (progress = caller) a message waits for
+ *  kvf_progress(). A neighbour's death wakes at once where the kernel gives a pidfd for it; where it gives
+ *  none (before Linux 5.3, in another PID namespace, or for lack of descriptors) the fd is readable each
+ *  second, to look. An exec() of a neighbour shows when one looks, and wakes nobody. */
 kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p);
 
 /** Arm the event fd and reset it. Errors: BUSY (work waits for kvf_progress(): call it, then arm
@@ -379,7 +382,7 @@ typedef struct kvf_peer_attr {
     uint32_t locality;    /**< kvf_locality_t */
     uint64_t incarnation;
     uint64_t rank;        /**< the number that the peer's engine was opened with */
-    int32_t  alive;       /**< 0: known dead */
+    int32_t  alive;       /**< 0: known dead; a neighbour's process is looked at in the call */
     int32_t  pid;         /**< in the peer's own PID namespace */
     char     host[64];    /**< what the peer calls itself; for people, not evidence */
     char     wire[64];    /**< "tcp/eth0" of a connected far peer, else "" */

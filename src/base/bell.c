@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #define HEARD_MOST 1024 /* rings at a time: somebody may ring on and on */
+#define HEARD_MANY 8    /* the queue may have been full: what did not find room is not known */
+#define PART       4u   /* who parts sends so many zero bytes after the secret */
 
 uint64_t kvfi_bell_realm(void)
 {
@@ -78,33 +80,45 @@ void kvfi_bell_close(kvfi_bell_t *bell)
     bell->fd = -1;
 }
 
-static int send_one(int fd, kvfi_bell_name_t to)
+static int send_one(int fd, kvfi_bell_name_t to, size_t more)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char               ring[sizeof to.secret + PART] = {0};
 
+    memcpy(ring, to.secret, sizeof to.secret);
     memcpy(name.sun_path, to.text, to.len);
-    return sendto(fd, to.secret, sizeof to.secret, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&name,
+    return sendto(fd, ring, sizeof to.secret + more, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&name,
                   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + to.len)) < 0 ? -1 : 0;
 }
 
 /* Rings that nobody hears fill the socket that sent them: one without a past goes in its stead. */
-static void ring_afresh(kvfi_bell_name_t to)
+static void ring_afresh(kvfi_bell_name_t to, size_t more)
 {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
         return;
-    send_one(fd, to);
+    send_one(fd, to, more);
     close(fd);
 }
 
-void kvfi_bell_ring(const kvfi_bell_t *from, kvfi_bell_name_t to)
+static void ring(const kvfi_bell_t *from, kvfi_bell_name_t to, size_t more)
 {
     if (from->fd < 0 || !to.len || to.len > sizeof to.text || to.text[0])
         return;
     /* other errors: it has gone */
-    if (send_one(from->fd, to) && errno == EAGAIN)
-        ring_afresh(to);
+    if (send_one(from->fd, to, more) && errno == EAGAIN)
+        ring_afresh(to, more);
+}
+
+void kvfi_bell_ring(const kvfi_bell_t *from, kvfi_bell_name_t to)
+{
+    ring(from, to, 0);
+}
+
+void kvfi_bell_part(const kvfi_bell_t *from, kvfi_bell_name_t to)
+{
+    ring(from, to, PART);
 }
 
 void kvfi_bell_wake(kvfi_bell_t *bell)
@@ -114,11 +128,17 @@ void kvfi_bell_wake(kvfi_bell_t *bell)
         kvfi_bell_ring(bell, bell->name);
 }
 
-void kvfi_bell_hush(kvfi_bell_t *bell)
+int kvfi_bell_hush(kvfi_bell_t *bell)
 {
-    char byte;
+    int     heard = 0, parted = 0;
+    char    byte;
+    ssize_t len;
 
-    for (int i = 0; i < HEARD_MOST && recv(bell->fd, &byte, sizeof byte, MSG_DONTWAIT) >= 0; i++)
-        ;
+    while (heard < HEARD_MOST &&
+           (len = recv(bell->fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC)) >= 0) {
+        parted |= len == (ssize_t)(sizeof bell->name.secret + PART);
+        heard++;
+    }
     atomic_store(&bell->quiet, 1);
+    return parted || heard >= HEARD_MANY;
 }

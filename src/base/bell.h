@@ -33,9 +33,11 @@ void kvfi_bell_close(kvfi_bell_t *bell);
 
 /* Ring a neighbour's, by a name that came from it. Never waits. */
 void kvfi_bell_ring(const kvfi_bell_t *from, kvfi_bell_name_t to);
+/* The same for the last time, by who closes: who hears it tells those who sleep elsewhere. */
+void kvfi_bell_part(const kvfi_bell_t *from, kvfi_bell_name_t to);
 /* Ring one's own, unless it rings already. */
 void kvfi_bell_wake(kvfi_bell_t *bell);
-/* Silence it. Who is to ring it once more has to be told after. */
-void kvfi_bell_hush(kvfi_bell_t *bell);
+/* Silence it: 1 if somebody may have parted. Who is to ring it once more has to be told after. */
+int  kvfi_bell_hush(kvfi_bell_t *bell);
 
 #endif

@@ -157,6 +157,28 @@ void kvfi_home_retire(kvfi_home_t *home)
     pthread_mutex_unlock(&homes_lock);
 }
 
+/* Those who have it as a peer hold a seat: one of this process is called, others hear their bell. */
+void kvfi_home_part(kvfi_home_t *home)
+{
+    unsigned seats = kvfi_page_seats(home->page);
+
+    for (unsigned i = 0; i < seats; i++) {
+        const kvfi_seat_t *seat = &home->page->seats[i];
+        uint64_t           holder = atomic_load(&seat->holder);
+        kvfi_home_t       *guest;
+
+        if (holder <= KVFI_SEAT_CLEARING || !atomic_load(&seat->ready))
+            continue;
+        guest = kvfi_home_find(holder);
+        if (!guest) {
+            kvfi_bell_part(&home->bell, seat->bell);
+            continue;
+        }
+        kvfi_home_ring(guest);
+        kvfi_home_release(guest);
+    }
+}
+
 void kvfi_home_ring(kvfi_home_t *home)
 {
     pthread_mutex_lock(&homes_lock);

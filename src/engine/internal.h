@@ -77,6 +77,8 @@ void         kvfi_home_release(kvfi_home_t *home);
 void         kvfi_home_retire(kvfi_home_t *home);
 /* A notification came for an engine of this process. */
 void         kvfi_home_ring(kvfi_home_t *home);
+/* It closes: wake who sleeps and has it as a peer. */
+void         kvfi_home_part(kvfi_home_t *home);
 
 typedef struct kvfi_count {
     _Atomic uint64_t bytes, ops, pieces, calls;
@@ -127,6 +129,7 @@ struct kvf_engine {
     int               epoll_fd, event_fd, timer_fd, wake_fd;
     _Atomic int       armed;
     _Atomic uint32_t  arms; /* even; one more is what the page says */
+    _Atomic unsigned  lives_polled, lives_timed; /* near peers whose death the epoll tells, or only a look */
     pthread_t         thread;
     _Atomic int       thread_on;
     _Atomic unsigned  drivers; /* waits that drive the links: the thread stands back */
@@ -209,6 +212,7 @@ struct kvf_peer {
     kvfi_map_t      *page_map;
     kvfi_hold_t      hold;
     kvfi_life_t      life;
+    enum { KVFI_NOT_WATCHED, KVFI_IN_EPOLL, KVFI_BY_TIMER } watched; /* by who sleeps on the event fd */
     kvfi_cma_t       cma;
     kvfi_region_t   *regions;
     kvfi_am_peer_t *_Atomic stage; /* NULL: not needed so far */
@@ -483,6 +487,9 @@ kvf_status_t kvfi_progress_open(kvf_engine_t *engine);
 void         kvfi_progress_close(kvf_engine_t *engine);
 /* Drive links and batches once; 1 if something moved. */
 int          kvfi_progress_drive(kvf_engine_t *engine, int copy);
+/* A near peer that was put in the table; before its life is closed. Its death wakes the event fd. */
+void         kvfi_progress_watch(kvf_peer_t *peer);
+void         kvfi_progress_unwatch(kvf_peer_t *peer);
 /* Something ended or came: the event fd, if armed. */
 void         kvfi_progress_wake(void *engine);
 /* A batch runs: who sleeps has messages to send, or one more deadline to keep. */

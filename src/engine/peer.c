@@ -15,8 +15,6 @@
 #include "base/memory.h"
 #include "engine/internal.h"
 
-#define ALIVE_AGE_NS UINT64_C(1000000000)
-
 /* What an engine's blob says. Pointers into the blob. */
 typedef struct kvfi_card {
     uint64_t       incarnation, rank, proof_addr, page_addr;
@@ -76,7 +74,7 @@ static kvf_status_t take_seat(kvf_peer_t *peer, kvfi_page_t *page, uint32_t dept
 {
     kvf_engine_t       *engine = peer->object.engine;
     const kvfi_owner_t *owner = peer->home ? &peer->home->owner : NULL;
-    kvfi_guest_t        us = {engine->incarnation, engine->rank, engine->home->proc};
+    kvfi_guest_t        us = {engine->incarnation, engine->rank, engine->home->proc, engine->home->bell.name};
 
     if (kvfi_hold_open(&peer->hold, page, depth, owner, &us))
         return kvfi_fail(KVF_ERR_NOMEM, "all %u seats of peer %s (pid %d) are taken", KVFI_PAGE_SEATS,
@@ -388,6 +386,8 @@ kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len,
         peer = count_import(engine, card.incarnation, made);
         if (peer != made)
             kvfi_peer_free(made);
+        else if (peer->locality == KVF_LOCALITY_NODE)
+            kvfi_progress_watch(peer);
         if (!peer) {
             status = kvfi_fail(KVF_ERR_NOMEM, "no memory for the table of peers");
             goto leave;
@@ -418,6 +418,7 @@ void kvfi_peer_free(kvf_peer_t *peer)
     if (peer->home)
         kvfi_home_release(peer->home);
     unmap_page(peer);
+    kvfi_progress_unwatch(peer);
     kvfi_life_close(&peer->life);
     if (peer->am)
         kvfi_am_disconnect(atomic_load(&engine->am), peer->am);
@@ -523,7 +524,7 @@ kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)
                                     .locality = peer->locality,
                                     .incarnation = peer->incarnation,
                                     .rank = peer->rank,
-                                    .alive = kvfi_peer_alive(peer, ALIVE_AGE_NS),
+                                    .alive = kvfi_peer_alive(peer, 0),
                                     .pid = peer->proc.pid,
                                     .why_far = peer->why_far,
                                     .bytes_read = atomic_load(&peer->bytes_read),

@@ -25,6 +25,7 @@
 #define LIVES_NS     UINT64_C(60000000) /* to look at near peers that serve us, or that we serve */
 #define DEAF_NS      UINT64_C(1000000) /* to look for those whose rings do not reach us, */
 #define FIRST_MS     1000 /* and for the first of them */
+#define TIMED_NS     UINT64_C(1000000000) /* to look at near peers of which nothing tells that they end */
 #define NAP_NS       UINT64_C(50000)
 #define SPIN_NS      UINT64_C(50000) /* the thread looks for the next slot, filled in half of that */
 #define LINGER_NS    UINT64_C(8000)  /* and a little for the next request: to be woken takes longer */
@@ -273,7 +274,7 @@ static kvf_status_t start_thread(kvf_engine_t *engine)
 
 static int watch(kvf_engine_t *engine, int fd)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+    struct epoll_event event = {.events = EPOLLIN};
 
     return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
@@ -383,6 +384,61 @@ kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p)
     return status;
 }
 
+/* ------------------------------------------------------------------- lives */
+
+/* Readable for good once the peer is dead: it wakes once, till take_deaths(). */
+void kvfi_progress_watch(kvf_peer_t *peer)
+{
+    kvf_engine_t      *engine = peer->object.engine;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = peer->incarnation};
+
+    peer->watched = peer->life.pidfd >= 0 &&
+                            !epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, peer->life.pidfd, &event)
+                        ? KVFI_IN_EPOLL : KVFI_BY_TIMER;
+    atomic_fetch_add(peer->watched == KVFI_IN_EPOLL ? &engine->lives_polled : &engine->lives_timed, 1);
+}
+
+/* A forked child may hold the descriptor too, so that to close it is not enough. */
+void kvfi_progress_unwatch(kvf_peer_t *peer)
+{
+    kvf_engine_t *engine = peer->object.engine;
+
+    if (peer->watched == KVFI_IN_EPOLL && engine->epoll_fd >= 0)
+        epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, peer->life.pidfd, NULL);
+    if (peer->watched != KVFI_NOT_WATCHED)
+        atomic_fetch_sub(peer->watched == KVFI_IN_EPOLL ? &engine->lives_polled : &engine->lives_timed, 1);
+    peer->watched = KVFI_NOT_WATCHED;
+}
+
+/* Who looks after arm finds the dead dead, and the next sleep is not woken by them. */
+static void take_deaths(kvf_engine_t *engine)
+{
+    struct epoll_event events[16];
+    int                count;
+
+    if (!atomic_load(&engine->lives_polled))
+        return;
+    count = epoll_wait(engine->epoll_fd, events, sizeof events / sizeof *events, 0);
+    pthread_mutex_lock(&engine->lock);
+    for (int i = 0; i < count; i++) {
+        kvf_peer_t *peer = events[i].data.u64 ? kvfi_table_get(&engine->peers, events[i].data.u64) : NULL;
+
+        if (peer)
+            kvfi_life_check(&peer->life, 0);
+    }
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* The look of who arms that is due for those that nothing tells of. */
+static uint64_t next_life(kvf_engine_t *engine)
+{
+    int untold = atomic_load(&engine->lives_timed) || is_deaf(engine);
+
+    return untold ? kvfi_now_ns() + TIMED_NS : UINT64_MAX;
+}
+
+/* --------------------------------------------------------------------- arm */
+
 static void disarm(kvf_engine_t *engine)
 {
     atomic_store(&engine->armed, 0);
@@ -394,7 +450,7 @@ kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
     kvf_status_t      status = kvfi_enter(engine, KVFI_ENGINE);
     kvfi_am_t        *am;
     struct itimerspec timer = {0};
-    uint64_t          look, count;
+    uint64_t          look, life, count;
     int               busy;
 
     if (status != KVF_OK)
@@ -402,13 +458,17 @@ kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
     am = atomic_load(&engine->am);
     if (read(engine->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
         kvfi_log(KVFI_LOG_WARN, "the event fd cannot be read: %m");
+    take_deaths(engine);
     atomic_store(&engine->armed, 1);
     atomic_store(&engine->home->page->armed, atomic_fetch_add(&engine->arms, 2) + 1);
     busy = any_copies(engine) ||
            (engine->stage && !atomic_load(&engine->near_driven) && kvfi_am_arm(engine->stage));
     if (!busy && am && engine->progress == KVF_PROGRESS_CALLER)
         busy = kvfi_am_arm(am);
+    life = next_life(engine);
     look = atomic_load(&engine->near_driven) ? next_look(engine) : next_near_look(engine);
+    if (life < look)
+        look = life;
     if (busy)
         look = UINT64_MAX;
     if (look != UINT64_MAX)

@@ -411,7 +411,8 @@ int kvfi_mail_arm(kvfi_am_t *am)
     kvfi_page_t *page = am->host.page;
     int          busy = 0;
 
-    kvfi_bell_hush(am->host.bell);
+    if (kvfi_bell_hush(am->host.bell))
+        am->host.changed(am->host.engine);
     atomic_thread_fence(memory_order_seq_cst);
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
         for (int i = 0; i < 2; i++)

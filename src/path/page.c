@@ -65,6 +65,7 @@ static void sit_down(kvfi_hold_t *hold, kvfi_page_t *page, kvfi_seat_t *seat, co
     }
     seat->rank = guest->rank;
     seat->proc = guest->proc;
+    seat->bell = guest->bell;
     atomic_store(&seat->ready, 1);
     hold->page = page;
     hold->seat = seat;

@@ -30,7 +30,7 @@
 #include "base/proc.h"
 #include "kvferry.h"
 
-#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727935)
+#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727936)
 #define KVFI_PAGE_GRANTS 4096u
 #define KVFI_PAGE_SEATS  256u
 #define KVFI_SEAT_WORDS  16u /* threads of an initiator that copy at once; more wait for one another */
@@ -55,7 +55,8 @@ typedef struct kvfi_seat {
     _Atomic uint64_t holder; /* incarnation, 0: free */
     uint64_t         rank;
     kvfi_proc_id_t   proc;
-    _Atomic uint32_t ready;  /* rank and proc are filled in */
+    kvfi_bell_name_t bell;   /* the holder's, for the owner to ring when it closes */
+    _Atomic uint32_t ready;  /* rank, proc and bell are filled in */
     _Atomic uint32_t left;   /* the holder has gone; free once the ring is empty */
     struct {
         _Alignas(64) _Atomic uint32_t word;
@@ -127,8 +128,9 @@ typedef struct kvfi_hold {
 
 /* Who takes a seat. */
 typedef struct kvfi_guest {
-    uint64_t       incarnation, rank;
-    kvfi_proc_id_t proc;
+    uint64_t         incarnation, rank;
+    kvfi_proc_id_t   proc;
+    kvfi_bell_name_t bell;
 } kvfi_guest_t;
 
 /* Take a seat of a page that has been proved, with that depth. owner: if it is of this process, else NULL.

@@ -384,6 +384,56 @@ START_TEST(a_peers_death_wakes)
 }
 END_TEST
 
+typedef enum end { KILLED, CLOSED, END_COUNT } end_t;
+
+/* A neighbour whose memory is read and no more: nothing else tells of its end. */
+START_TEST(a_neighbours_end_wakes_who_runs_no_batch)
+{
+    rig_t rig;
+    end_t end = (end_t)(_i % END_COUNT);
+    int mine = _i / END_COUNT % 2; /* has memory granted of its own, so that the thread hears the bell */
+    where_t where = _i / (2 * END_COUNT) % 2 ? WHERE_TWIN : WHERE_SHM;
+    rig_opts_t opts = { .progress = progress_of(_i / (4 * END_COUNT)) };
+    kvf_range_t range = { .len = 4096, .rights = KVF_RIGHT_READ };
+    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_grant_t *grant;
+    uint64_t until;
+    int fd;
+
+    if (where == WHERE_TWIN && end == KILLED) {
+        return;
+    }
+    rig_open(&rig, where, &opts);
+    range.segment = rig.me.segment;
+    if (mine) {
+        ok(kvf_grant_create(rig.me.engine, &range, 1, NULL, &grant));
+    }
+    fd = fd_of(rig.me.engine);
+    arm(rig.me.engine);
+    if (end == CLOSED) {
+        rig_call(&rig, side_close, NULL, 0, NULL, 0);
+    } else {
+        proc_signal(&rig.owner, SIGKILL);
+    }
+    until = now_ns() + patient(3);
+    do {
+        must(now_ns() < until && readable(fd, 3000), "slept through the end of a neighbour");
+        arm(rig.me.engine);
+        ok(kvf_peer_query(rig.peer, &attr));
+    } while (attr.alive);
+    for (int round = 0; round < 3; round++) {
+        arm(rig.me.engine);
+        readable(fd, 20);
+    }
+    arm(rig.me.engine);
+    must(!readable(fd, 100), "it is told again and again");
+    if (where == WHERE_SHM && end == CLOSED) {
+        proc_end(&rig.owner);
+    }
+    ok(kvf_engine_close(rig.me.engine, patient(5)));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("eventfd");
@@ -401,6 +451,7 @@ int main(void)
     tcase_add_loop_test(tc, a_notification_of_a_twin_wakes, 0, WHERE_SHM);
     tcase_add_loop_test(tc, a_deadline_wakes, 0, 2);
     tcase_add_loop_test(tc, a_peers_death_wakes, 0, 4);
+    tcase_add_loop_test(tc, a_neighbours_end_wakes_who_runs_no_batch, 0, 8 * END_COUNT);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
