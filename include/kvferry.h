@@ -290,7 +290,8 @@ kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
  *  memory at all and said so at open. The pages go to the NUMA node that the calling thread runs on,
  *  unless the thread has a memory policy of its own; they are huge where the machine has enough set
  *  aside and at most 1 % is wasted, or where its transparent ones are allowed for shared memory; all are
- *  touched here, so that no later access meets a limit. kvf_segment_query() says what was had.
+ *  touched here, 8 MiB at a time, so that no later access meets a limit; before each step four times as much
+ *  (32 MiB) has to be left of the memory cgroup and the machine. kvf_segment_query() says what was had.
  *  Errors: INVALID (zero), NOMEM (the sentence says which limit, and its size), SYSTEM. */
 kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t **segment_p);
 
@@ -361,7 +362,8 @@ typedef struct kvf_range {
 
 /** Grant rights on count ranges (at most 4096), under one epoch, to peer, or to all if peer is
  *  NULL. Errors: INVALID (range index and field), BOUNDS (range index), PERM (write on a
- *  read-only mapping, range index), NOMEM (too many live grants). */
+ *  read-only mapping, range index), NOMEM (too many live grants), SYSTEM (memory of the caller's own, and
+ *  no progress thread can be had: the sentence says which limit). */
 kvf_status_t kvf_grant_create(kvf_engine_t *engine, const kvf_range_t *ranges, uint32_t count,
                               kvf_peer_t *peer, kvf_grant_t **grant_p);
 
@@ -567,7 +569,8 @@ kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
  *  notification.
  *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER
  *  (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0; more than 2^28
- *  pairs in an op to a far peer), BUSY (the batch is running), NOMEM. */
+ *  pairs in an op to a far peer), BUSY (the batch is running), NOMEM, SYSTEM (the first op over stage:
+ *  no progress thread or no box for messages can be had; the sentence says which limit). */
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts);
 

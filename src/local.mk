@@ -14,6 +14,8 @@ base_sources = \
 	src/base/clock.h \
 	src/base/cores.c \
 	src/base/cores.h \
+	src/base/limits.c \
+	src/base/limits.h \
 	src/base/file.h \
 	src/base/memory.c \
 	src/base/memory.h \

@@ -223,8 +223,9 @@ int kvfi_memory_prove(void *addr, uint64_t len, int huge, char *buf, size_t buf_
         left = huge ? UINT64_MAX : kvfi_memory_available(&limit);
         /* whoever else fills such a step meanwhile is left its own */
         if (left / PROVE_ROOM < step) {
-            snprintf(buf, buf_len, "%s leaves %" PRIu64 " with %" PRIu64 " of them taken", limit, left,
-                     off);
+            snprintf(buf, buf_len, "%s leaves %" PRIu64 " bytes, and %" PRIu64 " have to be left before the "
+                     "next %" PRIu64 " are touched, since others touch theirs; %" PRIu64 " are taken", limit,
+                     left, step * PROVE_ROOM, step, off);
             return -1;
         }
         if (touch((char *)addr + off, step)) {

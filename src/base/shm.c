@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/limits.h"
 #include "base/memory.h"
 
 #define SHM_DIR "/dev/shm"
@@ -96,10 +97,17 @@ uint64_t kvfi_shm_left(kvfi_shm_kind_t kind)
     return limits.segment < left ? limits.segment : left;
 }
 
-void kvfi_shm_limits(kvfi_shm_kind_t kind, char *buf, size_t len)
+void kvfi_shm_limits(kvfi_shm_kind_t kind, uint64_t want, char *buf, size_t len)
 {
     sysv_limits_t limits;
-    uint64_t      size, left;
+    uint64_t      size, left, space = UINT64_MAX;
+
+    if (want <= kvfi_shm_left(kind))
+        space = kvfi_limit_of_space(want);
+    if (space != UINT64_MAX) {
+        snprintf(buf, len, "RLIMIT_AS (ulimit -v) allows %" PRIu64 " bytes of address space in all", space);
+        return;
+    }
 
     if (kind == KVFI_SHM_POSIX) {
         posix_limits(&size, &left);
@@ -115,7 +123,7 @@ void kvfi_shm_limits(kvfi_shm_kind_t kind, char *buf, size_t len)
         return;
     }
     limits = sysv_limits();
-    if (limits.ids && limits.ids_used >= limits.ids)
+    if (limits.segment && limits.ids_used >= limits.ids)
         snprintf(buf, len, "all %" PRIu64 " System V segments of kernel.shmmni are taken: raise it",
                  limits.ids);
     else

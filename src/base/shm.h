@@ -22,8 +22,8 @@ void kvfi_shm_order(kvfi_shm_kind_t kinds_p[KVFI_SHM_KINDS]);
 /* Bytes of that kind that may still be had. UINT64_MAX: no limit but memory's. */
 uint64_t kvfi_shm_left(kvfi_shm_kind_t kind);
 
-/* The limits of that kind as they are now, with their names and sizes, for a sentence. */
-void kvfi_shm_limits(kvfi_shm_kind_t kind, char *buf, size_t len);
+/* What keeps want bytes of that kind from us (0: any), as it is now, with names and sizes, for a sentence. */
+void kvfi_shm_limits(kvfi_shm_kind_t kind, uint64_t want, char *buf, size_t len);
 
 /* Remove what processes of this user left that were killed between making a System V segment and marking
  * it for removal: private, without a page, attached by nobody else, its maker dead. Nothing that holds

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/cores.h"
+#include "base/limits.h"
 #include "engine/internal.h"
 
 typedef struct kvfi_copiers {
@@ -123,6 +124,7 @@ kvf_status_t kvfi_copiers_open(kvf_engine_t *engine)
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
     kvfi_copiers_t  *copiers = engine->copiers;
     sigset_t         most, before;
+    char             limits[KVFI_LIMITS_LEN];
     int              error = 0;
 
     if (!copiers)
@@ -137,10 +139,11 @@ kvf_status_t kvfi_copiers_open(kvf_engine_t *engine)
             pthread_setname_np(copiers->threads[copiers->started++], "kvferry-copy");
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error)
-        return kvfi_fail(KVF_ERR_SYSTEM, "copy thread %u of %u: %s", copiers->started + 1,
-                         engine->copy_threads, strerror(error));
-    return KVF_OK;
+    if (!error)
+        return KVF_OK;
+    kvfi_limits_of_threads(limits);
+    return kvfi_fail(KVF_ERR_SYSTEM, "copy thread %u of %u: %s (%s)", copiers->started + 1,
+                     engine->copy_threads, strerror(error), limits);
 }
 
 void kvfi_copiers_close(kvf_engine_t *engine)

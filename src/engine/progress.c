@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
 #include "engine/internal.h"
 #include "engine/place.h"
 
@@ -252,6 +253,7 @@ void kvfi_progress_hand_back(kvf_engine_t *engine)
 static kvf_status_t start_thread(kvf_engine_t *engine)
 {
     sigset_t all, before;
+    char     limits[KVFI_LIMITS_LEN];
     int      error;
 
     if (atomic_load(&engine->thread_on))
@@ -266,7 +268,8 @@ static kvf_status_t start_thread(kvf_engine_t *engine)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error) {
         atomic_store(&engine->thread_on, 0);
-        return kvfi_fail(KVF_ERR_SYSTEM, "no progress thread: %s", strerror(error));
+        kvfi_limits_of_threads(limits);
+        return kvfi_fail(KVF_ERR_SYSTEM, "no progress thread: %s (%s)", strerror(error), limits);
     }
     pthread_setname_np(engine->thread, "kvferry");
     return KVF_OK;

@@ -31,7 +31,7 @@ static kvf_status_t refused(const kvfi_link_t *link, const kvfi_mem_want_t *want
 {
     char limits[256];
 
-    kvfi_shm_limits(link->kind, limits, sizeof limits);
+    kvfi_shm_limits(link->kind, want->len, limits, sizeof limits);
     return kvfi_fail(KVF_ERR_NOMEM, "no %llu bytes of shared memory%s (%s): %s",
                      (unsigned long long)want->len, want->huge ? " in huge pages" : "",
                      ucs_status_string(status), limits);

@@ -116,7 +116,7 @@ static kvf_status_t open_domain(kvfi_link_t *link)
         uct_md_close(link->md);
         opened = opened == UCS_OK ? UCS_ERR_UNSUPPORTED : opened;
     }
-    kvfi_shm_limits(link->kind, limits, sizeof limits);
+    kvfi_shm_limits(link->kind, 0, limits, sizeof limits);
     return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX has no shared memory of this kind here: %s; %s",
                      ucs_status_string(opened), limits);
 }

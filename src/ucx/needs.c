@@ -17,54 +17,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/status.h"
 #include "ucx/internal.h"
 
 #define ROOM       (UINT64_C(64) << 20) /* of address space: buffers and the stack of a thread */
 #define MOST_FDS   64
-
-typedef char limit_t[32];
-
-static const char *limit_text(int which, limit_t text)
-{
-    struct rlimit limit;
-
-    if (getrlimit((__rlimit_resource_t)which, &limit) || limit.rlim_cur == RLIM_INFINITY)
-        return "unlimited";
-    snprintf(text, sizeof(limit_t), "%" PRIu64, (uint64_t)limit.rlim_cur);
-    return text;
-}
-
-/* The word in a file, or why_not. */
-static const char *word_of(const char *path, const char *why_not, limit_t text)
-{
-    FILE *file = fopen(path, "re");
-    int   found = file && fscanf(file, "%31s", text) == 1;
-
-    if (file)
-        fclose(file);
-    return found ? text : why_not;
-}
-
-/* pids.max of our own control group; those above it may be lower. */
-static const char *pids_max(limit_t text)
-{
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    char  line[512], path[640], *group;
-
-    *text = 0;
-    while (file && !*text && fgets(line, sizeof line, file)) {
-        line[strcspn(line, "\n")] = 0;
-        group = strchr(line, '/');
-        if (!group || (strncmp(line, "0::", 3) && !strstr(line, ":pids:")))
-            continue;
-        snprintf(path, sizeof path, "/sys/fs/cgroup%s%s/pids.max", line[0] == '0' ? "" : "/pids", group);
-        word_of(path, "", text);
-    }
-    if (file)
-        fclose(file);
-    return *text ? text : "unknown";
-}
 
 static void *nothing(void *arg)
 {
@@ -75,13 +33,14 @@ static void *nothing(void *arg)
 static kvf_status_t check_thread(void)
 {
     pthread_t thread;
-    limit_t   nproc, pids, as;
+    char      limits[KVFI_LIMITS_LEN];
     int       error = pthread_create(&thread, NULL, nothing, NULL);
 
-    if (error)
+    if (error) {
+        kvfi_limits_of_threads(limits);
         return kvfi_fail(KVF_ERR_SYSTEM, "UCX needs a thread of its own for far peers and none can be had: "
-                         "%s (RLIMIT_NPROC %s, pids.max %s, RLIMIT_AS %s)", strerror(error),
-                         limit_text(RLIMIT_NPROC, nproc), pids_max(pids), limit_text(RLIMIT_AS, as));
+                         "%s (%s)", strerror(error), limits);
+    }
     pthread_join(thread, NULL);
     return KVF_OK;
 }
@@ -90,7 +49,7 @@ kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for)
 {
     int      fds[MOST_FDS], error = 0;
     unsigned had = 0;
-    limit_t  nofile;
+    kvfi_limit_t nofile;
 
     while (had < count && had < MOST_FDS && (fds[had] = eventfd(0, EFD_CLOEXEC)) >= 0)
         had++;
@@ -100,7 +59,7 @@ kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for)
         close(fds[i]);
     if (error)
         return kvfi_fail(KVF_ERR_SYSTEM, "%s needs about %u descriptors, only %u can be had (RLIMIT_NOFILE "
-                         "%s): %s", what_for, count, had, limit_text(RLIMIT_NOFILE, nofile), strerror(error));
+                         "%s): %s", what_for, count, had, kvfi_limit_text(RLIMIT_NOFILE, nofile), strerror(error));
     return KVF_OK;
 }
 
@@ -108,11 +67,11 @@ kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for)
 static kvf_status_t check_room(void)
 {
     void   *room = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    limit_t as;
+    kvfi_limit_t as;
 
     if (room == MAP_FAILED)
         return kvfi_fail(KVF_ERR_NOMEM, "UCX needs some %u MiB of address space for far peers: %m (RLIMIT_AS "
-                         "%s)", (unsigned)(ROOM >> 20), limit_text(RLIMIT_AS, as));
+                         "%s)", (unsigned)(ROOM >> 20), kvfi_limit_text(RLIMIT_AS, as));
     munmap(room, ROOM);
     return KVF_OK;
 }

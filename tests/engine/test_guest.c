@@ -91,7 +91,10 @@ static int no_more_threads(void)
 
 START_TEST(an_engine_opens_where_no_thread_can_be_had)
 {
+    static char own[4096];
+    kvf_range_t range = { .len = sizeof(own), .rights = KVF_RIGHT_READ };
     kvf_engine_t *engine;
+    kvf_grant_t *grant;
     size_t len = 0;
 
     if (!no_more_threads()) {
@@ -99,6 +102,11 @@ START_TEST(an_engine_opens_where_no_thread_can_be_had)
     }
     engine = open_engine();
     refused_naming(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &len), KVF_ERR_SYSTEM,
+                   "thread|RLIMIT_NPROC 1|pids.max");
+    is_near(engine);
+    ok(kvf_engine_open(NULL, &engine));
+    ok(kvf_segment_register(engine, own, sizeof(own), &range.segment));
+    refused_naming(kvf_grant_create(engine, &range, 1, NULL, &grant), KVF_ERR_SYSTEM,
                    "thread|RLIMIT_NPROC 1|pids.max");
     is_near(engine);
     _exit(0); /* exit() looks for leaks under a sanitizer, in a thread */
@@ -110,7 +118,9 @@ START_TEST(far_peers_need_address_space)
 {
     kvf_engine_t *engine = open_engine();
     struct rlimit limit = { 0, 0 };
+    kvf_segment_t *segment;
     unsigned long pages = 0;
+    char named[64];
     size_t len = 0;
     FILE *file = fopen("/proc/self/statm", "re");
 
@@ -123,6 +133,8 @@ START_TEST(far_peers_need_address_space)
     fclose(file);
     limit.rlim_cur = limit.rlim_max = pages * 4096 + (UINT64_C(24) << 20);
     must(setrlimit(RLIMIT_AS, &limit) == 0, "setrlimit");
+    snprintf(named, sizeof(named), "RLIMIT_AS|%llu", (unsigned long long)limit.rlim_cur);
+    refused_naming(kvf_segment_alloc(engine, UINT64_C(32) << 20, &segment), KVF_ERR_NOMEM, named);
     answers(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &len), KVF_ERR_NOMEM);
     must(strstr(kvf_last_error(), "RLIMIT_AS") != NULL, "%s", kvf_last_error());
     is_near(engine);

@@ -316,6 +316,8 @@ START_TEST(no_system_v_segment_left_names_the_limit)
     must(strstr(kvf_last_error(), "kernel.shmmni") != NULL, "%s", kvf_last_error());
     ok(kvf_segment_release(segments[0]));
     ok(kvf_segment_alloc(engine, 4096, &segments[0]));
+    world_limit_sysv("shmmni", "0");
+    refused_naming(kvf_segment_alloc(engine, 4096, &segments[1]), KVF_ERR_NOMEM, "kernel.shmmni");
     ok(kvf_engine_close(engine, patient(1)));
 }
 END_TEST
