@@ -62,9 +62,11 @@ static kvf_status_t store_short(const sink_t *s, const kvf_op_t *op, char *to)
     return KVF_OK;
 }
 
-static kvf_status_t null_handle(const char *what, uint32_t segment)
+static kvf_status_t null_handle(const kvf_op_t *op, uint32_t local, uint32_t remote)
 {
-    return kvfi_fail(KVF_ERR_INVALID, "bind: %s[%u] is NULL", what, segment);
+    if (op->segment == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: locals[%u].segment is NULL", local);
+    return kvfi_fail(KVF_ERR_INVALID, "bind: remotes[%u] is NULL", remote);
 }
 
 /* Boxes to put: one after the other, or one that each of some units has, at its own place. */
@@ -107,7 +109,7 @@ static inline kvf_status_t end_op(const sink_t *s, const kvf_op_t *op, char *to,
                                   uint32_t remote)
 {
     if (op->segment == NULL || op->remote == NULL)
-        return op->segment == NULL ? null_handle("locals", local) : null_handle("remotes", remote);
+        return null_handle(op, local, remote);
     if (s->op_size < sizeof(*op))
         return store_short(s, op, to);
     if (s->op_size > sizeof(*op))

@@ -247,6 +247,15 @@ static __attribute__((noinline)) kvf_status_t check_remotes(const kvfi_plan_end_
     return check_side(&s, end->remotes, bind->remotes, s.count * sizeof(*bind->remotes), full_p);
 }
 
+static kvf_status_t wrong_count(const char *side, bool null, uint32_t count, uint32_t need)
+{
+    if (null)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: %ss is NULL, the %s layout has %u segment%s", side, side,
+                         need, need == 1 ? "" : "s");
+    return kvfi_fail(KVF_ERR_INVALID, "bind: %s_count is %u, the %s layout has %u segment%s", side, count,
+                     side, need, need == 1 ? "" : "s");
+}
+
 __attribute__((hot))
 kvf_status_t kvfi_kv_bind_slots(const kvf_plan_t *plan, const kvf_bind_t *bind, bool *full_p)
 {
@@ -256,11 +265,9 @@ kvf_status_t kvfi_kv_bind_slots(const kvf_plan_t *plan, const kvf_bind_t *bind, 
     kvf_status_t status = KVF_OK;
 
     if (locals == NULL || bind->local_count != l->segment_count)
-        return kvfi_fail(KVF_ERR_INVALID, "bind: locals has %u, the local layout %u segments",
-                         locals != NULL ? bind->local_count : 0, l->segment_count);
+        return wrong_count("local", locals == NULL, bind->local_count, l->segment_count);
     if (bind->remotes == NULL || bind->remote_count != r->segment_count)
-        return kvfi_fail(KVF_ERR_INVALID, "bind: remotes has %u, the remote layout %u segments",
-                         bind->remotes != NULL ? bind->remote_count : 0, r->segment_count);
+        return wrong_count("remote", bind->remotes == NULL, bind->remote_count, r->segment_count);
     if (l->segment_count > 1) {
         status = check_locals(l, bind, &local_full);
     } else {
