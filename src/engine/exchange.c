@@ -150,6 +150,8 @@ static kvf_status_t peers_round(kvf_engine_t *engine, const kvf_oob_t *oob, uint
     free(blob);
     if (status != KVF_OK)
         return status;
+    if (oob->rank)
+        atomic_flag_test_and_set(&engine->told_of_release); /* rank 0 tells */
     mine = (kvfi_say_t){0};
     for (uint32_t r = 0; mine.status == KVF_OK && r < oob->size; r++) {
         if (peers[r])

@@ -116,7 +116,7 @@ struct kvf_engine {
     kvfi_am_t        *stage; /* on the near link; NULL: no near peers */
     int               far_driven; /* by the thread, or by who polls the event fd */
     _Atomic int       near_driven; /* by the thread */
-    atomic_flag       told_of_stage, told_of_far; /* the user was warned */
+    atomic_flag       told_of_stage, told_of_far, told_of_release; /* the user was warned */
 
     pthread_mutex_t   grants_lock;
     kvf_grant_t      *grants[KVFI_PAGE_GRANTS];

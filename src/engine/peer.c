@@ -246,13 +246,13 @@ static kvf_status_t check_ucx(const kvfi_card_t *card)
                      ours >> 16, ours >> 8 & 255);
 }
 
-/* Once, in one process of a job. */
-static void warn_of_release(const kvf_engine_t *engine)
+/* Once a process; of an exchange, its rank 0 only. */
+static void warn_of_release(kvf_engine_t *engine)
 {
     static _Atomic int warned;
     const char        *doubt = kvfi_ucx_doubt();
 
-    if (doubt && !engine->rank && !atomic_exchange(&warned, 1))
+    if (doubt && !atomic_flag_test_and_set(&engine->told_of_release) && !atomic_exchange(&warned, 1))
         kvfi_log(KVFI_LOG_WARN, "far peers with UCX %s: %s", kvf_ucx_version(), doubt);
 }
 

@@ -4,12 +4,14 @@
  * opened (UCX does not survive a fork). A member's exit code tells how its part went; what it found
  * wrong is on stderr.
  */
+#define _GNU_SOURCE
 #include <check.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -128,6 +130,47 @@ static void one_far_member(const kvf_oob_t *oob)
                                                           : KVF_LOCALITY_NODE;
         look_at(peers[i], i, where);
     }
+    close_member(oob, engine);
+}
+
+/* Lines about the release of UCX in a log. */
+static int lines_of_release(int log)
+{
+    char text[4096] = "";
+    int count = 0;
+    REQUIRE(pread(log, text, sizeof(text) - 1, 0) >= 0);
+    for (const char *at = text; (at = strstr(at, "far peers with UCX")) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
+/* Of an exchange rank 0 alone tells of a release of UCX that is to be doubted; who imports a far peer
+ * by hand is told, whatever its rank, and once. */
+static void release_told(const kvf_oob_t *oob)
+{
+    enum { BLOB = 8192 };
+    kvf_peer_t *peers[MEMBERS], *peer;
+    int was = dup(2), log = memfd_create("log", 0), doubted = strverscmp(kvf_ucx_version(), "1.22") < 0;
+    char blob[BLOB], blobs[MEMBERS][BLOB];
+    size_t len = sizeof(blob);
+
+    REQUIRE(was >= 0 && log >= 0 && dup2(log, 2) == 2);
+    kvf_engine_t *engine = open_member(oob, 1);
+    MUST(kvf_exchange_peers(engine, oob, peers));
+    dup2(was, 2);
+    REQUIRE(lines_of_release(log) == (doubted && oob->rank == 0));
+    close_member(oob, engine);
+
+    engine = open_member(&(kvf_oob_t){.rank = 7}, 1);
+    MUST(kvf_engine_export(engine, 0, blob, &len));
+    REQUIRE(allgather((void *)(uintptr_t)oob, blob, blobs, BLOB) == 0);
+    dup2(log, 2);
+    for (int i = 0; i < 2; i++) { /* it has no far address: nothing is connected */
+        REQUIRE(kvf_peer_import(engine, blobs[(oob->rank + 1) % oob->size], len, &peer) == KVF_ERR_NEED_FAR);
+    }
+    dup2(was, 2);
+    REQUIRE(lines_of_release(log) == doubted);
     close_member(oob, engine);
 }
 
@@ -385,6 +428,7 @@ static const struct {
 } parts[] = {
     {"near members know each other", near_members, {1, MEMBERS}},
     {"one member is far", one_far_member, {2, MEMBERS}},
+    {"the release of UCX is told", release_told, {2, MEMBERS}},
     {"a second round only where one is far", rounds_of_near_and_far, {2, 3}},
     {"near grants", near_grants, {2, MEMBERS}},
     {"far grants", far_grants, {2, 3}},
