@@ -269,7 +269,7 @@ typedef struct kvf_segment_attr {
  *  is no licence to unmap under a running op: pieces below 16 KiB are looked at page by page and copied a few
  *  microseconds later, and a page that goes between the two is a SIGSEGV or SIGBUS. Revoke first. This
  *  process's own ops, and views, touch the memory themselves, with no such look. Errors: INVALID (NULL, zero
- *  or overflowing range, part of it not mapped), UNSUPPORTED (device memory, and this build has no CUDA),
+ *  or overflowing range, part of it not mapped), UNSUPPORTED (device memory, which no path takes),
  *  NOMEM, SYSTEM. */
 kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len,
                                   kvf_segment_t **segment_p);

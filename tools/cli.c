@@ -88,6 +88,9 @@ static int number(const char *what, const char *text, uint64_t *value_p, const c
 {
     char *rest;
 
+    if (text[0] == '-' && isdigit((unsigned char)text[1])) {
+        return kvfi_cli_fail("%s: %s is below 0", what, text);
+    }
     if (!isdigit((unsigned char)text[0])) {
         return kvfi_cli_fail("%s: \"%s\" is not a number", what, text);
     }

@@ -23,7 +23,7 @@ static const struct part {
 } parts[] = {
     {"ucx", KVFI_UCX_TEXT, "shared memory, wires"},
     {"mpi", KVFI_MPI_TEXT, "libkvferry_mpi, kvf_bench, kvf_replay"},
-    {"cuda", KVFI_CUDA_TEXT, "no path uses it yet"},
+    {"cuda", KVFI_CUDA_TEXT, "of no use here: no path of this release takes device memory"},
     {"verbs", KVFI_VERBS_TEXT, "UCX drives the devices"},
     {"hwloc", KVFI_HWLOC_TEXT, "places copy threads"},
     {"check", KVFI_CHECK_TEXT, "the tests"},

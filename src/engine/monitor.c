@@ -69,7 +69,7 @@ static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cm
         if (engine->local_off)
             return "local = off";
         return engine->stage ? NULL : "no shared memory for a ring";
-    default: return "this build has no CUDA";
+    default: return "not in this release: device memory has no path";
     }
 }
 

@@ -71,7 +71,7 @@ static kvf_status_t check_opts(kvf_engine_t *engine, const kvf_batch_opts_t *opt
     if (opts->paths & ~(KVF_PATH_BIT(KVF_PATH_COUNT) - 1))
         return kvfi_fail(KVF_ERR_INVALID, "opts.paths is 0x%x: there are no such paths", opts->paths);
     if (opts->after_event)
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "opts.after_event: this build has no CUDA");
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "opts.after_event: this release waits for no device event");
     for (int i = 0; i < 4; i++)
         if (opts->reserved[i])
             return kvfi_fail(KVF_ERR_INVALID, "opts.reserved[%d] is not 0", i);

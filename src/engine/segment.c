@@ -47,7 +47,8 @@ kvf_status_t kvfi_segment_check_range(const void *addr, uint64_t len)
     if (len > UINTPTR_MAX - (uintptr_t)addr)
         return kvfi_fail(KVF_ERR_INVALID, "addr + len overflows: len is %llu", (unsigned long long)len);
     if (is_device(addr))
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "%p is device memory, and this build has no CUDA", addr);
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "%p is device memory, for which this release has no path",
+                         addr);
     return KVF_OK;
 }
 

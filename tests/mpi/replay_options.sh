@@ -27,6 +27,9 @@ wrong "--block-tokens: 1024 does not divide the 512 tokens" --block-tokens 1024
 wrong "--depth: 0 is not within" --depth 0
 wrong "--blocks 8000000: a pool of so many trace blocks takes 976.56 GiB" --blocks 8000000
 grep -q "available on this machine\|under the cgroup" "$TMP/out" || fail "nobody says what is free"
+wrong "; no smaller --scale takes less" --blocks 8000000 --scale 1/65536
+wrong ", and a smaller --scale takes less" --blocks 8000000 --scale 1/4
+wrong "--seed: -1 is below 0" --seed -1
 wrong "--blocks: 4294967295 trace blocks are 4294967295 KV blocks" --blocks 4294967295
 wrong "--src-tp: 0 is not within" --src-tp 0
 wrong "--dst-pp: \"x\" is not a number" --dst-pp x
@@ -98,6 +101,12 @@ refused 2 "options that differ" "rank 1: --depth is 3 here and 2 on rank 0"
 mpi_run 2 "$tool" --trace "$TMP/in" "${small[@]}" --paths rma >"$TMP/out" 2>&1
 code=$?
 refused 1 "no path" "no path to the pool of rank 0"
+
+# a pull that ends by its deadline is told, and its bytes are no count that differs
+mpi_run 2 env KVFERRY_DEADLINE=1 "$tool" --trace "$TMP/in" --scale 1/4 --blocks 16 >"$TMP/out" 2>&1
+code=$?
+[ $code -eq 0 ] || refused 1 "a deadline of 1 ms" "ended with KVF_ERR_TIMEOUT" # 0: a very fast machine
+! grep "counts of moved bytes differ" "$TMP/out" || fail "bytes of a failed pull are taken for a wrong count"
 if [ -c /dev/full ]; then
     mpi_run 2 "$tool" --trace "$TMP/in" "${small[@]}" --json /dev/full >"$TMP/out" 2>&1
     code=$?

@@ -252,7 +252,9 @@ static void judge(const struct replay_job *job, const char *failure, struct repl
         problem(report, "%" PRIu64 " block%s went stale while pinned", sum->stale_blocks,
                 sum->stale_blocks == 1 ? "" : "s");
     }
-    judge_sums(job, report);
+    if (failure == NULL) { /* what a failed pull moved is in the counters only */
+        judge_sums(job, report);
+    }
     if (job->opts->inject != REPLAY_INJECT_NONE && sum->injected == 0 && report->complete) {
         problem(report, "--inject %s: the fault was not put in",
                 kvfi_replay_inject_names[job->opts->inject]);

@@ -3,7 +3,7 @@
  * What came out: gathered on rank 0, judged there, told to people and as JSON.
  *
  * The same bytes are counted four times: by the results of batches, by the paths, by where peers are,
- * and by each pair of ranks. They must agree, and with --verify all the checked bytes too; the job is
+ * and by each pair of ranks. Where no pull failed they must agree, and with --verify all the checked bytes too; the job is
  * wrong if they do not, or if a byte is, or a block was stale that nobody asked to be, or a request is
  * missing.
  */

@@ -84,15 +84,16 @@ int kvfi_replay_room(struct replay_comm *comm, struct replay_opts *opts, const k
         found = own_blocks ? most_blocks(comm, opts, trace, free_bytes / 4 * 3, most, shape, &code)
                 : fits(comm, opts, trace, free_bytes / 4 * 3, shape, &code) ? most
                                                                             : 0;
-        if (code != 0 || found >= wanted || !own_scale || shape->less_asked ||
+        if (code != 0 || found >= wanted || !own_scale || shape->least ||
             opts->scale_den == SCALE_LAST) {
             break;
         }
     }
     if (code == 0 && comm->rank == 0 && !opts->quiet) {
-        fprintf(stderr, "kvf_replay: chosen for the %s that are %s: --blocks %" PRIu64 " --scale %" PRIu64
-                        "/%" PRIu64 "\n", kvfi_cli_bytes(free_bytes, bytes, sizeof(bytes)), limit,
-                opts->blocks, opts->scale_num, opts->scale_den);
+        fprintf(stderr, "kvf_replay: %s%s that are %s: --blocks %" PRIu64 " --scale %" PRIu64 "/%" PRIu64 "\n",
+                found > 0 ? "chosen for the " : "even this takes more than three quarters of the ",
+                kvfi_cli_bytes(free_bytes, bytes, sizeof(bytes)), limit, opts->blocks, opts->scale_num,
+                opts->scale_den);
     }
     return code;
 }

@@ -57,6 +57,7 @@ static void apply_scale(const struct replay_opts *opts, struct replay_shape *sha
     uint64_t divisor = common_divisor(units * layers, full);
     shape->left_num = units * layers / divisor;
     shape->left_den = full / divisor;
+    shape->least = units == 1 && layers == floor;
     shape->less_asked = (unsigned __int128)opts->scale_num * full <
                         (unsigned __int128)units * layers * opts->scale_den;
 }
@@ -392,6 +393,18 @@ uint64_t kvfi_replay_shape_need(struct replay_comm *comm, const struct replay_op
     return pools + pulled;
 }
 
+/* What would help. blocks: so many would fit. */
+static void say_fit(const struct replay_shape *shape, uint64_t blocks, char *text, size_t len)
+{
+    if (blocks > 0) {
+        snprintf(text, len, "--blocks %" PRIu64 " would fit%s", blocks,
+                 shape->least ? "; no smaller --scale takes less" : ", and a smaller --scale takes less");
+    } else {
+        snprintf(text, len, "%s", shape->least ? "no smaller --scale takes less, a smaller --depth may"
+                                               : "a smaller --scale takes less");
+    }
+}
+
 int kvfi_replay_shape_memory(struct replay_comm *comm, const struct replay_opts *opts,
                              const struct replay_shape *shape, const kvfi_trace_t *trace)
 {
@@ -399,7 +412,7 @@ int kvfi_replay_shape_memory(struct replay_comm *comm, const struct replay_opts 
     uint32_t number;
     const char *limit;
     uint64_t free_bytes = kvfi_cli_free_memory(&limit);
-    char a[32], b[32], c[32], fit[64] = "";
+    char a[32], b[32], c[32], fit[96];
 
     if (kvfi_replay_is(shape, REPLAY_SRC, comm->rank, &number)) {
         pool = block_bytes(shape, REPLAY_SRC, number, shape->pool_blocks);
@@ -408,12 +421,10 @@ int kvfi_replay_shape_memory(struct replay_comm *comm, const struct replay_opts 
     if (pools <= free_bytes && pulled <= free_bytes - pools) {
         return 0;
     }
-    if (pulled < free_bytes && part_of(opts->blocks, free_bytes - pulled, pools) > 0) {
-        snprintf(fit, sizeof(fit), "--blocks %" PRIu64 " or ",
-                 part_of(opts->blocks, free_bytes - pulled, pools));
-    }
+    say_fit(shape, pulled < free_bytes ? part_of(opts->blocks, free_bytes - pulled, pools) : 0, fit,
+            sizeof(fit));
     kvfi_cli_fail("--blocks %" PRIu64 ": a pool of so many trace blocks takes %s, all ranks of this "
-                  "node together take %s, and %s are %s: %sa smaller --scale would fit", opts->blocks,
+                  "node together take %s, and %s are %s: %s", opts->blocks,
                   kvfi_cli_bytes(pool, a, sizeof(a)), kvfi_cli_bytes(pools + pulled, b, sizeof(b)),
                   kvfi_cli_bytes(free_bytes, c, sizeof(c)), limit, fit);
     return KVFI_EXIT_USAGE;

@@ -49,6 +49,7 @@ struct replay_shape {
     uint32_t full_layers;    /* layers of the model that keep KV */
     uint32_t layers;         /* of these, moved: the first ones */
     uint64_t left_num, left_den; /* what is left of it all, in lowest terms */
+    bool     least;          /* no scale leaves less */
     bool     less_asked;     /* the scale asked for was smaller than what is left */
     bool     both;           /* a job of one rank */
     uint32_t pool_blocks;    /* KV blocks in the pool of a prefill rank */
