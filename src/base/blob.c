@@ -52,6 +52,17 @@ kvf_status_t kvfi_blob_end(kvfi_writer_t *writer, kvfi_blob_kind_t kind, uint32_
     return KVF_OK;
 }
 
+static kvf_status_t other_kind(unsigned is, kvfi_blob_kind_t wanted)
+{
+    static const char *const of[] = {"nobody's", "an engine's", "a grant's", "a layout's"};
+    static const char *const takes[] = {"", "kvf_peer_import() takes that of kvf_engine_export()",
+                                        "kvf_remote_import() takes that of kvf_grant_export()",
+                                        "a layout's is expected"};
+
+    return kvfi_fail(KVF_ERR_BLOB, "this is %s blob; %s",
+                     is < sizeof of / sizeof *of ? of[is] : "no known kind of", takes[wanted]);
+}
+
 kvf_status_t kvfi_blob_open(const void *blob, size_t len, kvfi_blob_kind_t kind,
                             uint64_t *incarnation_p, kvfi_reader_t *reader_p)
 {
@@ -60,7 +71,9 @@ kvf_status_t kvfi_blob_open(const void *blob, size_t len, kvfi_blob_kind_t kind,
     uint32_t       total, order;
     uint64_t       sum;
 
-    if (!blob || len < KVFI_BLOB_HEADER)
+    if (!blob)
+        return kvfi_fail(KVF_ERR_BLOB, "blob is NULL");
+    if (len < KVFI_BLOB_HEADER)
         return kvfi_fail(KVF_ERR_BLOB, "blob of %zu bytes is shorter than its header of %u", len,
                          KVFI_BLOB_HEADER);
     if (memcmp(b, magic, sizeof magic))
@@ -83,7 +96,7 @@ kvf_status_t kvfi_blob_open(const void *blob, size_t len, kvfi_blob_kind_t kind,
         return kvfi_fail(KVF_ERR_VERSION, "peer speaks wire versions %u to %u, this library %u to %u",
                          wire[0], wire[1], KVFI_WIRE_LOWEST, KVFI_WIRE_HIGHEST);
     if (words[0] != kind)
-        return kvfi_fail(KVF_ERR_BLOB, "blob is of kind %u, expected %u", words[0], (unsigned)kind);
+        return other_kind(words[0], kind);
     memcpy(incarnation_p, b + 24, sizeof *incarnation_p);
     if (!*incarnation_p)
         return kvfi_fail(KVF_ERR_BLOB, "blob has no incarnation");

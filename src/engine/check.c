@@ -67,8 +67,8 @@ static kvf_status_t check_remote(const kvf_op_t *op, size_t i)
     if (op->dir == KVF_READ && !op->segment->writable)
         return kvfi_fail(KVF_ERR_PERM, "op %zu: segment is a read-only mapping, dir is KVF_READ", i);
     if (!kvfi_peer_alive(remote->peer, ALIVE_AGE_NS))
-        return kvfi_fail(KVF_ERR_PEER, "op %zu: the peer of remote, %s, has died", i,
-                         remote->peer->name);
+        return kvfi_fail(KVF_ERR_PEER, "op %zu: the peer of remote, %s, %s", i,
+                         remote->peer->name, kvfi_peer_end(remote->peer));
     if (target->hold && !kvfi_hold_granted(target->hold, target->grant, target->epoch))
         return kvfi_fail(KVF_ERR_REVOKED, "op %zu: the grant behind remote was revoked", i);
     return KVF_OK;
@@ -132,12 +132,14 @@ static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_
 __attribute__((hot))
 static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t i)
 {
-    char why[1024];
+    const char *far = op->remote->peer->why_far;
+    char        why[1024];
 
     check->path = kvfi_path_choose(&op->remote->target, op->dir, check->mask, why, sizeof why);
     check->peer = check->path == KVF_PATH_AM ? op->remote->target.am : NULL;
     if (check->path == KVF_PATH_NONE)
-        return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s", i, why);
+        return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s%s%s", i, why, *far ? "; the peer is far: " : "",
+                         far);
     if (check->path == KVF_PATH_STAGE && !check->asks)
         return kvfi_served_connect(op->remote, op->dir, &check->peer);
     return KVF_OK;

@@ -341,6 +341,8 @@ void         kvfi_peer_free(kvf_peer_t *peer);
 kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p);
 void         kvfi_remote_free(kvf_remote_t *remote);
 int          kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns);
+/* What became of one that is not alive. */
+const char  *kvfi_peer_end(const kvf_peer_t *peer);
 
 /* ---- view.c */
 void         kvfi_view_free(kvf_view_t *view);
@@ -458,6 +460,8 @@ void         kvfi_copiers_drop(kvf_batch_t *batch);
 /* ---- sentence.c: how a batch failed */
 /* Op i, of which so many bytes are known to have arrived. */
 void kvfi_sentence_op(kvf_batch_t *batch, size_t i, kvf_status_t status, uint64_t bytes);
+/* More of it, for the reason of an error that the status does not tell. */
+void kvfi_sentence_add(kvf_batch_t *batch, const char *reason);
 void kvfi_sentence_note(kvf_batch_t *batch, kvf_status_t status);
 
 /* ---- served.c: ops whose other half the owner's progress does */

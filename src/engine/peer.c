@@ -281,8 +281,9 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
     warn_of_release(peer->object.engine);
     hear_addresses(card);
     if (!card->far_len)
-        return kvfi_fail(KVF_ERR_NEED_FAR, "peer %s (rank %llu) is not near, and its blob holds no far "
-                         "address: %s", card->host, (unsigned long long)card->rank, peer->why_far);
+        return kvfi_fail(KVF_ERR_NEED_FAR, "peer %s (rank %llu) is not near (%s), and its blob holds no "
+                         "far address: its owner exports with KVF_BLOB_FAR", card->host,
+                         (unsigned long long)card->rank, peer->why_far);
     status = kvfi_engine_far(peer->object.engine, &am);
     if (status != KVF_OK)
         return status;
@@ -292,7 +293,7 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
     memcpy(address, card->far, card->far_len);
     status = kvfi_am_connect(am, card->incarnation, address, NULL, &peer->am);
     free(address);
-    return status;
+    return status == KVF_OK ? KVF_OK : kvfi_fail_within(status, "far peer %s", peer->name);
 }
 
 static kvf_status_t has_died(const kvfi_card_t *card)
@@ -396,8 +397,9 @@ kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len,
     if (kvfi_peer_alive(peer, 0)) {
         *peer_p = peer;
     } else {
+        kvfi_fail(KVF_ERR_PEER, "%s %s", peer->name, kvfi_peer_end(peer));
         kvf_peer_forget(peer);
-        status = has_died(&card);
+        status = KVF_ERR_PEER;
     }
 leave:
     kvfi_leave(engine);
@@ -438,7 +440,7 @@ kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
     if (stage && kvfi_am_alive(stage))
         return KVF_OK;
     if (!kvfi_peer_alive(peer, 0))
-        return kvfi_fail(KVF_ERR_PEER, "%s has died", peer->name);
+        return kvfi_fail(KVF_ERR_PEER, "%s %s", peer->name, kvfi_peer_end(peer));
     status = kvfi_progress_near(engine);
     if (status != KVF_OK)
         return status;
@@ -509,6 +511,11 @@ int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
         max_age_ns = 0; /* it may well have died */
     return !atomic_load(&peer->hold.page->closed) &&
            (peer->locality == KVF_LOCALITY_SELF || kvfi_life_check(&peer->life, max_age_ns));
+}
+
+const char *kvfi_peer_end(const kvf_peer_t *peer)
+{
+    return peer->hold.page && atomic_load(&peer->hold.page->closed) ? "has closed its engine" : "has died";
 }
 
 kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)

@@ -104,7 +104,7 @@ static kvf_status_t hold_peer(kvf_peer_t *peer)
     if (!kvfi_is(peer, KVFI_PEER))
         status = kvfi_fail(KVF_ERR_INVALID, "opts.notify_peer is closed");
     else if (!kvfi_peer_alive(peer, UINT64_C(1000000000)))
-        status = kvfi_fail(KVF_ERR_PEER, "opts.notify_peer, %s, has died", peer->name);
+        status = kvfi_fail(KVF_ERR_PEER, "opts.notify_peer, %s, %s", peer->name, kvfi_peer_end(peer));
     if (status != KVF_OK)
         let_go_peer(peer);
     return status;

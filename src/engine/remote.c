@@ -277,7 +277,7 @@ static kvf_status_t check_import(kvf_peer_t *peer, const kvfi_grant_card_t *card
     if (card->only && card->only != peer->object.engine->incarnation)
         return kvfi_fail(KVF_ERR_PERM, "the grant was given to another engine");
     if (!kvfi_peer_alive(peer, 0))
-        return kvfi_fail(KVF_ERR_PEER, "%s has died", peer->name);
+        return kvfi_fail(KVF_ERR_PEER, "%s %s", peer->name, kvfi_peer_end(peer));
     if (peer->hold.page && !kvfi_hold_granted(&peer->hold, card->slot, card->epoch))
         return kvfi_fail(KVF_ERR_REVOKED, "the grant was revoked");
     if (card->count > cap)
@@ -457,7 +457,8 @@ kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remot
     } else {
         path = kvfi_path_choose(&remote->target, KVF_READ, mask, why, sizeof why);
         if (path == KVF_PATH_NONE)
-            status = kvfi_fail(KVF_ERR_NO_PATH, "no path: %s", why);
+            status = kvfi_fail(KVF_ERR_NO_PATH, "no path: %s%s%s", why,
+                               *remote->peer->why_far ? "; the peer is far: " : "", remote->peer->why_far);
         else
             *path_p = path;
     }

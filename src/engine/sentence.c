@@ -5,6 +5,7 @@
  * peer and the caller's lists, and told by each call that looks. With the batch's lock; nothing waits.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "engine/internal.h"
 
@@ -32,13 +33,15 @@ static const char *why(kvf_status_t status, kvf_path_t path)
     }
 }
 
-static void put_why(const kvf_batch_t *batch, kvf_status_t status, kvf_path_t path, uint64_t stale, char *buf,
-                    size_t len)
+static void put_why(const kvf_batch_t *batch, const kvf_peer_t *peer, kvf_status_t status, kvf_path_t path,
+                    uint64_t stale, char *buf, size_t len)
 {
     uint64_t us = batch->deadline_ns / 1000;
 
     if (status == KVF_ERR_TIMEOUT)
-        snprintf(buf, len, ", at the deadline of %llu.%03llu ms", (ull_t)(us / 1000), (ull_t)(us % 1000));
+        snprintf(buf, len, ", at the deadline of %llu.%03llu ms%s", (ull_t)(us / 1000), (ull_t)(us % 1000),
+                 kvfi_path_is_served(path) && !peer->driven
+                     ? " (no thread drives that peer's engine: it has to call kvf_progress())" : "");
     else if (status == KVF_ERR_STALE)
         snprintf(buf, len, ", since %llu of its blocks hold something else by now", (ull_t)stale);
     else
@@ -69,7 +72,7 @@ void kvfi_sentence_op(kvf_batch_t *batch, size_t i, kvf_status_t status, uint64_
     uint32_t           first = first_bad(xfer, status, &stale);
     char               reason[160], block[80] = "";
 
-    put_why(batch, status, xfer->path, stale, reason, sizeof reason);
+    put_why(batch, batch->ops[i].remote->peer, status, xfer->path, stale, reason, sizeof reason);
     if (batch->held)
         snprintf(block, sizeof block, "; it was held back by an earlier WRITE there that is not settled");
     else if (xfer->box.blocks > 1 && first < xfer->box.blocks)
@@ -86,8 +89,16 @@ void kvfi_sentence_note(kvf_batch_t *batch, kvf_status_t status)
 {
     char reason[160];
 
-    put_why(batch, status, KVF_PATH_NONE, 0, reason, sizeof reason);
+    put_why(batch, batch->note.peer, status, KVF_PATH_NONE, 0, reason, sizeof reason);
     snprintf(batch->sentence, sizeof batch->sentence,
              "the notification to %s could not be delivered: it ended with %s%s", batch->note.peer->name,
              kvf_status_name(status), reason);
+}
+
+void kvfi_sentence_add(kvf_batch_t *batch, const char *reason)
+{
+    size_t at = strlen(batch->sentence);
+
+    if (at)
+        snprintf(batch->sentence + at, sizeof batch->sentence - at, ": %s", reason);
 }

@@ -8,6 +8,7 @@
  * Only ops of which no byte has moved go back, so that nothing of them comes late: a neighbour may still
  * be scattering a chunk of a WRITE that was given up.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -96,11 +97,17 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
     kvf_engine_t *engine = batch->object.engine;
     kvfi_xfer_t  *xfer = &batch->xfers[index];
     kvf_status_t  status = kvfi_served_connect(batch->ops[index].remote, xfer->dir, &xfer->peer);
+    char          reason[240];
+    int           first;
 
     rewind_xfer(xfer);
     if (status != KVF_OK) { /* nothing of it is with the am machine */
+        snprintf(reason, sizeof reason, "%s", kvf_last_error());
+        first = index < batch->result.bad_op;
         atomic_store(&xfer->status, status);
         kvfi_batch_finish_op(batch, index);
+        if (first)
+            kvfi_sentence_add(batch, reason);
         return;
     }
     xfer->path = KVF_PATH_STAGE;

@@ -69,7 +69,8 @@ static kvf_status_t check_pinned(const kvf_remote_t *remote, uint32_t count, con
     const kvfi_target_t *target = &remote->target;
 
     if (!kvfi_peer_alive(remote->peer, ALIVE_AGE_NS))
-        return kvfi_fail(KVF_ERR_PEER, "the peer of remote, %s, has died", remote->peer->name);
+        return kvfi_fail(KVF_ERR_PEER, "the peer of remote, %s, %s", remote->peer->name,
+                         kvfi_peer_end(remote->peer));
     if (!kvfi_hold_granted(target->hold, target->grant, target->epoch))
         return kvfi_fail(KVF_ERR_REVOKED, "the grant behind remote was revoked");
     for (uint32_t i = 0; i < count; i++) {

@@ -15,7 +15,9 @@
 const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir)
 {
     (void)dir;
-    if (target->near || target->in_process)
+    if (target->in_process)
+        return "the peer is this process";
+    if (target->near)
         return "the peer is near";
     return target->am ? NULL : "no far connection";
 }

@@ -21,10 +21,10 @@
 
 const char *kvfi_cma_reach(const kvfi_target_t *target, uint32_t dir)
 {
-    if (!target->near)
-        return "the peer is not near";
     if (target->in_process)
         return "the peer is this process";
+    if (!target->near)
+        return "the peer is not near";
     return atomic_load_explicit(&target->cma->why[dir], memory_order_relaxed);
 }
 

@@ -14,6 +14,8 @@
 static const char *no_native_rma(const kvfi_target_t *target, uint32_t dir)
 {
     (void)dir;
+    if (target->in_process)
+        return "the peer is this process";
     return target->near ? "the peer is near" : "the wire has no native RMA";
 }
 

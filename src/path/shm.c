@@ -9,9 +9,9 @@ __attribute__((hot))
 const char *kvfi_shm_reach(const kvfi_target_t *target, uint32_t dir)
 {
     (void)dir;
-    if (!target->near)
-        return "the peer is not near";
     if (target->in_process)
         return "the peer is this process";
+    if (!target->near)
+        return "the peer is not near";
     return target->map ? NULL : "the memory is the caller's own, not the library's";
 }

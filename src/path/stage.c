@@ -19,6 +19,8 @@
 const char *kvfi_stage_reach(const kvfi_target_t *target, uint32_t dir)
 {
     (void)dir;
+    if (target->in_process)
+        return "the peer is this process";
     if (!target->near)
         return "the peer is not near";
     return target->map ? "the memory is the library's: shm reaches it" : NULL;

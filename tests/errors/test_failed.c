@@ -83,6 +83,42 @@ START_TEST(a_deadline_and_a_cancel)
 }
 END_TEST
 
+START_TEST(an_owner_that_nobody_drives)
+{
+    rig_opts_t opts = { .progress = KVF_PROGRESS_CALLER };
+    kvf_batch_opts_t batch = { .struct_size = sizeof(batch), .deadline_ns = 50 * MS };
+    kvf_op_t op;
+    rig_t rig;
+
+    open_rig(&rig, WHERE_STAGE, &opts);
+    op = eight(&rig);
+    move(&rig, &op, 1);
+    proc_signal(&rig.owner, SIGSTOP);
+    refused_naming(run_ops(rig.batch, &op, 1, &batch), KVF_ERR_TIMEOUT, "50.000 ms|kvf_progress()");
+    proc_signal(&rig.owner, SIGCONT);
+    rig_close(&rig);
+}
+END_TEST
+
+/* A second engine of this process, and one that has gone: each is named as what it is. */
+START_TEST(a_twin)
+{
+    uint32_t far = KVF_PATH_BIT(KVF_PATH_AM);
+    kvf_path_t path;
+    kvf_op_t op;
+    rig_t rig;
+
+    rig_open(&rig, WHERE_TWIN, NULL);
+    op = eight(&rig);
+    refused_naming(kvf_path_of(rig.me.segment, rig.remote, far, &path), KVF_ERR_NO_PATH,
+                   "am: the peer is this process");
+    rig_call(&rig, side_close, NULL, 0, NULL, 0);
+    refused_naming(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL), KVF_ERR_PEER,
+                   "has closed its engine");
+    ok(kvf_engine_close(rig.me.engine, patient(5)));
+}
+END_TEST
+
 /* Before an op is posted, and while it runs. */
 START_TEST(a_death)
 {
@@ -203,6 +239,8 @@ int main(void)
 
     tcase_set_timeout(all, 60 * patience());
     tcase_add_loop_test(all, a_deadline_and_a_cancel, 0, 2);
+    tcase_add_test(all, an_owner_that_nobody_drives);
+    tcase_add_test(all, a_twin);
     tcase_add_test(all, a_death);
     tcase_add_loop_test(all, a_fault, 0, 3);
     tcase_add_loop_test(all, stale_blocks, 0, 2);

@@ -89,9 +89,13 @@ START_TEST(import_arguments)
     refused_naming(kvf_peer_import(rig.me.engine, buf, len, NULL), KVF_ERR_INVALID, "peer_p");
     refused_naming(kvf_peer_import(NULL, buf, len, &peer), KVF_ERR_INVALID, "engine");
     refused(kvf_peer_import(rig.me.engine, "hello", 5, &peer), KVF_ERR_BLOB, NULL);
-    refused(kvf_remote_import(rig.peer, buf, len, &remote, &count), KVF_ERR_BLOB, NULL);
+    refused_naming(kvf_remote_import(rig.peer, buf, len, &remote, &count), KVF_ERR_BLOB,
+                   "an engine's blob|kvf_remote_import() takes that of kvf_grant_export()");
+    refused_naming(kvf_remote_import(rig.peer, NULL, len, &remote, &count), KVF_ERR_BLOB, "blob is NULL");
+    refused_naming(kvf_peer_import(rig.me.engine, NULL, 64, &peer), KVF_ERR_BLOB, "blob is NULL");
     grant_blob(rig.here.grant, buf, &len);
-    refused(kvf_peer_import(rig.me.engine, buf, len, &peer), KVF_ERR_BLOB, NULL);
+    refused_naming(kvf_peer_import(rig.me.engine, buf, len, &peer), KVF_ERR_BLOB,
+                   "a grant's blob|kvf_peer_import() takes that of kvf_engine_export()");
     refused_naming(kvf_remote_import(rig.peer, buf, len, NULL, &count), KVF_ERR_INVALID, "remotes_p");
     refused_naming(kvf_remote_import(rig.peer, buf, len, &remote, NULL), KVF_ERR_INVALID, "count_p");
     refused_naming(kvf_remote_import(NULL, buf, len, &remote, &count), KVF_ERR_INVALID, "peer");
