@@ -10,8 +10,8 @@
  * Errors. Every call returns kvf_status_t: KVF_OK (0), KVF_INPROGRESS or KVF_SKIPPED (positive,
  * not errors), or a negative error. The calling thread's kvf_last_error() then holds a sentence
  * that names what is wrong and where. Outputs are set on success only, unless stated. Calls on a
- * NULL or closed handle answer KVF_ERR_INVALID, calls in a forked child KVF_ERR_FORKED, calls on
- * a closing engine KVF_ERR_CLOSED; this is not repeated below.
+ * NULL or closed handle answer KVF_ERR_INVALID, calls in a forked child on its parent's handles
+ * KVF_ERR_FORKED, calls on a closing engine KVF_ERR_CLOSED; this is not repeated below.
  *
  * Threads. Any thread may call anything on any object, at the same time; only who frees, forgets or
  * releases an object sees to it that no other thread is inside a call on it. A local copy runs on
@@ -31,9 +31,10 @@
  * KVFERRY_NOTIFY_DEPTH, KVFERRY_COPY_THREADS, KVFERRY_PACK, KVFERRY_COPY_KERNEL,
  * KVFERRY_STREAM_FROM, KVFERRY_CALIBRATION, KVFERRY_CHECK, KVFERRY_LOG override defaults, never what
  * a caller set.
- * A malformed value makes kvf_engine_open() fail and is named, and so does a name one or two letters away
- * from a setting's, with the setting that was probably meant. Any other KVFERRY_ variable is ignored, so a
- * site may set KVFERRY_ROOT and the like.
+ * A malformed value makes kvf_engine_open() fail and is named, and so does a name near a setting's, with the
+ * setting that was probably meant: after KVFERRY_ one letter is added, dropped, changed or swapped with the
+ * next, or two where the setting has five letters or more. Any other KVFERRY_ variable is ignored, so a site
+ * may set KVFERRY_ROOT and the like.
  * UCX_ variables apply to the far context only.
  */
 #ifndef KVFERRY_H
@@ -224,7 +225,9 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
 uint64_t kvf_engine_incarnation(const kvf_engine_t *engine);
 
 /** Drive the engine: messages, slices of large batches unless copy threads have them, deadlines,
- *  liveness. Never blocks. */
+ *  liveness. Never blocks. With progress = caller it has to be called, or a wait be under way, for as long as
+ *  peers may need this engine: far peers, and neighbours whose ops on memory of the caller's own go over
+ *  stage. Their ops wait meanwhile, until their deadline. */
 kvf_status_t kvf_progress(kvf_engine_t *engine);
 
 /** The engine's event fd, level-triggered; owned by the engine, never read it. To sleep: arm,
@@ -279,7 +282,8 @@ kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len
  *  of the page size; nobody writes to it during the call; it stays mapped until release. It is then
  *  not copied at a fork: parent and child share it. Memory that hardware has pinned (RDMA, a GPU, an
  *  io_uring) must not be adopted: the hardware would keep the old pages, and not all of it can be seen
- *  from here. Takes as much memory again while it runs. On an error nothing has changed. Errors:
+ *  from here. Takes as much memory again while it runs. Part of it that the owner unmaps all the same is
+ *  still there for near peers, as shared memory, until release. On an error nothing has changed. Errors:
  *  INVALID (NULL, zero, overflowing, not page-aligned, part of it not mapped), UNSUPPORTED (a file or
  *  a device is behind it, shared already, locked, kept from forks, not writable, a stack, in
  *  hugetlbfs: the sentence says which; or no shared memory on this machine), NOMEM, SYSTEM. */
@@ -453,7 +457,8 @@ kvf_status_t kvf_path_cost(kvf_engine_t *engine, kvf_path_t path, uint64_t ops, 
 
 /* -------------------------------------------------------------------- view */
 
-/** Blocks that views of one engine may pin at one peer at a time. */
+/** Blocks that views of one engine may pin at one peer at a time; a view of memory that is no pool's counts
+ *  as one. */
 #define KVF_VIEW_BLOCKS 64
 
 /** Look at len bytes at off of a near remote's range where they are; nothing is copied. *addr_p is
@@ -568,9 +573,10 @@ kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
  *  or revoke made of the ops is in the statuses, not in post's. count = 0 is done at once but for its
  *  notification.
  *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER
- *  (known dead), NO_PATH, UNSUPPORTED (a field this library does not know is not 0; more than 2^28
- *  pairs in an op to a far peer), BUSY (the batch is running), NOMEM, SYSTEM (the first op over stage:
- *  no progress thread or no box for messages can be had; the sentence says which limit). */
+ *  (known dead: a neighbour is looked at once a second, and may be taken for alive that long), NO_PATH,
+ *  UNSUPPORTED (a field this library does not know is not 0; more than 2^28 pairs in an op to a far peer),
+ *  BUSY (the batch is running), NOMEM, SYSTEM (the first op over stage: no progress thread or no box for
+ *  messages can be had; the sentence says which limit). */
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts);
 
