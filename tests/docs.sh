@@ -1,6 +1,7 @@
 #!/bin/bash
 # The documentation covers the interface: a comment directly above each public function, one manual page
-# a header that says what each of its functions does and has its structs, and pages that mandoc accepts.
+# a header that says what each of its functions does and what each field of its structs means, and pages that
+# mandoc accepts.
 . "$top_srcdir/tests/lib.sh"
 . "$top_srcdir/tests/declared.sh"
 tmpdir
@@ -25,8 +26,31 @@ uncommented()
         { before = $0 }' "$1"
 }
 
+# fields HEADER: "STRUCT FIELD" of each public struct, but for sizes and what is reserved
+fields()
+{
+    awk '{ text = text $0 "\n" }
+        END {
+            gsub(/\/\*([^*]|\*[^\/])*\*\//, "", text)
+            lines = split(text, line, "\n")
+            for (i = 1; i <= lines; i++) {
+                at = line[i]
+                if (at ~ /^typedef struct kvf_[a-z_]+ \{/) { split(at, word, " "); name = word[3] "_t" }
+                if (at ~ /^\}/) name = ""
+                if (name == "" || at !~ /;[ \t]*$/) continue
+                sub(/\)\(.*/, "", at)
+                sub(/(\[[A-Za-z0-9_]*\])?;.*/, "", at)
+                sub(/.*[ *(}]/, "", at)
+                if (at !~ /^(struct_size|reserved.*)$/) print name, at
+            }
+        }' "$1"
+}
+
 printf 'int kvf_bare(void);\n/* text */\nint kvf_told(void);\n' >"$TMP/t.h"
 [ "$(uncommented "$TMP/t.h")" = kvf_bare ] || fail "the check for comments does not work"
+printf 'typedef struct kvf_t {\n struct {\n  int x; /**< a; */\n } in[N];\n int (*f)(int);\n} kvf_t_t;\n' >"$TMP/t.h"
+[ "$(fields "$TMP/t.h" | tr '\n' ',')" = "kvf_t_t x,kvf_t_t in,kvf_t_t f," ] ||
+    fail "the reader of fields does not work"
 
 for header in "$top_srcdir"/include/kvferry.h "$top_srcdir"/include/kvferry/*.h; do
     [ -e "$header" ] || continue
@@ -52,6 +76,10 @@ for header in "$top_srcdir"/include/kvferry.h "$top_srcdir"/include/kvferry/*.h;
     for f in $(sed -n '/^typedef struct kvf_[a-z_]* {$/,/^}/s/^} \(kvf_[a-z_]*\);.*/\1/p' "$header"); do
         grep -q "^\.Vt $f\$" "$page" || complain "${page##*/} does not say what the fields of $f mean"
     done
+    while read -r struct f; do
+        sed -n "/^\.Vt $struct\$/,/^\.El/p" "$page" | grep -qE "^\.It Fa (.* )?(path\[\]\.)?$f( |\[|\$)" ||
+            complain "${page##*/} does not say what $f of $struct means"
+    done < <(fields "$header")
     # shellcheck disable=SC2013  # names
     for f in $(sed -n 's/^\.F[on] \(kvf_[a-z0-9_]*\).*/\1/p' "$page" | sort -u); do
         grep -q "\b$f *(" "$top_srcdir"/include/kvferry.h "$top_srcdir"/include/kvferry/*.h ||
