@@ -138,8 +138,8 @@ static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t 
     check->path = kvfi_path_choose(&op->remote->target, op->dir, check->mask, why, sizeof why);
     check->peer = check->path == KVF_PATH_AM ? op->remote->target.am : NULL;
     if (check->path == KVF_PATH_NONE)
-        return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s%s%s", i, why, *far ? "; the peer is far: " : "",
-                         far);
+        return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s%s%s", i, why,
+                         *far ? "; the peer is far: " : "", far);
     if (check->path == KVF_PATH_STAGE && !check->asks)
         return kvfi_served_connect(op->remote, op->dir, &check->peer);
     return KVF_OK;

@@ -59,7 +59,8 @@ kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for)
         close(fds[i]);
     if (error)
         return kvfi_fail(KVF_ERR_SYSTEM, "%s needs about %u descriptors, only %u can be had (RLIMIT_NOFILE "
-                         "%s): %s", what_for, count, had, kvfi_limit_text(RLIMIT_NOFILE, nofile), strerror(error));
+                         "%s): %s", what_for, count, had, kvfi_limit_text(RLIMIT_NOFILE, nofile),
+                         strerror(error));
     return KVF_OK;
 }
 
