@@ -388,7 +388,8 @@ typedef struct kvf_peer_attr {
     uint32_t locality;    /**< kvf_locality_t */
     uint64_t incarnation;
     uint64_t rank;        /**< the number that the peer's engine was opened with */
-    int32_t  alive;       /**< 0: known dead; a neighbour's process is looked at in the call */
+    int32_t  alive;       /**< 0: known dead, or, of a far peer, the connection broke; a
+                               neighbour's process is looked at in the call */
     int32_t  pid;         /**< in the peer's own PID namespace */
     char     host[64];    /**< what the peer calls itself; for people, not evidence */
     char     wire[64];    /**< "tcp/eth0" of a connected far peer, else "" */
@@ -492,11 +493,13 @@ kvf_status_t kvf_view_close(kvf_view_t *view);
  *  at most 100 ms past its deadline or its cancel. If the owner cannot say so, because it is stopped or the
  *  connection broke, the op ends *unsettled* (kvf_batch_op_settled(), kvf_batch_result_t): bytes of it may
  *  still be written, until the owner has dropped the op, which is the first thing that it does with it when
- *  it runs again or is connected with again, or has died or closed. Until then a batch of the same engine
- *  of which any op, READ or WRITE, overlaps that op is held back as a whole, on every path, also where
- *  post would have copied it. It starts once the op is settled, or ends by its own deadline or cancel with
- *  nothing moved. Other engines, and the owner itself, are not held back. kvf_engine_close() waits for its
- *  owners until its timeout, and returns TIMEOUT if one of them has not answered. */
+ *  it runs again or is connected with again, or until it has closed or, as a neighbour, died. Until then a
+ *  batch of the same engine of which any op, READ or WRITE, overlaps that op is held back as a whole, on every
+ *  path, also where post would have copied it. It starts once the op is settled, or ends by its own deadline
+ *  or cancel, or with PEER if the connection broke, with nothing moved. A connection that broke proves nothing
+ *  of the owner: forget the peer and import it again, and it is asked. Other engines, and the owner itself, are
+ *  not held back. kvf_engine_close() waits for its owners until its timeout, and returns TIMEOUT if one of
+ *  them has not answered, or cannot. */
 
 #define KVF_READ  0u /**< remote to local */
 #define KVF_WRITE 1u /**< local to remote */
@@ -606,8 +609,8 @@ kvf_status_t kvf_batch_op_status(kvf_batch_t *batch, size_t index);
 
 /** Is the target of op index of an ended batch settled? OK: nothing is written on its behalf any more.
  *  INPROGRESS of a running batch, and of an op of which bytes may still land; asked again, it is OK once
- *  the owner has answered or is known to be dead. Works until the batch is posted again or freed; does not
- *  drive the engine. Errors: INVALID (index). */
+ *  the owner has answered or closed, or, as a neighbour, is known to be dead. Works until the batch is posted
+ *  again or freed; does not drive the engine. Errors: INVALID (index). */
 kvf_status_t kvf_batch_op_settled(kvf_batch_t *batch, size_t index);
 
 /** Result of an ended batch. result_p->struct_size is set by the caller. Errors: INVALID, BUSY

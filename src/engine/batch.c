@@ -272,8 +272,10 @@ int kvfi_batch_advance_locked(kvf_batch_t *batch)
     if (batch->spare_count && kvfi_served_back(batch))
         return 0;
     if (atomic_load(&batch->am_pending)) {
-        kvfi_held_release(batch);
-        return 0;
+        if (kvfi_held_release(batch) || !kvfi_held_in_vain(batch))
+            return 0;
+        stop_locked(batch, KVF_ERR_PEER);
+        return abort_locked(batch);
     }
     if (!batch->noting)
         for (size_t i = 0; i < batch->am_count; i++) {

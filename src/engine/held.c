@@ -110,6 +110,19 @@ int kvfi_held_back(kvf_batch_t *batch, uint64_t deadline_ns)
     return 1;
 }
 
+int kvfi_held_in_vain(const kvf_batch_t *batch)
+{
+    if (batch->held != KVFI_HELD)
+        return 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        const kvf_peer_t *peer = batch->ops[i].remote->peer;
+
+        if (peer->am && !kvfi_am_alive(peer->am))
+            return 1;
+    }
+    return 0;
+}
+
 int kvfi_held_release(kvf_batch_t *batch)
 {
     uint32_t settled = atomic_load(&batch->object.engine->open_writes.settled);
@@ -131,25 +144,32 @@ int kvfi_held_release(kvf_batch_t *batch)
 
 /* ------------------------------------------------------------------ close */
 
-static unsigned unanswered(kvf_engine_t *engine)
+/* How many are waited for; *lost_p: how many others are open. */
+static unsigned unanswered(kvf_engine_t *engine, unsigned *lost_p)
 {
     kvfi_am_t *am = atomic_load(&engine->am);
+    unsigned   asked = 0;
 
+    *lost_p = 0;
     if (!atomic_load(&engine->open_writes.count))
         return 0;
-    return (engine->stage ? kvfi_am_unanswered(engine->stage) : 0) + (am ? kvfi_am_unanswered(am) : 0);
+    if (engine->stage)
+        kvfi_am_unanswered(engine->stage, &asked, lost_p);
+    if (am)
+        kvfi_am_unanswered(am, &asked, lost_p);
+    return asked;
 }
 
 kvf_status_t kvfi_held_close(kvf_engine_t *engine, uint64_t end_ns)
 {
-    unsigned count;
+    unsigned asked, lost;
 
-    while ((count = unanswered(engine))) {
+    while ((asked = unanswered(engine, &lost)) && kvfi_now_ns() < end_ns) {
         kvfi_progress_drive(engine, 0);
-        if (kvfi_now_ns() >= end_ns)
-            return kvfi_fail(KVF_ERR_TIMEOUT, "%u WRITEs that were given up are not settled: their owners "
-                             "have not answered", count);
         nanosleep(&(struct timespec){0, 50000}, NULL);
     }
-    return KVF_OK;
+    if (!asked && !lost)
+        return KVF_OK;
+    return kvfi_fail(KVF_ERR_TIMEOUT, "WRITEs that were given up are not settled: of %u the owners have not "
+                     "answered, of %u they cannot, for the connection broke", asked, lost);
 }

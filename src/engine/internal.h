@@ -430,6 +430,8 @@ int  kvfi_held_is_settled(kvf_batch_t *batch, const kvfi_xfer_t *xfer);
 int  kvfi_held_back(kvf_batch_t *batch, uint64_t deadline_ns);
 /* Start a batch that was held back, if it may now: 1 if so. */
 int  kvfi_held_release(kvf_batch_t *batch);
+/* It is held, and the connection to one of its peers broke. */
+int  kvfi_held_in_vain(const kvf_batch_t *batch);
 /* Wait for owners to answer, without any lock: OK, or TIMEOUT with a sentence. */
 kvf_status_t kvfi_held_close(kvf_engine_t *engine, uint64_t end_ns);
 

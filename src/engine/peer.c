@@ -515,7 +515,8 @@ int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
 
 const char *kvfi_peer_end(const kvf_peer_t *peer)
 {
-    return peer->hold.page && atomic_load(&peer->hold.page->closed) ? "has closed its engine" : "has died";
+    return peer->hold.page && atomic_load(&peer->hold.page->closed) ? "has closed its engine"
+           : peer->locality == KVF_LOCALITY_CROSS ? "has died, or the connection to it broke" : "has died";
 }
 
 kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)

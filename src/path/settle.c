@@ -158,16 +158,13 @@ void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits)
     kvfi_link_unlock(am->link);
 }
 
-unsigned kvfi_am_unanswered(kvfi_am_t *am)
+void kvfi_am_unanswered(kvfi_am_t *am, unsigned *asked_p, unsigned *lost_p)
 {
-    unsigned count = 0;
-
     kvfi_link_lock(am->link);
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        for (const kvfi_unsettled_t *record = peer->unsettled; peer->linked && record; record = record->next)
-            count++;
+        for (const kvfi_unsettled_t *record = peer->unsettled; record; record = record->next)
+            ++*(peer->linked ? asked_p : lost_p);
     kvfi_link_unlock(am->link);
-    return count;
 }
 
 void kvfi_am_pass(kvfi_am_t *am)

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #define LEN   (UINT64_C(4) << 20)
@@ -354,6 +355,49 @@ START_TEST(what_a_far_owner_leaves_when_it_closes_is_settled)
 }
 END_TEST
 
+/* Each TCP connection of this process. */
+static void break_connections(void)
+{
+    struct sockaddr_storage at;
+    socklen_t len;
+
+    for (int fd = 0; fd < 1024; fd++) {
+        len = sizeof(at);
+        if (!getpeername(fd, (struct sockaddr *)&at, &len) && at.ss_family == AF_INET) {
+            shutdown(fd, SHUT_RDWR);
+        }
+    }
+}
+
+/* Its death is one cause among others, and the bytes may lie on its side. */
+START_TEST(a_broken_connection_settles_nothing)
+{
+    kvf_batch_opts_t opts = over(KVF_PATH_AM, 60 * MS), for_ever = over(KVF_PATH_AM, KVF_FOREVER);
+    rig_opts_t rig_opts = { .owner_len = LEN, .local_len = LEN };
+    kvf_batch_t *held;
+    kvf_op_t op;
+    rig_t rig;
+
+    rig_open(&rig, WHERE_AM, &rig_opts);
+    op = whole_op(&rig, KVF_WRITE);
+    move(&rig, &op, 1);
+    ok(kvf_batch_create(rig.me.engine, &held));
+    proc_signal(&rig.owner, SIGSTOP);
+    start(&rig, &op, &opts, LATE);
+    answers(kvf_batch_wait(rig.batch, patient(5)), KVF_ERR_TIMEOUT);
+    answers(kvf_batch_op_settled(rig.batch, 0), KVF_INPROGRESS);
+    ok(kvf_batch_post(held, &op, 1, sizeof(op), &for_ever));
+    answers(kvf_batch_wait(held, 20 * MS), KVF_INPROGRESS);
+    break_connections();
+    answers(kvf_batch_wait(held, patient(20)), KVF_ERR_PEER);
+    answers(kvf_batch_op_settled(held, 0), KVF_OK);
+    answers(kvf_batch_op_settled(rig.batch, 0), KVF_INPROGRESS);
+    refused_naming(kvf_engine_close(rig.me.engine, patient(5)), KVF_ERR_TIMEOUT, "connection broke");
+    proc_signal(&rig.owner, SIGCONT);
+    proc_end(&rig.owner);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("settle");
@@ -366,6 +410,7 @@ int main(void)
     tcase_add_loop_test(tc, the_last_word_comes_last, 1, 3);
     tcase_add_test(tc, what_is_settled);
     tcase_add_test(tc, what_a_far_owner_leaves_when_it_closes_is_settled);
+    tcase_add_test(tc, a_broken_connection_settles_nothing);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
