@@ -103,7 +103,12 @@ static void stage_open(stage_t *s, where_t where)
 
 static void stage_close(stage_t *s)
 {
-    ok(kvf_engine_close(s->engine, patient(10)));
+    kvf_status_t status = kvf_engine_close(s->engine, patient(10));
+
+    /* that the connection to a far owner broke in a WRITE does not say that it is dead */
+    must(status == KVF_OK || (s->where == WHERE_AM && status == KVF_ERR_TIMEOUT &&
+                              strstr(kvf_last_error(), "connection broke") != NULL),
+         "close: %s", kvf_last_error());
     for (int i = 0; i < CHILDREN; i++) {
         if (s->child[i].pid != 0) {
             proc_call(&s->child[i], side_close, NULL, 0, NULL, 0);
