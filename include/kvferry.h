@@ -269,8 +269,8 @@ typedef struct kvf_segment_attr {
  *  registered, and read only. If a granted part of it is unmapped, loses the right granted, or lies behind
  *  the end of its file all the same, ops of other processes on that part end with FAULT, over every path, and
  *  this process lives on and serves what is there. That holds for what was lost before the op came to it; it
- *  is no licence to unmap under a running op: pieces below 16 KiB are looked at page by page and copied a few
- *  microseconds later, and a page that goes between the two is a SIGSEGV or SIGBUS. Revoke first. This
+ *  is no licence to unmap under a running op: memory is looked at page by page and copied a few microseconds
+ *  later, and a page that goes between the two is a SIGSEGV or SIGBUS. Revoke first. This
  *  process's own ops, and views, touch the memory themselves, with no such look. Errors: INVALID (NULL, zero
  *  or overflowing range, part of it not mapped), UNSUPPORTED (device memory, which no path takes),
  *  NOMEM, SYSTEM. */

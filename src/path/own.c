@@ -3,7 +3,7 @@
  * The kernel is asked by process_vm_writev and process_vm_readv of this process with itself. The caller's
  * memory is their near side, which is copied piece by piece with no page pinned; the far side is one buffer
  * of the library. A page that is to be written gets the byte that it is about to get anyway. Where a filter
- * forbids these calls, bytes are asked for through a pipe, and all pieces are copied here.
+ * forbids these calls, bytes are asked for through a pipe.
  */
 #define _GNU_SOURCE
 #include "path/own.h"
@@ -18,7 +18,6 @@
 
 #define PIECES    256u  /* a call: as many bytes go through a pipe at once */
 #define PAGE      4096u /* or larger */
-#define LONG_FROM 16384u
 
 /* Bytes to ask for. */
 typedef struct question {
@@ -156,73 +155,24 @@ static kvf_status_t ask_for_stream(kvfi_own_t *own, kvfi_cursor_t cursor, const 
     return status;
 }
 
-/* -------------------------------------------------------------- long pieces */
-
-/* INPROGRESS: the calls are forbidden, and the rest is to be copied otherwise. */
-static kvf_status_t copy_long(kvfi_cursor_t *cursor, char *base, char *buf, int is_write, uint64_t cap,
-                              kvfi_moved_t *moved_p)
-{
-    uint64_t at = 0;
-
-    for (;;) {
-        kvfi_cursor_t before = *cursor;
-        kvfi_walk_t   walk = kvfi_walk_local(cursor, base);
-        kvfi_piece_t  pieces[PIECES];
-        struct iovec  iov[PIECES], flat = {buf + at, 0};
-        unsigned      count = kvfi_walk_fill(&walk, pieces, PIECES, cap - at, &at);
-        ssize_t       done;
-
-        if (!count)
-            return KVF_OK;
-        flat.iov_len = (size_t)(buf + at - (char *)flat.iov_base);
-        for (unsigned i = 0; i < count; i++)
-            iov[i] = (struct iovec){pieces[i].dst, pieces[i].len};
-        done = is_write ? process_vm_readv(getpid(), iov, count, &flat, 1, 0)
-                        : process_vm_writev(getpid(), iov, count, &flat, 1, 0);
-        if (done < 0 && (errno == EPERM || errno == ENOSYS)) {
-            *cursor = before;
-            return KVF_INPROGRESS;
-        }
-        moved_p->bytes += done > 0 ? (uint64_t)done : 0;
-        moved_p->pieces += count;
-        if (done != (ssize_t)flat.iov_len)
-            return done >= 0 || errno == EFAULT ? KVF_ERR_FAULT : cannot_ask();
-    }
-}
+/* ------------------------------------------------------------------ copies */
 
 kvf_status_t kvfi_own_gather(kvfi_own_t *own, kvfi_cursor_t *cursor, const char *base, char *buf,
                              uint64_t cap, kvfi_moved_t *moved_p)
 {
-    kvfi_moved_t moved = {0};
-    kvf_status_t status = KVF_INPROGRESS;
     uint64_t     good;
+    kvf_status_t status = ask_for_stream(own, *cursor, base, NULL, cap, &good);
 
-    if (cursor->box->len >= LONG_FROM && !own->piped)
-        status = copy_long(cursor, (char *)base, buf, 0, cap, &moved);
-    if (status == KVF_INPROGRESS) {
-        status = ask_for_stream(own, *cursor, base, NULL, cap - moved.bytes, &good);
-        moved.bytes += kvfi_copy_gather(cursor, base, buf + moved.bytes, good, &moved.pieces);
-    }
-    moved_p->bytes += moved.bytes;
-    moved_p->pieces += moved.pieces;
+    moved_p->bytes += kvfi_copy_gather(cursor, base, buf, good, &moved_p->pieces);
     return status;
 }
 
 kvf_status_t kvfi_own_scatter(kvfi_own_t *own, kvfi_cursor_t *cursor, char *base, const char *buf,
                               uint64_t len, kvfi_moved_t *moved_p)
 {
-    kvfi_moved_t moved = {0};
-    kvf_status_t status = KVF_INPROGRESS;
     uint64_t     good;
+    kvf_status_t status = ask_for_stream(own, *cursor, base, buf, len, &good);
 
-    if (cursor->box->len >= LONG_FROM && !own->piped)
-        status = copy_long(cursor, base, (char *)buf, 1, len, &moved);
-    if (status == KVF_INPROGRESS) {
-        buf += moved.bytes;
-        status = ask_for_stream(own, *cursor, base, buf, len - moved.bytes, &good);
-        moved.bytes += kvfi_copy_scatter(cursor, base, buf, good, &moved.pieces);
-    }
-    moved_p->bytes += moved.bytes;
-    moved_p->pieces += moved.pieces;
+    moved_p->bytes += kvfi_copy_scatter(cursor, base, buf, good, &moved_p->pieces);
     return status;
 }

@@ -2,9 +2,9 @@
  *
  * Copies from and to memory that is the caller's own, which may lose its pages, a right, or the end of its
  * file at any time. Where this thread touched such an address a signal would end the process, and a library
- * installs no handlers; so the kernel touches it first, and answers EFAULT instead. Long pieces are copied by
- * the kernel. Short ones are copied here, after one byte of each of their pages was asked for: only a page
- * that another thread takes away in the microseconds between the two is a signal. Nothing here waits.
+ * installs no handlers; so the kernel touches it first, and answers EFAULT instead: one byte of each page
+ * is asked for, then all is copied. Only a page that another thread takes away in the microseconds between
+ * the two is a signal. Nothing here waits.
  */
 #ifndef KVFI_PATH_OWN_H
 #define KVFI_PATH_OWN_H
@@ -18,7 +18,7 @@ typedef struct kvfi_own {
 } kvfi_own_t;
 
 /* As kvfi_copy_gather() and kvfi_copy_scatter(). What lies before the first byte that cannot be touched is
- * moved and added to *moved_p; of a long piece perhaps only whole pages. FAULT: there is such a byte; after
+ * moved and added to *moved_p. FAULT: there is such a byte; after
  * it the cursor is of no use. SYSTEM, with a sentence: the kernel cannot be asked. */
 kvf_status_t kvfi_own_gather(kvfi_own_t *own, kvfi_cursor_t *cursor, const char *base, char *buf,
                              uint64_t cap, kvfi_moved_t *moved_p);

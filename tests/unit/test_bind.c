@@ -278,7 +278,7 @@ START_TEST(a_handle_that_is_missing_is_named_where_ends_are_cut_too)
     locals[70].segment = NULL;
     ck_assert_int_eq(kvf_plan_bind(plan, &bind, whole, sizeof(whole[0]), &count, NULL, NULL),
                      KVF_ERR_INVALID);
-    ck_assert_str_eq(kvf_last_error(), "bind: locals[70] is NULL");
+    ck_assert_str_eq(kvf_last_error(), "bind: locals[70].segment is NULL");
     locals[70].segment = (kvf_segment_t *)&handles[70];
     remotes[159] = NULL;
     ck_assert_int_eq(kvf_plan_bind(plan, &bind, whole, sizeof(whole[0]), &count, NULL, NULL),
