@@ -313,9 +313,9 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     }
     home = engine->home;
     kvfi_home_retire(home);
+    abort_batches(engine); /* first: what is under way with ourselves ends with CLOSED too */
     atomic_store(&home->page->closed, 1);
     kvfi_home_part(home);
-    abort_batches(engine);
     kvfi_progress_wake(engine);
     if (wait_for_calls(engine, end_ns) != KVF_OK) {
         atomic_store(&engine->closing, CLOSE_AGAIN); /* those threads stand in it: it is left alone */
