@@ -489,17 +489,17 @@ kvf_status_t kvf_view_close(kvf_view_t *view);
  *  be written) and all others; a WRITE never ends STALE.
  *
  *  Nothing is written later, with one exception that is always told. Over stage and am the owner puts the
- *  bytes into its memory. A batch that is given up waits for its owner to say that it will write no more,
- *  at most 100 ms past its deadline or its cancel. If the owner cannot say so, because it is stopped or the
+ *  bytes into its memory. A batch that is given up waits for its owner to say that it will write no more, at
+ *  most 100 ms past its deadline or its cancel. If the owner cannot say so, because it is stopped or the
  *  connection broke, the op ends *unsettled* (kvf_batch_op_settled(), kvf_batch_result_t): bytes of it may
  *  still be written, until the owner has dropped the op, which is the first thing that it does with it when
  *  it runs again or is connected with again, or until it has closed or, as a neighbour, died. Until then a
- *  batch of the same engine of which any op, READ or WRITE, overlaps that op is held back as a whole, on every
- *  path, also where post would have copied it. It starts once the op is settled, or ends by its own deadline
- *  or cancel, or with PEER if the connection broke, with nothing moved. A connection that broke proves nothing
- *  of the owner: forget the peer and import it again, and it is asked. Other engines, and the owner itself, are
- *  not held back. kvf_engine_close() waits for its owners until its timeout, and returns TIMEOUT if one of
- *  them has not answered, or cannot. */
+ *  batch of the same engine of which any op, READ or WRITE, overlaps that op is held back as a whole, on
+ *  every path, also where post would have copied it. It starts once the op is settled, or ends by its own
+ *  deadline or cancel, or with PEER if the connection broke, with nothing moved. A connection that broke
+ *  proves nothing of the owner: forget the peer and import it again, and it is asked. Other engines, and the
+ *  owner itself, are not held back. kvf_engine_close() waits for its owners until its timeout, and returns
+ *  TIMEOUT if one of them has not answered, or cannot. */
 
 #define KVF_READ  0u /**< remote to local */
 #define KVF_WRITE 1u /**< local to remote */
@@ -547,8 +547,8 @@ typedef struct kvf_batch_opts {
 #define KVF_BATCH_INLINE 1u
 /** Send the notification also if ops to its peer did not end well; it then carries the status of one
  *  of them. Whatever the status, once the receiver has it nothing of the ops to it is written any more, even
- *  if they ended unsettled here. That of a batch that is given up (deadline, cancel, close) is sent at once if the
- *  receiver's queue has room, before those of earlier posts, and is lost if it has none. */
+ *  if they ended unsettled here. That of a batch that is given up (deadline, cancel, close) is sent at once
+ *  if the receiver's queue has room, before those of earlier posts, and is lost if it has none. */
 #define KVF_BATCH_NOTIFY_ALWAYS 2u
 
 typedef struct kvf_batch_result {

@@ -11,17 +11,17 @@
  * collective, ranks may wait for ever or be given what belongs to another call, or MPI finds lengths
  * that differ (MPI_ERR_TRUNCATE), which ends the call with KVF_ERR_SYSTEM or the whole job.
  *
- * Collective calls agree on a status before they exchange anything: where one rank fails, all return the same status, the
- * sentence in kvf_last_error() names the first rank that failed, and nobody is left waiting. A rank
- * that waits in one sleeps, and drives the job's engine, so that others can go on pulling from it.
+ * Collective calls agree on a status before they exchange anything: where one rank fails, all return the same
+ * status, the sentence in kvf_last_error() names the first rank that failed, and nobody is left waiting. A
+ * rank that waits in one sleeps, and drives the job's engine, so that others can go on pulling from it.
  *
  * A rank that dies ends a collective: once its engine knows of the death, each of the others gets
- * KVF_ERR_PEER with the rank, its host and pid (and those that left since); kvf_mpi_set_timeout()
- * bounds the wait for a rank that lives and does not come. MPI cannot take a collective back, so that
- * the communicator is of no use then: every later collective of the job answers the same at once, kvf_mpi_close() too, which still
- * closes the engine. Point to point all goes on: batches with the ranks that live, notifications,
- * kvf_peer_query(). Whether MPI_Finalize() returns after a death is MPI's matter. Before the peers
- * are known, inside of kvf_mpi_open(), nobody can know of a death.
+ * KVF_ERR_PEER with the rank, its host and pid (and those that left since); kvf_mpi_set_timeout() bounds the
+ * wait for a rank that lives and does not come. MPI cannot take a collective back, so that the communicator
+ * is of no use then: every later collective of the job answers the same at once, kvf_mpi_close() too, which
+ * still closes the engine. Point to point all goes on: batches with the ranks that live, notifications,
+ * kvf_peer_query(). Whether MPI_Finalize() returns after a death is MPI's matter. Before the peers are known,
+ * inside of kvf_mpi_open(), nobody can know of a death.
  *
  * MPI is called on the caller's thread only, inside the calls below: MPI_THREAD_SINGLE is enough as
  * long as one thread makes them. The job has its own duplicate of the communicator, on which MPI

@@ -127,8 +127,8 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
     if (!engine_p)
         return kvfi_fail(KVF_ERR_INVALID, "engine_p is NULL");
     if (kvfi_fork_engage())
-        return kvfi_fail(KVF_ERR_FORKED, "this process was forked while an engine was open, and has copies of "
-                         "UCX's locks as they stood: fork before an engine is opened, or exec()");
+        return kvfi_fail(KVF_ERR_FORKED, "this process was forked while an engine was open, and has copies "
+                         "of UCX's locks as they stood: fork before an engine is opened, or exec()");
     status = open_engine(opts, engine_p);
     if (status != KVF_OK)
         kvfi_fork_disengage();

@@ -287,7 +287,7 @@ static const kvfi_setting_t settings[] = {
 #define PREFIX_LEN (sizeof PREFIX - 1)
 #define LETTERS_MAX   32u /* of a setting, without the prefix */
 
-/* Letters to add, drop, change or swap with the next, in any case, to make b of a: at most LETTERS_MAX each. */
+/* Letters to add, drop, change or swap with the next, in any case, to make b of a: up to LETTERS_MAX each. */
 static unsigned edits(const char *a, size_t a_len, const char *b, size_t b_len)
 {
     unsigned row[3][LETTERS_MAX + 1], *before = row[0], *last = row[1], *now = row[2], *spare;
@@ -339,7 +339,8 @@ static kvf_status_t unknown_variable(const char *entry, size_t len)
     const char *meant = meant_by(entry + PREFIX_LEN, len - PREFIX_LEN);
 
     if (meant)
-        return kvfi_fail(KVF_ERR_INVALID, "%.*s is no setting of kvferry: is %s meant? kvf_info lists them all",
+        return kvfi_fail(KVF_ERR_INVALID, "%.*s is no setting of kvferry: is %s meant? kvf_info lists all of "
+                         "them",
                          (int)len, entry, meant);
     kvfi_log(KVFI_LOG_DEBUG, "%.*s is no setting of kvferry, and is ignored", (int)len, entry);
     return KVF_OK;

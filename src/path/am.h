@@ -115,7 +115,7 @@ int  kvfi_am_is_settled(kvfi_am_t *am, uint64_t token);
 int  kvfi_am_may_land(kvfi_am_t *am, uint64_t incarnation, uint64_t from, uint64_t to);
 /* What still counts in *waits does so no longer. */
 void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits);
-/* Adds how many such WRITEs owners have not answered for yet, and how many they cannot: the connection broke. */
+/* Adds to *asked_p such WRITEs that owners have yet to answer for, to *lost_p those whose connection broke. */
 void kvfi_am_unanswered(kvfi_am_t *am, unsigned *asked_p, unsigned *lost_p);
 /* Wait until no chunk is being scattered. */
 void kvfi_am_pass(kvfi_am_t *am);

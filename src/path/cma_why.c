@@ -166,7 +166,8 @@ static void lose_unproved(kvfi_cma_t *cma)
 {
     if (atomic_flag_test_and_set(&cma->lost[KVF_WRITE]))
         return;
-    snprintf(cma->text[KVF_WRITE], sizeof cma->text[KVF_WRITE], "%s: never without a proof by reading: %.340s",
+    snprintf(cma->text[KVF_WRITE], sizeof cma->text[KVF_WRITE],
+             "%s: never without a proof by reading: %.340s",
              name_of(KVF_WRITE), cma->text[KVF_READ]);
     atomic_store(&cma->why[KVF_WRITE], cma->text[KVF_WRITE]);
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The only room that knows UCX. An engine has a near link and, from the first need, a far one, each
- * behind a lock of its own. The near one is a memory domain of UCX's shared memory that gives
- * memory, and no setting of the site reaches it; neighbours map it by base/share.h. The far one is a UCX context with one worker (the net
- * option, the site's UCX_ variables). Its messages are short eager active messages; the handler runs
+ * The only room that knows UCX. An engine has a near link and, from the first need, a far one, each behind a
+ * lock of its own. The near one is a memory domain of UCX's shared memory that gives memory, and no setting
+ * of the site reaches it; neighbours map it by base/share.h. The far one is a UCX context with one worker
+ * (the net option, the site's UCX_ variables). Its messages are short eager active messages; the handler runs
  * inside kvfi_link_progress(), with the link's lock held. Functions marked (L) want the lock held.
  */
 #ifndef KVFI_UCX_UCX_H

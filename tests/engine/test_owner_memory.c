@@ -170,7 +170,7 @@ START_TEST(memory_that_has_gone_is_a_fault_and_its_owner_lives)
 }
 END_TEST
 
-/* The kernel cannot be asked by process_vm_readv: container profiles forbid it, which is what stage is for. */
+/* The kernel cannot be asked by process_vm_readv: container profiles forbid it, and stage is for that. */
 START_TEST(memory_that_has_gone_is_a_fault_where_cma_is_forbidden_to_its_owner)
 {
     rig_opts_t opts = { 0 };

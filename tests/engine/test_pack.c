@@ -353,7 +353,8 @@ END_TEST
 /* Its chunks lie in the ring, and the neighbour would scatter them when it wakes up. */
 START_TEST(a_write_that_has_begun_ends_at_its_deadline)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = SEC + SEC / 2 }; /* a silence of ours */
+    /* a silence of ours */
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = SEC + SEC / 2 };
     kvf_op_t op;
     rig_t rig;
 

@@ -24,7 +24,8 @@ typedef struct calls {
 } calls_t;
 
 /* Starts strace on all threads of pid. call NULL: count all calls; else what, such as "error=EMFILE", comes
- * over the n-th of them. stacks 1: the log has one a call. It is there when the mark shows. Returns the process. */
+ * over the n-th of them. stacks 1: the log has one a call. It is there when the mark shows. Returns the
+ * process. */
 pid_t strace_start(pid_t pid, const char *log, const char *call, const char *what, int n, int stacks);
 
 /* Lets the process go; returns when strace has ended. */
