@@ -558,7 +558,8 @@ kvf_status_t kvf_batch_cancel(kvf_batch_t *batch)
 
 /* ------------------------------------------------------------------ results */
 
-kvf_status_t kvf_batch_op_status(kvf_batch_t *batch, size_t index)
+static kvf_status_t ask_op(kvf_batch_t *batch, size_t index,
+                           kvf_status_t (*ask)(kvf_batch_t *, kvfi_xfer_t *))
 {
     kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
     kvf_engine_t *engine;
@@ -572,28 +573,31 @@ kvf_status_t kvf_batch_op_status(kvf_batch_t *batch, size_t index)
     else if (atomic_load(&batch->running))
         status = KVF_INPROGRESS;
     else
-        status = (kvf_status_t)atomic_load(&batch->xfers[index].status);
+        status = ask(batch, &batch->xfers[index]);
     pthread_mutex_unlock(&batch->lock);
     kvfi_leave(engine);
     return status;
 }
 
+static kvf_status_t status_of(kvf_batch_t *batch, kvfi_xfer_t *xfer)
+{
+    (void)batch;
+    return (kvf_status_t)atomic_load(&xfer->status);
+}
+
+static kvf_status_t settled_of(kvf_batch_t *batch, kvfi_xfer_t *xfer)
+{
+    return kvfi_held_is_settled(batch, xfer) ? KVF_OK : KVF_INPROGRESS;
+}
+
+kvf_status_t kvf_batch_op_status(kvf_batch_t *batch, size_t index)
+{
+    return ask_op(batch, index, status_of);
+}
+
 kvf_status_t kvf_batch_op_settled(kvf_batch_t *batch, size_t index)
 {
-    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
-    kvf_engine_t *engine;
-
-    if (status != KVF_OK)
-        return status;
-    engine = batch->object.engine;
-    pthread_mutex_lock(&batch->lock);
-    if (index >= batch->count)
-        status = kvfi_fail(KVF_ERR_INVALID, "index is %zu, the batch has %zu ops", index, batch->count);
-    else if (atomic_load(&batch->running) || !kvfi_held_is_settled(batch, &batch->xfers[index]))
-        status = KVF_INPROGRESS;
-    pthread_mutex_unlock(&batch->lock);
-    kvfi_leave(engine);
-    return status;
+    return ask_op(batch, index, settled_of);
 }
 
 kvf_status_t kvf_batch_result(kvf_batch_t *batch, kvf_batch_result_t *result_p)
