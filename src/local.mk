@@ -16,6 +16,8 @@ base_sources = \
 	src/base/cores.h \
 	src/base/limits.c \
 	src/base/limits.h \
+	src/base/lock.c \
+	src/base/lock.h \
 	src/base/file.h \
 	src/base/memory.c \
 	src/base/memory.h \
@@ -73,7 +75,6 @@ ucx_sources = \
 	src/ucx/endpoint.c \
 	src/ucx/fds.c \
 	src/ucx/internal.h \
-	src/ucx/link.c \
 	src/ucx/memory.c \
 	src/ucx/near.c \
 	src/ucx/needs.c \
@@ -81,7 +82,8 @@ ucx_sources = \
 	src/ucx/quiet.c \
 	src/ucx/signals.c \
 	src/ucx/text.c \
-	src/ucx/ucx.h
+	src/ucx/ucx.h \
+	src/ucx/wire.c
 
 path_sources = \
 	src/path/am.c \

@@ -202,7 +202,7 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
         goto leave;
     gethostname(host, sizeof host - 1);
     if (am)
-        address = kvfi_link_address(kvfi_am_link(am), &address_len);
+        address = kvfi_am_address(am, &address_len);
     writer = kvfi_blob_begin(buf, *len_p);
     kvfi_put_u64(&writer, engine->rank);
     kvfi_put(&writer, &engine->home->proc, sizeof engine->home->proc);

@@ -260,11 +260,9 @@ kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint32_t slot, uint64_t en
     kvfi_am_t         *served[2] = {atomic_load(&engine->am), engine->stage};
 
     for (int i = 0; i < 2; i++) {
-        if (!served[i])
-            continue;
-        /* what is served looks at the epoch under this lock */
-        kvfi_link_lock(kvfi_am_link(served[i]));
-        kvfi_link_unlock(kvfi_am_link(served[i]));
+        /* what is served looks at the epoch under the machine's lock */
+        if (served[i])
+            kvfi_am_pass(served[i]);
     }
     kvfi_page_snapshot(page, seen);
     while ((what = held_by(page, slot, seen, &seat))) {

@@ -34,7 +34,7 @@ kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t
     if (message)
         am->free_chunks = message->next;
     else
-        message = malloc(sizeof *message + (chunk ? KVFI_LINK_CHUNK : len));
+        message = malloc(sizeof *message + (chunk ? KVFI_WIRE_CHUNK : len));
     if (!message) {
         kvfi_am_peer_fail(peer, "no memory for a message");
         return NULL;
@@ -140,7 +140,7 @@ static void say_hello(kvfi_am_peer_t *peer)
 {
     kvfi_am_t         *am = peer->am;
     size_t             len;
-    const void        *mine = kvfi_link_address(am->link, &len);
+    const void        *mine = kvfi_wire_address(am->wire, &len);
     kvfi_am_hello_t    start = {.floor = am->last_token};
     kvfi_am_message_t *hello;
 
@@ -158,7 +158,7 @@ kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address)
     kvf_status_t status = KVF_OK;
 
     if (!am->near)
-        status = kvfi_ep_open(am->link, address, on_ep_failed, peer, &peer->ep);
+        status = kvfi_ep_open(am->wire, address, on_ep_failed, peer, &peer->ep);
     if (status != KVF_OK)
         return status;
     peer->linked = 1;
@@ -266,11 +266,12 @@ kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t
     am->host = *host;
     am->held_most = KVFI_AM_HELD_MOST;
     am->answers_most = KVFI_AM_ANSWERS_MOST;
-    status = kvfi_link_open(net, kvfi_am_receive, am, &am->link);
+    status = kvfi_wire_open(net, kvfi_am_receive, am, &am->wire);
     if (status != KVF_OK) {
         free(am);
         return status;
     }
+    am->lock = kvfi_wire_lock(am->wire);
     *am_p = am;
     return KVF_OK;
 }
@@ -285,6 +286,7 @@ kvf_status_t kvfi_am_open_near(kvfi_link_t *link, const kvfi_am_host_t *host, kv
     am->held_most = KVFI_AM_HELD_MOST;
     am->answers_most = KVFI_AM_ANSWERS_MOST;
     am->link = link;
+    am->lock = kvfi_link_turn(link);
     am->near = 1;
     am->hello_seen = calloc(KVFI_PAGE_SEATS, sizeof *am->hello_seen);
     if (!am->hello_seen) {
@@ -308,7 +310,7 @@ static int all_said_hello(const kvfi_am_t *am)
 static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
 {
     while (!all_said_hello(am) && kvfi_now_ns() < end_ns) {
-        kvfi_link_progress(am->link);
+        kvfi_wire_progress(am->wire);
         kvfi_am_pump(am);
     }
 }
@@ -328,7 +330,7 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
 
     if (!am)
         return;
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     if (!am->near)
         await_hellos(am, kvfi_now_ns() + CONNECT_NS);
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
@@ -341,10 +343,10 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
         unlink_peer(peer, 0);
     }
     if (!am->near)
-        kvfi_link_settle(am->link, end);
-    kvfi_link_unlock(am->link);
+        kvfi_wire_settle(am->wire, end);
+    kvfi_lock_give(am->lock);
     if (!am->near)
-        kvfi_link_close(am->link); /* UCX ends what is under way: peers are needed until here */
+        kvfi_wire_close(am->wire); /* UCX ends what is under way: peers are needed until here */
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
         if (peer->outgoing)
             return; /* UCX may still come back with it: it must find what it holds */
@@ -373,16 +375,16 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     free(am);
 }
 
-kvfi_link_t *kvfi_am_link(kvfi_am_t *am)
+const void *kvfi_am_address(const kvfi_am_t *am, size_t *len_p)
 {
-    return am->link;
+    return kvfi_wire_address(am->wire, len_p);
 }
 
 void kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p)
 {
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     *stats_p = am->stats;
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
 }
 
 static kvf_status_t connect_to(kvfi_am_peer_t *peer, const void *address, const kvfi_am_near_t *near)
@@ -408,7 +410,7 @@ kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *ad
     kvf_status_t    status = KVF_OK;
     kvfi_am_peer_t *peer;
 
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     peer = kvfi_table_get(&am->peers, incarnation);
     if (!peer)
         peer = kvfi_am_peer_new(am, incarnation);
@@ -427,14 +429,14 @@ kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *ad
         atomic_store(&peer->dead, 1); /* the pump frees it */
     }
     kvfi_am_pump(am);
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     kvfi_am_wake(am);
     return status;
 }
 
 void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer)
 {
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     if (!--peer->imports)
         peer->closed = NULL;
     am->looked_ns = 0; /* it may have died: the next progress looks */
@@ -445,9 +447,9 @@ int kvfi_am_greeted(kvfi_am_t *am)
 {
     int greeted;
 
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     greeted = all_said_hello(am);
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     return greeted;
 }
 
@@ -464,8 +466,8 @@ uint32_t kvfi_am_heard(const kvfi_am_peer_t *peer)
 void kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len)
 {
     buf[0] = 0;
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     if (peer->ep)
         kvfi_ep_wire(peer->ep, buf, len);
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
 }

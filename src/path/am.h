@@ -32,7 +32,7 @@ typedef struct kvfi_open_writes {
     _Atomic uint32_t settled; /* of them since open: another number is worth a look */
 } kvfi_open_writes_t;
 
-/* What the machine needs of its engine. Called with the far link's lock held. */
+/* What the machine needs of its engine. Called with the machine's lock held. */
 typedef struct kvfi_am_host {
     void        *engine;
     kvfi_page_t *page;
@@ -62,11 +62,12 @@ typedef struct kvfi_am_stats {
 } kvfi_am_stats_t;
 
 kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t **am_p);
-/* The stage machine, on a near link that stays the caller's and outlives it. */
+/* The stage machine, on a link that stays the caller's and outlives it. */
 kvf_status_t kvfi_am_open_near(kvfi_link_t *link, const kvfi_am_host_t *host, kvfi_am_t **am_p);
 /* Ends what runs with CLOSED and closes the connections, waiting at most timeout_ns for them. */
 void         kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns);
-kvfi_link_t *kvfi_am_link(kvfi_am_t *am);
+/* Far: where peers reach it, for blobs. */
+const void  *kvfi_am_address(const kvfi_am_t *am, size_t *len_p);
 /* Drive the link once; 1 if anything moved. With wait 0 it gives up if another thread drives. */
 int          kvfi_am_progress(kvfi_am_t *am, int wait);
 void         kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p);

@@ -81,12 +81,12 @@ static void start_one(kvfi_am_t *am, kvfi_xfer_t *xfer)
 
 void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count)
 {
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     for (size_t i = 0; i < count; i++)
         if (xfers[i]->peer->am == am)
             start_one(am, xfers[i]);
     kvfi_am_pump(am);
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
 }
 
 static void unlink_write(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer)
@@ -138,12 +138,12 @@ static void cancel(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *wai
 {
     kvfi_am_t *am = xfer->peer->am;
 
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     if (atomic_load(&xfer->status) == KVF_INPROGRESS && !(unmoved && kvfi_xfer_has_moved(xfer))) {
         kvfi_settle_give_up(xfer, status, waits);
         kvfi_am_pump(am);
     }
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     kvfi_am_wake(am);
 }
 
@@ -178,7 +178,7 @@ void kvfi_am_send_notes(kvfi_am_peer_t *peer)
 
 void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note)
 {
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     note->seq = 0;
     note->next = NULL;
     if (atomic_load(&peer->dead) || peer->failed) {
@@ -189,7 +189,7 @@ void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note
         peer->notes_end = &note->next;
         kvfi_am_pump(am);
     }
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     kvfi_am_wake(am);
 }
 
@@ -198,7 +198,7 @@ void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *no
 {
     kvfi_am_note_t **at = &peer->notes;
 
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     if (atomic_load(&note->status) == KVF_INPROGRESS) {
         while (*at != note)
             at = &(*at)->next;
@@ -207,7 +207,7 @@ void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *no
             peer->notes_end = at;
         atomic_store(&note->status, status);
     }
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
 }
 
 int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_p,
@@ -216,11 +216,11 @@ int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_
     kvfi_am_message_t *message;
     kvfi_am_peer_t    *peer;
 
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     for (peer = am->list; peer && !peer->inbox; peer = peer->next)
         ;
     if (!peer) {
-        kvfi_link_unlock(am->link);
+        kvfi_lock_give(am->lock);
         return 0;
     }
     message = peer->inbox;

@@ -156,8 +156,10 @@ struct kvfi_am_peer {
 };
 
 struct kvfi_am {
-    kvfi_link_t       *link;
     int                near;   /* the stage machine */
+    kvfi_link_t       *link;   /* near */
+    kvfi_wire_t       *wire;   /* far */
+    kvfi_lock_t       *lock;   /* of the one or the other */
     kvfi_am_host_t     host;
     kvfi_table_t       peers;  /* by incarnation */
     kvfi_am_peer_t    *list;

@@ -45,7 +45,7 @@ static kvfi_am_message_t *next_chunk(kvfi_am_peer_t *peer, uint64_t token, char 
 /* At most so many, and no more than KVFI_COPY_PIECES tiny pieces. */
 static uint32_t chunk_bytes(const kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 {
-    uint64_t most = KVFI_LINK_CHUNK, fair = xfer->stream / KVFI_STAGE_CHUNKS;
+    uint64_t most = KVFI_WIRE_CHUNK, fair = xfer->stream / KVFI_STAGE_CHUNKS;
 
     if (peer->am->near) {
         fair = fair < KVFI_STAGE_LEAST ? KVFI_STAGE_LEAST : fair;
@@ -216,7 +216,7 @@ void kvfi_am_pump_and_unlock(kvfi_am_t *am)
 
     kvfi_am_pump(am);
     changed = am->changed || am->more;
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     if (changed)
         kvfi_am_wake(am);
 }
@@ -261,9 +261,9 @@ int kvfi_am_busy(kvfi_am_t *am)
 {
     int busy;
 
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     busy = am->xfers.count || am->serving || atomic_load(&am->host.open_writes->count);
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     return busy;
 }
 
@@ -278,15 +278,15 @@ int kvfi_am_arm(kvfi_am_t *am)
 {
     int busy;
 
-    kvfi_link_lock(am->link);
-    busy = (am->near ? kvfi_mail_arm(am) : kvfi_link_arm(am->link)) || am->more;
-    kvfi_link_unlock(am->link);
+    kvfi_lock_take(am->lock);
+    busy = (am->near ? kvfi_mail_arm(am) : kvfi_wire_arm(am->wire)) || am->more;
+    kvfi_lock_give(am->lock);
     return busy;
 }
 
 int kvfi_am_fd(const kvfi_am_t *am)
 {
-    return am->near ? am->host.bell->fd : kvfi_link_fd(am->link);
+    return am->near ? am->host.bell->fd : kvfi_wire_fd(am->wire);
 }
 
 void kvfi_am_wake(kvfi_am_t *am)
@@ -294,7 +294,7 @@ void kvfi_am_wake(kvfi_am_t *am)
     if (am->near)
         kvfi_bell_wake(am->host.bell);
     else
-        kvfi_link_wake(am->link);
+        kvfi_wire_wake(am->wire);
 }
 
 int kvfi_am_progress(kvfi_am_t *am, int wait)
@@ -302,8 +302,8 @@ int kvfi_am_progress(kvfi_am_t *am, int wait)
     int worked, changed;
 
     if (wait)
-        kvfi_link_lock(am->link);
-    else if (!kvfi_link_trylock(am->link))
+        kvfi_lock_take(am->lock);
+    else if (!kvfi_lock_try(am->lock))
         return 0;
     am->worked = 0;
     if (am->near) {
@@ -311,7 +311,7 @@ int kvfi_am_progress(kvfi_am_t *am, int wait)
         if (am->list)
             look_at_lives(am);
     } else {
-        am->worked |= kvfi_link_progress(am->link) > 0;
+        am->worked |= kvfi_wire_progress(am->wire) > 0;
     }
     do {
         kvfi_am_pump(am);
@@ -319,7 +319,7 @@ int kvfi_am_progress(kvfi_am_t *am, int wait)
     worked = am->worked;
     changed = am->changed;
     am->changed = 0;
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     if (changed)
         am->host.changed(am->host.engine);
     return worked || changed;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What comes in, on the far link or by mail. A malformed message drops its sender, never the engine; a late
+ * What comes in, on the wire or by mail. A malformed message drops its sender, never the engine; a late
  * one (its token ended) is dropped and counted. Nothing here calls UCX.
  */
 #include <stdlib.h>

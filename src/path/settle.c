@@ -126,11 +126,11 @@ int kvfi_am_is_settled(kvfi_am_t *am, uint64_t token)
 {
     const kvfi_unsettled_t *found = NULL;
 
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     for (const kvfi_am_peer_t *peer = am->list; peer && !found; peer = peer->next)
         for (found = peer->unsettled; found && found->token != token; found = found->next)
             ;
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     return !found;
 }
 
@@ -139,36 +139,36 @@ int kvfi_am_may_land(kvfi_am_t *am, uint64_t incarnation, uint64_t from, uint64_
     const kvfi_unsettled_t *found;
     const kvfi_am_peer_t   *peer;
 
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     peer = kvfi_table_get(&am->peers, incarnation);
     for (found = peer ? peer->unsettled : NULL; found && (found->from >= to || from >= found->to);
          found = found->next)
         ;
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     return found != NULL;
 }
 
 void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits)
 {
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
         for (kvfi_unsettled_t *record = peer->unsettled; record; record = record->next)
             if (record->waits == waits)
                 record->waits = NULL;
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
 }
 
 void kvfi_am_unanswered(kvfi_am_t *am, unsigned *asked_p, unsigned *lost_p)
 {
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
         for (const kvfi_unsettled_t *record = peer->unsettled; record; record = record->next)
             ++*(peer->linked ? asked_p : lost_p);
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
 }
 
 void kvfi_am_pass(kvfi_am_t *am)
 {
-    kvfi_link_lock(am->link);
-    kvfi_link_unlock(am->link);
+    kvfi_lock_take(am->lock);
+    kvfi_lock_give(am->lock);
 }

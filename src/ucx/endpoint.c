@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Endpoints, sends, and which wire an endpoint took. All under the link's lock, never blocking.
+ * Endpoints, sends, and which wire an endpoint took. All under the wire's lock, never blocking.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -20,8 +20,8 @@ static void on_error(void *arg, ucp_ep_h ucp, ucs_status_t status)
     if (ep->closing || ep->called)
         return;
     ep->called = 1;
-    snprintf(why, sizeof why, "%s (we go over %s)", ucs_status_string(status), ep->link->over);
-    ep->failed(ep->arg, ep->link->over[0] ? why : ucs_status_string(status));
+    snprintf(why, sizeof why, "%s (we go over %s)", ucs_status_string(status), ep->wire->over);
+    ep->failed(ep->arg, ep->wire->over[0] ? why : ucs_status_string(status));
 }
 
 /* Whose fault is it? What UCX does not say of the peer is not said of it here. */
@@ -56,20 +56,20 @@ static kvf_status_t connect_far(kvfi_ep_t *ep, const void *address)
     if (ready != KVF_OK)
         return ready;
     kvfi_fds_look(&before);
-    status = ucp_ep_create(ep->link->worker, &params, &ep->ucp);
+    status = ucp_ep_create(ep->wire->worker, &params, &ep->ucp);
     kvfi_fds_settle(&before, 1);
-    ep->link->settle_gap_ns = 1000000;
-    ep->link->settle_ns = kvfi_coarse_ns();
+    ep->wire->settle_gap_ns = 1000000;
+    ep->wire->settle_ns = kvfi_coarse_ns();
     /* UCX says so too where all local ports are taken */
-    if (status == UCS_ERR_UNREACHABLE && ep->link->chosen && kvfi_net_check(&ep->link->tcp) != KVF_OK)
+    if (status == UCS_ERR_UNREACHABLE && ep->wire->chosen && kvfi_net_check(&ep->wire->tcp) != KVF_OK)
         return KVF_ERR_SYSTEM;
     if (status != UCS_OK)
         return kvfi_fail(status_of(status), "UCX makes no endpoint to the peer: %s (we go over %s)",
-                         ucs_status_string(status), ep->link->over);
+                         ucs_status_string(status), ep->wire->over);
     return KVF_OK;
 }
 
-kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
+kvf_status_t kvfi_ep_open(kvfi_wire_t *wire, const void *address, kvfi_ep_failed_t failed, void *arg,
                           kvfi_ep_t **ep_p)
 {
     kvfi_ep_t   *ep = calloc(1, sizeof *ep);
@@ -77,7 +77,7 @@ kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed
 
     if (!ep)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for an endpoint");
-    ep->link = link;
+    ep->wire = wire;
     ep->failed = failed;
     ep->arg = arg;
     status = connect_far(ep, address);
@@ -139,18 +139,18 @@ void kvfi_ep_close(kvfi_ep_t *ep, int force)
                                                  UCP_OP_ATTR_FIELD_USER_DATA,
                                  .cb.send = on_flushed,
                                  .user_data = ep};
-    kvfi_link_t        *link;
+    kvfi_wire_t        *wire;
 
     if (!ep)
         return;
-    link = ep->link;
+    wire = ep->wire;
     ep->closing = 1;
     ep->refs = 2; /* of the flush and of the close */
-    ep->next = link->closing;
-    ep->link_of = &link->closing;
+    ep->next = wire->closing;
+    ep->link_of = &wire->closing;
     if (ep->next)
         ep->next->link_of = &ep->next;
-    link->closing = ep;
+    wire->closing = ep;
     if (force || !UCS_PTR_IS_PTR(ucp_ep_flush_nbx(ep->ucp, &param))) {
         ep->flushed = 1;
         ep->refs--;
@@ -158,9 +158,9 @@ void kvfi_ep_close(kvfi_ep_t *ep, int force)
     }
 }
 
-void kvfi_link_close_flushed(kvfi_link_t *link, int force)
+void kvfi_wire_close_flushed(kvfi_wire_t *wire, int force)
 {
-    for (kvfi_ep_t *ep = link->closing, *next; ep; ep = next) {
+    for (kvfi_ep_t *ep = wire->closing, *next; ep; ep = next) {
         next = ep->next;
         if ((ep->flushed || force) && !ep->closed)
             close_now(ep);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The descriptors that UCX opens for a far link. It opens them without FD_CLOEXEC, so that a program which
+ * The descriptors that UCX opens for a wire. It opens them without FD_CLOEXEC, so that a program which
  * the host starts would keep the connections of a dead rank open, and its peers would wait for it. Those
  * that appear during a call of ours get the flag; sockets of a link's own port, and a timer, while the
  * connection comes to stand. A child of fork() that starts no program closes the sockets, each known by its

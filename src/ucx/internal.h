@@ -5,7 +5,6 @@
 #ifndef KVFI_UCX_INTERNAL_H
 #define KVFI_UCX_INTERNAL_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 #include <ucp/api/ucp.h>
@@ -21,7 +20,7 @@ typedef struct kvfi_fds {
     uint64_t bits[KVFI_FDS_MAX / 64];
 } kvfi_fds_t;
 
-/* Where names of shared memory mean the same thing; the address of a near link. */
+/* Where names of shared memory mean the same thing; the address of a link. */
 typedef struct kvfi_place {
     uint32_t kind, zero;
     uint64_t names;    /* inode of a namespace; 0: unknown */
@@ -39,13 +38,15 @@ typedef struct kvfi_net_if {
 } kvfi_net_if_t;
 
 struct kvfi_link {
-    /* near */
-    uct_component_h  component;
-    uct_md_h         md;   /* NULL: a far link */
-    uct_md_h         huge; /* what allocates huge pages only; NULL: not opened yet */
-    kvfi_shm_kind_t  kind;
-    kvfi_place_t     place;
-    /* far */
+    uct_component_h component;
+    uct_md_h        md;
+    uct_md_h        huge; /* what allocates huge pages only; NULL: not opened yet */
+    kvfi_shm_kind_t kind;
+    kvfi_place_t    place;
+    kvfi_lock_t     lock;
+};
+
+struct kvfi_wire {
     char             over[96]; /* what goes over which interface, for errors */
     kvfi_net_if_t    tcp;      /* the interface, where we chose it */
     int              chosen;
@@ -56,15 +57,14 @@ struct kvfi_link {
     ucp_address_t   *address;
     size_t           address_len;
     int              fd;
-    pthread_mutex_t  lock;
-    _Atomic int      waiting; /* threads that want the lock */
-    kvfi_link_recv_t recv;
+    kvfi_lock_t      lock;
+    kvfi_wire_recv_t recv;
     void            *arg;
     kvfi_ep_t       *closing; /* endpoints under way to closed */
 };
 
 struct kvfi_ep {
-    kvfi_link_t     *link;
+    kvfi_wire_t     *wire;
     ucp_ep_h         ucp;
     kvfi_ep_failed_t failed;
     void            *arg;
@@ -74,13 +74,12 @@ struct kvfi_ep {
     struct kvfi_ep  *next, **link_of;
 };
 
-/* The domain of a near link that allocates huge pages only, opened at the first need; NULL with a
+/* The domain of a link that allocates huge pages only, opened at the first need; NULL with a
  * sentence. (L) */
 uct_md_h kvfi_near_huge(kvfi_link_t *link);
-void     kvfi_near_close(kvfi_link_t *link);
 
 /* ---- needs.c: what UCX would end or hold the process for. SYSTEM or NOMEM with the limit named. */
-#define KVFI_EP_FDS 8u /* of a far endpoint, all lanes and a retry */
+#define KVFI_EP_FDS 8u /* of an endpoint, all lanes and a retry */
 kvf_status_t kvfi_needs_context(void);
 kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for);
 kvf_status_t kvfi_needs_port(const struct sockaddr *at, socklen_t len, const char *name);
@@ -102,6 +101,6 @@ void kvfi_fds_look(kvfi_fds_t *now_p);
 void kvfi_fds_settle(const kvfi_fds_t *before, int in_call);
 
 /* Close what has been flushed, or all that is to be closed. */
-void kvfi_link_close_flushed(kvfi_link_t *link, int force);
+void kvfi_wire_close_flushed(kvfi_wire_t *wire, int force);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Near links: one memory domain of UCX's shared memory transport (UCT), without a context above it. A
+ * Links to neighbours: one memory domain of UCX's shared memory transport (UCT), without a context above it. A
  * UCP context would ask the kernel about each network interface, start a thread, open descriptors, and
  * put a receive queue into shared memory in which a killed sender leaves a place that nobody reads past;
  * memory that is only allocated needs none of it. Never blocks.
@@ -129,7 +129,6 @@ kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_t **link_p)
     if (!link)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for a link to neighbours");
     link->kind = kind;
-    link->fd = -1;
     kvfi_ucx_quiet(1);
     status = open_domain(link);
     kvfi_ucx_quiet(0);
@@ -138,7 +137,7 @@ kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_t **link_p)
         return status;
     }
     find_place(kind, &link->place);
-    pthread_mutex_init(&link->lock, NULL);
+    kvfi_lock_init(&link->lock);
     *link_p = link;
     return KVF_OK;
 }
@@ -159,9 +158,34 @@ uct_md_h kvfi_near_huge(kvfi_link_t *link)
     return link->huge;
 }
 
-void kvfi_near_close(kvfi_link_t *link)
+void kvfi_link_close(kvfi_link_t *link)
 {
+    if (!link)
+        return;
     uct_md_close(link->md);
     if (link->huge)
         uct_md_close(link->huge);
+    kvfi_lock_destroy(&link->lock);
+    free(link);
+}
+
+kvfi_lock_t *kvfi_link_turn(kvfi_link_t *link)
+{
+    return &link->lock;
+}
+
+void kvfi_link_lock(kvfi_link_t *link)
+{
+    kvfi_lock_take(&link->lock);
+}
+
+void kvfi_link_unlock(kvfi_link_t *link)
+{
+    kvfi_lock_give(&link->lock);
+}
+
+const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p)
+{
+    *len_p = sizeof link->place;
+    return &link->place;
 }

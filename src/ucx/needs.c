@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What UCX needs of the system for a far link, tried before it is called: where one of these is missing UCX
+ * What UCX needs of the system for a wire, tried before it is called: where one of these is missing UCX
  * ends the process or tries for ever. An answer holds for the moment of the look; what others take away
  * in the microseconds between is not ours to see. Blocks for as long as a thread takes to start and end.
  */

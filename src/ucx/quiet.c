@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * UCX logs an error whenever it makes no endpoint or mapping. To a near link that is an answer, the
+ * UCX logs an error whenever it makes no endpoint or mapping. To a link that is an answer, the
  * peer lives elsewhere, and nothing to print at a job on two nodes in which all is well. So errors
  * and warnings that one thread makes UCX log between two calls go to our own log, as debug; what
  * other threads, and the host's MPI, make it log is untouched. Never blocks.

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The only room that knows UCX. An engine has a near link and, from the first need, a far one, each behind a
- * lock of its own. The near one is a memory domain of UCX's shared memory that gives memory, and no setting
- * of the site reaches it; neighbours map it by base/share.h. The far one is a UCX context with one worker
- * (the net option, the site's UCX_ variables). Its messages are short eager active messages; the handler runs
- * inside kvfi_link_progress(), with the link's lock held. Functions marked (L) want the lock held.
+ * The only room that knows UCX. An engine has a link to its neighbours and, from the first need, a wire to
+ * far peers, each behind a lock of its own. The link is a memory domain of UCX's shared memory that gives
+ * memory, and no setting of the site reaches it; neighbours map it by base/share.h. The wire is a UCX context
+ * with one worker (the net option, the site's UCX_ variables). Its messages are short eager active messages;
+ * the handler runs inside kvfi_wire_progress(), with the wire's lock held. Functions marked (L) want the lock
+ * of their link or wire held.
  */
 #ifndef KVFI_UCX_UCX_H
 #define KVFI_UCX_UCX_H
@@ -12,42 +13,32 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/lock.h"
 #include "base/share.h"
 #include "kvferry.h"
 
 typedef struct kvfi_link kvfi_link_t;
+typedef struct kvfi_wire kvfi_wire_t;
 typedef struct kvfi_mem  kvfi_mem_t;
 typedef struct kvfi_ep   kvfi_ep_t;
 
 /* Largest payload of one message that travels unfragmented over tcp. */
-#define KVFI_LINK_CHUNK (UINT32_C(256) * 1024)
+#define KVFI_WIRE_CHUNK (UINT32_C(256) * 1024)
 
-typedef void (*kvfi_link_recv_t)(void *arg, const void *head, size_t head_len, const void *data,
-                                 size_t len);
-
-/* A far link. Fails with UNSUPPORTED if the wire named by net is not here. */
-kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p);
-/* The near link, on one kind of shared memory: only those of one kind reach each other. Fails with
- * UNSUPPORTED, and the kind's limits in the sentence, where there is none of it. */
+/* ---- links to neighbours
+ * On one kind of shared memory: only those of one kind reach each other. Fails with UNSUPPORTED, and the
+ * kind's limits in the sentence, where there is none of it. */
 kvf_status_t kvfi_link_open_near(kvfi_shm_kind_t kind, kvfi_link_t **link_p);
-/* Near: does a link with that address, on this machine, share memory with ours? If so a mapping may be
- * tried. */
-int          kvfi_link_meets(const kvfi_link_t *link, const void *address, size_t len);
 void         kvfi_link_close(kvfi_link_t *link);
+void         kvfi_link_lock(kvfi_link_t *link);
+void         kvfi_link_unlock(kvfi_link_t *link);
+/* The same lock, for a machine that runs under it. */
+kvfi_lock_t *kvfi_link_turn(kvfi_link_t *link);
+const void  *kvfi_link_address(const kvfi_link_t *link, size_t *len_p);
+/* Does a link with that address, on this machine, share memory with ours? If so a mapping may be tried. */
+int          kvfi_link_meets(const kvfi_link_t *link, const void *address, size_t len);
 
-void kvfi_link_lock(kvfi_link_t *link);
-int  kvfi_link_trylock(kvfi_link_t *link); /* 1 if taken */
-void kvfi_link_unlock(kvfi_link_t *link);
-
-const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p);
-unsigned    kvfi_link_progress(kvfi_link_t *link); /* (L) */
-/* Far only, this and the next two. */
-int         kvfi_link_fd(const kvfi_link_t *link);
-/* (L) 0: armed, poll the fd; 1: events wait, progress first. */
-int         kvfi_link_arm(kvfi_link_t *link);
-void        kvfi_link_wake(kvfi_link_t *link);
-
-/* ---- memory that UCX allocates on a near link, and that near peers map */
+/* ---- memory that UCX allocates on a link, and that neighbours map */
 typedef struct kvfi_mem_want {
     uint64_t len;
     int      huge; /* in huge pages, or not at all; len is rounded up to whole ones */
@@ -61,17 +52,31 @@ uint64_t     kvfi_mem_len(const kvfi_mem_t *mem); /* as allocated */
 const kvfi_share_key_t *kvfi_mem_key(const kvfi_mem_t *mem); /* for neighbours to map it by */
 void         kvfi_mem_free(kvfi_mem_t *mem); /* (L) */
 
-/* ---- endpoints of far links: PEER error handling, our own handler, called once, with the lock held */
+/* ---- wires to far peers */
+typedef void (*kvfi_wire_recv_t)(void *arg, const void *head, size_t head_len, const void *data,
+                                 size_t len);
+/* Fails with UNSUPPORTED if the wire named by net is not here. */
+kvf_status_t kvfi_wire_open(const char *net, kvfi_wire_recv_t recv, void *arg, kvfi_wire_t **wire_p);
+void         kvfi_wire_close(kvfi_wire_t *wire);
+kvfi_lock_t *kvfi_wire_lock(kvfi_wire_t *wire);
+const void  *kvfi_wire_address(const kvfi_wire_t *wire, size_t *len_p);
+unsigned     kvfi_wire_progress(kvfi_wire_t *wire); /* (L) */
+int          kvfi_wire_fd(const kvfi_wire_t *wire);
+/* (L) 0: armed, poll the fd; 1: events wait, progress first. */
+int          kvfi_wire_arm(kvfi_wire_t *wire);
+void         kvfi_wire_wake(kvfi_wire_t *wire);
+/* (L) Wait for endpoints that close; by force after end_ns, or a second. To do before closing. */
+void         kvfi_wire_settle(kvfi_wire_t *wire, uint64_t end_ns);
+
+/* ---- their endpoints: PEER error handling, our own handler, called once, with the lock held */
 typedef void (*kvfi_ep_failed_t)(void *arg, const char *why);
 /* UCX takes no length of an address and reads on behind one that is cut: so many zeros must follow it. One
  * that has been changed otherwise may still end the process. */
 #define KVFI_ADDRESS_ROOM 65536u
-kvf_status_t kvfi_ep_open(kvfi_link_t *link, const void *address, kvfi_ep_failed_t failed, void *arg,
+kvf_status_t kvfi_ep_open(kvfi_wire_t *wire, const void *address, kvfi_ep_failed_t failed, void *arg,
                           kvfi_ep_t **ep_p); /* (L) */
-/* (L) Starts to close, after what was sent has left, or by force; progress does the rest. */
+/* (L) Starts to close, after what was sent has left, or by force; progress does the rest. NULL is fine. */
 void         kvfi_ep_close(kvfi_ep_t *ep, int force);
-/* (L) Wait for endpoints that close; by force after end_ns, or a second. To do before closing. */
-void         kvfi_link_settle(kvfi_link_t *link, uint64_t end_ns);
 /* (L) "tcp/eth0", or "". */
 void         kvfi_ep_wire(kvfi_ep_t *ep, char *buf, size_t len);
 
@@ -83,7 +88,7 @@ void kvfi_ep_send(kvfi_ep_t *ep, const void *head, size_t head_len, const void *
 
 /* ---- ways between machines
  * Addresses that this process can be reached at, for blobs; and those that far peers told, by which the
- * interface of the next far link is chosen. */
+ * interface of the next wire is chosen. */
 typedef struct kvfi_net_addr {
     uint32_t family; /* 4 or 6 */
     uint8_t  bytes[16];

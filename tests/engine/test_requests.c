@@ -55,9 +55,9 @@ static void ask(rig_t *rig, kvfi_am_request_t *request, unsigned times)
 {
     kvfi_am_t *am = machine(&rig->me);
 
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     ask_locked(rig, request, times);
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
     kvfi_am_wake(am);
 }
 
@@ -134,10 +134,10 @@ static void at_hold_little(void *state, const void *in, size_t in_len, proc_out_
     (void)in;
     (void)in_len;
     (void)out;
-    kvfi_link_lock(am->link);
+    kvfi_lock_take(am->lock);
     am->held_most = 65536;
     am->answers_most = 4096;
-    kvfi_link_unlock(am->link);
+    kvfi_lock_give(am->lock);
 }
 
 /* Alone it is served whatever its size; with an endless one beside it what is held is twice the limit. */
@@ -202,13 +202,13 @@ START_TEST(who_takes_no_answers_is_dropped)
     open_rig(&rig, 0);
     rig_call(&rig, at_hold_little, NULL, 0, NULL, 0);
     peer = atomic_load(&rig.peer->stage);
-    kvfi_link_lock(peer->am->link); /* nobody here looks */
+    kvfi_lock_take(peer->am->lock); /* nobody here looks */
     while (!atomic_load(&peer->mail.in[0].ring->shut)) {
         must(now_ns() < end, "its answers are kept for ever");
         ask_locked(&rig, &request, 100);
         sleep_ms(1);
     }
-    kvfi_link_unlock(peer->am->link);
+    kvfi_lock_give(peer->am->lock);
     rig_close(&rig);
 }
 END_TEST

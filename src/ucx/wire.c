@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Contexts, workers, progress, wakeup. Waits for the link's lock only.
+ * Wires: one UCX context with one worker each, its progress and its wakeup. Their endpoints are in
+ * endpoint.c. Waits for nothing but UCX's own calls to the kernel.
  */
 #define _GNU_SOURCE
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +17,11 @@
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
                                const ucp_am_recv_param_t *param)
 {
-    kvfi_link_t *link = arg;
+    kvfi_wire_t *wire = arg;
 
     /* every message of ours is eager; anything else is no peer's and is dropped */
     if (!(param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV))
-        link->recv(link->arg, head, head_len, data, len);
+        wire->recv(wire->arg, head, head_len, data, len);
     return UCS_OK;
 }
 
@@ -40,8 +40,8 @@ static void set_of(ucp_config_t *config, const char *prefix, const char *name, c
     set(config, full, value);
 }
 
-/* The wires of a far link. The site's UCX_TLS decides under auto. */
-static void set_far(ucp_config_t *config, const char *net, const char *devices)
+/* The transports. The site's UCX_TLS decides under auto. */
+static void set_transports(ucp_config_t *config, const char *net, const char *devices)
 {
     if (*devices)
         set(config, "NET_DEVICES", devices);
@@ -55,7 +55,7 @@ static void set_far(ucp_config_t *config, const char *net, const char *devices)
         return;
     set_of(config, "TCP_", "TX_SEG_SIZE", "264K");
     set_of(config, "TCP_", "RX_SEG_SIZE", "264K");
-    /* else connect() to a node that drops packets holds the link's lock for minutes */
+    /* else connect() to a node that drops packets holds the wire's lock for minutes */
     set_of(config, "TCP_", "CONN_NB", "y");
 }
 
@@ -69,13 +69,13 @@ static ucs_status_t open_context(const char *net, const char *devices, ucp_conte
 
     if (status != UCS_OK)
         return status;
-    set_far(config, net, devices);
+    set_transports(config, net, devices);
     status = ucp_init(&params, config, context_p);
     ucp_config_release(config);
     return status;
 }
 
-static ucs_status_t open_worker(kvfi_link_t *link)
+static ucs_status_t open_worker(kvfi_wire_t *wire)
 {
     ucp_worker_params_t    params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
                                      .thread_mode = UCS_THREAD_MODE_SERIALIZED};
@@ -84,23 +84,23 @@ static ucs_status_t open_worker(kvfi_link_t *link)
                                                     UCP_AM_HANDLER_PARAM_FIELD_ARG,
                                       .id = KVFI_AM_ID,
                                       .cb = on_message,
-                                      .arg = link};
-    ucs_status_t           status = ucp_worker_create(link->context, &params, &link->worker);
+                                      .arg = wire};
+    ucs_status_t           status = ucp_worker_create(wire->context, &params, &wire->worker);
 
     if (status != UCS_OK)
         return status;
-    status = ucp_worker_set_am_recv_handler(link->worker, &handler);
+    status = ucp_worker_set_am_recv_handler(wire->worker, &handler);
     if (status == UCS_OK)
-        status = ucp_worker_get_efd(link->worker, &link->fd);
+        status = ucp_worker_get_efd(wire->worker, &wire->fd);
     if (status == UCS_OK)
-        status = ucp_worker_get_address(link->worker, &link->address, &link->address_len);
+        status = ucp_worker_get_address(wire->worker, &wire->address, &wire->address_len);
     if (status != UCS_OK)
-        ucp_worker_destroy(link->worker);
+        ucp_worker_destroy(wire->worker);
     return status;
 }
 
 /* A wire asked for by name: looked for before UCX complains on the caller's terminal. */
-static kvf_status_t check_wire(const char *net)
+static kvf_status_t check_net(const char *net)
 {
     if (!net || (strcmp(net, "rc") && strcmp(net, "ud")))
         return KVF_OK;
@@ -110,7 +110,7 @@ static kvf_status_t check_wire(const char *net)
 }
 
 /* What tcp goes over: devices for UCX, "" if the site or another wire decides. */
-static kvf_status_t choose_devices(const char *net, char *devices, size_t len, kvfi_link_t *link)
+static kvf_status_t choose_devices(const char *net, char *devices, size_t len, kvfi_wire_t *wire)
 {
     const char *asked = getenv("UCX_NET_DEVICES");
     unsigned    count;
@@ -119,25 +119,25 @@ static kvf_status_t choose_devices(const char *net, char *devices, size_t len, k
     if (!strcmp(net, "rc") || !strcmp(net, "ud"))
         return KVF_OK;
     if (asked) {
-        snprintf(link->over, sizeof link->over, "UCX_NET_DEVICES=%s", asked);
+        snprintf(wire->over, sizeof wire->over, "UCX_NET_DEVICES=%s", asked);
         count = strcmp(asked, "all") ? 0 : kvfi_net_count();
         if (count > KVFI_NET_MOST)
             return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX_NET_DEVICES=all: UCX does not bear %u network "
                              "interfaces with addresses; name one", count);
         return KVF_OK;
     }
-    if (kvfi_net_choose(&link->tcp))
+    if (kvfi_net_choose(&wire->tcp))
         return KVF_OK;
-    link->chosen = 1;
-    kvfi_net_text(&link->tcp, link->over, sizeof link->over);
-    kvfi_net_devices(&link->tcp, !strcmp(net, "tcp"), devices, len);
-    kvfi_log(KVFI_LOG_INFO, "far peers over tcp: %s", link->over);
-    return kvfi_net_check(&link->tcp);
+    wire->chosen = 1;
+    kvfi_net_text(&wire->tcp, wire->over, sizeof wire->over);
+    kvfi_net_devices(&wire->tcp, !strcmp(net, "tcp"), devices, len);
+    kvfi_log(KVFI_LOG_INFO, "far peers over tcp: %s", wire->over);
+    return kvfi_net_check(&wire->tcp);
 }
 
 extern char **environ;
 
-/* Settings of the site that a far link hears, to be named where it fails. */
+/* Settings of the site that a wire hears, to be named where it fails. */
 static void append_settings(char *buf, size_t len)
 {
     for (char **at = environ; at && *at; at++)
@@ -146,7 +146,7 @@ static void append_settings(char *buf, size_t len)
 }
 
 /* Has the context a transport that leads off this machine? One asks the text, for lack of a query. */
-static int has_wire(ucp_context_h context)
+static int leads_away(ucp_context_h context)
 {
     static const char *const wires[] = {" tcp/", " rc_", " ud_", " dc_", " srd/"};
     char  *text = NULL;
@@ -164,37 +164,37 @@ static int has_wire(ucp_context_h context)
     return found;
 }
 
-static ucs_status_t open_link(const char *net, const char *devices, kvfi_link_t *link)
+static ucs_status_t start(const char *net, const char *devices, kvfi_wire_t *wire)
 {
     ucs_status_t status;
 
-    kvfi_fds_look(&link->before);
-    status = open_context(net, devices, &link->context);
+    kvfi_fds_look(&wire->before);
+    status = open_context(net, devices, &wire->context);
     if (status != UCS_OK)
         return status;
-    status = has_wire(link->context) ? open_worker(link) : UCS_ERR_NO_DEVICE;
+    status = leads_away(wire->context) ? open_worker(wire) : UCS_ERR_NO_DEVICE;
     if (status != UCS_OK) {
-        ucp_cleanup(link->context);
+        ucp_cleanup(wire->context);
         return status;
     }
-    pthread_mutex_init(&link->lock, NULL);
-    kvfi_fds_settle(&link->before, 1);
+    kvfi_lock_init(&wire->lock);
+    kvfi_fds_settle(&wire->before, 1);
     return UCS_OK;
 }
 
-static kvf_status_t open_checked(const char *net, kvfi_link_t *link)
+static kvf_status_t open_checked(const char *net, kvfi_wire_t *wire)
 {
     kvf_status_t ready = kvfi_needs_context();
     char         devices[256], settings[384] = "";
     ucs_status_t status;
 
     if (ready == KVF_OK)
-        ready = check_wire(net);
+        ready = check_net(net);
     if (ready == KVF_OK)
-        ready = choose_devices(net, devices, sizeof devices, link);
+        ready = choose_devices(net, devices, sizeof devices, wire);
     if (ready != KVF_OK)
         return ready;
-    status = open_link(net, devices, link);
+    status = start(net, devices, wire);
     if (status == UCS_OK)
         return KVF_OK;
     append_settings(settings, sizeof settings);
@@ -203,113 +203,94 @@ static kvf_status_t open_checked(const char *net, kvfi_link_t *link)
                      "net=%s: UCX opens no such wire here: %s%s", net, ucs_status_string(status), settings);
 }
 
-kvf_status_t kvfi_link_open(const char *net, kvfi_link_recv_t recv, void *arg, kvfi_link_t **link_p)
+kvf_status_t kvfi_wire_open(const char *net, kvfi_wire_recv_t recv, void *arg, kvfi_wire_t **wire_p)
 {
-    kvfi_link_t *link = calloc(1, sizeof *link);
+    kvfi_wire_t *wire = calloc(1, sizeof *wire);
     kvf_status_t status;
 
-    if (!link)
+    if (!wire)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for a UCX context");
-    link->recv = recv;
-    link->arg = arg;
-    status = open_checked(net, link);
+    wire->recv = recv;
+    wire->arg = arg;
+    status = open_checked(net, wire);
     if (status != KVF_OK) {
-        free(link);
+        free(wire);
         return status;
     }
-    *link_p = link;
+    *wire_p = wire;
     return KVF_OK;
 }
 
-void kvfi_link_close(kvfi_link_t *link)
+void kvfi_wire_close(kvfi_wire_t *wire)
 {
-    if (!link)
+    if (!wire)
         return;
-    if (link->md) {
-        kvfi_near_close(link);
-    } else {
-        ucp_worker_release_address(link->worker, link->address);
-        ucp_worker_destroy(link->worker);
-        ucp_cleanup(link->context);
-    }
-    pthread_mutex_destroy(&link->lock);
-    free(link);
+    ucp_worker_release_address(wire->worker, wire->address);
+    ucp_worker_destroy(wire->worker);
+    ucp_cleanup(wire->context);
+    kvfi_lock_destroy(&wire->lock);
+    free(wire);
 }
 
-void kvfi_link_lock(kvfi_link_t *link)
+kvfi_lock_t *kvfi_wire_lock(kvfi_wire_t *wire)
 {
-    atomic_fetch_add(&link->waiting, 1);
-    pthread_mutex_lock(&link->lock);
-    atomic_fetch_sub(&link->waiting, 1);
+    return &wire->lock;
 }
 
-int kvfi_link_trylock(kvfi_link_t *link)
+const void *kvfi_wire_address(const kvfi_wire_t *wire, size_t *len_p)
 {
-    return pthread_mutex_trylock(&link->lock) == 0;
-}
-
-void kvfi_link_unlock(kvfi_link_t *link)
-{
-    pthread_mutex_unlock(&link->lock);
-    /* a loop that takes the lock again at once would starve who waits for it */
-    if (atomic_load_explicit(&link->waiting, memory_order_relaxed))
-        sched_yield();
-}
-
-const void *kvfi_link_address(const kvfi_link_t *link, size_t *len_p)
-{
-    *len_p = link->md ? sizeof link->place : link->address_len;
-    return link->md ? (const void *)&link->place : link->address;
+    *len_p = wire->address_len;
+    return wire->address;
 }
 
 /* UCX accepts on a thread of its own, and makes a timer when a connection stands: a look after 1, 2, 4 ...
  * milliseconds. */
-static void settle_descriptors(kvfi_link_t *link)
+static void settle_descriptors(kvfi_wire_t *wire)
 {
     uint64_t now = kvfi_coarse_ns();
 
-    if (now < link->settle_ns)
+    if (now < wire->settle_ns)
         return;
-    kvfi_fds_settle(&link->before, 0);
-    link->settle_gap_ns *= 2;
-    link->settle_ns = link->settle_gap_ns > SETTLE_NS ? 0 : now + link->settle_gap_ns;
+    kvfi_fds_settle(&wire->before, 0);
+    wire->settle_gap_ns *= 2;
+    wire->settle_ns = wire->settle_gap_ns > SETTLE_NS ? 0 : now + wire->settle_gap_ns;
 }
 
-unsigned kvfi_link_progress(kvfi_link_t *link)
+unsigned kvfi_wire_progress(kvfi_wire_t *wire)
 {
-    unsigned count = ucp_worker_progress(link->worker);
+    unsigned count = ucp_worker_progress(wire->worker);
 
-    if (link->settle_ns)
-        settle_descriptors(link);
-    kvfi_link_close_flushed(link, 0);
+    if (wire->settle_ns)
+        settle_descriptors(wire);
+    kvfi_wire_close_flushed(wire, 0);
     return count;
 }
 
-int kvfi_link_fd(const kvfi_link_t *link)
+int kvfi_wire_fd(const kvfi_wire_t *wire)
 {
-    return link->fd;
+    return wire->fd;
 }
 
-int kvfi_link_arm(kvfi_link_t *link)
+int kvfi_wire_arm(kvfi_wire_t *wire)
 {
-    return ucp_worker_arm(link->worker) == UCS_ERR_BUSY;
+    return ucp_worker_arm(wire->worker) == UCS_ERR_BUSY;
 }
 
-void kvfi_link_wake(kvfi_link_t *link)
+void kvfi_wire_wake(kvfi_wire_t *wire)
 {
-    ucp_worker_signal(link->worker);
+    ucp_worker_signal(wire->worker);
 }
 
-void kvfi_link_settle(kvfi_link_t *link, uint64_t end_ns)
+void kvfi_wire_settle(kvfi_wire_t *wire, uint64_t end_ns)
 {
     uint64_t forced_ns = kvfi_deadline(kvfi_now_ns(), SETTLE_NS);
 
     if (end_ns < forced_ns)
         forced_ns = end_ns;
-    while (link->closing && kvfi_now_ns() < forced_ns)
-        kvfi_link_progress(link);
-    kvfi_link_close_flushed(link, 1);
+    while (wire->closing && kvfi_now_ns() < forced_ns)
+        kvfi_wire_progress(wire);
+    kvfi_wire_close_flushed(wire, 1);
     forced_ns = kvfi_deadline(kvfi_now_ns(), SETTLE_NS);
-    while (link->closing && kvfi_now_ns() < forced_ns)
-        kvfi_link_progress(link);
+    while (wire->closing && kvfi_now_ns() < forced_ns)
+        kvfi_wire_progress(wire);
 }

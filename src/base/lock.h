@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * A lock that a driver takes again and again. A plain mutex would starve the threads that wait for it: who
+ * gives it back and takes it at once is faster than any that has to be woken. So the giver of a lock that
+ * others wait for yields its processor.
+ */
+#ifndef KVFI_BASE_LOCK_H
+#define KVFI_BASE_LOCK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+typedef struct kvfi_lock {
+    pthread_mutex_t mutex;
+    _Atomic int     waiting; /* threads that want it */
+} kvfi_lock_t;
+
+void kvfi_lock_init(kvfi_lock_t *lock);
+void kvfi_lock_destroy(kvfi_lock_t *lock);
+void kvfi_lock_take(kvfi_lock_t *lock);
+int  kvfi_lock_try(kvfi_lock_t *lock); /* 1 if taken */
+void kvfi_lock_give(kvfi_lock_t *lock);
+
+#endif
