@@ -90,6 +90,8 @@ path_sources = \
 	src/path/am.h \
 	src/path/am_initiator.c \
 	src/path/am_internal.h \
+	src/path/am_message.c \
+	src/path/am_peer.c \
 	src/path/am_pump.c \
 	src/path/am_receive.c \
 	src/path/am_serve.c \
@@ -110,7 +112,8 @@ path_sources = \
 	src/path/settle.c \
 	src/path/shm.c \
 	src/path/stage.c \
-	src/path/stage.h
+	src/path/stage.h \
+	src/path/xfer.c
 
 engine_sources = \
 	src/engine/adopt.c \

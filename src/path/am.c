@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The am machine: its messages, peers and their endpoints, its opening and closing. See
+ * The am machine: its opening and closing, and the connections that its engine asks for. See
  * am_internal.h for the messages, am_pump.c for what drives it.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -21,240 +20,6 @@ const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir)
         return "the peer is near";
     return target->am ? NULL : "no far connection";
 }
-
-/* -------------------------------------------------------------- messages */
-
-kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t token, uint64_t off,
-                                   size_t len)
-{
-    kvfi_am_t         *am = peer->am;
-    int                chunk = kind == KVFI_AM_DATA && !am->near;
-    kvfi_am_message_t *message = chunk ? am->free_chunks : NULL;
-
-    if (message)
-        am->free_chunks = message->next;
-    else
-        message = malloc(sizeof *message + (chunk ? KVFI_WIRE_CHUNK : len));
-    if (!message) {
-        kvfi_am_peer_fail(peer, "no memory for a message");
-        return NULL;
-    }
-    peer->answers += kind == KVFI_AM_DONE ? sizeof *message + len : 0;
-    message->next = NULL;
-    message->peer = peer;
-    message->chunk = chunk;
-    message->head = (kvfi_am_head_t){.version = KVFI_AM_VERSION,
-                                     .kind = (uint8_t)kind,
-                                     .len = (uint32_t)len,
-                                     .sender = am->host.incarnation,
-                                     .token = token,
-                                     .off = off};
-    return message;
-}
-
-void kvfi_am_message_free(kvfi_am_t *am, kvfi_am_message_t *message)
-{
-    if (message->head.kind == KVFI_AM_DONE)
-        message->peer->answers -= sizeof *message + message->head.len;
-    if (message->chunk) {
-        message->next = am->free_chunks;
-        am->free_chunks = message;
-    } else {
-        free(message);
-    }
-}
-
-static void on_sent(void *arg, int failed)
-{
-    kvfi_am_message_t *message = arg;
-    kvfi_am_peer_t    *peer = message->peer;
-
-    peer->outgoing--;
-    peer->chunks -= (unsigned)message->chunk;
-    kvfi_am_message_free(peer->am, message);
-    if (failed)
-        kvfi_am_peer_fail(peer, "a message could not be sent");
-}
-
-void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
-{
-    peer->am->stats.messages++;
-    peer->am->worked = 1;
-    if (peer->am->near) {
-        kvfi_mail_send(peer, message);
-        return;
-    }
-    peer->outgoing++;
-    peer->chunks += (unsigned)message->chunk;
-    kvfi_ep_send(peer->ep, &message->head, sizeof message->head, message->data, message->head.len,
-                 on_sent, message);
-}
-
-void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
-{
-    if (!message)
-        return;
-    *peer->outbox_end = message;
-    peer->outbox_end = &message->next;
-}
-
-/* ----------------------------------------------------------------- peers */
-
-kvfi_am_peer_t *kvfi_am_peer_new(kvfi_am_t *am, uint64_t incarnation)
-{
-    kvfi_am_peer_t *peer = calloc(1, sizeof *peer);
-
-    if (!peer || kvfi_table_put(&am->peers, incarnation, peer)) {
-        free(peer);
-        return NULL;
-    }
-    peer->am = am;
-    peer->incarnation = incarnation;
-    peer->outbox_end = &peer->outbox;
-    peer->writes_end = &peer->writes;
-    peer->reads_end = &peer->reads;
-    peer->notes_end = &peer->notes;
-    peer->inbox_end = &peer->inbox;
-    peer->unsettled_end = &peer->unsettled;
-    peer->next = am->list;
-    am->list = peer;
-    return peer;
-}
-
-void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why)
-{
-    if (atomic_load(&peer->dead) || peer->failed)
-        return;
-    kvfi_log(KVFI_LOG_INFO, "%s peer of rank %llu (%016llx) failed: %s", peer->am->near ? "near" : "far",
-             (unsigned long long)peer->rank, (unsigned long long)peer->incarnation, why);
-    peer->failed = 1;
-    peer->am->changed = 1;
-}
-
-static void on_ep_failed(void *arg, const char *why)
-{
-    kvfi_am_peer_fail(arg, why);
-}
-
-static void say_hello(kvfi_am_peer_t *peer)
-{
-    kvfi_am_t         *am = peer->am;
-    size_t             len;
-    const void        *mine = kvfi_wire_address(am->wire, &len);
-    kvfi_am_hello_t    start = {.floor = am->last_token};
-    kvfi_am_message_t *hello;
-
-    hello = kvfi_am_message(peer, KVFI_AM_HELLO, am->host.depth, am->host.rank, sizeof start + len);
-    if (hello) {
-        memcpy(hello->data, &start, sizeof start);
-        memcpy(hello->data + sizeof start, mine, len);
-    }
-    kvfi_am_queue(peer, hello);
-}
-
-kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address)
-{
-    kvfi_am_t   *am = peer->am;
-    kvf_status_t status = KVF_OK;
-
-    if (!am->near)
-        status = kvfi_ep_open(am->wire, address, on_ep_failed, peer, &peer->ep);
-    if (status != KVF_OK)
-        return status;
-    peer->linked = 1;
-    peer->quiet = 0;
-    atomic_store(&peer->dead, 0);
-    if (am->near && !peer->watched)
-        peer->watched = !kvfi_life_open(&peer->life, peer->proc);
-    if (!am->near)
-        say_hello(peer);
-    kvfi_settle_ask_again(peer);
-    return KVF_OK;
-}
-
-/* End what the peer does for us, and forget what we do for it. */
-static void drop_all_of(kvfi_am_peer_t *peer, kvf_status_t status)
-{
-    kvfi_am_t *am = peer->am;
-
-    /* taking an entry out may move a later one to its place: look there again */
-    for (size_t i = 0; i < am->xfers.capacity; i++) {
-        kvfi_xfer_t *xfer = am->xfers.entries[i].value;
-
-        if (!xfer || xfer->peer != peer)
-            continue;
-        kvfi_settle_give_up(xfer, status, NULL);
-        i--;
-    }
-    if (peer->quiet)
-        kvfi_settle_all(peer);
-    for (size_t i = 0; i < peer->serves.capacity; i++)
-        if (peer->serves.entries[i].value) {
-            kvfi_am_serve_drop(peer->serves.entries[i].value);
-            i--;
-        }
-    while (peer->notes) {
-        kvfi_am_note_t *note = peer->notes;
-
-        peer->notes = note->next;
-        atomic_store(&note->status, status);
-    }
-    peer->notes_end = &peer->notes;
-    peer->notes_sent = peer->notes_came = peer->notes_taken = peer->notes_room = 0;
-    for (kvfi_am_message_t *note = peer->inbox; note; note = note->next)
-        note->head.off = 0; /* of this connection, the next one counts afresh */
-    peer->inbox_came = peer->inbox_taken = peer->acked_came = peer->acked_taken = 0;
-    while (peer->outbox) {
-        kvfi_am_message_t *message = peer->outbox;
-
-        peer->outbox = message->next;
-        kvfi_am_message_free(am, message);
-    }
-    peer->outbox_end = &peer->outbox;
-    kvfi_stage_drop(peer);
-    kvfi_mail_drop(peer);
-    am->changed = 1;
-}
-
-static void unlink_peer(kvfi_am_peer_t *peer, int force)
-{
-    kvfi_ep_close(peer->ep, force);
-    peer->ep = NULL;
-    peer->linked = 0;
-}
-
-void kvfi_am_bury(kvfi_am_peer_t *peer)
-{
-    peer->failed = 0;
-    atomic_store(&peer->dead, 1);
-    drop_all_of(peer, KVF_ERR_PEER);
-    unlink_peer(peer, 1);
-}
-
-int kvfi_am_forgettable(const kvfi_am_peer_t *peer)
-{
-    return atomic_load(&peer->dead) && !peer->imports && !peer->outgoing && !peer->inbox &&
-           !peer->address && !peer->unsettled;
-}
-
-void kvfi_am_peer_free(kvfi_am_peer_t *peer)
-{
-    kvfi_table_take(&peer->am->peers, peer->incarnation);
-    kvfi_table_free(&peer->serves);
-    if (peer->watched)
-        kvfi_life_close(&peer->life);
-    while (peer->inbox) {
-        kvfi_am_message_t *message = peer->inbox;
-
-        peer->inbox = message->next;
-        free(message);
-    }
-    kvfi_settle_all(peer);
-    free(peer->address);
-    free(peer);
-}
-
-/* --------------------------------------------------------------- the API */
 
 kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t **am_p)
 {
@@ -315,15 +80,6 @@ static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
     }
 }
 
-/* The end of the connection is not enough: whoever inherited the socket keeps it open. */
-static void say_goodbye(kvfi_am_peer_t *peer)
-{
-    kvfi_am_message_t *bye = kvfi_am_message(peer, KVFI_AM_BYE, 0, 0, 0);
-
-    if (bye)
-        kvfi_am_send(peer, bye);
-}
-
 void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
 {
     uint64_t end = kvfi_deadline(kvfi_now_ns(), timeout_ns);
@@ -334,13 +90,8 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     if (!am->near)
         await_hellos(am, kvfi_now_ns() + CONNECT_NS);
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
-        int greeted = peer->notes_room != 0;
-
         atomic_store(&peer->dead, 1); /* what still comes in is dropped */
-        drop_all_of(peer, KVF_ERR_CLOSED);
-        if (!am->near && peer->ep && !peer->failed && greeted)
-            say_goodbye(peer);
-        unlink_peer(peer, 0);
+        kvfi_am_let_go(peer, KVF_ERR_CLOSED, 0);
     }
     if (!am->near)
         kvfi_wire_settle(am->wire, end);

@@ -89,51 +89,6 @@ void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count)
     kvfi_lock_give(am->lock);
 }
 
-static void unlink_write(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer)
-{
-    kvfi_xfer_t **at = &peer->writes;
-
-    if (xfer->sent == xfer->stream)
-        return; /* it left the list with its last chunk */
-    while (*at && *at != xfer)
-        at = &(*at)->next;
-    if (!*at)
-        return;
-    *at = xfer->next;
-    if (!*at)
-        peer->writes_end = at;
-}
-
-void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
-{
-    if (xfer->token) {
-        kvfi_table_take(&am->xfers, xfer->token);
-        if (xfer->dir == KVF_WRITE)
-            unlink_write(xfer->peer, xfer);
-        xfer->token = 0;
-    }
-    if (xfer->record) {
-        kvfi_settle_spare(am, xfer->record);
-        xfer->record = NULL;
-    }
-    if (xfer->dir == KVF_WRITE) {
-        /* what was sent is not known to have arrived */
-        xfer->moved.bytes = status == KVF_OK ? xfer->stream : 0;
-        xfer->cursor.pair = status == KVF_OK ? xfer->box.blocks : 0;
-    } else if (xfer->gens && status != KVF_OK && status != KVF_ERR_STALE) {
-        xfer->cursor.pair = xfer->checked; /* which of the others are stale is not known */
-    }
-    am->changed = 1;
-    atomic_store(&xfer->status, status);
-    atomic_fetch_sub(xfer->pending, 1);
-}
-
-/* A WRITE that cannot be sent: the owner is to forget it. */
-void kvfi_am_refuse(kvfi_xfer_t *xfer, kvf_status_t status)
-{
-    kvfi_settle_give_up(xfer, status, NULL);
-}
-
 static void cancel(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits, int unmoved)
 {
     kvfi_am_t *am = xfer->peer->am;
@@ -155,25 +110,6 @@ void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *wa
 void kvfi_am_cancel_unmoved(kvfi_xfer_t *xfer, kvf_status_t status)
 {
     cancel(xfer, status, NULL, 1);
-}
-
-void kvfi_am_send_notes(kvfi_am_peer_t *peer)
-{
-    for (kvfi_am_note_t *note = peer->notes; note; note = note->next) {
-        kvfi_am_message_t *message;
-
-        if (note->seq)
-            continue;
-        if (peer->notes_sent - peer->notes_taken >= peer->notes_room)
-            return;
-        message = kvfi_am_message(peer, KVFI_AM_NOTE, (uint64_t)-(int64_t)note->told,
-                                  peer->notes_sent + 1, note->len);
-        if (!message)
-            return;
-        note->seq = ++peer->notes_sent;
-        memcpy(message->data, note->data, note->len);
-        kvfi_am_send(peer, message);
-    }
 }
 
 void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note)

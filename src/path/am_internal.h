@@ -181,15 +181,19 @@ struct kvfi_am {
     _Atomic uint32_t   crowded; /* 1 + the processor that both sides of a ring were seen on */
 };
 
-/* am.c */
-kvfi_am_peer_t    *kvfi_am_peer_new(kvfi_am_t *am, uint64_t incarnation);
+/* am_message.c */
 kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t token, uint64_t off,
                                    size_t len);
 void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
 void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
 void kvfi_am_message_free(kvfi_am_t *am, kvfi_am_message_t *message);
-kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address);
 void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why); /* the pump buries it */
+
+/* am_peer.c */
+kvfi_am_peer_t *kvfi_am_peer_new(kvfi_am_t *am, uint64_t incarnation);
+kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address);
+/* End what is under way with it, and the connection, by force or once what was sent has left. */
+void kvfi_am_let_go(kvfi_am_peer_t *peer, kvf_status_t status, int force);
 void kvfi_am_bury(kvfi_am_peer_t *peer);
 int  kvfi_am_forgettable(const kvfi_am_peer_t *peer);
 void kvfi_am_peer_free(kvfi_am_peer_t *peer);
@@ -198,12 +202,8 @@ void kvfi_am_peer_free(kvfi_am_peer_t *peer);
 void kvfi_am_pump(kvfi_am_t *am);
 void kvfi_am_pump_and_unlock(kvfi_am_t *am);
 
-/* am_initiator.c */
-void kvfi_am_send_notes(kvfi_am_peer_t *peer);
-void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);
-void kvfi_am_refuse(kvfi_xfer_t *xfer, kvf_status_t status);
-
 /* settle.c */
+void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);
 /* A record for a WRITE that is about to start; NULL without memory. */
 kvfi_unsettled_t *kvfi_settle_record(kvfi_am_t *am, const kvfi_xfer_t *xfer);
 void kvfi_settle_spare(kvfi_am_t *am, kvfi_unsettled_t *record);

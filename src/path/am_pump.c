@@ -5,6 +5,7 @@
  * in whoever drives; nothing waits.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -23,6 +24,25 @@ static void acknowledge_notes(kvfi_am_peer_t *peer)
     peer->acked_came = peer->inbox_came;
     peer->acked_taken = peer->inbox_taken;
     kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_ACK, peer->acked_came, peer->acked_taken, 0));
+}
+
+static void send_notes(kvfi_am_peer_t *peer)
+{
+    for (kvfi_am_note_t *note = peer->notes; note; note = note->next) {
+        kvfi_am_message_t *message;
+
+        if (note->seq)
+            continue;
+        if (peer->notes_sent - peer->notes_taken >= peer->notes_room)
+            return;
+        message = kvfi_am_message(peer, KVFI_AM_NOTE, (uint64_t)-(int64_t)note->told,
+                                  peer->notes_sent + 1, note->len);
+        if (!message)
+            return;
+        note->seq = ++peer->notes_sent;
+        memcpy(message->data, note->data, note->len);
+        kvfi_am_send(peer, message);
+    }
 }
 
 /* Where the next bytes go: into a message, or a slot of our ring. NULL: not now. */
@@ -129,7 +149,7 @@ static void send_chunks(kvfi_am_peer_t *peer)
     while (peer->reads)
         kvfi_am_serve_end(peer->reads, stage->refused);
     while (peer->writes)
-        kvfi_am_refuse(peer->writes, stage->refused);
+        kvfi_settle_give_up(peer->writes, stage->refused, NULL);
     kvfi_stage_retry(peer);
 }
 
@@ -184,7 +204,7 @@ static void pump_peer(kvfi_am_peer_t *peer)
                 peer->outbox_end = &peer->outbox;
             kvfi_am_send(peer, message);
         }
-        kvfi_am_send_notes(peer);
+        send_notes(peer);
         send_chunks(peer);
     }
     if (peer->failed)

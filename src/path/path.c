@@ -5,7 +5,6 @@
 #include "path/path.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/status.h"
 
@@ -48,21 +47,6 @@ kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t dir, uint32_t 
                                kvf_path_name((kvf_path_t)path),
                                mask & KVF_PATH_BIT(path) ? reach[path](target, dir) : "forbidden by mask");
     return KVF_PATH_NONE;
-}
-
-kvf_status_t kvfi_xfer_bad(kvfi_xfer_t *xfer, uint32_t pair, kvf_status_t status)
-{
-    if (xfer->bad_count == xfer->bad_cap) {
-        uint32_t         cap = xfer->bad_cap ? xfer->bad_cap * 2 : 64;
-        kvfi_bad_pair_t *bad = realloc(xfer->bad, cap * sizeof *bad);
-
-        if (!bad)
-            return kvfi_fail(KVF_ERR_NOMEM, "no memory for the list of stale pairs");
-        xfer->bad = bad;
-        xfer->bad_cap = cap;
-    }
-    xfer->bad[xfer->bad_count++] = (kvfi_bad_pair_t){pair, status};
-    return KVF_OK;
 }
 
 /* Compare the generations of the pairs whose data has come. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * WRITEs that were given up. Near, the slots that the owner has not begun with are taken away from it, and
- * nothing of them lands; far, or where it has begun, it is asked, and until it has answered there is a
- * record of the bytes that may still land. See am_internal.h; tests/model/settle.pml is a model of it.
- * Nothing here waits.
+ * How xfers end, and WRITEs that are given up. Near, the slots that the owner has not begun with are taken
+ * away from it, and nothing of them lands; far, or where it has begun, it is asked, and until it has
+ * answered there is a record of the bytes that may still land. See am_internal.h; tests/model/settle.pml is
+ * a model of it. Nothing here waits.
  */
 #include <stdlib.h>
 
@@ -78,6 +78,47 @@ void kvfi_settle_all(kvfi_am_peer_t *peer)
 {
     while (peer->unsettled)
         settle(peer, &peer->unsettled);
+}
+
+/* --------------------------------------------------------------------- ends */
+
+static void unlink_write(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer)
+{
+    kvfi_xfer_t **at = &peer->writes;
+
+    if (xfer->sent == xfer->stream)
+        return; /* it left the list with its last chunk */
+    while (*at && *at != xfer)
+        at = &(*at)->next;
+    if (!*at)
+        return;
+    *at = xfer->next;
+    if (!*at)
+        peer->writes_end = at;
+}
+
+void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
+{
+    if (xfer->token) {
+        kvfi_table_take(&am->xfers, xfer->token);
+        if (xfer->dir == KVF_WRITE)
+            unlink_write(xfer->peer, xfer);
+        xfer->token = 0;
+    }
+    if (xfer->record) {
+        kvfi_settle_spare(am, xfer->record);
+        xfer->record = NULL;
+    }
+    if (xfer->dir == KVF_WRITE) {
+        /* what was sent is not known to have arrived */
+        xfer->moved.bytes = status == KVF_OK ? xfer->stream : 0;
+        xfer->cursor.pair = status == KVF_OK ? xfer->box.blocks : 0;
+    } else if (xfer->gens && status != KVF_OK && status != KVF_ERR_STALE) {
+        xfer->cursor.pair = xfer->checked; /* which of the others are stale is not known */
+    }
+    am->changed = 1;
+    atomic_store(&xfer->status, status);
+    atomic_fetch_sub(xfer->pending, 1);
 }
 
 /* ------------------------------------------------------------------ giving up */
