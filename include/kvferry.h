@@ -18,8 +18,15 @@
  * the calling thread, or on copy threads, without the engine's lock; threads that wait for one batch
  * share its copies. Engines are independent of each other.
  *
- * Memory. Option structs start with struct_size = sizeof(struct); NULL means all defaults, a zero
- * field means its default, reserved fields must be 0. Handles belong to the engine that made them
+ * Structs. Those that start with struct_size can grow: the caller sets it to sizeof(struct), and may have been
+ * built with another version of this header. In a shorter struct the fields that it lacks read as 0, and as an
+ * output only the part it has is written. In a longer one what this library does not know must be 0, else
+ * KVF_ERR_UNSUPPORTED, and as an output it is set to 0. A struct_size that is below 8, above 4096 or not a
+ * multiple of 8 is KVF_ERR_INVALID. This holds for all of them and is not repeated below. op_size follows the
+ * same rule. Elements of other arrays have a fixed size, and reserved fields. Of options, NULL means all
+ * defaults and a zero field means its default; reserved fields must be 0.
+ *
+ * Memory. Handles belong to the engine that made them
  * and end with it. Closers take NULL. A closed handle is recognised as such for as long as fewer
  * than 1024 younger objects of its engine were closed after it, and its engine is open or fewer than 64
  * engines were closed after it.
@@ -113,6 +120,15 @@ kvf_status_t kvf_fail(kvf_status_t status, const char *fmt, ...)
     __attribute__((cold, format(printf, 2, 3)))
 #endif
     ;
+
+/** For libraries built on kvferry, the rule for struct_size: copy the struct that a caller passed, theirs, to
+ *  the size bytes at ours_p, which get size as their struct_size. name is the argument's, for the sentence.
+ *  Errors: INVALID (theirs is NULL; struct_size), UNSUPPORTED (what this library does not know is not 0). */
+kvf_status_t kvf_struct_read(const char *name, const void *theirs, size_t size, void *ours_p);
+
+/** The same for an output: write size bytes of ours to the caller's struct, whose struct_size stays. With
+ *  ours NULL it only says whether that can be done. Errors: INVALID (theirs_p is NULL; struct_size). */
+kvf_status_t kvf_struct_write(const char *name, const void *ours, size_t size, void *theirs_p);
 
 /** Version of the library at run time, "0.1.0". Static storage. */
 const char *kvf_version(void);
@@ -306,7 +322,7 @@ kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t
 kvf_status_t kvf_segment_release(kvf_segment_t *segment);
 
 /** What a segment is, pages included as they are now: walks page tables, milliseconds a GiB.
- *  attr_p->struct_size is set by the caller. Errors: INVALID. */
+ *  Errors: INVALID. */
 kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t *attr_p);
 
 /* -------------------------------------------------------------------- pool */
@@ -412,7 +428,7 @@ kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len,
  *  is under way). */
 kvf_status_t kvf_peer_forget(kvf_peer_t *peer);
 
-/** What a peer is. attr_p->struct_size is set by the caller. Errors: INVALID. */
+/** What a peer is. Errors: INVALID. */
 kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p);
 
 typedef struct kvf_remote_attr {
@@ -435,7 +451,7 @@ kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
 /** Undo one import of one remote. Errors: BUSY (a running batch or an open view uses it). */
 kvf_status_t kvf_remote_forget(kvf_remote_t *remote);
 
-/** What a remote is. attr_p->struct_size is set by the caller. Errors: INVALID. */
+/** What a remote is. Errors: INVALID. */
 kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *attr_p);
 
 /** The path that an op between segment and remote would take under mask (0: all); where a filter
@@ -613,8 +629,7 @@ kvf_status_t kvf_batch_op_status(kvf_batch_t *batch, size_t index);
  *  again or freed; does not drive the engine. Errors: INVALID (index). */
 kvf_status_t kvf_batch_op_settled(kvf_batch_t *batch, size_t index);
 
-/** Result of an ended batch. result_p->struct_size is set by the caller. Errors: INVALID, BUSY
- *  (still running). */
+/** Result of an ended batch. Errors: INVALID, BUSY (still running). */
 kvf_status_t kvf_batch_result(kvf_batch_t *batch, kvf_batch_result_t *result_p);
 
 /** Free a batch object. Errors: BUSY (running). */
@@ -634,8 +649,8 @@ typedef struct kvf_notification {
     uint8_t     data[KVF_NOTIFY_MAX];
 } kvf_notification_t;
 
-/** Take the next notification; drives the engine first. struct_size is set by the caller. Those of
- *  one sender come in the order of its posts, each once. INPROGRESS: none waits. */
+/** Take the next notification; drives the engine first. Those of one sender come in the order of its
+ *  posts, each once. INPROGRESS: none waits. */
 kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *notification_p);
 
 /* ---------------------------------------------------------------- exchange */
@@ -692,7 +707,7 @@ typedef struct kvf_counters {
     uint64_t reserved[6];
 } kvf_counters_t;
 
-/** Counters since open, counted where bytes move. counters_p->struct_size is set by the caller. */
+/** Counters since open, counted where bytes move. */
 kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *counters_p);
 
 /** Whether a path can work for this engine on this machine: OK, or UNSUPPORTED with the reason in

@@ -31,6 +31,7 @@ base_sources = \
 	src/base/shm.h \
 	src/base/status.c \
 	src/base/status.h \
+	src/base/struct.c \
 	src/base/table.c \
 	src/base/table.h \
 	src/base/vma.c \

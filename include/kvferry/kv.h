@@ -410,8 +410,8 @@ kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_o
                            size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p);
 
 /** Ops, ids, pieces and bytes of a binding, without making it: handles may be NULL. Counts of
- *  pieces are before merging by ids. size_p->struct_size is set by the caller. Errors: INVALID,
- *  BOUNDS, as kvf_plan_bind(), but ids are not looked at. */
+ *  pieces are before merging by ids. Errors: INVALID, BOUNDS, as kvf_plan_bind(), but ids are not
+ *  looked at. */
 kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
                               kvf_plan_size_t *size_p);
 
@@ -556,8 +556,7 @@ typedef struct kvf_stream_state {
     uint64_t reserved[4];
 } kvf_stream_state_t;
 
-/** Take what came, and say how far a stream is. state_p->struct_size is set by the caller. Errors:
- *  INVALID, those of kvf_notify_recv(). */
+/** Take what came, and say how far a stream is. Errors: INVALID, those of kvf_notify_recv(). */
 kvf_status_t kvf_stream_query(kvf_stream_t *stream, kvf_stream_state_t *state_p);
 
 /** What is known of one layer by what was taken so far: KVF_OK, KVF_INPROGRESS, or the error with

@@ -107,9 +107,9 @@ kvf_status_t kvf_mpi_agree(kvf_mpi_t *job, kvf_status_t status);
  *  kvf_peer_query(). */
 kvf_status_t kvf_mpi_matrix(kvf_mpi_t *job, uint64_t *matrix_p);
 
-/** Collective: the sum of the counters of all ranks' engines. totals_p->struct_size is set by the
- *  caller. Errors: INVALID (totals_p is NULL or its struct_size is wrong; MPI is finalized), NOMEM,
- *  SYSTEM, PEER, TIMEOUT, and those of kvf_engine_counters(). */
+/** Collective: the sum of the counters of all ranks' engines. Errors: INVALID (totals_p is NULL or
+ *  its struct_size is wrong; MPI is finalized), NOMEM, SYSTEM, PEER, TIMEOUT, and those of
+ *  kvf_engine_counters(). */
 kvf_status_t kvf_mpi_totals(kvf_mpi_t *job, kvf_counters_t *totals_p);
 
 #ifdef __cplusplus

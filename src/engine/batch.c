@@ -608,15 +608,11 @@ kvf_status_t kvf_batch_result(kvf_batch_t *batch, kvf_batch_result_t *result_p)
     if (status != KVF_OK)
         return status;
     engine = batch->object.engine;
-    status = result_p ? kvfi_check_struct("result_p", result_p->struct_size, sizeof *result_p)
-                      : kvfi_fail(KVF_ERR_INVALID, "result_p is NULL");
     pthread_mutex_lock(&batch->lock);
-    if (status == KVF_OK && atomic_load(&batch->running))
+    if (atomic_load(&batch->running))
         status = kvfi_fail(KVF_ERR_BUSY, "the batch is running");
-    if (status == KVF_OK) {
-        *result_p = batch->result;
-        result_p->struct_size = sizeof *result_p;
-    }
+    else
+        status = kvf_struct_write("result_p", &batch->result, sizeof batch->result, result_p);
     pthread_mutex_unlock(&batch->lock);
     kvfi_leave(engine);
     return status;

@@ -21,13 +21,6 @@ const char *kvf_version(void)
     return kvfi_base_version();
 }
 
-kvf_status_t kvfi_check_struct(const char *name, uint32_t size, size_t least)
-{
-    if (size != least)
-        return kvfi_fail(KVF_ERR_INVALID, "%s.struct_size is %u, expected %zu", name, size, least);
-    return KVF_OK;
-}
-
 /* -------------------------------------------------------------------- open */
 
 static kvf_status_t draw_identity(kvf_engine_t *engine)

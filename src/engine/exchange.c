@@ -20,18 +20,15 @@ typedef struct kvfi_say {
     char     sentence[240];
 } kvfi_say_t;
 
-static kvf_status_t check_oob(const kvf_oob_t *oob)
+static kvf_status_t read_oob(const kvf_oob_t *caller, kvf_oob_t *oob_p)
 {
-    kvf_status_t status;
+    kvf_status_t status = kvf_struct_read("oob", caller, sizeof *oob_p, oob_p);
 
-    if (!oob)
-        return kvfi_fail(KVF_ERR_INVALID, "oob is NULL");
-    status = kvfi_check_struct("oob", oob->struct_size, sizeof *oob);
     if (status != KVF_OK)
         return status;
-    if (!oob->allgather || !oob->size || oob->rank >= oob->size)
-        return kvfi_fail(KVF_ERR_INVALID, "oob: rank %u of %u%s", oob->rank, oob->size,
-                         oob->allgather ? "" : ", allgather is NULL");
+    if (!oob_p->allgather || !oob_p->size || oob_p->rank >= oob_p->size)
+        return kvfi_fail(KVF_ERR_INVALID, "oob: rank %u of %u%s", oob_p->rank, oob_p->size,
+                         oob_p->allgather ? "" : ", allgather is NULL");
     return KVF_OK;
 }
 
@@ -59,11 +56,13 @@ static kvf_status_t talk(const kvf_oob_t *oob, kvfi_say_t *mine, kvfi_say_t *all
 
 kvf_status_t kvf_exchange_agree(const kvf_oob_t *oob, kvf_status_t status)
 {
-    kvf_status_t checked = check_oob(oob);
+    kvf_oob_t    own;
+    kvf_status_t checked = read_oob(oob, &own);
     kvfi_say_t   mine = {.status = status}, *all;
 
     if (checked != KVF_OK)
         return checked;
+    oob = &own;
     all = calloc(oob->size, sizeof *all);
     if (!all)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory to hear %u members", oob->size);
@@ -174,12 +173,14 @@ static kvf_status_t peers_round(kvf_engine_t *engine, const kvf_oob_t *oob, uint
 
 kvf_status_t kvf_exchange_peers(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_peer_t **peers_p)
 {
-    kvf_status_t status = check_oob(oob);
+    kvf_oob_t    own;
+    kvf_status_t status = read_oob(oob, &own);
     kvfi_round_t round = {0};
     int          need_far = 0;
 
     if (status != KVF_OK)
         return status;
+    oob = &own;
     round.said = calloc(oob->size, sizeof *round.said);
     if (!round.said)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory to hear %u members", oob->size);
@@ -236,13 +237,15 @@ kvf_status_t kvf_exchange_grants(kvf_engine_t *engine, const kvf_oob_t *oob, kvf
                                  kvf_grant_t *grant, uint32_t max_ranges, kvf_remote_t **remotes_p,
                                  uint32_t *counts_p)
 {
-    kvf_status_t status = check_oob(oob);
+    kvf_oob_t    own;
+    kvf_status_t status = read_oob(oob, &own);
     kvfi_round_t round = {0};
     kvfi_say_t   mine = {0};
     void        *blob = NULL;
 
     if (status != KVF_OK)
         return status;
+    oob = &own;
     round.said = calloc(oob->size, sizeof *round.said);
     if (!round.said)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory to hear %u members", oob->size);

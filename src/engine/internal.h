@@ -313,8 +313,6 @@ kvf_status_t kvfi_settings_load(kvf_engine_t *engine, const kvf_engine_opts_t *o
 
 /* ---- engine.c */
 kvf_status_t kvfi_engine_far(kvf_engine_t *engine, kvfi_am_t **am_p);
-/* Structs of the caller's: struct_size and reserved fields. */
-kvf_status_t kvfi_check_struct(const char *name, uint32_t size, size_t least);
 
 /* ---- segment.c, grant.c, peer.c, remote.c: used by others and by close */
 typedef enum kvfi_page_size { KVFI_ANY_PAGES, KVFI_SMALL_PAGES } kvfi_page_size_t;

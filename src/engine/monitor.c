@@ -7,18 +7,14 @@
 
 #include "engine/internal.h"
 
-kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *c)
+kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *counters_p)
 {
     kvf_status_t    status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_counters_t  counters = {.struct_size = sizeof counters}, *c = &counters;
     kvfi_am_stats_t am = {0}, stage = {0};
 
     if (status != KVF_OK)
         return status;
-    status = c ? kvfi_check_struct("counters_p", c->struct_size, sizeof *c)
-               : kvfi_fail(KVF_ERR_INVALID, "counters_p is NULL");
-    if (status != KVF_OK)
-        goto leave;
-    *c = (kvf_counters_t){.struct_size = sizeof *c};
     for (int i = 0; i < KVF_PATH_COUNT; i++) {
         c->path[i].bytes = atomic_load(&engine->path[i].bytes);
         c->path[i].ops = atomic_load(&engine->path[i].ops);
@@ -39,7 +35,7 @@ kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *c)
         kvfi_am_stats(engine->stage, &stage);
     c->served_bytes = am.served_bytes + stage.served_bytes;
     c->dropped_messages = am.dropped + stage.dropped;
-leave:
+    status = kvf_struct_write("counters_p", c, sizeof *c, counters_p);
     kvfi_leave(engine);
     return status;
 }

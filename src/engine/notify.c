@@ -119,9 +119,10 @@ void kvfi_note_tell(kvfi_out_note_t *note, kvf_status_t status)
     kvfi_note_drop(note, status);
 }
 
-kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *n)
+kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *notification_p)
 {
     kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_notification_t n;
     kvfi_am_t   *am;
     kvfi_note_t  note;
     uint64_t     holder, rank;
@@ -129,9 +130,8 @@ kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *n)
 
     if (status != KVF_OK)
         return status;
-    status = n ? kvfi_check_struct("notification_p", n->struct_size, sizeof *n)
-               : kvfi_fail(KVF_ERR_INVALID, "notification_p is NULL");
-    if (status != KVF_OK)
+    status = kvf_struct_write("notification_p", NULL, sizeof n, notification_p);
+    if (status != KVF_OK) /* before one is taken */
         goto leave;
     kvfi_progress_drive(engine, 0);
     pthread_mutex_lock(&engine->lock);
@@ -147,13 +147,13 @@ kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *n)
     /* its batch was given up, and whoever gave it up has taken away what nobody had begun with */
     if (note.status != KVF_OK && engine->stage)
         kvfi_am_pass(engine->stage);
-    *n = (kvf_notification_t){.struct_size = sizeof *n, .len = note.len, .incarnation = holder,
-                              .rank = rank, .status = note.status};
-    memcpy(n->data, note.data, note.len);
+    n = (kvf_notification_t){.len = note.len, .incarnation = holder, .rank = rank, .status = note.status};
+    memcpy(n.data, note.data, note.len);
     pthread_mutex_lock(&engine->lock);
-    n->peer = kvfi_table_get(&engine->peers, holder);
+    n.peer = kvfi_table_get(&engine->peers, holder);
     pthread_mutex_unlock(&engine->lock);
     atomic_fetch_add_explicit(&engine->notify_received, 1, memory_order_relaxed);
+    status = kvf_struct_write("notification_p", &n, sizeof n, notification_p);
 leave:
     kvfi_leave(engine);
     return status;

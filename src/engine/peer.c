@@ -521,27 +521,23 @@ const char *kvfi_peer_end(const kvf_peer_t *peer)
 
 kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)
 {
-    kvf_status_t status = kvfi_enter(peer, KVFI_PEER);
+    kvf_status_t    status = kvfi_enter(peer, KVFI_PEER);
+    kvf_peer_attr_t attr;
 
     if (status != KVF_OK)
         return status;
-    status = attr_p ? kvfi_check_struct("attr_p", attr_p->struct_size, sizeof *attr_p)
-                    : kvfi_fail(KVF_ERR_INVALID, "attr_p is NULL");
-    if (status == KVF_OK) {
-        *attr_p = (kvf_peer_attr_t){.struct_size = sizeof *attr_p,
-                                    .locality = peer->locality,
-                                    .incarnation = peer->incarnation,
-                                    .rank = peer->rank,
-                                    .alive = kvfi_peer_alive(peer, 0),
-                                    .pid = peer->proc.pid,
-                                    .why_far = peer->why_far,
-                                    .bytes_read = atomic_load(&peer->bytes_read),
-                                    .bytes_written = atomic_load(&peer->bytes_written)};
-        memcpy(attr_p->host, peer->host, sizeof attr_p->host);
-        if (peer->am)
-            kvfi_am_wire(atomic_load(&peer->object.engine->am), peer->am, attr_p->wire,
-                         sizeof attr_p->wire);
-    }
+    attr = (kvf_peer_attr_t){.locality = peer->locality,
+                             .incarnation = peer->incarnation,
+                             .rank = peer->rank,
+                             .alive = kvfi_peer_alive(peer, 0),
+                             .pid = peer->proc.pid,
+                             .why_far = peer->why_far,
+                             .bytes_read = atomic_load(&peer->bytes_read),
+                             .bytes_written = atomic_load(&peer->bytes_written)};
+    memcpy(attr.host, peer->host, sizeof attr.host);
+    if (peer->am)
+        kvfi_am_wire(atomic_load(&peer->object.engine->am), peer->am, attr.wire, sizeof attr.wire);
+    status = kvf_struct_write("attr_p", &attr, sizeof attr, attr_p);
     kvfi_leave(peer->object.engine);
     return status;
 }

@@ -21,13 +21,6 @@ static void flip(kvf_pool_t *pool, uint32_t id)
 
 static kvf_status_t check_opts(const kvf_pool_opts_t *opts)
 {
-    kvf_status_t status;
-
-    if (!opts)
-        return kvfi_fail(KVF_ERR_INVALID, "opts is NULL");
-    status = kvfi_check_struct("opts", opts->struct_size, sizeof *opts);
-    if (status != KVF_OK)
-        return status;
     if (!opts->blocks || opts->blocks > UINT32_C(1) << 31)
         return kvfi_fail(KVF_ERR_INVALID, "opts.blocks is %u: expected 1 to 2^31", opts->blocks);
     if (!opts->block_bytes)
@@ -74,13 +67,19 @@ free_tables:
 
 kvf_status_t kvf_pool_create(kvf_engine_t *engine, const kvf_pool_opts_t *opts, kvf_pool_t **pool_p)
 {
-    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_status_t    status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_pool_opts_t own;
 
     if (status != KVF_OK)
         return status;
-    status = pool_p ? check_opts(opts) : kvfi_fail(KVF_ERR_INVALID, "pool_p is NULL");
+    if (!pool_p)
+        status = kvfi_fail(KVF_ERR_INVALID, "pool_p is NULL");
+    else
+        status = kvf_struct_read("opts", opts, sizeof own, &own);
     if (status == KVF_OK)
-        status = create(engine, opts, pool_p);
+        status = check_opts(&own);
+    if (status == KVF_OK)
+        status = create(engine, &own, pool_p);
     kvfi_leave(engine);
     return status;
 }

@@ -60,12 +60,19 @@ const kvf_op_t *kvfi_op_read(const void *ops, size_t op_size, size_t i, kvf_op_t
     return copy_p;
 }
 
+/* The caller's options, as ours: in place, or in copy_p if they are of another size. */
+static kvf_status_t read_opts(const kvf_batch_opts_t **opts_p, kvf_batch_opts_t *copy_p)
+{
+    const kvf_batch_opts_t *opts = *opts_p;
+
+    if (!opts || opts->struct_size == sizeof *opts)
+        return KVF_OK;
+    *opts_p = copy_p;
+    return kvf_struct_read("opts", opts, sizeof *copy_p, copy_p);
+}
+
 static kvf_status_t check_opts(kvf_engine_t *engine, const kvf_batch_opts_t *opts)
 {
-    kvf_status_t status = kvfi_check_struct("opts", opts->struct_size, sizeof *opts);
-
-    if (status != KVF_OK)
-        return status;
     if (opts->flags & ~(KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS))
         return kvfi_fail(KVF_ERR_INVALID, "opts.flags is 0x%x: there are no such flags", opts->flags);
     if (opts->paths & ~(KVF_PATH_BIT(KVF_PATH_COUNT) - 1))
@@ -229,11 +236,12 @@ __attribute__((hot))
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts)
 {
-    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
-    kvf_peer_t   *peer = opts ? opts->notify_peer : NULL;
-    kvf_engine_t *engine;
-    uint64_t      bytes;
-    int           copy_all = 0;
+    kvf_status_t     status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_batch_opts_t copy;
+    kvf_peer_t      *peer;
+    kvf_engine_t    *engine;
+    uint64_t         bytes;
+    int              copy_all = 0;
 
     if (status != KVF_OK)
         return status;
@@ -245,12 +253,16 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
         status = kvfi_fail(KVF_ERR_INVALID, "ops is NULL");
     else if (count)
         status = kvfi_op_check_size(op_size);
+    if (status == KVF_OK)
+        status = read_opts(&opts, &copy);
     if (status == KVF_OK && opts)
         status = check_opts(engine, opts);
     if (status == KVF_OK)
         status = grow(batch, count);
-    if (status == KVF_OK)
-        status = hold_peer(peer);
+    if (status != KVF_OK)
+        goto unlock;
+    peer = opts ? opts->notify_peer : NULL;
+    status = hold_peer(peer);
     if (status != KVF_OK)
         goto unlock;
     status = check_all(batch, ops, count, op_size, opts);

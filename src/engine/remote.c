@@ -424,19 +424,17 @@ kvf_status_t kvf_remote_forget(kvf_remote_t *remote)
 
 kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *attr_p)
 {
-    kvf_status_t status = kvfi_enter(remote, KVFI_REMOTE);
+    kvf_status_t      status = kvfi_enter(remote, KVFI_REMOTE);
+    kvf_remote_attr_t attr;
 
     if (status != KVF_OK)
         return status;
-    status = attr_p ? kvfi_check_struct("attr_p", attr_p->struct_size, sizeof *attr_p)
-                    : kvfi_fail(KVF_ERR_INVALID, "attr_p is NULL");
-    if (status == KVF_OK)
-        *attr_p = (kvf_remote_attr_t){.struct_size = sizeof *attr_p,
-                                      .rights = remote->rights,
-                                      .len = remote->target.len,
-                                      .peer = remote->peer,
-                                      .guarded = (uint32_t)remote->target.guarded,
-                                      .shared = (uint32_t)remote->shared};
+    attr = (kvf_remote_attr_t){.rights = remote->rights,
+                               .len = remote->target.len,
+                               .peer = remote->peer,
+                               .guarded = (uint32_t)remote->target.guarded,
+                               .shared = (uint32_t)remote->shared};
+    status = kvf_struct_write("attr_p", &attr, sizeof attr, attr_p);
     kvfi_leave(remote->object.engine);
     return status;
 }

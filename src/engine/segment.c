@@ -279,29 +279,24 @@ leave:
 
 kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t *attr_p)
 {
-    kvf_status_t status = kvfi_enter(segment, KVFI_SEGMENT);
-    kvfi_pages_t pages;
+    kvf_status_t       status = kvfi_enter(segment, KVFI_SEGMENT);
+    kvf_segment_attr_t attr;
+    kvfi_pages_t       pages;
 
     if (status != KVF_OK)
         return status;
-    if (!attr_p)
-        status = kvfi_fail(KVF_ERR_INVALID, "attr_p is NULL");
-    else
-        status = kvfi_check_struct("attr_p", attr_p->struct_size, sizeof *attr_p);
-    if (status == KVF_OK) {
-        pages = kvfi_pages_look(segment->region, segment->region_len);
-        *attr_p = (kvf_segment_attr_t){.struct_size = sizeof *attr_p,
-                                       .kind = KVF_MEM_HOST,
-                                       .addr = segment->adopted ? segment->adopted : segment->addr,
-                                       .len = segment->len,
-                                       .shared = (uint32_t)segment->shared,
-                                       .writable = (uint32_t)segment->writable,
-                                       .adopted = segment->adopted != NULL,
-                                       .numa_node = pages.numa_node,
-                                       .page_bytes = pages.page_bytes,
-                                       .huge_bytes = pages.huge_bytes,
-                                       .region_bytes = segment->region_len};
-    }
+    pages = kvfi_pages_look(segment->region, segment->region_len);
+    attr = (kvf_segment_attr_t){.kind = KVF_MEM_HOST,
+                                .addr = segment->adopted ? segment->adopted : segment->addr,
+                                .len = segment->len,
+                                .shared = (uint32_t)segment->shared,
+                                .writable = (uint32_t)segment->writable,
+                                .adopted = segment->adopted != NULL,
+                                .numa_node = pages.numa_node,
+                                .page_bytes = pages.page_bytes,
+                                .huge_bytes = pages.huge_bytes,
+                                .region_bytes = segment->region_len};
+    status = kvf_struct_write("attr_p", &attr, sizeof attr, attr_p);
     kvfi_leave(segment->object.engine);
     return status;
 }

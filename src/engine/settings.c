@@ -396,11 +396,9 @@ kvf_status_t kvfi_settings_load(kvf_engine_t *engine, const kvf_engine_opts_t *c
     kvf_status_t      status = KVF_OK;
 
     if (caller) {
-        status = kvfi_check_struct("opts", caller->struct_size, sizeof opts);
-        if (status != KVF_OK)
-            return status;
-        opts = *caller;
-        status = check_options(&opts);
+        status = kvf_struct_read("opts", caller, sizeof opts, &opts);
+        if (status == KVF_OK)
+            status = check_options(&opts);
     }
     if (status == KVF_OK)
         status = load_environment(&opts);

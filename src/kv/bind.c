@@ -555,7 +555,8 @@ kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_o
 {
     sink_t s;
     bool full = false;
-    kvf_status_t status = kvfi_kv_bind_check(plan, bind);
+    kvf_bind_t copy;
+    kvf_status_t status = kvfi_kv_bind_check(plan, &bind, &copy);
 
     if (status != KVF_OK)
         return status;
@@ -590,18 +591,14 @@ kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind,
 kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
                               kvf_plan_size_t *size_p)
 {
+    kvf_bind_t copy;
+    kvf_status_t status = kvfi_kv_bind_check(plan, &bind, &copy);
     sink_t s = {.plan = plan, .bind = bind};
-    kvf_status_t status = kvfi_kv_bind_check(plan, bind);
 
+    if (status == KVF_OK)
+        status = walk(&s);
     if (status != KVF_OK)
         return status;
-    if (size_p == NULL || size_p->struct_size < sizeof(*size_p))
-        return kvfi_fail(KVF_ERR_INVALID, "measure: size_p is NULL or its struct_size too small");
-    status = walk(&s);
-    if (status != KVF_OK)
-        return status;
-    s.size.struct_size = size_p->struct_size;
     s.size.ids = s.ids.used;
-    memcpy(size_p, &s.size, sizeof(s.size));
-    return KVF_OK;
+    return kvf_struct_write("measure: size_p", &s.size, sizeof(s.size), size_p);
 }

@@ -107,8 +107,9 @@ void kvfi_kv_fold_list(const kvfi_fold_t *fold, const kvfi_plan_part_t *part,
 kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind,
                                 const kvfi_fold_t *fold, uint64_t *pairs_p);
 
-/* Check all arguments but handles. INVALID. */
-kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind);
+/* Read the caller's binding, in place or into copy_p if it is of another size, and check all arguments but
+ * handles. INVALID, UNSUPPORTED. */
+kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t **bind_p, kvf_bind_t *copy_p);
 
 /* Check where the segments of both sides lie; *full_p: no handle is NULL. INVALID, BOUNDS, NOMEM. */
 kvf_status_t kvfi_kv_bind_slots(const kvf_plan_t *plan, const kvf_bind_t *bind, bool *full_p);

@@ -63,15 +63,19 @@ static bool has_layer(const kvf_plan_t *plan, const kvf_bind_t *bind)
 }
 
 __attribute__((hot))
-kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t *bind)
+kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t **bind_p, kvf_bind_t *copy_p)
 {
+    const kvf_bind_t *bind = *bind_p;
     kvf_status_t status;
 
-    if (plan == NULL || bind == NULL)
-        return kvfi_fail(KVF_ERR_INVALID, "bind: %s is NULL", plan == NULL ? "plan" : "bind");
-    if (!kvfi_kv_size_ok(bind, sizeof(*bind)))
-        return kvfi_fail(KVF_ERR_INVALID, "bind: struct_size %u is not that of the binding",
-                         bind->struct_size);
+    if (plan == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: plan is NULL");
+    if (bind == NULL || bind->struct_size != sizeof(*bind)) {
+        status = kvf_struct_read("bind: bind", bind, sizeof(*copy_p), copy_p);
+        if (status != KVF_OK)
+            return status;
+        *bind_p = bind = copy_p;
+    }
     if ((bind->flags & ~KVF_BIND_WINDOW) != 0)
         return kvfi_fail(KVF_ERR_INVALID, "bind: flags 0x%x are unknown", bind->flags);
     if (bind->dir != KVF_READ && bind->dir != KVF_WRITE)

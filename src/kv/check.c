@@ -239,11 +239,6 @@ static kvf_status_t check_groups(const kvf_layout_desc_t *desc)
 
 kvf_status_t kvfi_kv_check_desc(const kvf_layout_desc_t *desc)
 {
-    if (desc == NULL)
-        return kvfi_fail(KVF_ERR_INVALID, "layout: desc is NULL");
-    if (!kvfi_kv_size_ok(desc, sizeof(*desc)))
-        return kvfi_fail(KVF_ERR_INVALID, "layout: struct_size %u is not that of the description",
-                         desc->struct_size);
     if (desc->group_count == 0 || desc->groups == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "layout: groups is empty");
     if (desc->segment_count == 0 || desc->segment_len == NULL)

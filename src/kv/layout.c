@@ -27,21 +27,6 @@ const char *kvf_plane_name(kvf_plane_kind_t kind)
     return names[kind];
 }
 
-__attribute__((hot))
-bool kvfi_kv_size_ok(const void *given, size_t size)
-{
-    uint32_t have;
-
-    memcpy(&have, given, sizeof(have));
-    if (have < size)
-        return false;
-    for (size_t i = size; i < have; i++) {
-        if (((const char *)given)[i] != 0)
-            return false;
-    }
-    return true;
-}
-
 uint32_t kvfi_kv_layer_segment(const kvf_plane_t *plane, uint32_t i)
 {
     return plane->layer_segment != NULL ? plane->layer_segment[i] : plane->segment;
@@ -201,20 +186,23 @@ static kvf_status_t sum_block_bytes(kvf_layout_t *layout)
 kvf_status_t kvf_layout_create(const kvf_layout_desc_t *desc, kvf_layout_t **layout_p)
 {
     arena_t arena = {0};
+    kvf_layout_desc_t own;
     kvf_layout_t *layout;
     kvf_status_t status;
 
     if (layout_p == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "layout: layout_p is NULL");
-    status = kvfi_kv_check_desc(desc);
+    status = kvf_struct_read("layout: desc", desc, sizeof(own), &own);
+    if (status == KVF_OK)
+        status = kvfi_kv_check_desc(&own);
     if (status != KVF_OK)
         return status;
-    copy_desc(&arena, desc);
+    copy_desc(&arena, &own);
     arena.at = calloc(1, arena.used);
     if (arena.at == NULL)
         return kvfi_fail(KVF_ERR_NOMEM, "layout: no memory for %zu bytes", arena.used);
     arena.used = 0;
-    layout = copy_desc(&arena, desc);
+    layout = copy_desc(&arena, &own);
     for (uint32_t g = 0; g < layout->desc.group_count; g++)
         fill_view(&layout->desc.groups[g], &layout->views[g]);
     status = kvfi_kv_check_cells(layout);

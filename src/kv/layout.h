@@ -82,8 +82,4 @@ static inline uint32_t kvfi_kv_states(const kvf_group_t *group)
     return group->block_tokens / group->tokens_per_state;
 }
 
-/* Whether a struct of the caller's with a size in its first field can be read: at least size bytes,
- * and nothing set past them. */
-bool kvfi_kv_size_ok(const void *given, size_t size);
-
 #endif

@@ -106,9 +106,7 @@ static kvf_status_t check_model(const kvf_kv_model_t *model)
 {
     const char *bad = NULL;
 
-    if (!kvfi_kv_size_ok(model, sizeof(*model)))
-        bad = "struct_size";
-    else if (model->name == NULL)
+    if (model->name == NULL)
         bad = "name";
     else if (model->layers == 0)
         bad = "layers";
@@ -312,17 +310,16 @@ static void add_group(build_t *b, unsigned which, uint32_t *used)
 }
 
 static kvf_status_t fill_opts(const kvf_kv_model_t *model, const kvf_layout_opts_t *from,
-                              kvf_layout_opts_t *to)
+                              uint32_t named_tokens, kvf_layout_opts_t *to)
 {
-    if (from != NULL && !kvfi_kv_size_ok(from, sizeof(*from)))
-        return kvfi_fail(KVF_ERR_INVALID, "layout: struct_size %u is not that of the options",
-                         from->struct_size);
-    if (from != NULL)
-        *to = *from;
+    kvf_status_t status = from != NULL ? kvf_struct_read("layout: opts", from, sizeof(*to), to) : KVF_OK;
+
+    if (status != KVF_OK)
+        return status;
     if (to->reserved[0] != 0 || to->reserved[1] != 0)
         return kvfi_fail(KVF_ERR_INVALID, "layout: reserved is not 0");
     if (to->block_tokens == 0)
-        to->block_tokens = model->mla ? 64 : 16;
+        to->block_tokens = named_tokens != 0 ? named_tokens : model->mla ? 64 : 16;
     if (to->blocks == 0)
         to->blocks = 1;
     if (to->layers != NULL && to->layer_count == 0)
@@ -407,15 +404,16 @@ out:
 kvf_status_t kvf_layout_build(const kvf_kv_model_t *model, const char *name,
                               const kvf_layout_opts_t *opts, kvf_layout_t **layout_p)
 {
-    build_t b = {.model = model};
+    kvf_kv_model_t own;
+    build_t b = {.model = &own};
     uint32_t tokens = 0;
     kvf_status_t status;
 
-    if (model == NULL || name == NULL || layout_p == NULL)
-        return kvfi_fail(KVF_ERR_INVALID, "layout: %s is NULL",
-                         model == NULL  ? "model"
-                         : name == NULL ? "name"
-                                        : "layout_p");
+    if (name == NULL || layout_p == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "layout: %s is NULL", name == NULL ? "name" : "layout_p");
+    status = kvf_struct_read("layout: model", model, sizeof(own), &own);
+    if (status != KVF_OK)
+        return status;
     for (size_t i = 0; i < PRESET_COUNT; i++) {
         if (strcmp(presets[i].name, name) == 0) {
             name = presets[i].spelling;
@@ -425,13 +423,11 @@ kvf_status_t kvf_layout_build(const kvf_kv_model_t *model, const char *name,
     }
     b.name = name;
     b.apart = count_apart(name);
-    status = check_model(model);
+    status = check_model(&own);
     if (status == KVF_OK)
-        status = check_name(model, name);
+        status = check_name(&own, name);
     if (status == KVF_OK)
-        status = fill_opts(model, opts, &b.opts);
-    if (status == KVF_OK && tokens != 0 && (opts == NULL || opts->block_tokens == 0))
-        b.opts.block_tokens = tokens;
+        status = fill_opts(&own, opts, tokens, &b.opts);
     if (status != KVF_OK)
         return status;
     return build(&b, layout_p);

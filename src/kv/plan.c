@@ -17,10 +17,9 @@ kvf_status_t kvfi_kv_plan_opts(const kvf_plan_opts_t *from, kvf_plan_opts_t *to)
         to->replica_count = 1;
         return KVF_OK;
     }
-    if (!kvfi_kv_size_ok(from, sizeof(*from)))
-        return kvfi_fail(KVF_ERR_INVALID, "plan: struct_size %u is not that of the options",
-                         from->struct_size);
-    *to = *from;
+    kvf_status_t status = kvf_struct_read("plan: opts", from, sizeof(*to), to);
+    if (status != KVF_OK)
+        return status;
     if (to->reserved32 != 0 || to->reserved[0] != 0 || to->reserved[1] != 0)
         return kvfi_fail(KVF_ERR_INVALID, "plan: reserved is not 0");
     if (to->replica_count == 0)

@@ -83,21 +83,23 @@ kvf_status_t kvf_kv_model_find(const char *name, const kvf_kv_model_t **model_p)
 
 kvf_status_t kvf_kv_model_bytes(const kvf_kv_model_t *model, uint64_t tokens, uint64_t *bytes_p)
 {
-    if (model == NULL || bytes_p == NULL)
-        return kvfi_fail(KVF_ERR_INVALID, "model bytes: %s is NULL",
-                         model == NULL ? "model" : "bytes_p");
-    uint64_t windowed =
-        model->window_every == 0
-            ? 0
-            : ((uint64_t)model->layers + model->window_every - 1) / model->window_every;
-    uint64_t near = tokens < model->window ? tokens : model->window;
-    uint64_t cells, more, cell;
+    kvf_kv_model_t own;
+    uint64_t windowed, near, cells, more, cell;
+    kvf_status_t status = kvf_struct_read("model bytes: model", model, sizeof(own), &own);
 
-    if (__builtin_mul_overflow(model->layers - windowed, tokens, &cells) ||
+    if (status != KVF_OK)
+        return status;
+    if (bytes_p == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "model bytes: bytes_p is NULL");
+    windowed = own.window_every == 0
+                   ? 0
+                   : ((uint64_t)own.layers + own.window_every - 1) / own.window_every;
+    near = tokens < own.window ? tokens : own.window;
+    if (__builtin_mul_overflow(own.layers - windowed, tokens, &cells) ||
         __builtin_mul_overflow(windowed, near, &more) ||
         __builtin_add_overflow(cells, more, &cells) ||
-        __builtin_add_overflow(model->k_bytes, model->v_bytes, &cell) ||
-        __builtin_mul_overflow(cell, (uint64_t)model->heads, &cell) ||
+        __builtin_add_overflow(own.k_bytes, own.v_bytes, &cell) ||
+        __builtin_mul_overflow(cell, (uint64_t)own.heads, &cell) ||
         __builtin_mul_overflow(cells, cell, bytes_p))
         return kvfi_fail(KVF_ERR_INVALID, "model bytes: tokens %llu overflows 64 bits",
                          (unsigned long long)tokens);

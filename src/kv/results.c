@@ -91,9 +91,6 @@ static kvf_status_t check_pairs(const kvf_bind_t *bind, uint64_t pairs)
 static kvf_status_t check_results(const kvf_bind_t *bind, kvf_status_t posted,
                                   const kvf_plan_results_t *results)
 {
-    if (results == NULL || !kvfi_kv_size_ok(results, sizeof(*results)))
-        return kvfi_fail(KVF_ERR_INVALID, "results: results_p is NULL or its struct_size is not "
-                                          "that of results");
     if (posted > KVF_OK)
         return kvfi_fail(KVF_ERR_INVALID, "results: posted is %s, which no post returns",
                          kvf_status_name(posted));
@@ -115,7 +112,6 @@ static kvf_status_t check_results(const kvf_bind_t *bind, kvf_status_t posted,
 static void begin(const kvf_bind_t *bind, kvf_plan_results_t *results)
 {
     *results = (kvf_plan_results_t){
-        .struct_size = results->struct_size,
         .first_token = bind->first_token,
         .tokens = bind->tokens,
         .missing_token = UINT64_MAX,
@@ -144,24 +140,29 @@ static uint64_t prefix_of(const kvf_plan_results_t *r)
 kvf_status_t kvf_plan_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_status_t posted,
                               kvf_plan_results_t *results_p)
 {
-    kvfi_fold_t fold = {.bind = bind, .posted = posted, .to = results_p};
-    kvf_status_t status = kvfi_kv_bind_check(plan, bind);
+    kvf_bind_t copy;
+    kvf_plan_results_t results;
+    kvf_status_t status = kvfi_kv_bind_check(plan, &bind, &copy);
+    kvfi_fold_t fold = {.bind = bind, .posted = posted, .to = &results};
     uint64_t pairs;
 
     if (status == KVF_OK)
-        status = check_results(bind, posted, results_p);
+        status = kvf_struct_read("results: results_p", results_p, sizeof(results), &results);
+    if (status == KVF_OK)
+        status = check_results(bind, posted, &results);
     if (status == KVF_OK)
         status = kvfi_kv_walk_pairs(plan, bind, NULL, &pairs);
     if (status == KVF_OK && posted == KVF_OK)
         status = check_pairs(bind, pairs);
     if (status != KVF_OK)
         return status;
-    if (results_p->bindings == 0)
-        begin(bind, results_p);
-    results_p->bindings++;
+    if (results.bindings == 0)
+        begin(bind, &results);
+    results.bindings++;
     for (uint32_t i = 0; i < plan->part_count && bind->tokens > 0; i++)
-        add_part(bind, &plan->parts[i], results_p);
+        add_part(bind, &plan->parts[i], &results);
     status = kvfi_kv_walk_pairs(plan, bind, &fold, &pairs);
-    results_p->prefix_tokens = prefix_of(results_p);
-    return status;
+    results.prefix_tokens = prefix_of(&results);
+    return status != KVF_OK ? status
+                            : kvf_struct_write("results: results_p", &results, sizeof(results), results_p);
 }

@@ -195,19 +195,20 @@ kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *op
                               kvf_streams_t **streams_p)
 {
     pthread_condattr_t attr;
+    kvf_streams_opts_t own = {0};
     kvf_streams_t *streams;
-    kvf_status_t status;
+    kvf_status_t status = KVF_OK;
     cpu_set_t cpus;
     int fd;
 
     if (streams_p == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "streams: streams_p is NULL");
-    if (opts != NULL && opts->struct_size != sizeof(*opts))
-        return kvfi_fail(KVF_ERR_INVALID, "streams: struct_size %u is not that of the options",
-                         opts->struct_size);
-    if (opts != NULL && (opts->reserved32 != 0 || reserved_set(opts->reserved, 2)))
-        return kvfi_fail(KVF_ERR_INVALID, "streams: reserved is not 0");
-    status = kvf_engine_fd(engine, &fd);
+    if (opts != NULL)
+        status = kvf_struct_read("streams: opts", opts, sizeof(own), &own);
+    if (status == KVF_OK && (own.reserved32 != 0 || reserved_set(own.reserved, 2)))
+        status = kvfi_fail(KVF_ERR_INVALID, "streams: reserved is not 0");
+    if (status == KVF_OK)
+        status = kvf_engine_fd(engine, &fd);
     if (status != KVF_OK)
         return status;
     streams = calloc(1, sizeof(*streams));
@@ -217,10 +218,8 @@ kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *op
     streams->incarnation = kvf_engine_incarnation(engine);
     streams->fd = fd;
     streams->alone = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) == 1;
-    if (opts != NULL) {
-        streams->other = opts->other;
-        streams->arg = opts->arg;
-    }
+    streams->other = own.other;
+    streams->arg = own.arg;
     status = enlist(streams);
     if (status != KVF_OK) {
         free(streams);
@@ -265,9 +264,6 @@ kvf_status_t kvf_streams_poll(kvf_streams_t *streams)
 
 static kvf_status_t check_opts(const kvf_stream_opts_t *opts)
 {
-    if (opts->struct_size != sizeof(*opts))
-        return kvfi_fail(KVF_ERR_INVALID, "stream: struct_size %u is not that of the options",
-                         opts->struct_size);
     if (reserved_set(opts->reserved, 2))
         return kvfi_fail(KVF_ERR_INVALID, "stream: reserved is not 0");
     if (opts->id == 0)
@@ -281,30 +277,29 @@ static kvf_status_t check_opts(const kvf_stream_opts_t *opts)
 kvf_status_t kvf_stream_open(kvf_streams_t *streams, const kvf_stream_opts_t *opts,
                              kvf_stream_t **stream_p)
 {
+    kvf_stream_opts_t own;
     kvf_stream_t *stream;
     kvf_status_t status;
 
-    if (streams == NULL || opts == NULL || stream_p == NULL)
-        return kvfi_fail(KVF_ERR_INVALID, "stream: %s is NULL",
-                         streams == NULL ? "streams"
-                         : opts == NULL  ? "opts"
-                                         : "stream_p");
-    status = check_opts(opts);
+    if (streams == NULL || stream_p == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "stream: %s is NULL", streams == NULL ? "streams" : "stream_p");
+    status = kvf_struct_read("stream: opts", opts, sizeof(own), &own);
+    if (status == KVF_OK)
+        status = check_opts(&own);
     if (status != KVF_OK)
         return status;
     stream = calloc(1, sizeof(*stream));
     if (stream == NULL)
         return kvfi_fail(KVF_ERR_NOMEM, "stream: no memory");
     stream->streams = streams;
-    stream->id = opts->id;
-    status = kvfi_stream_fill(stream, opts);
+    stream->id = own.id;
+    status = kvfi_stream_fill(stream, &own);
     if (status != KVF_OK)
         goto free_stream;
     pthread_mutex_lock(&streams->lock);
-    if (kvfi_table_get(&streams->table, opts->id) != NULL)
-        status = kvfi_fail(KVF_ERR_BUSY, "stream: id %llu is open",
-                           (unsigned long long)opts->id);
-    else if (kvfi_table_put(&streams->table, opts->id, stream) != 0)
+    if (kvfi_table_get(&streams->table, own.id) != NULL)
+        status = kvfi_fail(KVF_ERR_BUSY, "stream: id %llu is open", (unsigned long long)own.id);
+    else if (kvfi_table_put(&streams->table, own.id, stream) != 0)
         status = kvfi_fail(KVF_ERR_NOMEM, "stream: no memory");
     pthread_mutex_unlock(&streams->lock);
     if (status == KVF_OK) {
@@ -345,15 +340,11 @@ static kvf_status_t tell(const kvf_stream_t *stream, uint32_t index)
 
 kvf_status_t kvf_stream_query(kvf_stream_t *stream, kvf_stream_state_t *state_p)
 {
-    kvf_stream_state_t state = {.struct_size = sizeof(state), .highest = UINT32_MAX,
-                                .bad_layer = UINT32_MAX};
+    kvf_stream_state_t state = {.highest = UINT32_MAX, .bad_layer = UINT32_MAX};
     kvf_status_t status;
 
-    if (stream == NULL || state_p == NULL || state_p->struct_size != sizeof(state))
-        return kvfi_fail(KVF_ERR_INVALID, "stream: %s",
-                         stream == NULL    ? "stream is NULL"
-                         : state_p == NULL ? "state_p is NULL"
-                                           : "struct_size is not that of the state");
+    if (stream == NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "stream: stream is NULL");
     pthread_mutex_lock(&stream->streams->lock);
     status = drive(stream->streams);
     state.layers = stream->layer_count;
@@ -374,7 +365,7 @@ kvf_status_t kvf_stream_query(kvf_stream_t *stream, kvf_stream_state_t *state_p)
         state.status = KVF_INPROGRESS;
     pthread_mutex_unlock(&stream->streams->lock);
     if (status == KVF_OK)
-        *state_p = state;
+        status = kvf_struct_write("stream: state_p", &state, sizeof(state), state_p);
     return status;
 }
 
@@ -502,20 +493,19 @@ kvf_status_t kvf_stream_step(kvf_engine_t *engine, kvf_path_t path, const kvf_pl
                              uint32_t layers, uint32_t *step_p)
 {
     uint64_t all_ns, step_ns, bytes, pieces;
-    kvf_status_t status;
+    kvf_plan_size_t own;
+    kvf_status_t status = kvf_struct_read("stream step: layer", layer, sizeof(own), &own);
 
-    if (layer == NULL || step_p == NULL || layers == 0)
-        return kvfi_fail(KVF_ERR_INVALID, "stream step: %s",
-                         layer == NULL    ? "layer is NULL"
-                         : step_p == NULL ? "step_p is NULL"
-                                          : "layers is 0");
-    if (__builtin_mul_overflow(layer->bytes, layers, &bytes) ||
-        __builtin_mul_overflow(layer->pieces, layers, &pieces))
+    if (status != KVF_OK)
+        return status;
+    if (step_p == NULL || layers == 0)
+        return kvfi_fail(KVF_ERR_INVALID, "stream step: %s", step_p == NULL ? "step_p is NULL" : "layers is 0");
+    if (__builtin_mul_overflow(own.bytes, layers, &bytes) ||
+        __builtin_mul_overflow(own.pieces, layers, &pieces))
         return kvfi_fail(KVF_ERR_INVALID, "stream step: layer's pieces or bytes overflow");
-    status = kvf_path_cost(engine, path, layer->ops, pieces, bytes, &all_ns);
+    status = kvf_path_cost(engine, path, own.ops, pieces, bytes, &all_ns);
     for (uint32_t step = 1; status == KVF_OK && step <= layers; step++) {
-        status = kvf_path_cost(engine, path, layer->ops, layer->pieces * step, layer->bytes * step,
-                               &step_ns);
+        status = kvf_path_cost(engine, path, own.ops, own.pieces * step, own.bytes * step, &step_ns);
         /* steps together at most a tenth slower than all at once */
         if (status == KVF_OK &&
             ((__int128)step_ns * layers * 10 <= (__int128)all_ns * step * 11 || step == layers)) {

@@ -102,16 +102,13 @@ kvf_status_t kvf_mpi_totals(kvf_mpi_t *job, kvf_counters_t *totals_p)
     }
     size_t size = (size_t)job->line.size;
     kvf_counters_t mine = {.struct_size = sizeof(mine)};
-    kvf_counters_t sum = {.struct_size = sizeof(sum)};
+    kvf_counters_t sum = {0};
     uint64_t *all = calloc(size * COUNTER_COUNT, sizeof(*all));
-    if (!totals_p) {
-        status = kvf_fail(KVF_ERR_INVALID, "totals_p is NULL");
-    } else if (totals_p->struct_size < COUNTER_HEAD || totals_p->struct_size > sizeof(sum)) {
-        status = kvf_fail(KVF_ERR_INVALID, "totals_p: struct_size is %u, and sizeof is %zu",
-                          totals_p->struct_size, sizeof(sum));
-    } else if (!all) {
+    status = kvf_struct_write("totals_p", NULL, sizeof(sum), totals_p);
+    if (status == KVF_OK && !all) {
         status = kvf_fail(KVF_ERR_NOMEM, "no memory for the counters of %zu ranks", size);
-    } else {
+    }
+    if (status == KVF_OK) {
         status = kvf_engine_counters(job->line.engine, &mine);
     }
     status = kvfi_mpi_agree(&job->line, status);
@@ -124,8 +121,7 @@ kvf_status_t kvf_mpi_totals(kvf_mpi_t *job, kvf_counters_t *totals_p)
         for (size_t i = 0; i < size * COUNTER_COUNT; i++) {
             words[i % COUNTER_COUNT] += all[i];
         }
-        sum.struct_size = totals_p->struct_size;
-        memcpy(totals_p, &sum, sum.struct_size);
+        status = kvf_struct_write("totals_p", &sum, sizeof(sum), totals_p);
     }
     free(all);
     return status;

@@ -105,22 +105,13 @@ static kvf_status_t line_open(MPI_Comm comm, kvfi_mpi_line_t *line_p)
     return status;
 }
 
-/* The caller's options with our rank in. A caller built with an older header passes fewer bytes. */
+/* The caller's options with our rank in. */
 static kvf_status_t own_opts(const kvf_engine_opts_t *opts, int rank, kvf_engine_opts_t *own_p)
 {
     *own_p = (kvf_engine_opts_t){.struct_size = sizeof(*own_p)};
-    if (opts) {
-        const unsigned char *bytes = (const unsigned char *)opts;
-        for (size_t i = sizeof(*own_p); i < opts->struct_size; i++) {
-            if (bytes[i] != 0) {
-                return kvf_fail(KVF_ERR_UNSUPPORTED,
-                                "opts: byte %zu is set and this library ends at %zu", i,
-                                sizeof(*own_p));
-            }
-        }
-        size_t len = opts->struct_size < sizeof(*own_p) ? opts->struct_size : sizeof(*own_p);
-        memcpy(own_p, opts, len);
-        own_p->struct_size = (uint32_t)len;
+    kvf_status_t status = opts ? kvf_struct_read("opts", opts, sizeof(*own_p), own_p) : KVF_OK;
+    if (status != KVF_OK) {
+        return status;
     }
     if (own_p->rank != 0 && own_p->rank != (uint64_t)rank) {
         return kvf_fail(KVF_ERR_INVALID, "opts: rank is %llu, and this is rank %d: leave it 0",

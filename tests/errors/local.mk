@@ -7,7 +7,8 @@ errors_tests = \
 	tests/errors/test_post \
 	tests/errors/test_batch \
 	tests/errors/test_failed \
-	tests/errors/test_stream
+	tests/errors/test_stream \
+	tests/errors/test_structs
 
 check_PROGRAMS += $(errors_tests)
 TESTS += $(errors_tests)
@@ -19,4 +20,5 @@ tests_errors_test_post_LDADD = $(engine_test_libs)
 tests_errors_test_batch_LDADD = $(engine_test_libs)
 tests_errors_test_failed_LDADD = $(engine_test_libs)
 tests_errors_test_stream_LDADD = $(engine_test_libs)
+tests_errors_test_structs_LDADD = $(engine_test_libs)
 endif

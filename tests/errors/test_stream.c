@@ -31,7 +31,7 @@ START_TEST(what_no_stream_can_be_is_refused_by_field)
     kvf_streams_opts_t all = { .struct_size = 1 };
     kvf_streams_t *streams = NULL, *second = NULL;
     kvf_stream_source_t sources[2] = { { .layer_count = 2 }, { .layer_count = 1 } };
-    kvf_stream_opts_t opts = { .struct_size = sizeof(opts) - 8 };
+    kvf_stream_opts_t opts = { .struct_size = 4 };
     kvf_stream_state_t state = { 0 };
     kvf_stream_t *stream = NULL;
     kvf_stream_t *other = NULL;
@@ -39,7 +39,7 @@ START_TEST(what_no_stream_can_be_is_refused_by_field)
     rig_open(&rig, WHERE_SELF, NULL);
     refused(kvf_streams_open(NULL, NULL, &streams), INVALID, "engine");
     refused(kvf_streams_open(rig.me.engine, NULL, NULL), INVALID, "streams: streams_p is NULL");
-    refused(kvf_streams_open(rig.me.engine, &all, &streams), INVALID, "streams: struct_size 1");
+    refused(kvf_streams_open(rig.me.engine, &all, &streams), INVALID, "streams: opts.struct_size is 1");
     all = (kvf_streams_opts_t){ .struct_size = sizeof(all), .reserved = { 0, 1 } };
     refused(kvf_streams_open(rig.me.engine, &all, &streams), INVALID, "streams: reserved is not 0");
     ok(kvf_streams_open(rig.me.engine, NULL, &streams));
@@ -51,7 +51,7 @@ START_TEST(what_no_stream_can_be_is_refused_by_field)
     refused(kvf_stream_open(NULL, &opts, &stream), INVALID, "stream: streams is NULL");
     refused(kvf_stream_open(streams, NULL, &stream), INVALID, "stream: opts is NULL");
     refused(kvf_stream_open(streams, &opts, NULL), INVALID, "stream: stream_p is NULL");
-    refused(kvf_stream_open(streams, &opts, &stream), INVALID, "stream: struct_size");
+    refused(kvf_stream_open(streams, &opts, &stream), INVALID, "stream: opts.struct_size is 4");
     opts = (kvf_stream_opts_t){ .struct_size = sizeof(opts), .reserved = { 1 } };
     refused(kvf_stream_open(streams, &opts, &stream), INVALID, "stream: reserved is not 0");
     opts.reserved[0] = 0;
@@ -82,7 +82,7 @@ START_TEST(what_no_stream_can_be_is_refused_by_field)
 
     refused(kvf_stream_query(NULL, &state), INVALID, "stream: stream is NULL");
     refused(kvf_stream_query(stream, NULL), INVALID, "stream: state_p is NULL");
-    refused(kvf_stream_query(stream, &state), INVALID, "stream: struct_size");
+    refused(kvf_stream_query(stream, &state), INVALID, "stream: state_p.struct_size is 0");
     refused(kvf_stream_layer(NULL, 4), INVALID, "stream: stream is NULL");
     refused(kvf_stream_layer(stream, 6), INVALID, "stream 3: no source has layer 6");
     refused(kvf_stream_layer(stream, 3), INVALID, "stream 3: no source has layer 3");

@@ -130,7 +130,7 @@ static const struct {
     kvf_status_t status;
     const char *sentence;
 } broken[] = {
-    {DESC(struct_size), 4, KVF_ERR_INVALID, "layout: struct_size 4"},
+    {DESC(struct_size), 4, KVF_ERR_INVALID, "layout: desc.struct_size is 4"},
     {DESC(group_count), 0, KVF_ERR_INVALID, "layout: groups is empty"},
     {DESC(groups), 0, KVF_ERR_INVALID, "layout: groups is empty"},
     {DESC(segment_count), 0, KVF_ERR_INVALID, "layout: segment_len is empty"},

@@ -228,7 +228,7 @@ END_TEST
 START_TEST(wrong_results_are_refused_and_change_nothing)
 {
     setup_t s;
-    kvf_plan_results_t before, small = {.struct_size = 8};
+    kvf_plan_results_t before, small = {.struct_size = 4};
 
     set_up(&s, "llama-3.1-8b", 0);
     add(&s, KVF_OK);
@@ -238,7 +238,7 @@ START_TEST(wrong_results_are_refused_and_change_nothing)
     expect(kvf_plan_results(s.plan, &s.bind, KVF_OK, NULL), KVF_ERR_INVALID,
            "results: results_p is NULL");
     expect(kvf_plan_results(s.plan, &s.bind, KVF_OK, &small), KVF_ERR_INVALID,
-           "results: results_p is NULL or its struct_size");
+           "results: results_p.struct_size is 4");
     expect(kvf_plan_results(s.plan, &s.bind, KVF_INPROGRESS, &s.results), KVF_ERR_INVALID,
            "results: posted is KVF_INPROGRESS");
     s.results.reserved[3] = 1;
