@@ -635,6 +635,13 @@ kvf_status_t kvf_batch_result(kvf_batch_t *batch, kvf_batch_result_t *result_p);
 /** Free a batch object. Errors: BUSY (running). */
 kvf_status_t kvf_batch_free(kvf_batch_t *batch);
 
+/** For libraries built on kvferry: let a batch keep one thing of theirs, such as the memory that its ids lie
+ *  in. If it keeps nothing yet it takes fresh (NULL: nothing); *kept_p is what it keeps then, or NULL. What
+ *  it keeps is its own: drop(kept) is called when the batch is freed or its engine closes, by any thread, and
+ *  must not call functions of kvferry. Errors: INVALID (drop or kept_p is NULL), BUSY (the batch keeps what
+ *  came with another drop). */
+kvf_status_t kvf_batch_keep(kvf_batch_t *batch, void *fresh, void (*drop)(void *kept), void **kept_p);
+
 /* ------------------------------------------------------------ notification */
 
 typedef struct kvf_notification {

@@ -17,7 +17,7 @@
 #include <kvferry/mpi.h>
 
 enum { LAYERS = 12, HEADS = 4, BYTES = 256, TOKENS = 700, BLOCK = 16 };
-enum { BLOCKS = (TOKENS + BLOCK - 1) / BLOCK, OPS = 16, REQUEST = 7 };
+enum { BLOCKS = (TOKENS + BLOCK - 1) / BLOCK, REQUEST = 7 };
 
 static const kvf_kv_model_t model = {sizeof(model), LAYERS, "example", HEADS, .k_bytes = BYTES,
                                      .v_bytes = BYTES, .element = "bf16"};
@@ -89,12 +89,9 @@ static void push(struct end *e, uint32_t layer, kvf_batch_t *batch)
                              .flags = KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS,
                              .notify_peer = kvf_mpi_peer(e->job, to),
                              .notify = note, .notify_len = sizeof(note)};
-    kvf_op_t ops[OPS];
-    size_t count = OPS;
 
-    must(kvf_plan_bind(e->plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), "bind");
     must(kvf_stream_note(REQUEST, layer, 1, KVF_OK, note), "note");
-    must(kvf_batch_post(batch, ops, count, sizeof(ops[0]), &opts), "post");
+    must(kvf_plan_post(e->plan, &bind, batch, &opts), "post");
 }
 
 /* Compute and push; nothing is polled before the last layer. */

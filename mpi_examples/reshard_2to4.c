@@ -18,7 +18,7 @@
 
 enum { LAYERS = 8, HEADS = 6, BYTES = 256, TOKENS = 1000, PREFILL = 2, DECODE = 4, REUSED = 32 };
 enum { SMALL = 16, LARGE = 64, BLOCKS = (TOKENS + SMALL - 1) / SMALL };
-enum { ENTRIES = (TOKENS + LARGE - 1) / LARGE, OPS = 256, IDS = 8 * BLOCKS };
+enum { ENTRIES = (TOKENS + LARGE - 1) / LARGE };
 
 /* What a rank tells the others. */
 struct card {
@@ -135,27 +135,21 @@ static kvf_plan_results_t pull(struct end *e, const kvf_plan_source_t *sources, 
     to.ids = e->mine.ids;
     to.block_status = memset(blocks, KVF_INPROGRESS, ENTRIES);
     for (uint32_t i = 0; i < count; i++) {
-        kvf_op_t ops[OPS];
-        uint32_t list[IDS], rank = sources[i].rank;
-        int8_t pairs[2 * BLOCKS];
-        size_t op_count = OPS, id_count = IDS;
-        kvf_bind_t bind = {.struct_size = sizeof(bind), .dir = KVF_READ, .tokens = TOKENS,
+        uint32_t rank = sources[i].rank;
+        kvf_bind_t bind = {.struct_size = sizeof(bind), .flags = KVF_BIND_KEEP,
+                           .dir = KVF_READ, .tokens = TOKENS,
                            .src_tables = &from, .src_table_count = 1,
                            .dst_tables = &to, .dst_table_count = 1,
                            .locals = &local, .local_count = 1,
-                           .remotes = &e->remotes[rank], .remote_count = 1,
-                           .pair_status = pairs, .pair_count = 2 * BLOCKS};
+                           .remotes = &e->remotes[rank], .remote_count = 1};
         kvf_batch_t *batch;
         from.ids = e->all[rank].ids;
         from.gens = e->all[rank].gens;
-        must(kvf_plan_bind(sources[i].plan, &bind, ops, sizeof(ops[0]), &op_count, list, &id_count),
-             "bind");
         must(kvf_batch_create(kvf_mpi_engine(e->job), &batch), "batch");
-        kvf_status_t posted = kvf_batch_post(batch, ops, op_count, sizeof(ops[0]), NULL);
-        if (posted == KVF_OK) {
+        if (kvf_plan_post(sources[i].plan, &bind, batch, NULL) == KVF_OK) {
             kvf_batch_wait(batch, KVF_FOREVER); /* how it ended is in the results */
         }
-        must(kvf_plan_results(sources[i].plan, &bind, posted, &results), "results");
+        must(kvf_plan_post_results(sources[i].plan, &bind, batch, &results), "results");
         must(kvf_batch_free(batch), "free");
     }
     return results;

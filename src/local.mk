@@ -133,6 +133,7 @@ engine_sources = \
 	src/engine/internal.h \
 	src/engine/monitor.c \
 	src/engine/notify.c \
+	src/engine/keep.c \
 	src/engine/object.c \
 	src/engine/parts.c \
 	src/engine/peer.c \

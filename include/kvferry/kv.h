@@ -5,8 +5,8 @@
  *
  * The walk: take a model by name; build a layout for it by name (or describe one by hand); exchange
  * layouts, packed, with the other ranks; make a plan once for each source that a destination reads
- * from; bind a plan to a request, that is to a token range and two block tables; post the ops that
- * come out.
+ * from; bind a plan to a request, that is to a token range and two block tables, and post it:
+ * kvf_plan_post().
  *
  * Words. A cache has groups: layers that share shape and block table. A group has planes (K, V,
  * K and V fused, latent, ...). A cell is what a plane holds for one (layer, block, head, state): so
@@ -331,6 +331,9 @@ typedef struct kvf_bind_local {
 
 /** Of groups with a window, move only the last window tokens of the range. */
 #define KVF_BIND_WINDOW 1u
+/** kvf_plan_post() keeps a status for each pair of blocks in the batch, for kvf_plan_post_results().
+ *  pair_status is NULL then. */
+#define KVF_BIND_KEEP 2u
 
 /** What a plan is bound to. */
 typedef struct kvf_bind {
@@ -409,6 +412,17 @@ typedef struct kvf_plan_size {
 kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
                            size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p);
 
+/** Bind and post in one: kvf_plan_bind(), and kvf_batch_post() of the ops that come out, with opts (NULL:
+ *  all defaults). Ops and ids are the batch's own: made at the first post, used again at the next, larger
+ *  where more are needed, freed with the batch. A batch that is posted again with bindings of the same size
+ *  allocates nothing. tables and pair_status stay the caller's until the batch has ended, as with
+ *  kvf_plan_bind(); the binding itself, locals and remotes are not looked at after the call.
+ *  Errors, nothing moved: those of kvf_plan_bind() but SPACE of ops and ids, and those of kvf_batch_post();
+ *  BUSY also if another thread is in this call with the batch, or the batch keeps what is another library's
+ *  (kvf_batch_keep()). */
+kvf_status_t kvf_plan_post(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_batch_t *batch,
+                           const kvf_batch_opts_t *opts);
+
 /** Ops, ids, pieces and bytes of a binding, without making it: handles may be NULL. Counts of
  *  pieces are before merging by ids. Errors: INVALID, BOUNDS, as kvf_plan_bind(), but ids are not
  *  looked at. */
@@ -454,6 +468,13 @@ typedef struct kvf_plan_results {
 kvf_status_t kvf_plan_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_status_t posted,
                               kvf_plan_results_t *results_p);
 
+/** The same for what kvf_plan_post() made of a binding with KVF_BIND_KEEP: the batch has kept the statuses
+ *  of the pairs, and what the post returned. plan and bind are those of the last kvf_plan_post() of batch.
+ *  Errors: those of kvf_plan_results(), INVALID (the binding has no KVF_BIND_KEEP, or batch was not posted
+ *  with it), BUSY (the batch is running). */
+kvf_status_t kvf_plan_post_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_batch_t *batch,
+                                   kvf_plan_results_t *results_p);
+
 /* ------------------------------------------------------------------ stream */
 
 /* Layers as they are computed. Who has them computes layer i, binds its plan to that layer alone,
@@ -466,11 +487,10 @@ kvf_status_t kvf_plan_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kv
  * A step of a sender, in which all layers of the stream have the same id and each has one:
  *
  *     bind.first_layer = i, bind.layer_count = 1;
- *     kvf_plan_bind(plan, &bind, ops, ...);
  *     kvf_stream_note(id, i, 1, KVF_OK, note);
  *     opts.flags = KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS;
  *     opts.notify_peer = destination, opts.notify = note, opts.notify_len = KVF_STREAM_NOTE;
- *     kvf_batch_post(batch, ops, ...);
+ *     kvf_plan_post(plan, &bind, batch, &opts);
  *
  * Each source tells of each layer of its plan, also of those in which nothing moves. With
  * KVF_BATCH_NOTIFY_ALWAYS the receiver hears of a layer that failed, too; of one whose post was

@@ -418,6 +418,8 @@ void kvfi_batch_put(kvf_batch_t *batch)
     free(batch->xfers);
     free(batch->am_xfers);
     free(batch->spares);
+    if (batch->kept)
+        batch->drop(batch->kept);
     pthread_cond_destroy(&batch->cond);
     pthread_mutex_destroy(&batch->lock);
     kvfi_object_close(batch);

@@ -306,6 +306,8 @@ struct kvf_batch {
     uint64_t          deadline_ns; /* as it was asked for */
     char              sentence[640]; /* of the first bad op, or of the notification */
     kvfi_tally_t      tally;
+    void             *kept; /* kvf_batch_keep(); freed by drop */
+    void            (*drop)(void *kept);
 };
 
 /* ---- settings.c */

@@ -76,8 +76,10 @@ kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t **bind_
             return status;
         *bind_p = bind = copy_p;
     }
-    if ((bind->flags & ~KVF_BIND_WINDOW) != 0)
+    if ((bind->flags & ~(KVF_BIND_WINDOW | KVF_BIND_KEEP)) != 0)
         return kvfi_fail(KVF_ERR_INVALID, "bind: flags 0x%x are unknown", bind->flags);
+    if ((bind->flags & KVF_BIND_KEEP) != 0 && bind->pair_status != NULL)
+        return kvfi_fail(KVF_ERR_INVALID, "bind: pair_status is set with KVF_BIND_KEEP");
     if (bind->dir != KVF_READ && bind->dir != KVF_WRITE)
         return kvfi_fail(KVF_ERR_INVALID, "bind: dir %u is unknown", bind->dir);
     if (bind->first_token > INT64_MAX || bind->tokens > INT64_MAX - bind->first_token)

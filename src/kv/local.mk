@@ -6,6 +6,7 @@ kv_sources += \
 	src/kv/bind.h \
 	src/kv/bind_check.c \
 	src/kv/bind_list.c \
+	src/kv/bind_post.c \
 	src/kv/bind_slots.c \
 	src/kv/box.c \
 	src/kv/box.h \

@@ -67,7 +67,7 @@ static const struct {
     const char *sentence;
 } broken[] = {
     {BIND(struct_size), 4, KVF_ERR_INVALID, "bind: bind.struct_size is 4"},
-    {BIND(flags), 2, KVF_ERR_INVALID, "bind: flags 0x2"},
+    {BIND(flags), 4, KVF_ERR_INVALID, "bind: flags 0x4"},
     {BIND(dir), 2, KVF_ERR_INVALID, "bind: dir 2"},
     {BIND(src_table_count), 0, KVF_ERR_INVALID, "bind: src_table_count is 0, the layout has 1 gr"},
     {BIND(dst_table_count), 2, KVF_ERR_INVALID, "bind: dst_table_count is 2, the layout has 1 gr"},
