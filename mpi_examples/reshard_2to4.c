@@ -22,8 +22,6 @@ enum { ENTRIES = (TOKENS + LARGE - 1) / LARGE };
 
 /* What a rank tells the others. */
 struct card {
-    char layout[1024];
-    size_t layout_len;
     uint32_t ids[BLOCKS], gens[BLOCKS]; /* blocks in the order of the tokens */
 };
 
@@ -43,7 +41,7 @@ struct end {
     kvf_mpi_t *job;
     int rank, prefill;
     uint32_t part; /* of its side */
-    kvf_layout_t *layout;
+    kvf_layout_t *layout, *layouts[PREFILL + DECODE];
     kvf_pool_t *pool;
     kvf_remote_t *remotes[PREFILL + DECODE];
     struct card mine, all[PREFILL + DECODE];
@@ -100,9 +98,8 @@ static void open_end(struct end *e)
         must(kvf_grant_create(kvf_mpi_engine(e->job), &range, 1, NULL, &grant), "grant");
         visit(e, 1);
     }
-    e->mine.layout_len = sizeof(e->mine.layout);
-    must(kvf_layout_pack(e->layout, e->mine.layout, &e->mine.layout_len), "pack");
-    must(kvf_mpi_exchange_grants(e->job, grant, 1, e->remotes, NULL), "exchange");
+    must(kvf_mpi_exchange_grants(e->job, grant, 1, e->remotes, NULL), "grants");
+    must(kvf_mpi_exchange_layouts(e->job, e->layout, e->layouts), "layouts");
     MPI_Allgather(&e->mine, sizeof(e->mine), MPI_BYTE, e->all, sizeof(e->mine), MPI_BYTE,
                   MPI_COMM_WORLD);
 }
@@ -110,17 +107,9 @@ static void open_end(struct end *e)
 /* Who I read from, and a plan for each. */
 static uint32_t find_sources(struct end *e, kvf_plan_source_t *sources)
 {
-    kvf_layout_t *layouts[PREFILL];
     uint32_t count = PREFILL;
 
-    for (int i = 0; i < PREFILL; i++) {
-        must(kvf_layout_unpack(e->all[i].layout, e->all[i].layout_len, &layouts[i]), "unpack");
-    }
-    must(kvf_plan_sources((const kvf_layout_t *const *)layouts, PREFILL, e->layout, e->part, NULL,
-                          sources, &count), "sources");
-    for (int i = 0; i < PREFILL; i++) {
-        must(kvf_layout_destroy(layouts[i]), "destroy"); /* the plans have what they need */
-    }
+    must(kvf_plan_sources(e->layouts, PREFILL, e->layout, e->part, NULL, sources, &count), "sources");
     return count;
 }
 
@@ -170,7 +159,7 @@ int main(int argc, char **argv)
     e.prefill = e.rank < PREFILL;
     e.part = (uint32_t)(e.prefill ? e.rank : e.rank - PREFILL);
     must(kvf_mpi_size(e.job) == PREFILL + DECODE ? KVF_OK
-         : kvf_fail(KVF_ERR_INVALID, "it takes %d ranks", PREFILL + DECODE), "mpirun");
+         : kvf_fail(KVF_ERR_INVALID, "it takes %d ranks", PREFILL + DECODE), "ranks");
     open_end(&e);
     if (!e.prefill) {
         count = find_sources(&e, sources);
@@ -197,6 +186,9 @@ int main(int argc, char **argv)
     }
     for (uint32_t i = 0; i < count; i++) {
         must(kvf_plan_destroy(sources[i].plan), "destroy");
+    }
+    for (int i = 0; i < PREFILL + DECODE; i++) {
+        must(kvf_layout_destroy(e.layouts[i]), "destroy");
     }
     must(kvf_layout_destroy(e.layout), "destroy");
     must(kvf_mpi_close(e.job, UINT64_C(10000000000)), "close");

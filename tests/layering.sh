@@ -18,7 +18,7 @@ rooms_of()
         src/path) echo "src/path src/copy src/ucx src/base kvferry.h" ;;
         src/engine) echo "src/engine src/path src/copy src/ucx src/base kvferry.h" ;;
         src/kv) echo "src/kv src/base kvferry.h kvferry/kv.h" ;;
-        src/mpi) echo "src/mpi kvferry.h kvferry/mpi.h" ;;
+        src/mpi) echo "src/mpi kvferry.h kvferry/kv.h kvferry/mpi.h" ;;
         tools | tools/bench | tools/bench/bare | tools/explain | tools/replay) echo "tools src/base kvferry.h kvferry/kv.h kvferry/mpi.h" ;;
         mpi_examples) echo "kvferry.h kvferry/kv.h kvferry/mpi.h" ;;
         include) echo "" ;;

@@ -288,7 +288,7 @@ typedef struct kvf_plan_source {
  *  Errors: as kvf_plan_create(); INVALID also if no source has a layer, plane, head or context
  *  parallel rank that the destination needs (it is named); SPACE (*count_p is set to the need). No
  *  plan is made then. */
-kvf_status_t kvf_plan_sources(const kvf_layout_t *const *srcs, uint32_t src_count,
+kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count,
                               const kvf_layout_t *dst, uint32_t dst_rank,
                               const kvf_plan_opts_t *opts, kvf_plan_source_t *sources,
                               uint32_t *count_p);

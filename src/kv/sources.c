@@ -27,7 +27,7 @@ typedef struct column {
 } column_t;
 
 typedef struct work {
-    const kvf_layout_t *const *srcs;
+    kvf_layout_t *const *srcs;
     uint32_t src_count;
     const kvf_layout_t *dst;
     uint32_t dst_rank;
@@ -411,7 +411,7 @@ static kvf_status_t hand_over(work_t *w, kvf_plan_source_t *sources, uint32_t *c
     return KVF_OK;
 }
 
-kvf_status_t kvf_plan_sources(const kvf_layout_t *const *srcs, uint32_t src_count,
+kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count,
                               const kvf_layout_t *dst, uint32_t dst_rank,
                               const kvf_plan_opts_t *opts, kvf_plan_source_t *sources,
                               uint32_t *count_p)

@@ -9,6 +9,7 @@ libkvferry_mpi_la_SOURCES = \
 	src/mpi/job.h \
 	src/mpi/launch.c \
 	src/mpi/launch.h \
+	src/mpi/layouts.c \
 	src/mpi/wait.c
 libkvferry_mpi_la_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS)
 libkvferry_mpi_la_LIBADD = libkvferry.la $(MPI_LIBS)

@@ -189,7 +189,7 @@ static void bind(sources_t *w, uint32_t i)
 void sources_open(sources_t *w, where_t where, uint32_t replicas, uint32_t cell,
                        uint32_t copy_threads)
 {
-    const kvf_layout_t *layouts[SOURCES];
+    kvf_layout_t *layouts[SOURCES];
     kvf_plan_source_t sources[SOURCES];
     kvf_engine_opts_t opts;
     kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};

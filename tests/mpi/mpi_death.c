@@ -55,11 +55,13 @@ static void all_refuse(kvf_mpi_t *job, kvf_status_t want)
     uint64_t matrix[64];
     kvf_counters_t totals = {.struct_size = sizeof(totals)};
     kvf_remote_t *remotes[8];
+    kvf_layout_t *layouts[8];
     double from = now();
     REQUIRE(kvf_mpi_agree(job, KVF_ERR_BUSY) == want);
     REQUIRE(kvf_mpi_matrix(job, matrix) == want);
     REQUIRE(kvf_mpi_totals(job, &totals) == want);
     REQUIRE(kvf_mpi_exchange_grants(job, NULL, 1, remotes, NULL) == want);
+    REQUIRE(kvf_mpi_exchange_layouts(job, NULL, layouts) == want);
     REQUIRE(kvf_mpi_set_timeout(job, 1) == want);
     REQUIRE(now() - from < 0.1);
 }
@@ -69,12 +71,15 @@ static kvf_status_t collective(kvf_mpi_t *job, const char *name)
     uint64_t matrix[64];
     kvf_counters_t totals = {.struct_size = sizeof(totals)};
     kvf_remote_t *remotes[8];
+    kvf_layout_t *layouts[8];
     if (strcmp(name, "matrix") == 0)
         return kvf_mpi_matrix(job, matrix);
     if (strcmp(name, "totals") == 0)
         return kvf_mpi_totals(job, &totals);
     if (strcmp(name, "grants") == 0)
         return kvf_mpi_exchange_grants(job, NULL, 1, remotes, NULL);
+    if (strcmp(name, "layouts") == 0)
+        return kvf_mpi_exchange_layouts(job, NULL, layouts);
     return kvf_mpi_agree(job, KVF_OK);
 }
 

@@ -138,10 +138,12 @@ static void a_child_is_refused(void)
         uint64_t matrix[1];
         kvf_counters_t totals = {.struct_size = sizeof(totals)};
         kvf_remote_t *remotes[1];
+        kvf_layout_t *layouts[8];
         int refused = kvf_mpi_agree(job, KVF_OK) == KVF_ERR_FORKED &&
                       kvf_mpi_matrix(job, matrix) == KVF_ERR_FORKED &&
                       kvf_mpi_totals(job, &totals) == KVF_ERR_FORKED &&
                       kvf_mpi_exchange_grants(job, NULL, 1, remotes, NULL) == KVF_ERR_FORKED &&
+                      kvf_mpi_exchange_layouts(job, NULL, layouts) == KVF_ERR_FORKED &&
                       kvf_mpi_close(job, 0) == KVF_ERR_FORKED &&
                       strstr(kvf_last_error(), "is its child");
         _exit(refused ? 0 : 1);
@@ -158,6 +160,7 @@ static void no_job(void)
     uint64_t matrix[1];
     uint32_t counts[1];
     kvf_remote_t *remotes[1];
+    kvf_layout_t *layouts[1];
     kvf_counters_t totals = {.struct_size = sizeof(totals)};
     start();
     REQUIRE(kvf_mpi_engine(NULL) == NULL);
@@ -169,6 +172,7 @@ static void no_job(void)
     REQUIRE(kvf_mpi_matrix(NULL, matrix) == KVF_ERR_INVALID);
     REQUIRE(kvf_mpi_totals(NULL, &totals) == KVF_ERR_INVALID);
     REQUIRE(kvf_mpi_exchange_grants(NULL, NULL, 1, remotes, counts) == KVF_ERR_INVALID);
+    REQUIRE(kvf_mpi_exchange_layouts(NULL, NULL, layouts) == KVF_ERR_INVALID);
     REQUIRE(kvf_mpi_close(NULL, 0) == KVF_OK);
     MPI_Finalize();
 }

@@ -1,5 +1,5 @@
 /*
- * What an open job does: exchange of grants, bytes that move, agreement, the matrix and the totals,
+ * What an open job does: exchange of grants and layouts, bytes that move, agreement, the matrix and the totals,
  * and ranks that wait asleep while others still need them.
  * Started by test_mpi_move.sh, one case a run.
  */
@@ -146,6 +146,73 @@ static void one_rank_spoils_the_exchange(void)
     close_job();
 }
 
+/* Longer by rank, so that what is told at one stride is cut to its own length. */
+static kvf_layout_t *layout_of(int rank)
+{
+    kvf_kv_model_t model = {.struct_size = sizeof(model), .layers = 4 + 3 * (uint32_t)rank,
+                            .name = "ranks", .heads = 8, .k_bytes = 16, .v_bytes = 16,
+                            .element = "bf16"};
+    kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 7 + (uint32_t)rank};
+    kvf_layout_t *layout;
+    MUST(kvf_layout_build(&model, rank % 2 ? "L/2BNHD" : "LBHNC", &opts, &layout));
+    return layout;
+}
+
+static size_t pack_len(const kvf_layout_t *layout, char *buf, size_t len)
+{
+    MUST(kvf_layout_pack(layout, buf, &len));
+    return len;
+}
+
+/* Rank 2, and in a second exchange every rank, has none. */
+static void each_rank_gets_all_layouts(void)
+{
+    static char want[65536], got[65536];
+    kvf_layout_t *layouts[8], *own;
+    open_job();
+    own = layout_of(world_rank());
+    MUST(kvf_mpi_exchange_layouts(job, world_rank() == 2 ? NULL : own, layouts));
+    for (int rank = 0; rank < world_size(); rank++) {
+        REQUIRE((layouts[rank] == NULL) == (rank == 2));
+        if (rank != 2) {
+            kvf_layout_t *theirs = layout_of(rank);
+            size_t len = pack_len(theirs, want, sizeof(want));
+            REQUIRE(layouts[rank] != own);
+            REQUIRE(pack_len(layouts[rank], got, sizeof(got)) == len && memcmp(want, got, len) == 0);
+            MUST(kvf_layout_destroy(theirs));
+        }
+        MUST(kvf_layout_destroy(layouts[rank]));
+        layouts[rank] = own;
+    }
+    MUST(kvf_layout_destroy(own));
+    MUST(kvf_mpi_exchange_layouts(job, NULL, layouts));
+    for (int rank = 0; rank < world_size(); rank++) {
+        REQUIRE(layouts[rank] == NULL);
+    }
+    close_job();
+}
+
+/* One rank has nowhere to put them: all say so, nobody's array is touched, and the next one works. */
+static void one_rank_spoils_the_layouts(void)
+{
+    kvf_layout_t *layouts[8] = {NULL}, *own;
+    int last;
+    open_job();
+    last = world_size() - 1;
+    own = layout_of(world_rank());
+    layouts[0] = own;
+    REQUIRE_ALL(kvf_mpi_exchange_layouts(job, own, world_rank() == last ? NULL : layouts), KVF_ERR_INVALID,
+                last);
+    REQUIRE_SAID("layouts_p is NULL");
+    REQUIRE(layouts[0] == own);
+    MUST(kvf_mpi_exchange_layouts(job, own, layouts));
+    for (int rank = 0; rank < world_size(); rank++) {
+        MUST(kvf_layout_destroy(layouts[rank]));
+    }
+    MUST(kvf_layout_destroy(own));
+    close_job();
+}
+
 static void the_first_bad_rank_is_named(void)
 {
     open_job();
@@ -287,6 +354,8 @@ int main(int argc, char **argv)
     static const struct rank_case cases[] = {
         {"each_row_has_its_ranges", each_row_has_its_ranges},
         {"one_rank_spoils_the_exchange", one_rank_spoils_the_exchange},
+        {"each_rank_gets_all_layouts", each_rank_gets_all_layouts},
+        {"one_rank_spoils_the_layouts", one_rank_spoils_the_layouts},
         {"the_first_bad_rank_is_named", the_first_bad_rank_is_named},
         {"waiting_ranks_sleep", waiting_ranks_sleep},
         {"waiting_ranks_serve", waiting_ranks_serve},

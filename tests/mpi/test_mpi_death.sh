@@ -25,7 +25,7 @@ run_death()
 }
 
 cases="agree close"
-[ -z "${KVF_FULL:-}" ] || cases="agree close matrix totals grants"
+[ -z "${KVF_FULL:-}" ] || cases="agree close matrix totals grants layouts"
 for case in $cases; do
     run_death "$case" 0 2
 done

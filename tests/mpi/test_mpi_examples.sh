@@ -32,7 +32,7 @@ example 3 prefill_decode \
     "prefill_decode: 2 ranks pulled 12 blocks of 262144 bytes each, 0 words wrong"
 example 6 reshard_2to4 "$resharded"
 example 2 layerwise "$layered"
-for name in ring:150 prefill_decode:150 reshard_2to4:220 layerwise:190; do
+for name in ring:150 prefill_decode:150 reshard_2to4:200 layerwise:180; do
     lines=$(wc -l <"$top_srcdir/mpi_examples/${name%:*}.c")
     [ "$lines" -lt "${name#*:}" ] ||
         fail "${name%:*}.c has $lines lines: an example is one to read"

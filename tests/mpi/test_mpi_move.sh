@@ -4,6 +4,8 @@
 
 run_cases mpi_move 1,2,4 near each_row_has_its_ranges one_rank_spoils_the_exchange \
     the_matrix_follows_the_data reports_refuse_on_all_ranks
+run_cases mpi_move 1,4 near each_rank_gets_all_layouts
+run_cases mpi_move 2 near one_rank_spoils_the_layouts
 run_cases mpi_move 2,4 near the_first_bad_rank_is_named waiting_ranks_serve closing_ranks_serve
 run_cases mpi_move 2,4 far each_row_has_its_ranges the_matrix_follows_the_data
 run_cases mpi_move 3 far waiting_ranks_serve closing_ranks_serve

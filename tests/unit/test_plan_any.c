@@ -310,7 +310,7 @@ static void run_setup(void)
     uint64_t from = any_roll(40), to = from + any_roll(60);
     bool read = any_roll(2), window = any_roll(2);
     uint8_t *want[MAX_LAYERS + 1] = {NULL}, *mark[MAX_LAYERS + 1] = {NULL};
-    const kvf_layout_t *layouts[MAX_RANKS];
+    kvf_layout_t *layouts[MAX_RANKS];
     kvf_plan_source_t sources[MAX_RANKS];
     uint32_t count = MAX_RANKS, d = any_roll(MAX_RANKS);
 

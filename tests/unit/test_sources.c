@@ -254,7 +254,7 @@ static uint64_t take(const job_t *job, uint32_t d, kvf_bind_t *bind, uint64_t *g
     uint32_t count = MOST;
     uint64_t sum = 0;
 
-    good(kvf_plan_sources((const kvf_layout_t *const *)job->srcs, job->src_count, job->dsts[d], d,
+    good(kvf_plan_sources(job->srcs, job->src_count, job->dsts[d], d,
                           NULL, sources, &count));
     for (uint32_t i = 0; i < count; i++) {
         uint64_t bytes = plan_bytes(sources[i].plan, bind);
@@ -346,7 +346,7 @@ START_TEST(groups_with_other_head_counts_are_never_merged)
     uint32_t count = MOST;
 
     expect(
-        kvf_plan_sources((const kvf_layout_t *const *)job.srcs, 16, job.dsts[0], 0, NULL, sources,
+        kvf_plan_sources(job.srcs, 16, job.dsts[0], 0, NULL, sources,
                          &count),
         KVF_ERR_INVALID,
         "source 0: plan: layer 1, plane k: heads_total is 8 in group 1 of the source, 16 in group "
@@ -418,7 +418,7 @@ START_TEST(what_no_source_has_is_named)
     kvf_plan_opts_t want = {.struct_size = sizeof(want)};
     kvf_plan_source_t sources[MOST];
     job_t job = {.src_count = 3};
-    const kvf_layout_t *const *srcs = (const kvf_layout_t *const *)job.srcs;
+    kvf_layout_t *const *srcs = job.srcs;
     uint32_t count = MOST;
 
     job.srcs[0] = stage_of(model, 0, 10, false);
@@ -560,7 +560,7 @@ START_TEST(readers_of_a_latent_spread_over_all_replicas)
         ck_assert_uint_eq(take(&job, d, &bind, given), layer);
     for (uint32_t i = 0; i < 4; i++)
         ck_assert_uint_eq(given[i], layer);
-    good(kvf_plan_sources((const kvf_layout_t *const *)job.srcs, 4, job.dsts[3], 3, NULL, sources,
+    good(kvf_plan_sources(job.srcs, 4, job.dsts[3], 3, NULL, sources,
                           &count));
     ck_assert_uint_eq(count, 4);
     good(kvf_plan_bind(sources[1].plan, &bind, &op, sizeof(op), &op_count, ids, &id_count));

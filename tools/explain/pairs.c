@@ -202,7 +202,7 @@ static int sources_of(const struct explain_world *world, uint32_t group, uint32_
         *count_p = 0;
         return 0;
     }
-    if (kvf_plan_sources((const kvf_layout_t *const *)srcs, s->rank_count, one, dst, &opts, sources,
+    if (kvf_plan_sources(srcs, s->rank_count, one, dst, &opts, sources,
                          count_p) != KVF_OK) {
         *count_p = 0;
         return kvfi_cli_fail("%s", kvf_last_error());

@@ -54,8 +54,7 @@ static kvf_status_t find_sources(struct replay_sources *sources, uint32_t number
     uint32_t members = shape->side[REPLAY_SRC].members;
     struct replay_cut own =
         kvfi_replay_held(shape, REPLAY_DST, number % shape->side[REPLAY_DST].members).cut;
-    kvf_status_t status = kvf_plan_sources((const kvf_layout_t *const *)layouts, members, layout, number,
-                                           NULL, found, &members);
+    kvf_status_t status = kvf_plan_sources(layouts, members, layout, number, NULL, found, &members);
 
     for (uint32_t i = 0; i < members && status == KVF_OK; i++) {
         struct replay_cut cut = kvfi_replay_held(shape, REPLAY_SRC, found[i].rank).cut;
