@@ -25,7 +25,7 @@ static const kvf_kv_model_t model = {sizeof(model), LAYERS, "example", HEADS, .k
 static void must(kvf_status_t status, const char *what)
 {
     if (status != KVF_OK) {
-        fprintf(stderr, "%s: %s: %s\n", what, kvf_status_name(status), kvf_last_error());
+        fprintf(stderr, "layerwise: %s: %s: %s\n", what, kvf_status_name(status), kvf_last_error());
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
 }

@@ -25,7 +25,7 @@ struct request {
 static void must(kvf_status_t status, const char *what)
 {
     if (status != KVF_OK) {
-        fprintf(stderr, "%s: %s: %s\n", what, kvf_status_name(status), kvf_last_error());
+        fprintf(stderr, "prefill_decode: %s: %s: %s\n", what, kvf_status_name(status), kvf_last_error());
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
 }
@@ -111,7 +111,7 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
     must(kvf_mpi_open(MPI_COMM_WORLD, NULL, &job), "open");
     int rank = kvf_mpi_rank(job), size = kvf_mpi_size(job);
-    must(size > 1 ? KVF_OK : kvf_fail(KVF_ERR_INVALID, "it takes two ranks"), "mpirun");
+    must(size > 1 ? KVF_OK : kvf_fail(KVF_ERR_INVALID, "it takes two ranks"), "start");
     kvf_remote_t **remotes = calloc((size_t)size, sizeof(*remotes));
 
     /* Every rank has a pool, and in it blocks for the request, scattered as in a busy one. */

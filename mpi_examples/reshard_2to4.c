@@ -31,7 +31,7 @@ static const kvf_kv_model_t model = {sizeof(model), LAYERS, "example", HEADS, .k
 static void must(kvf_status_t status, const char *what)
 {
     if (status != KVF_OK) {
-        fprintf(stderr, "%s: %s: %s\n", what, kvf_status_name(status), kvf_last_error());
+        fprintf(stderr, "reshard_2to4: %s: %s: %s\n", what, kvf_status_name(status), kvf_last_error());
         MPI_Abort(MPI_COMM_WORLD, 1);
     }
 }
@@ -159,7 +159,7 @@ int main(int argc, char **argv)
     e.prefill = e.rank < PREFILL;
     e.part = (uint32_t)(e.prefill ? e.rank : e.rank - PREFILL);
     must(kvf_mpi_size(e.job) == PREFILL + DECODE ? KVF_OK
-         : kvf_fail(KVF_ERR_INVALID, "it takes %d ranks", PREFILL + DECODE), "ranks");
+         : kvf_fail(KVF_ERR_INVALID, "it takes %d ranks", PREFILL + DECODE), "start");
     open_end(&e);
     if (!e.prefill) {
         count = find_sources(&e, sources);
