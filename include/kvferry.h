@@ -733,11 +733,12 @@ kvf_status_t kvf_engine_setting(kvf_engine_t *engine, uint32_t index, const char
 /** Measure how this machine copies, and keep what comes out: which kernel, from where on pieces are
  *  streamed one after the other, how slow memory outside the caches is, and what self, shm, cma and
  *  stage cost by size of piece, which tells when to pack. Takes two to eight seconds of the calling
- *  thread, on a machine that should be idle, and up to 512 MiB. Written whole or not at
- *  all to file, which belongs to this model of processor with these caches; NULL is
- *  KVFERRY_CALIBRATION, else a file in $XDG_CACHE_HOME/kvferry or ~/.cache/kvferry. A file at those
- *  places is read by every kvf_engine_open(), and by this call for its process; one that is damaged,
- *  or of another machine, is ignored with a warning. What kvf_engine_setting() says of an engine that
+ *  thread, on a machine that should be idle, and up to 512 MiB. Written whole or not at all, with mode 0644,
+ *  to file, which belongs to this model of processor with these caches. file NULL is KVFERRY_CALIBRATION, else
+ *  kvferry/calibration-NUMBER in $XDG_CACHE_HOME or ~/.cache, of root too; of that one, and of no file that
+ *  is named, the missing folders are made, with mode 0700. A file at those places is read by every
+ *  kvf_engine_open(), and by this call for its process; one that is damaged, or of another machine, is
+ *  ignored with a warning. What kvf_engine_setting() says of an engine that
  *  is open does not change. Any thread. Errors: INVALID (no place for the file), NOMEM, SYSTEM (it
  *  cannot be written; nothing was changed). */
 kvf_status_t kvf_engine_calibrate(kvf_engine_t *engine, const char *file);

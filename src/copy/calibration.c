@@ -205,15 +205,19 @@ const char *kvfi_calibration_read(const char *path, const kvfi_host_t *host, kvf
     return why;
 }
 
-/* mkdir -p of all but the last part of path. */
-static int make_directory(char *path)
+int kvfi_calibration_make_folders(const char *path)
 {
-    for (char *at = path + 1; (at = strchr(at, '/')); at++) {
+    char folder[PATH_MAX];
+
+    if (strlen(path) >= sizeof folder)
+        return ENAMETOOLONG;
+    strcpy(folder, path);
+    for (char *at = folder + 1; (at = strchr(at, '/')); at++) {
         *at = '\0';
-        if (mkdir(path, 0777) && errno != EEXIST) {
+        if (mkdir(folder, 0700) && errno != EEXIST) {
             int error = errno;
 
-            if (access(path, X_OK))
+            if (access(folder, X_OK))
                 return error;
         }
         *at = '/';
@@ -237,13 +241,9 @@ static int write_whole(int fd, const char *text, size_t len)
 /* A new file beside path, its name in fresh (PATH_MAX bytes). -1: errno says why. */
 static int open_fresh(const char *path, char *fresh)
 {
-    int error = ENAMETOOLONG;
-
     if (snprintf(fresh, PATH_MAX, "%s.XXXXXX", path) < PATH_MAX)
-        error = make_directory(fresh);
-    if (!error)
         return mkostemp(fresh, O_CLOEXEC);
-    errno = error;
+    errno = ENAMETOOLONG;
     return -1;
 }
 

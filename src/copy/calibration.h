@@ -18,10 +18,13 @@ int kvfi_calibration_path(const kvfi_host_t *host, char *path, size_t len);
 /* Take the values of a file into *tune_p. NULL, or why not: then *tune_p is as it was. */
 const char *kvfi_calibration_read(const char *path, const kvfi_host_t *host, kvfi_tune_t *tune_p);
 
-/* Could the file be written? Makes its directory. 0, or the errno. */
+/* Make the folders on the way to path that are not there, for their owner alone. 0, or the errno. */
+int kvfi_calibration_make_folders(const char *path);
+
+/* Could the file be written? 0, or the errno. */
 int kvfi_calibration_try(const char *path);
 
-/* Write the file, whole or not at all; makes its directory. 0, or the errno. */
+/* Write the file, whole or not at all. 0, or the errno. */
 int kvfi_calibration_write(const char *path, const kvfi_host_t *host, const kvfi_tune_t *tune);
 
 /* Measure on the calling thread, for at most a few seconds, over the values of *tune_p. -1: no memory. */

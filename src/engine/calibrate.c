@@ -3,6 +3,7 @@
  * kvf_engine_calibrate: measure, write the file, and use it from here on. Keeps the calling thread and
  * its processor busy for seconds; other calls of the engine go on meanwhile.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "copy/calibration.h"
@@ -35,11 +36,14 @@ static kvf_status_t calibrate(const char *file)
     kvfi_tune_t  tune = kvfi_tune_default(&host);
     char         path[sizeof tune.file];
     kvf_status_t status = choose_file(&host, file, path, sizeof path);
-    int          error;
+    int          error = 0;
 
     if (status != KVF_OK)
         return status;
-    error = kvfi_calibration_try(path); /* before the seconds are spent */
+    if (!file && !getenv("KVFERRY_CALIBRATION"))
+        error = kvfi_calibration_make_folders(path);
+    if (!error)
+        error = kvfi_calibration_try(path); /* before the seconds are spent */
     if (!error) {
         if (kvfi_calibrate(&host, &tune) || kvfi_path_measure(&host, &tune.costs))
             return kvfi_fail(KVF_ERR_NOMEM, "no memory to measure copies in");

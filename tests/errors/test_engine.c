@@ -299,6 +299,9 @@ START_TEST(calibration_without_a_place)
     refused_naming(kvf_engine_calibrate(engine, longer), KVF_ERR_INVALID, "file has 299 bytes");
     refused_naming(kvf_engine_calibrate(engine, "/proc/self/none/of/it"), KVF_ERR_SYSTEM,
                    "cannot write the calibration /proc/self/none/of/it");
+    refused_naming(kvf_engine_calibrate(engine, "/tmp/kvferry-no-such-folder/file"), KVF_ERR_SYSTEM,
+                   "cannot write the calibration /tmp/kvferry-no-such-folder/file: No such file");
+    must(access("/tmp/kvferry-no-such-folder", F_OK) != 0, "a folder of a file that was named was made");
     setenv("KVFERRY_CALIBRATION", "off", 1);
     refused_naming(kvf_engine_calibrate(engine, NULL), KVF_ERR_INVALID, "file is NULL");
     unsetenv("KVFERRY_CALIBRATION");

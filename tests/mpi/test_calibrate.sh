@@ -31,6 +31,8 @@ ignored()
 [ ! -s "$TMP/err" ] || { cat "$TMP/err"; fail "--calibrate complains on success"; }
 file=$(echo "$XDG_CACHE_HOME"/kvferry/*)
 [ -f "$file" ] || fail "no file, or several: $file"
+[ "$(stat -c %a "$XDG_CACHE_HOME" "${file%/*}" | tr '\n' ' ')" = '700 700 ' ] ||
+    fail "others may look into the folders that were made"
 grep -Eq "KVFERRY_CALIBRATION +$file " "$TMP/out" || fail "the output does not say that the file is in force"
 [ "$(value CALIBRATION)" = "$file" ] || fail "the next engine does not read the file"
 [ "$(value COPY_KERNEL)" = "$(sed -n 's/^kernel //p' "$file")" ] || fail "its kernel is not in force"
@@ -92,6 +94,9 @@ code=0
 "$info" --calibrate >"$TMP/out" 2>"$TMP/err" || code=$?
 [ $code -eq 1 ] || fail "--calibrate ends with $code where it cannot write"
 grep -q "cannot write the calibration $TMP/plain/file" "$TMP/err" || { cat "$TMP/err"; fail "it does not say so"; }
+export KVFERRY_CALIBRATION=$TMP/none/of/it
+"$info" --calibrate >"$TMP/out" 2>"$TMP/err" && fail "--calibrate makes the folders of a file that was named"
+[ ! -e "$TMP/none" ] || fail "--calibrate leaves folders of a file that was named"
 export KVFERRY_CALIBRATION=off
 "$info" --calibrate >"$TMP/out" 2>"$TMP/err" && fail "--calibrate succeeds with KVFERRY_CALIBRATION=off"
 grep -q 'KVFERRY_CALIBRATION is off' "$TMP/err" || { cat "$TMP/err"; fail "it does not say so"; }

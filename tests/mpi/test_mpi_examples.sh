@@ -32,6 +32,10 @@ example 3 prefill_decode \
     "prefill_decode: 2 ranks pulled 12 blocks of 262144 bytes each, 0 words wrong"
 example 6 reshard_2to4 "$resharded"
 example 2 layerwise "$layered"
+mpi_run 1 "$top_builddir/mpi_examples/prefill_decode" >"$TMP/out" 2>"$TMP/err" &&
+    fail "prefill_decode runs on one rank"
+grep -q '^prefill_decode: start: KVF_ERR_INVALID: it takes two ranks$' "$TMP/err" ||
+    { cat "$TMP/err"; fail "prefill_decode on one rank does not say who is wrong"; }
 for name in ring:150 prefill_decode:150 reshard_2to4:200 layerwise:180; do
     lines=$(wc -l <"$top_srcdir/mpi_examples/${name%:*}.c")
     [ "$lines" -lt "${name#*:}" ] ||
