@@ -242,7 +242,9 @@ const char *kvf_layout_name_at(uint32_t index);
 
 /* -------------------------------------------------------------------- plan */
 
-/** What of two layouts a plan carries; all 0: whatever both hold. */
+/** What of two layouts a plan carries; all 0: whatever both hold. Heads that the model has not, and a range
+ *  of layers of which none of the layouts has one, are refused; a range that goes on past the last layer is
+ *  not, as a stage does not know which one that is. */
 typedef struct kvf_plan_opts {
     uint32_t struct_size;
     uint32_t first_layer;   /**< ids of layers: from this one on */
@@ -263,7 +265,7 @@ typedef struct kvf_plan_opts {
  *  segments may differ. Groups that share a plane of a layer must agree on heads_total,
  *  tokens_per_state, window, element and content. opts may be NULL.
  *  Errors: INVALID (a field on which they do not agree, a layer whose planes are not the same, with
- *  groups, field and both values; nothing in common; a bad option), UNSUPPORTED (block sizes and
+ *  groups, field and both values; nothing in common; a bad option, or one past the model, by name), UNSUPPORTED (block sizes and
  *  replicas that repeat only after more than 2^20 states), NOMEM. */
 kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
                              const kvf_plan_opts_t *opts, kvf_plan_t **plan_p);

@@ -30,6 +30,31 @@ kvf_status_t kvfi_kv_plan_opts(const kvf_plan_opts_t *from, kvf_plan_opts_t *to)
     return KVF_OK;
 }
 
+void kvfi_kv_reach_add(const kvf_layout_t *layout, const kvf_plan_opts_t *opts, kvfi_reach_t *reach)
+{
+    for (uint32_t g = 0; g < layout->desc.group_count; g++) {
+        const kvf_group_t *group = &layout->desc.groups[g];
+
+        if (group->heads_total > reach->heads)
+            reach->heads = group->heads_total;
+        for (uint32_t i = 0; i < group->layer_count && !reach->has_layer; i++)
+            reach->has_layer = kvfi_kv_wants_layer(opts, group->layers[i]);
+    }
+}
+
+kvf_status_t kvfi_kv_reach_check(const kvf_plan_opts_t *opts, const kvfi_reach_t *reach)
+{
+    uint64_t heads = (uint64_t)opts->first_head + (opts->heads == 0 ? 1 : opts->heads);
+
+    if (opts->first_head + (uint64_t)opts->heads > 0 && heads > reach->heads)
+        return kvfi_fail(KVF_ERR_INVALID, "plan: first_head %u and heads %u leave heads_total %u",
+                         opts->first_head, opts->heads, reach->heads);
+    if (!reach->has_layer)
+        return kvfi_fail(KVF_ERR_INVALID, "plan: first_layer %u, layer_count %u: no layout has such a layer",
+                         opts->first_layer, opts->layer_count);
+    return KVF_OK;
+}
+
 bool kvfi_kv_wants_layer(const kvf_plan_opts_t *opts, uint32_t layer)
 {
     return layer >= opts->first_layer &&
@@ -459,6 +484,7 @@ kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
                              const kvf_plan_opts_t *opts, kvf_plan_t **plan_p)
 {
     kvf_plan_opts_t o;
+    kvfi_reach_t reach = {0};
     kvf_plan_t *plan;
     kvf_status_t status;
 
@@ -468,6 +494,10 @@ kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
                          : dst == NULL ? "dst"
                                        : "plan_p");
     status = kvfi_kv_plan_opts(opts, &o);
+    kvfi_kv_reach_add(src, &o, &reach);
+    kvfi_kv_reach_add(dst, &o, &reach);
+    if (status == KVF_OK)
+        status = kvfi_kv_reach_check(&o, &reach);
     if (status == KVF_OK)
         status = kvfi_kv_planes_agree(src, dst, "source", &o);
     if (status == KVF_OK)

@@ -119,6 +119,18 @@ void kvfi_kv_ready_make(const kvfi_op_box_t *boxes, uint32_t count, kvfi_ready_t
 /* Check options; fills *to with NULL read as all 0. Errors: INVALID. */
 kvf_status_t kvfi_kv_plan_opts(const kvf_plan_opts_t *from, kvf_plan_opts_t *to);
 
+/* What of the layouts that a plan is made from options may name: heads of the model, and whether one
+ * layer that they want is held at all. How many layers the model has, no layout of a stage knows. */
+typedef struct kvfi_reach {
+    uint32_t heads;
+    bool has_layer;
+} kvfi_reach_t;
+
+void kvfi_kv_reach_add(const kvf_layout_t *layout, const kvf_plan_opts_t *opts, kvfi_reach_t *reach);
+
+/* Refuse options that name what none of the layouts has. Errors: INVALID. */
+kvf_status_t kvfi_kv_reach_check(const kvf_plan_opts_t *opts, const kvfi_reach_t *reach);
+
 /* Whether options want a layer, and which of heads [first, first + count) they want: *count_p 0 if
  * none. */
 bool kvfi_kv_wants_layer(const kvf_plan_opts_t *opts, uint32_t layer);

@@ -418,6 +418,7 @@ kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count,
 {
     work_t w = {.srcs = srcs, .src_count = src_count, .dst = dst, .dst_rank = dst_rank};
     kvf_plan_opts_t o;
+    kvfi_reach_t reach = {0};
     kvf_status_t status;
 
     if (srcs == NULL || dst == NULL || sources == NULL || count_p == NULL)
@@ -430,6 +431,13 @@ kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count,
     if (status == KVF_OK && o.replica_count != 1)
         status = kvfi_fail(KVF_ERR_INVALID, "sources: replica_count %u: replicas are found here",
                            o.replica_count);
+    kvfi_kv_reach_add(dst, &o, &reach);
+    for (uint32_t s = 0; s < src_count; s++) {
+        if (srcs[s] != NULL)
+            kvfi_kv_reach_add(srcs[s], &o, &reach);
+    }
+    if (status == KVF_OK)
+        status = kvfi_kv_reach_check(&o, &reach);
     if (status != KVF_OK)
         return status;
     w.opts = &o;

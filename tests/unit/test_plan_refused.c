@@ -39,6 +39,15 @@ START_TEST(layouts_that_do_not_fit_are_refused_by_field)
     expect_plan(NULL, "llama-3.1-8b", &opts, "plan: reserved is not 0");
     opts = (kvf_plan_opts_t){.struct_size = sizeof(opts), .replica = 1};
     expect_plan(NULL, "llama-3.1-8b", &opts, "plan: replica 1 of replica_count 1");
+    opts = (kvf_plan_opts_t){.struct_size = sizeof(opts), .first_layer = 32};
+    expect_plan(NULL, "llama-3.1-8b", &opts,
+                "plan: first_layer 32, layer_count 0: no layout has such a layer");
+    opts = (kvf_plan_opts_t){.struct_size = sizeof(opts), .first_head = 8};
+    expect_plan(NULL, "llama-3.1-8b", &opts, "plan: first_head 8 and heads 0 leave heads_total 8");
+    opts = (kvf_plan_opts_t){.struct_size = sizeof(opts), .first_head = 6, .heads = 3};
+    expect_plan(NULL, "llama-3.1-8b", &opts, "plan: first_head 6 and heads 3 leave heads_total 8");
+    opts = (kvf_plan_opts_t){.struct_size = sizeof(opts), .first_head = 1, .heads = UINT32_MAX};
+    expect_plan(NULL, "llama-3.1-8b", &opts, "plan: first_head 1 and heads 4294967295 leave heads");
     expect(kvf_plan_create(NULL, layout, NULL, &plan), KVF_ERR_INVALID, "plan: src is NULL");
     expect(kvf_plan_create(layout, NULL, NULL, &plan), KVF_ERR_INVALID, "plan: dst is NULL");
     expect(kvf_plan_create(layout, layout, NULL, NULL), KVF_ERR_INVALID, "plan: plan_p is NULL");

@@ -429,6 +429,16 @@ START_TEST(what_no_source_has_is_named)
     want.first_layer = 12;
     good(kvf_plan_sources(srcs, 3, job.dsts[0], 0, &want, sources, &count));
     ck_assert_uint_eq(count, 1);
+    want.layer_count = UINT32_MAX;
+    kvf_plan_destroy(sources[0].plan);
+    good(kvf_plan_sources(srcs, 3, job.dsts[0], 0, &want, sources, &count));
+    want.first_layer = 40;
+    expect(kvf_plan_sources(srcs, 3, job.dsts[0], 0, &want, sources, &count), KVF_ERR_INVALID,
+           "plan: first_layer 40, layer_count 4294967295: no layout has such a layer");
+    want = (kvf_plan_opts_t){.struct_size = sizeof(want), .heads = 9};
+    expect(kvf_plan_sources(srcs, 3, job.dsts[0], 0, &want, sources, &count), KVF_ERR_INVALID,
+           "plan: first_head 0 and heads 9 leave heads_total 8");
+    want = (kvf_plan_opts_t){.struct_size = sizeof(want), .first_layer = 12};
     ck_assert_uint_eq(sources[0].rank, 2);
     kvf_plan_destroy(sources[0].plan);
     kvf_layout_destroy(job.srcs[0]);

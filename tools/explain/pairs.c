@@ -180,6 +180,21 @@ static kvf_plan_opts_t plan_opts(const struct explain_world *world)
                              .layer_count = (uint32_t)world->opts->layer_count};
 }
 
+/* Whether --layers leaves any of a group of layers. */
+static bool wants_group(const struct explain_world *world, uint32_t group)
+{
+    const struct explain_group *g = &world->groups[group];
+    kvf_plan_opts_t opts = plan_opts(world);
+
+    for (uint32_t i = 0; i < g->layer_count; i++) {
+        if (g->layers[i] >= opts.first_layer &&
+            (opts.layer_count == 0 || g->layers[i] - opts.first_layer < opts.layer_count)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool asked(const struct explain_world *world, unsigned side, uint32_t rank)
 {
     uint64_t want = world->opts->rank[side];
@@ -198,7 +213,7 @@ static int sources_of(const struct explain_world *world, uint32_t group, uint32_
     kvf_plan_opts_t opts = plan_opts(world);
 
     *count_p = s->rank_count;
-    if (one == NULL) {
+    if (one == NULL || (group != UINT32_MAX && !wants_group(world, group))) {
         *count_p = 0;
         return 0;
     }
