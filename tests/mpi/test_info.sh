@@ -23,6 +23,9 @@ done
 # a setting of the environment shows
 KVFERRY_NET=tcp "$info" | grep -Eq 'KVFERRY_NET +tcp' || fail "KVFERRY_NET=tcp does not show"
 
+# and so does why no neighbour can be near here
+KVFERRY_LOCAL=off "$info" | grep -Eq '^  shm +no +shm: local = off$' || fail "nobody says why neighbours are far"
+
 "$info" --json >"$TMP/json" || fail "kvf_info --json ends with $?"
 for key in kvferry ucx built paths settings segment processors memory; do
     grep -q "^  \"$key\": " "$TMP/json" || fail "--json has no $key"
