@@ -55,10 +55,6 @@ int kvfi_cli_close_out(const char *what, const char *path, FILE *file);
 /* Bytes for people, "1.25 GiB", into buf, which it returns. */
 const char *kvfi_cli_bytes(uint64_t bytes, char *buf, size_t len);
 
-/* Bytes of memory that this process may still take: the least of MemAvailable and what the limits of
- * its cgroups leave. `limit_p` (may be NULL) says which it was, in words. */
-uint64_t kvfi_cli_free_memory(const char **limit_p);
-
 /* A JSON writer. Keys are NULL inside an array. Numbers that JSON has no word for become null.
  * Text that is not UTF-8 is escaped byte by byte. */
 struct kvfi_json {

@@ -259,7 +259,7 @@ static void print_memory(const struct kvfi_machine *m)
 
     heading("memory");
     line_bytes("total", m->memory_total);
-    snprintf(text, sizeof(text), "%s %s", kvfi_cli_bytes(m->memory_free, bytes, sizeof(bytes)),
+    snprintf(text, sizeof(text), "%s (%s)", kvfi_cli_bytes(m->memory_free, bytes, sizeof(bytes)),
              m->memory_limit);
     line("free", text);
     line_bytes("page", m->page_bytes);

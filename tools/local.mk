@@ -8,7 +8,9 @@ libkvfcli_la_SOURCES = \
 	tools/cut.h \
 	tools/json.c \
 	tools/side_opts.c \
-	tools/side_opts.h
+	tools/side_opts.h \
+	src/base/limits.c \
+	src/base/memory.c
 
 # The reader of request traces, for kvf_replay. It needs no MPI and no engine; header "trace.h".
 noinst_LTLIBRARIES += libkvftrace.la
@@ -29,7 +31,7 @@ tools_kvf_info_SOURCES = \
 	tools/kvf_info.c \
 	tools/machine.c \
 	tools/machine.h
-tools_kvf_info_CPPFLAGS = -I$(top_srcdir)/include
+tools_kvf_info_CPPFLAGS = $(AM_CPPFLAGS)
 tools_kvf_info_LDADD = libkvferry.la libkvfcli.la
 
 if HAVE_MPI
@@ -57,7 +59,7 @@ tools_kvf_bench_SOURCES = \
 	tools/bench/socket.c \
 	tools/bench/stream.c \
 	tools/bench/bare/ucx.c
-tools_kvf_bench_CPPFLAGS = -I$(top_srcdir)/include $(MPI_CFLAGS) $(UCX_CFLAGS)
+tools_kvf_bench_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS) $(UCX_CFLAGS)
 tools_kvf_bench_LDADD = libkvferry_mpi.la libkvferry.la libkvfcli.la $(MPI_LIBS) $(UCX_LIBS) -lm
 endif
 

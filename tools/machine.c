@@ -17,6 +17,8 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/memory.h"
+
 #include "cli.h"
 
 static int read_line(const char *path, char *text, size_t len)
@@ -161,13 +163,11 @@ static void look_at_memory(struct kvfi_machine *m)
     struct statvfs shm;
     struct rlimit limit;
     char text[64];
-    const char *words;
 
     m->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
     read_field("/proc/meminfo", "MemTotal", text, sizeof(text));
     m->memory_total = strtoull(text, NULL, 10) * 1024;
-    m->memory_free = kvfi_cli_free_memory(&words);
-    snprintf(m->memory_limit, sizeof(m->memory_limit), "%s", words);
+    m->memory_free = kvfi_memory_available(&m->memory_limit);
     if (statvfs("/dev/shm", &shm) == 0) {
         m->shm_total = (uint64_t)shm.f_blocks * shm.f_frsize;
         m->shm_free = (uint64_t)shm.f_bavail * shm.f_frsize;

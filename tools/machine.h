@@ -35,7 +35,7 @@ struct kvfi_machine {
 
     uint64_t page_bytes;
     uint64_t memory_total, memory_free;
-    char     memory_limit[64]; /* what bounds memory_free, in words */
+    const char *memory_limit; /* what bounds memory_free, in words; static */
     unsigned huge_count;
     struct kvfi_huge huge[KVFI_MOST_HUGE];
     char     thp[16], thp_shared[16]; /* the word in brackets: "always", "madvise", "never", ... */

@@ -32,24 +32,36 @@ static const char *word_of(const char *path, const char *why_not, kvfi_limit_t t
     return found ? text : why_not;
 }
 
+int kvfi_limit_group(const char *mark, char *path, size_t len)
+{
+    FILE *groups = fopen("/proc/self/cgroup", "re");
+    char  line[4096], *at;
+    int   found = -1;
+
+    if (!groups)
+        return -1;
+    while (found && fgets(line, sizeof line, groups)) {
+        at = strstr(line, mark);
+        if (!at || (mark[0] != ':' && at != line))
+            continue;
+        line[strcspn(line, "\n")] = 0;
+        snprintf(path, len, "%s", at + strlen(mark));
+        found = 0;
+    }
+    fclose(groups);
+    return found;
+}
+
 /* pids.max of our own control group; those above it may be lower. */
 static const char *pids_max(kvfi_limit_t text)
 {
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    char  line[512], path[640], *group;
+    char group[4096], path[4200];
+    int  unified = kvfi_limit_group(":pids:", group, sizeof group);
 
-    *text = 0;
-    while (file && !*text && fgets(line, sizeof line, file)) {
-        line[strcspn(line, "\n")] = 0;
-        group = strchr(line, '/');
-        if (!group || (strncmp(line, "0::", 3) && !strstr(line, ":pids:")))
-            continue;
-        snprintf(path, sizeof path, "/sys/fs/cgroup%s%s/pids.max", line[0] == '0' ? "" : "/pids", group);
-        word_of(path, "", text);
-    }
-    if (file)
-        fclose(file);
-    return *text ? text : "unknown";
+    if (unified && kvfi_limit_group("0::", group, sizeof group))
+        return "unknown";
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s%s/pids.max", unified ? "" : "/pids", group);
+    return word_of(path, "unknown", text);
 }
 
 void kvfi_limits_of_threads(char buf[KVFI_LIMITS_LEN])

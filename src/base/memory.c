@@ -16,6 +16,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/limits.h"
+
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
 #endif
@@ -123,27 +125,6 @@ static uint64_t group_left(const cgroup_kind_t *kind, const char *path)
     return max > now ? max - now : 0;
 }
 
-/* The path of this process's group; 0, or -1 without one. */
-static int cgroup_path(const cgroup_kind_t *kind, char *path, size_t len)
-{
-    FILE *groups = fopen("/proc/self/cgroup", "re");
-    char  line[4096], *at;
-    int   found = -1;
-
-    if (!groups)
-        return -1;
-    while (found && fgets(line, sizeof line, groups)) {
-        at = strstr(line, kind->line);
-        if (!at || (kind->line[0] == '0' && at != line))
-            continue;
-        line[strcspn(line, "\n")] = 0;
-        snprintf(path, len, "%s", at + strlen(kind->line));
-        found = 0;
-    }
-    fclose(groups);
-    return found;
-}
-
 /* The tightest limit less use on the way from this process's groups to the root. */
 static uint64_t cgroup_left(void)
 {
@@ -151,7 +132,7 @@ static uint64_t cgroup_left(void)
     char     path[4096], *slash;
 
     for (size_t i = 0; i < sizeof cgroup_kinds / sizeof *cgroup_kinds; i++) {
-        if (cgroup_path(&cgroup_kinds[i], path, sizeof path))
+        if (kvfi_limit_group(cgroup_kinds[i].line, path, sizeof path))
             continue;
         do {
             left = group_left(&cgroup_kinds[i], path);

@@ -26,7 +26,7 @@ wrong "--block-tokens: 24 does not divide the 512 tokens" --block-tokens 24
 wrong "--block-tokens: 1024 does not divide the 512 tokens" --block-tokens 1024
 wrong "--depth: 0 is not within" --depth 0
 wrong "--blocks 8000000: a pool of so many trace blocks takes 976.56 GiB" --blocks 8000000
-grep -q "available on this machine\|under the cgroup" "$TMP/out" || fail "nobody says what is free"
+grep -q "are free (MemAvailable)\|are free (the cgroup" "$TMP/out" || fail "nobody says what is free"
 wrong "; no smaller --scale takes less" --blocks 8000000 --scale 1/65536
 wrong ", and a smaller --scale takes less" --blocks 8000000 --scale 1/4
 wrong "--seed: -1 is below 0" --seed -1
@@ -62,11 +62,11 @@ group=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup)/kv
 if mkdir "$group" 2>/dev/null && echo 600M 2>/dev/null >"$group/$max"; then
     (
         echo "$BASHPID" >"$group/cgroup.procs"
-        wrong "are left under the cgroup's limit: --blocks" --blocks 8000
+        wrong "are free (the cgroup's memory.max): " --blocks 8000
         # of what it is not told it takes what fits, and says so
         replay 2 --trace "$TMP/in"
         right "defaults in 600 MB"
-        grep -q "chosen for the .* left under the cgroup's limit: --blocks [0-9]* --scale 1/[0-9]*$" "$TMP/out" ||
+        grep -q "chosen for the .* that are free (the cgroup's memory.max): --blocks [0-9]* --scale 1/[0-9]*$" "$TMP/out" ||
             { cat "$TMP/out"; fail "nobody says what was chosen"; }
         report "defaults in 600 MB" --verified requests=3
     ) || { rmdir "$group" 2>/dev/null; exit 1; }

@@ -16,6 +16,8 @@
 
 #include <kvferry/mpi.h>
 
+#include "base/memory.h"
+
 #include "../cli.h"
 
 enum bench_kind_of_memory kvfi_bench_memory(const struct bench_args *args)
@@ -51,7 +53,7 @@ int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
                     : job->initiator ? at_initiator
                                      : at_owner;
     const char *limit;
-    uint64_t room = kvfi_cli_free_memory(&limit);
+    uint64_t room = kvfi_memory_available(&limit);
     char need_text[32], room_text[32];
     int rc = 0;
 
@@ -59,7 +61,7 @@ int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
     if (need > room) {
         kvfi_cli_bytes(need, need_text, sizeof(need_text));
         kvfi_cli_bytes(room, room_text, sizeof(room_text));
-        rc = kvfi_cli_fail("the case takes %s on one node, and %s are %s: use --scale", need_text,
+        rc = kvfi_cli_fail("the case takes %s on one node, and %s are free (%s): use --scale", need_text,
                            room_text, limit);
     }
     return kvfi_bench_meet(job, rc);

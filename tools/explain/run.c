@@ -16,6 +16,8 @@
 
 #include <kvferry/mpi.h>
 
+#include "base/memory.h"
+
 #include "../cli.h"
 
 #define DEADLINE_NS UINT64_C(300000000000)
@@ -146,7 +148,7 @@ static int check_room(const struct run *r)
 {
     uint64_t mine = bytes_of(r, EXPLAIN_SOURCE) + bytes_of(r, EXPLAIN_DEST), all = mine;
     const char *limit;
-    uint64_t left = kvfi_cli_free_memory(&limit);
+    uint64_t left = kvfi_memory_available(&limit);
     char a[32], b[32];
     MPI_Comm node;
 
@@ -157,7 +159,7 @@ static int check_room(const struct run *r)
         return 0;
     }
     return kvfi_cli_fail(
-        "--analyze: the caches of this node's ranks take %s, and %s are %s: a smaller "
+        "--analyze: the caches of this node's ranks take %s, and %s are free (%s): a smaller "
         "--tokens would fit",
         kvfi_cli_bytes(all, a, sizeof(a)), kvfi_cli_bytes(left, b, sizeof(b)), limit);
 }

@@ -11,6 +11,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/memory.h"
+
 #include "../cli.h"
 
 #define POOL_MOST  4096u       /* trace blocks, where nobody says how many */
@@ -79,7 +81,7 @@ int kvfi_replay_room(struct replay_comm *comm, struct replay_opts *opts, const k
     most = own_blocks && trace->id_count < most ? trace->id_count : most;
     wanted = largest_request(trace);
     wanted = own_blocks && wanted < most ? wanted : most;
-    free_bytes = kvfi_cli_free_memory(&limit);
+    free_bytes = kvfi_memory_available(&limit);
     for (;; opts->scale_den *= 2) {
         found = own_blocks ? most_blocks(comm, opts, trace, free_bytes / 4 * 3, most, shape, &code)
                 : fits(comm, opts, trace, free_bytes / 4 * 3, shape, &code) ? most
@@ -90,7 +92,7 @@ int kvfi_replay_room(struct replay_comm *comm, struct replay_opts *opts, const k
         }
     }
     if (code == 0 && comm->rank == 0 && !opts->quiet) {
-        fprintf(stderr, "kvf_replay: %s%s that are %s: --blocks %" PRIu64 " --scale %" PRIu64 "/%" PRIu64 "\n",
+        fprintf(stderr, "kvf_replay: %s%s that are free (%s): --blocks %" PRIu64 " --scale %" PRIu64 "/%" PRIu64 "\n",
                 found > 0 ? "chosen for the " : "even this takes more than three quarters of the ",
                 kvfi_cli_bytes(free_bytes, bytes, sizeof(bytes)), limit, opts->blocks, opts->scale_num,
                 opts->scale_den);

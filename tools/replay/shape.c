@@ -9,6 +9,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/memory.h"
+
 #include "../cli.h"
 #include "../cut.h"
 #include "content.h"
@@ -411,7 +413,7 @@ int kvfi_replay_shape_memory(struct replay_comm *comm, const struct replay_opts 
     uint64_t pool = block_bytes(shape, REPLAY_SRC, 0, shape->pool_blocks), pools, pulled;
     uint32_t number;
     const char *limit;
-    uint64_t free_bytes = kvfi_cli_free_memory(&limit);
+    uint64_t free_bytes = kvfi_memory_available(&limit);
     char a[32], b[32], c[32], fit[96];
 
     if (kvfi_replay_is(shape, REPLAY_SRC, comm->rank, &number)) {
@@ -424,7 +426,7 @@ int kvfi_replay_shape_memory(struct replay_comm *comm, const struct replay_opts 
     say_fit(shape, pulled < free_bytes ? part_of(opts->blocks, free_bytes - pulled, pools) : 0, fit,
             sizeof(fit));
     kvfi_cli_fail("--blocks %" PRIu64 ": a pool of so many trace blocks takes %s, all ranks of this "
-                  "node together take %s, and %s are %s: %s", opts->blocks,
+                  "node together take %s, and %s are free (%s): %s", opts->blocks,
                   kvfi_cli_bytes(pool, a, sizeof(a)), kvfi_cli_bytes(pools + pulled, b, sizeof(b)),
                   kvfi_cli_bytes(free_bytes, c, sizeof(c)), limit, fit);
     return KVFI_EXIT_USAGE;
