@@ -118,35 +118,46 @@ path_sources = \
 
 engine_sources = \
 	src/engine/adopt.c \
+	src/engine/await.c \
 	src/engine/batch.c \
 	src/engine/calibrate.c \
 	src/engine/check.c \
 	src/engine/choose.c \
 	src/engine/copiers.c \
 	src/engine/cost.c \
+	src/engine/doubt.c \
+	src/engine/end.c \
 	src/engine/engine.c \
+	src/engine/event.c \
 	src/engine/exchange.c \
 	src/engine/grant.c \
 	src/engine/grant_blob.h \
 	src/engine/held.c \
 	src/engine/home.c \
+	src/engine/inbox.c \
 	src/engine/internal.h \
+	src/engine/keep.c \
+	src/engine/links.c \
 	src/engine/monitor.c \
 	src/engine/notify.c \
-	src/engine/keep.c \
 	src/engine/object.c \
+	src/engine/op.c \
 	src/engine/parts.c \
 	src/engine/peer.c \
-	src/engine/pool.c \
-	src/engine/post.c \
 	src/engine/place.c \
 	src/engine/place.h \
+	src/engine/pool.c \
+	src/engine/post.c \
 	src/engine/progress.c \
 	src/engine/remote.c \
+	src/engine/revoke.c \
+	src/engine/round.c \
+	src/engine/running.c \
 	src/engine/segment.c \
 	src/engine/sentence.c \
 	src/engine/served.c \
 	src/engine/settings.c \
+	src/engine/thread.c \
 	src/engine/view.c
 
 # src/kv/local.mk appends its files

@@ -23,8 +23,6 @@
 #include "base/vma.h"
 #include "engine/internal.h"
 
-static pthread_mutex_t adopt_lock = PTHREAD_MUTEX_INITIALIZER;
-
 /* A second mapping of the region over [addr, addr + len). */
 static kvf_status_t map_twin(const kvf_segment_t *segment, void *addr)
 {
@@ -64,7 +62,7 @@ static kvf_status_t map_private(const kvf_segment_t *segment, void *addr)
     return KVF_ERR_SYSTEM;
 }
 
-static kvf_status_t check_range(const void *addr, uint64_t len, int *huge_p)
+kvf_status_t kvfi_adopt_check(const void *addr, uint64_t len, int *huge_p)
 {
     uint64_t    page = (uint64_t)sysconf(_SC_PAGESIZE);
     const char *why;
@@ -85,55 +83,27 @@ static kvf_status_t check_range(const void *addr, uint64_t len, int *huge_p)
     }
 }
 
-static kvf_status_t adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_segment_t **segment_p)
+kvf_status_t kvfi_adopt_cover(kvf_segment_t *segment, void *addr, int *lost_p)
 {
-    kvf_segment_t *segment;
-    kvf_status_t   status;
-    int            huge, lost, error;
+    uint64_t     len = segment->len;
+    kvf_status_t status;
+    int          error;
 
-    if (!engine->home->near)
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "the engine has no shared memory");
-    status = check_range(addr, len, &huge);
-    if (status == KVF_OK)
-        status = kvfi_segment_make(engine, 0, len, KVFI_SMALL_PAGES, &segment);
-    if (status != KVF_OK)
-        return status;
-    segment->was_huge = huge;
+    *lost_p = 0;
     memcpy(segment->region, addr, len);
     status = map_twin(segment, addr);
-    if (status != KVF_OK) {
-        error = errno;
-        /* the kernel may have unmapped the old pages before it gave up */
-        lost = kvfi_memory_prot(addr, len) < 0 && map_private(segment, addr) != KVF_OK;
-        if (lost)
-            kvfi_log(KVFI_LOG_ERROR, "nothing can be mapped at %p, its contents are kept at %p: %s",
-                     addr, (void *)segment->region, kvf_last_error());
-        kvfi_segment_free(segment, lost);
-        errno = error;
-        return kvfi_fail(status, "the kernel refused to map shared memory at %p: %m", addr);
-    }
-    segment->adopted = addr;
-    *segment_p = segment;
-    return KVF_OK;
-}
-
-kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
-                               kvf_segment_t **segment_p)
-{
-    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
-
-    if (status != KVF_OK)
-        return status;
-    status = segment_p ? kvfi_segment_check_range(addr, len)
-                       : kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
     if (status == KVF_OK) {
-        /* of two threads that adopt the same pages, of whatever engine, the second is to see it */
-        pthread_mutex_lock(&adopt_lock);
-        status = adopt(engine, addr, len, segment_p);
-        pthread_mutex_unlock(&adopt_lock);
+        segment->adopted = addr;
+        return KVF_OK;
     }
-    kvfi_leave(engine);
-    return status;
+    error = errno;
+    /* the kernel may have unmapped the old pages before it gave up */
+    *lost_p = kvfi_memory_prot(addr, len) < 0 && map_private(segment, addr) != KVF_OK;
+    if (*lost_p)
+        kvfi_log(KVFI_LOG_ERROR, "nothing can be mapped at %p, its contents are kept at %p: %s", addr,
+                 (void *)segment->region, kvf_last_error());
+    errno = error;
+    return kvfi_fail(status, "the kernel refused to map shared memory at %p: %m", addr);
 }
 
 kvf_status_t kvfi_adopt_return(kvf_segment_t *segment)

@@ -141,7 +141,7 @@ static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t 
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s%s%s", i, why,
                          *far ? "; the peer is far: " : "", far);
     if (check->path == KVF_PATH_STAGE && !check->asks)
-        return kvfi_served_connect(op->remote, op->dir, &check->peer);
+        return kvfi_peer_connect(op->remote->peer, op->dir, &check->peer);
     return KVF_OK;
 }
 

@@ -11,9 +11,7 @@
 #include "copy/tune.h"
 #include "engine/internal.h"
 
-#define SAMPLE    256u /* pairs that are looked at to tell whether neighbours touch */
-#define AFRAID_NS UINT64_C(10000000000) /* direct for so long after stage failed, doubled each time */
-#define DOUBLINGS 8u
+#define SAMPLE 256u /* pairs that are looked at to tell whether neighbours touch */
 
 /* Pieces after merging, about: of blocks that are one piece and may touch, the first ones tell. */
 static uint64_t pieces_of(const kvfi_xfer_t *xfer)
@@ -99,10 +97,10 @@ static kvf_status_t choose_run(kvf_engine_t *engine, const kvfi_batch_op_t *ops,
 
     if (!forced && (!may_choose(engine, remote->peer, flags) || !worth_it(costs, xfers, first, end)))
         return KVF_OK;
-    status = kvfi_served_connect(remote, xfers[first].dir, &stage);
+    status = kvfi_peer_connect(remote->peer, xfers[first].dir, &stage);
     if (status != KVF_OK) {
         if (!forced)
-            kvfi_choose_failed(remote->peer, status);
+            kvfi_doubt_failed(remote->peer, status);
         return forced ? status : KVF_OK;
     }
     for (size_t i = first; i < end; i++)
@@ -128,38 +126,6 @@ kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_
             status = choose_run(engine, ops, xfers, first, end, flags);
     }
     return status;
-}
-
-int kvfi_choose_is_stages(kvf_status_t status)
-{
-    return status == KVF_ERR_NOMEM || status == KVF_ERR_SYSTEM || status == KVF_ERR_UNSUPPORTED ||
-           status == KVF_ERR_TIMEOUT;
-}
-
-void kvfi_choose_succeeded(kvf_peer_t *peer)
-{
-    if (!atomic_load_explicit(&peer->stage_failures, memory_order_relaxed))
-        return;
-    atomic_store(&peer->stage_failures, 0);
-    atomic_store(&peer->direct_until_ns, 0);
-}
-
-/* Ops of one batch fail together: that counts once. */
-void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status)
-{
-    uint64_t now = kvfi_now_ns(), until = atomic_load(&peer->direct_until_ns);
-    unsigned times = atomic_load(&peer->stage_failures);
-
-    if (!kvfi_choose_is_stages(status) || now < until)
-        return;
-    if (!atomic_compare_exchange_strong(&peer->direct_until_ns, &until,
-                                        now + (AFRAID_NS << (times < DOUBLINGS ? times : DOUBLINGS))))
-        return;
-    atomic_fetch_add(&peer->stage_failures, 1);
-    if (!times)
-        kvfi_log(KVFI_LOG_WARN, "packed ops with rank %llu on %s (pid %d) failed (%s): they go direct, over "
-                 "cma, for a while; KVFERRY_PACK=direct does that always", (unsigned long long)peer->rank,
-                 peer->host, peer->proc.pid, kvf_status_name(status));
 }
 
 /* ------------------------------------------------------------------- asked */

@@ -1,80 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The copy threads of an engine: asleep until a large local batch is posted, then they copy parts of
- * the running ones in turn, a part of each, so that none waits for a larger one. A batch is in the
- * round while it has parts to claim; who claims the last one takes it out. The threads block all
- * signals but those that a fault raises, and never touch a link but to send what a batch's end sends.
+ * The copy threads of an engine: asleep until a large local batch stands in the round (round.c), then they
+ * copy a part of the one whose turn it is. They block all signals but those that a fault raises, and never
+ * touch a link but to send what a batch's end sends.
  */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/cores.h"
 #include "base/limits.h"
 #include "engine/internal.h"
-
-typedef struct kvfi_copiers {
-    pthread_mutex_t lock;
-    pthread_cond_t  cond;
-    kvf_batch_t    *round; /* whose turn it is */
-    unsigned        asleep, started;
-    int             stop;
-    kvfi_cores_t    cores;
-    pthread_t       threads[];
-} kvfi_copiers_t;
-
-/* ------------------------------------------------------------------- round */
-
-void kvfi_copiers_add(kvf_batch_t *batch)
-{
-    kvfi_copiers_t *copiers = batch->object.engine->copiers;
-
-    pthread_mutex_lock(&copiers->lock);
-    if (copiers->round) {
-        batch->round_next = copiers->round;
-        batch->round_prev = copiers->round->round_prev;
-        batch->round_prev->round_next = batch->round_next->round_prev = batch;
-    } else {
-        copiers->round = batch->round_next = batch->round_prev = batch;
-    }
-    batch->in_round = 1;
-    if (copiers->asleep)
-        pthread_cond_broadcast(&copiers->cond);
-    pthread_mutex_unlock(&copiers->lock);
-}
-
-void kvfi_copiers_drop(kvf_batch_t *batch)
-{
-    kvfi_copiers_t *copiers = batch->object.engine->copiers;
-
-    pthread_mutex_lock(&copiers->lock);
-    batch->in_round = 0;
-    batch->round_next->round_prev = batch->round_prev;
-    batch->round_prev->round_next = batch->round_next;
-    if (copiers->round == batch)
-        copiers->round = batch->round_next == batch ? NULL : batch->round_next;
-    pthread_mutex_unlock(&copiers->lock);
-}
-
-/* The batch whose turn it is, referenced; NULL: stop. */
-static kvf_batch_t *next_batch(kvfi_copiers_t *copiers)
-{
-    kvf_batch_t *batch;
-
-    pthread_mutex_lock(&copiers->lock);
-    copiers->asleep++;
-    while (!copiers->round && !copiers->stop)
-        pthread_cond_wait(&copiers->cond, &copiers->lock);
-    copiers->asleep--;
-    batch = copiers->stop ? NULL : copiers->round;
-    if (batch) {
-        copiers->round = batch->round_next;
-        atomic_fetch_add(&batch->refs, 1);
-    }
-    pthread_mutex_unlock(&copiers->lock);
-    return batch;
-}
 
 static void *thread_main(void *arg)
 {
@@ -84,7 +20,7 @@ static void *thread_main(void *arg)
 
     if (error)
         kvfi_log(KVFI_LOG_INFO, "a copy thread is not bound: %s", strerror(error));
-    while ((batch = next_batch(copiers))) {
+    while ((batch = kvfi_round_next(copiers))) {
         kvfi_batch_advance(batch, 1);
         kvfi_batch_put(batch);
     }

@@ -33,28 +33,6 @@ static kvf_status_t draw_identity(kvf_engine_t *engine)
     return KVF_OK;
 }
 
-static kvfi_am_host_t host_of(kvf_engine_t *engine)
-{
-    return (kvfi_am_host_t){.engine = engine,
-                            .page = engine->home->page,
-                            .epoch = engine->home->owner.epoch,
-                            .bell = &engine->home->bell,
-                            .incarnation = engine->incarnation,
-                            .rank = engine->rank,
-                            .proc = engine->home->proc,
-                            .depth = engine->depth,
-                            .open_writes = &engine->open_writes,
-                            .view = kvfi_grant_view,
-                            .changed = kvfi_progress_wake};
-}
-
-static kvf_status_t open_stage(kvf_engine_t *engine)
-{
-    kvfi_am_host_t host = host_of(engine);
-
-    return engine->home->near ? kvfi_am_open_near(engine->home->near, &host, &engine->stage) : KVF_OK;
-}
-
 static kvf_status_t open_engine(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p)
 {
     kvf_engine_t *engine;
@@ -68,6 +46,7 @@ static kvf_status_t open_engine(const kvf_engine_opts_t *opts, kvf_engine_t **en
         return KVF_ERR_NOMEM;
     engine->object.engine = engine;
     engine->forks = kvfi_fork_count();
+    engine->sweep = kvfi_progress_sweep;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_mutex_init(&engine->import_lock, NULL);
     pthread_mutex_init(&engine->far_lock, NULL);
@@ -80,27 +59,28 @@ static kvf_status_t open_engine(const kvf_engine_opts_t *opts, kvf_engine_t **en
     status = kvfi_home_open(engine);
     if (status != KVF_OK)
         goto free_engine;
-    status = kvfi_progress_open(engine);
+    status = kvfi_event_open(engine);
     if (status != KVF_OK)
         goto release_home;
-    status = open_stage(engine);
+    status = kvfi_links_near(engine);
     if (status == KVF_OK)
         status = kvfi_copiers_open(engine);
     if (status != KVF_OK)
-        goto close_progress;
+        goto close_event;
     /* a wire that was asked for by name is looked at now, not at the first far peer */
     if (!strcmp(engine->net, "rc") || !strcmp(engine->net, "ud")) {
         kvfi_am_t *am;
 
-        status = kvfi_engine_far(engine, &am);
+        status = kvfi_links_far(engine, &am);
         if (status != KVF_OK)
-            goto close_progress;
+            goto close_event;
     }
     *engine_p = engine;
     return KVF_OK;
 
-close_progress:
-    kvfi_progress_close(engine);
+close_event:
+    kvfi_thread_stop(engine);
+    kvfi_event_close(engine);
     kvfi_am_close(engine->stage, 0);
     kvfi_am_close(atomic_load(&engine->am), 0);
 release_home:
@@ -131,29 +111,6 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
 uint64_t kvf_engine_incarnation(const kvf_engine_t *engine)
 {
     return kvfi_is(engine, KVFI_ENGINE) ? engine->incarnation : 0;
-}
-
-kvf_status_t kvfi_engine_far(kvf_engine_t *engine, kvfi_am_t **am_p)
-{
-    kvfi_am_host_t host = host_of(engine);
-    kvf_status_t   status = KVF_OK;
-    kvfi_am_t     *am;
-
-    pthread_mutex_lock(&engine->far_lock);
-    am = atomic_load(&engine->am);
-    if (!am) {
-        status = kvfi_am_open(engine->net, &host, &am);
-        if (status == KVF_OK)
-            atomic_store(&engine->am, am);
-    }
-    if (status == KVF_OK && !engine->far_driven) {
-        status = kvfi_progress_far(engine);
-        engine->far_driven = status == KVF_OK;
-    }
-    pthread_mutex_unlock(&engine->far_lock);
-    if (status == KVF_OK)
-        *am_p = am;
-    return status;
 }
 
 /* ------------------------------------------------------------------ export */
@@ -190,7 +147,7 @@ kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, 
     else if (!len_p)
         status = kvfi_fail(KVF_ERR_INVALID, "len_p is NULL");
     else if (flags & KVF_BLOB_FAR)
-        status = kvfi_engine_far(engine, &am);
+        status = kvfi_links_far(engine, &am);
     if (status != KVF_OK)
         goto leave;
     gethostname(host, sizeof host - 1);
@@ -231,7 +188,7 @@ static void abort_batches(kvf_engine_t *engine)
         pthread_mutex_unlock(&engine->lock);
         if (!batch)
             return;
-        kvfi_batch_abort(batch, KVF_ERR_CLOSED);
+        kvfi_await_abort(batch, KVF_ERR_CLOSED);
         kvfi_batch_put(batch);
     }
 }
@@ -247,6 +204,20 @@ static kvf_status_t wait_for_calls(kvf_engine_t *engine, uint64_t end_ns)
     }
     abort_batches(engine); /* of a post that came to its end meanwhile */
     return KVF_OK;
+}
+
+static kvf_status_t wait_for_owners(kvf_engine_t *engine, uint64_t end_ns)
+{
+    unsigned asked, lost;
+
+    while ((asked = kvfi_held_unanswered(engine, &lost)) && kvfi_now_ns() < end_ns) {
+        kvfi_progress_drive(engine, 0);
+        nanosleep(&(struct timespec){0, 50000}, NULL);
+    }
+    if (!asked && !lost)
+        return KVF_OK;
+    return kvfi_fail(KVF_ERR_TIMEOUT, "WRITEs that were given up are not settled: of %u the owners have not "
+                     "answered, of %u they cannot, for the connection broke", asked, lost);
 }
 
 static kvfi_object_t *next_of(kvf_engine_t *engine, kvfi_kind_t kind)
@@ -309,7 +280,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     abort_batches(engine); /* first: what is under way with ourselves ends with CLOSED too */
     atomic_store(&home->page->closed, 1);
     kvfi_home_part(home);
-    kvfi_progress_wake(engine);
+    kvfi_event_wake(engine);
     if (wait_for_calls(engine, end_ns) != KVF_OK) {
         atomic_store(&engine->closing, CLOSE_AGAIN); /* those threads stand in it: it is left alone */
         return KVF_ERR_TIMEOUT;
@@ -318,10 +289,11 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     for (uint32_t i = 0; i < KVFI_PAGE_GRANTS; i++)
         if (engine->grants[i] && !engine->grants[i]->revoked)
             kvfi_page_revoke(&home->owner, i);
-    status = kvfi_grant_quiesce(engine, KVFI_ALL_GRANTS, end_ns);
-    settled = kvfi_held_close(engine, end_ns);
+    status = kvfi_revoke_quiesce(engine, KVFI_ALL_GRANTS, end_ns);
+    settled = wait_for_owners(engine, end_ns);
     kvfi_copiers_close(engine);
-    kvfi_progress_close(engine);
+    kvfi_thread_stop(engine);
+    kvfi_event_close(engine);
     free_objects(engine, status != KVF_OK);
     kvfi_am_close(atomic_load(&engine->am), end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);
     kvfi_am_close(engine->stage, end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);

@@ -132,7 +132,7 @@ static void await_greetings(kvf_engine_t *engine)
 
     while (am && !kvfi_am_greeted(am) && kvfi_now_ns() < end_ns)
         if (!kvfi_progress_drive(engine, 0))
-            kvfi_progress_nap(engine, kvfi_now_ns() + 1000000);
+            kvfi_event_nap(engine, kvfi_now_ns() + 1000000);
 }
 
 /* Export, swap, import who is still missing. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Grants: a slot and an epoch in the control page, the ranges, the blob. Revoke raises the epoch
- * and then waits for slices that began before.
+ * Grants: a slot and an epoch in the control page, the ranges, the blob, and what a peer's request means
+ * here. They end in revoke.c.
  *
  * Blob body: slot u32, epoch u32, only u64, count u32, rank of regions count u32; the regions
  * {uid u64, address u64, length u64, key bytes}; the ranges {region u32, rights u32, flags u32,
@@ -9,10 +9,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/blob.h"
-#include "base/clock.h"
 #include "engine/grant_blob.h"
 #include "engine/internal.h"
 
@@ -133,7 +131,7 @@ kvf_status_t kvf_grant_create(kvf_engine_t *engine, const kvf_range_t *ranges, u
         status = check_range(engine, &ranges[i], i);
     for (uint32_t i = 0; status == KVF_OK && i < count; i++)
         if (!ranges[i].segment->shared)
-            status = kvfi_progress_near(engine); /* a near peer may have to ask for it */
+            status = kvfi_thread_near(engine); /* a near peer may have to ask for it */
     if (status == KVF_OK)
         status = create(engine, ranges, count, peer, grant_p);
     kvfi_leave(engine);
@@ -225,59 +223,6 @@ kvf_status_t kvf_grant_export(kvf_grant_t *grant, void *buf, size_t *len_p)
     return status;
 }
 
-/* ------------------------------------------------------------------ revoke */
-
-static void sleep_briefly(void)
-{
-    nanosleep(&(struct timespec){0, 20000}, NULL);
-}
-
-static int is_of_grant(void *arg, uint32_t grant, uint32_t range, uint32_t id)
-{
-    uint32_t slot = *(const uint32_t *)arg;
-
-    (void)range;
-    (void)id;
-    return slot == KVFI_ALL_GRANTS || grant == slot;
-}
-
-/* What keeps revoked memory from being reused, and in whose seat; NULL: nothing. */
-static const char *held_by(kvfi_page_t *page, uint32_t slot, uint32_t *seen, const kvfi_seat_t **seat_p)
-{
-    if (kvfi_page_still_busy(page, seen, seat_p))
-        return "is still copying";
-    if (kvfi_page_pins(page) && kvfi_page_find_pin(page, is_of_grant, &slot, seat_p))
-        return "has a view of it";
-    return NULL;
-}
-
-kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint32_t slot, uint64_t end_ns)
-{
-    kvfi_page_t       *page = engine->home->page;
-    uint32_t           seen[KVFI_PAGE_SEATS * KVFI_SEAT_WORDS];
-    const kvfi_seat_t *seat = NULL;
-    const char        *what;
-    kvfi_am_t         *served[2] = {atomic_load(&engine->am), engine->stage};
-
-    for (int i = 0; i < 2; i++) {
-        /* what is served looks at the epoch under the machine's lock */
-        if (served[i])
-            kvfi_am_pass(served[i]);
-    }
-    kvfi_page_snapshot(page, seen);
-    while ((what = held_by(page, slot, seen, &seat))) {
-        if (slot != KVFI_ALL_GRANTS && atomic_load(&engine->closing))
-            return kvfi_fail(KVF_ERR_CLOSED, "revoked, but the engine closes, and waits in turn for rank "
-                             "%llu (pid %d)", (unsigned long long)seat->rank, seat->proc.pid);
-        if (kvfi_now_ns() >= end_ns)
-            return kvfi_fail(KVF_ERR_TIMEOUT, "revoked, but the memory is not yet reusable: rank %llu "
-                             "(pid %d) %s", (unsigned long long)seat->rank, seat->proc.pid, what);
-        kvfi_progress_drive(engine, 0);
-        sleep_briefly();
-    }
-    return KVF_OK;
-}
-
 void kvfi_grant_free(kvf_grant_t *grant)
 {
     kvf_engine_t *engine = grant->object.engine;
@@ -288,29 +233,6 @@ void kvfi_grant_free(kvf_grant_t *grant)
     let_go_segments(grant->ranges, grant->count);
     free(grant->ranges);
     kvfi_object_close(grant);
-}
-
-kvf_status_t kvf_grant_revoke(kvf_grant_t *grant, uint64_t timeout_ns)
-{
-    kvf_engine_t *engine;
-    kvf_status_t  status;
-
-    if (!grant)
-        return KVF_OK;
-    status = kvfi_enter(grant, KVFI_GRANT);
-    if (status != KVF_OK)
-        return status;
-    engine = grant->object.engine;
-    pthread_mutex_lock(&engine->grants_lock);
-    if (!grant->revoked)
-        kvfi_page_revoke(&engine->home->owner, grant->slot);
-    grant->revoked = 1;
-    pthread_mutex_unlock(&engine->grants_lock);
-    status = kvfi_grant_quiesce(engine, grant->slot, kvfi_deadline(kvfi_now_ns(), timeout_ns));
-    if (status == KVF_OK && kvfi_claim(grant, KVFI_GRANT))
-        kvfi_grant_free(grant);
-    kvfi_leave(engine);
-    return status;
 }
 
 /* What a far peer's request means here. */

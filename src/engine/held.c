@@ -4,10 +4,8 @@
  * answered, so a batch that is given up stays running until then, for a moment at most, and a batch of
  * which an op overlaps what may still land is held: nothing of it starts before, on any path, though on
  * the same connection the order of messages would do. A held batch ends by its own deadline, by a cancel
- * or with its engine as others do. Nothing here waits but kvfi_held_close().
+ * or with its engine as others do. Nothing here waits.
  */
-#include <time.h>
-
 #include "base/clock.h"
 #include "engine/internal.h"
 
@@ -36,7 +34,7 @@ static void give_up(kvf_batch_t *batch)
             kvfi_am_cancel(xfer, status, &batch->unsettled);
         else if (now == KVF_INPROGRESS || now == (int)KVFI_TO_STAGE)
             atomic_store(&xfer->status, status);
-        kvfi_batch_finish_op(batch, i);
+        kvfi_end_op(batch, i);
     }
     batch->given_up = 1;
     batch->held = batch->held ? KVFI_ENDED_HELD : KVFI_NOT_HELD;
@@ -105,8 +103,8 @@ int kvfi_held_back(kvf_batch_t *batch, uint64_t deadline_ns)
     if (deadline_ns != KVF_FOREVER)
         atomic_store_explicit(&batch->end_ns, kvfi_deadline(kvfi_now_ns(), deadline_ns),
                               memory_order_relaxed);
-    kvfi_batch_enlist(batch);
-    kvfi_progress_posted(batch->object.engine);
+    kvfi_running_add(batch);
+    kvfi_event_posted(batch->object.engine);
     return 1;
 }
 
@@ -135,17 +133,16 @@ int kvfi_held_release(kvf_batch_t *batch)
     batch->held = KVFI_NOT_HELD;
     kvfi_served_start(batch);
     if (batch->am_count < batch->count)
-        kvfi_batch_call_copiers(batch);
+        kvfi_round_call(batch);
     else
-        kvfi_progress_posted(batch->object.engine);
+        kvfi_event_posted(batch->object.engine);
     atomic_fetch_sub(&batch->am_pending, 1);
     return 1;
 }
 
 /* ------------------------------------------------------------------ close */
 
-/* How many are waited for; *lost_p: how many others are open. */
-static unsigned unanswered(kvf_engine_t *engine, unsigned *lost_p)
+unsigned kvfi_held_unanswered(kvf_engine_t *engine, unsigned *lost_p)
 {
     kvfi_am_t *am = atomic_load(&engine->am);
     unsigned   asked = 0;
@@ -158,18 +155,4 @@ static unsigned unanswered(kvf_engine_t *engine, unsigned *lost_p)
     if (am)
         kvfi_am_unanswered(am, &asked, lost_p);
     return asked;
-}
-
-kvf_status_t kvfi_held_close(kvf_engine_t *engine, uint64_t end_ns)
-{
-    unsigned asked, lost;
-
-    while ((asked = unanswered(engine, &lost)) && kvfi_now_ns() < end_ns) {
-        kvfi_progress_drive(engine, 0);
-        nanosleep(&(struct timespec){0, 50000}, NULL);
-    }
-    if (!asked && !lost)
-        return KVF_OK;
-    return kvfi_fail(KVF_ERR_TIMEOUT, "WRITEs that were given up are not settled: of %u the owners have not "
-                     "answered, of %u they cannot, for the connection broke", asked, lost);
 }

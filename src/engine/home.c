@@ -183,6 +183,6 @@ void kvfi_home_ring(kvfi_home_t *home)
 {
     pthread_mutex_lock(&homes_lock);
     if (home->engine)
-        kvfi_progress_wake(home->engine);
+        kvfi_event_wake(home->engine);
     pthread_mutex_unlock(&homes_lock);
 }

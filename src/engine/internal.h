@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/cores.h"
 #include "base/status.h"
 #include "base/table.h"
 #include "base/wire.h"
@@ -130,6 +131,7 @@ struct kvf_engine {
     _Atomic int       armed;
     _Atomic uint32_t  arms; /* even; one more is what the page says */
     _Atomic unsigned  lives_polled, lives_timed; /* near peers whose death the epoll tells, or only a look */
+    int             (*sweep)(kvf_engine_t *engine, int copy); /* progress.c's, for the thread */
     pthread_t         thread;
     _Atomic int       thread_on;
     _Atomic unsigned  drivers; /* waits that drive the links: the thread stands back */
@@ -313,8 +315,20 @@ struct kvf_batch {
 /* ---- settings.c */
 kvf_status_t kvfi_settings_load(kvf_engine_t *engine, const kvf_engine_opts_t *opts);
 
-/* ---- engine.c */
-kvf_status_t kvfi_engine_far(kvf_engine_t *engine, kvfi_am_t **am_p);
+/* ---- links.c */
+/* Open the machine for stage, where there is a near link. */
+kvf_status_t kvfi_links_near(kvf_engine_t *engine);
+/* The machine on the wire, opened at the first need. */
+kvf_status_t kvfi_links_far(kvf_engine_t *engine, kvfi_am_t **am_p);
+
+/* ---- adopt.c */
+/* May the pages there be adopted? *huge_p: they had asked for transparent huge pages. */
+kvf_status_t kvfi_adopt_check(const void *addr, uint64_t len, int *huge_p);
+/* The segment's region, with the contents of the pages there, in their place. An error: nothing has changed,
+ * or *lost_p, and the contents are in the region alone. */
+kvf_status_t kvfi_adopt_cover(kvf_segment_t *segment, void *addr, int *lost_p);
+/* Give the caller private memory back; an error: nothing has changed. */
+kvf_status_t kvfi_adopt_return(kvf_segment_t *segment);
 
 /* ---- segment.c, grant.c, peer.c, remote.c: used by others and by close */
 typedef enum kvfi_page_size { KVFI_ANY_PAGES, KVFI_SMALL_PAGES } kvfi_page_size_t;
@@ -324,21 +338,16 @@ kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len
 /* Of the caller's memory: not NULL, empty, overflowing, or a device's. */
 kvf_status_t kvfi_segment_check_range(const void *addr, uint64_t len);
 void         kvfi_segment_free(kvf_segment_t *segment, int keep_memory);
-/* Give the caller private memory back; an error: nothing has changed. */
-kvf_status_t kvfi_adopt_return(kvf_segment_t *segment);
 /* OK, or BUSY with a sentence: granted, or used by a running batch. */
 kvf_status_t kvfi_segment_unused(const kvf_segment_t *segment);
 void         kvfi_pool_free(kvf_pool_t *pool);
 kvf_status_t kvfi_grant_view(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
                              uint32_t range, kvfi_am_view_t *view_p);
 void         kvfi_grant_free(kvf_grant_t *grant);
-#define KVFI_ALL_GRANTS UINT32_MAX
-/* Wait until no slice runs under an epoch raised before, and no view is open of the grant: OK, or TIMEOUT
- * with a sentence; CLOSED if the engine begins to close and it is not close that waits (for all grants). */
-kvf_status_t kvfi_grant_quiesce(kvf_engine_t *engine, uint32_t slot, uint64_t end_ns);
 void         kvfi_peer_free(kvf_peer_t *peer);
-/* The connection for ops over stage, made at the first need. */
-kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p);
+/* The connection for ops of that direction over stage, made at the first need; the first time the user is
+ * told why there is one. */
+kvf_status_t kvfi_peer_connect(kvf_peer_t *peer, uint32_t dir, kvfi_am_peer_t **stage_p);
 void         kvfi_remote_free(kvf_remote_t *remote);
 int          kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns);
 /* What became of one that is not alive. */
@@ -378,19 +387,26 @@ static inline void kvfi_let_go(kvf_segment_t *segment, kvf_remote_t *remote)
  * the batch's. Errors only with KVF_PACK_PACKED: those of a connection. */
 kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers,
                          size_t count, uint32_t flags);
+
+/* ---- doubt.c */
+/* For a neighbour that says nothing; half of a short deadline. */
+#define KVFI_PATIENCE_NS UINT64_C(1000000000)
 /* Is an error maybe that of stage itself, so that the same would do well over cma? */
-int  kvfi_choose_is_stages(kvf_status_t status);
-/* An op that went packed by choice has ended well, or with an error that is the neighbour's or stage's. */
-void kvfi_choose_succeeded(kvf_peer_t *peer);
-void kvfi_choose_failed(kvf_peer_t *peer, kvf_status_t status);
+int  kvfi_doubt_is_stages(kvf_status_t status);
+/* Something packed by choice came to nothing; ops of one batch fail together, which counts once. */
+void kvfi_doubt_failed(kvf_peer_t *peer, kvf_status_t status);
+/* An op that went packed by choice has come to an end: what that tells of its neighbour. */
+void kvfi_doubt_judge(kvf_batch_t *batch, size_t op, kvf_status_t status);
 
 /* KVFERRY_CHECK: refuse destinations that overlap, and sources with destinations on self. */
 kvf_status_t kvfi_check_overlap(const kvfi_xfer_t *xfers, size_t count);
 
-/* ---- batch.c, post.c */
+/* ---- op.c */
 kvf_status_t kvfi_op_check_size(size_t op_size);
 /* The caller's op, as ours: in place, or in copy_p if it is of another size. NULL: it cannot be read. */
 const kvf_op_t *kvfi_op_read(const void *from, size_t op_size, size_t index, kvf_op_t *copy_p);
+
+/* ---- batch.c */
 static inline int kvfi_xfer_is_local(const kvfi_xfer_t *xfer)
 {
     return !kvfi_path_is_served(xfer->path);
@@ -403,23 +419,22 @@ int  kvfi_batch_advance_locked(kvf_batch_t *batch);
 void kvfi_batch_copy_locked(kvf_batch_t *batch);
 /* All copies, helped by who else copies it; not yet what comes after them. Without the lock. */
 void kvfi_batch_copy_all(kvf_batch_t *batch);
-/* Put it among those that the engine drives. */
-void kvfi_batch_enlist(kvf_batch_t *batch);
-void kvfi_batch_abort(kvf_batch_t *batch, kvf_status_t status);
+/* It is to end with status: from here on nobody begins to copy a part. */
+void kvfi_batch_stop_locked(kvf_batch_t *batch, kvf_status_t status);
 void kvfi_batch_put(kvf_batch_t *batch); /* give a reference back */
-/* Write the statuses of an op whose xfer has ended, and tally it. */
-void kvfi_batch_finish_op(kvf_batch_t *batch, size_t index);
-/* Let go the handles of the first count ops. */
-void kvfi_batch_let_go(kvf_batch_t *batch, size_t count);
-/* Add the tally to the engine's counters. */
-void kvfi_batch_count(kvf_batch_t *batch);
-/* There is something to copy again: for who waits, sleeps, or is a copy thread. */
-void kvfi_batch_call_copiers(kvf_batch_t *batch);
 /* Has it parts that nobody copies yet? */
 static inline int kvfi_batch_copies(const kvf_batch_t *batch)
 {
     return atomic_load(&batch->claimable);
 }
+
+/* ---- end.c */
+/* Write the statuses of an op whose xfer has ended, and tally it. */
+void kvfi_end_op(kvf_batch_t *batch, size_t index);
+/* Let go the handles of the first count ops. */
+void kvfi_end_let_go(kvf_batch_t *batch, size_t count);
+/* Add the tally to the engine's counters. */
+void kvfi_end_count(kvf_batch_t *batch);
 
 /* ---- held.c: WRITEs that were given up, all with the batch's lock */
 /* End the ops of a batch that was stopped, once no part is being copied: 1 when it may end. */
@@ -432,8 +447,8 @@ int  kvfi_held_back(kvf_batch_t *batch, uint64_t deadline_ns);
 int  kvfi_held_release(kvf_batch_t *batch);
 /* It is held, and the connection to one of its peers broke. */
 int  kvfi_held_in_vain(const kvf_batch_t *batch);
-/* Wait for owners to answer, without any lock: OK, or TIMEOUT with a sentence. */
-kvf_status_t kvfi_held_close(kvf_engine_t *engine, uint64_t end_ns);
+/* How many WRITEs owners have not answered for; *lost_p: how many others they cannot. Without any lock. */
+unsigned kvfi_held_unanswered(kvf_engine_t *engine, unsigned *lost_p);
 
 /* ---- parts.c: what one thread copies of a batch at a time */
 typedef struct kvfi_part {
@@ -455,9 +470,34 @@ void kvfi_part_none_left(kvf_batch_t *batch);
 kvf_status_t kvfi_copiers_plan(kvf_engine_t *engine, uint32_t threads);
 kvf_status_t kvfi_copiers_open(kvf_engine_t *engine);
 void         kvfi_copiers_close(kvf_engine_t *engine);
+
+/* ---- round.c */
+typedef struct kvfi_copiers {
+    pthread_mutex_t lock;
+    pthread_cond_t  cond;
+    kvf_batch_t    *round; /* whose turn it is */
+    unsigned        asleep, started;
+    int             stop;
+    kvfi_cores_t    cores;
+    pthread_t       threads[];
+} kvfi_copiers_t;
+
 /* A batch has parts to claim, or no more. Under its lock. */
-void         kvfi_copiers_add(kvf_batch_t *batch);
-void         kvfi_copiers_drop(kvf_batch_t *batch);
+void         kvfi_round_add(kvf_batch_t *batch);
+void         kvfi_round_drop(kvf_batch_t *batch);
+/* There is something to copy again: for who waits, sleeps, or is a copy thread. Under its lock. */
+void         kvfi_round_call(kvf_batch_t *batch);
+/* The batch whose turn it is, referenced, once there is one; NULL: stop. */
+kvf_batch_t *kvfi_round_next(kvfi_copiers_t *copiers);
+
+/* ---- running.c */
+/* Put a batch among those that the engine drives, or take it out. Under its lock. */
+void         kvfi_running_add(kvf_batch_t *batch);
+void         kvfi_running_drop(kvf_batch_t *batch);
+/* When the first of them needs a look though nothing came. UINT64_MAX: never. */
+uint64_t     kvfi_running_next_look(kvf_engine_t *engine);
+/* Are there copies that wait for somebody to call? */
+int          kvfi_running_copies(kvf_engine_t *engine);
 
 /* ---- sentence.c: how a batch failed */
 /* Op i, of which so many bytes are known to have arrived. */
@@ -472,13 +512,9 @@ void kvfi_served_start(kvf_batch_t *batch);
 /* Op index cannot go over cma after all: it starts afresh over stage, or has ended with an error. With
  * the batch's lock. */
 void kvfi_served_take(kvf_batch_t *batch, size_t index);
-/* An op that went packed by choice has come to an end: what that tells of its neighbour. */
-void kvfi_served_judge(kvf_batch_t *batch, size_t op, kvf_status_t status);
 /* Packed ops that came to nothing before a byte moved go direct, in what is left of the deadline: 1 if
  * there are such, for somebody to copy. With the batch's lock, while no part is left. */
 int  kvfi_served_back(kvf_batch_t *batch);
-/* The connection for an op of that direction over stage; the first time the user is told why. */
-kvf_status_t kvfi_served_connect(kvf_remote_t *remote, uint32_t dir, kvfi_am_peer_t **peer_p);
 
 /* ---- notify.c */
 void kvfi_note_line_up(kvfi_out_note_t *note);
@@ -488,26 +524,47 @@ void kvfi_note_tell(kvfi_out_note_t *note, kvf_status_t status);
 /* Send what is ready at the head of a peer's line. */
 void kvfi_note_pump(kvf_peer_t *peer);
 
-/* ---- progress.c */
-kvf_status_t kvfi_progress_open(kvf_engine_t *engine);
-void         kvfi_progress_close(kvf_engine_t *engine);
-/* Drive links and batches once; 1 if something moved. */
-int          kvfi_progress_drive(kvf_engine_t *engine, int copy);
+/* ---- event.c */
+kvf_status_t kvfi_event_open(kvf_engine_t *engine);
+void         kvfi_event_close(kvf_engine_t *engine);
+/* A descriptor that makes the event fd readable: 0, or -1 with errno. */
+int          kvfi_event_watch(kvf_engine_t *engine, int fd);
 /* A near peer that was put in the table; before its life is closed. Its death wakes the event fd. */
-void         kvfi_progress_watch(kvf_peer_t *peer);
-void         kvfi_progress_unwatch(kvf_peer_t *peer);
+void         kvfi_event_watch_peer(kvf_peer_t *peer);
+void         kvfi_event_unwatch_peer(kvf_peer_t *peer);
 /* Something ended or came: the event fd, if armed. */
-void         kvfi_progress_wake(void *engine);
+void         kvfi_event_wake(void *engine);
 /* A batch runs: who sleeps has messages to send, or one more deadline to keep. */
-void         kvfi_progress_posted(kvf_engine_t *engine);
-kvf_status_t kvfi_progress_far(kvf_engine_t *engine); /* the far side was opened */
+void         kvfi_event_posted(kvf_engine_t *engine);
+/* When who drives the near link has to look though nothing came. UINT64_MAX: never. */
+uint64_t     kvfi_event_next_near_look(kvf_engine_t *engine);
+/* Sleep a little, until something may have changed; at most until end_ns. */
+void         kvfi_event_nap(kvf_engine_t *engine, uint64_t end_ns);
+
+/* ---- thread.c */
+kvf_status_t kvfi_thread_far(kvf_engine_t *engine); /* the far side was opened */
 /* A near peer may need our help: unless the caller drives, a thread does from now on. */
-kvf_status_t kvfi_progress_near(kvf_engine_t *engine);
+kvf_status_t kvfi_thread_near(kvf_engine_t *engine);
 /* Who waits drives what stage has to do, if there is any, in place of the thread: 1 until it hands that
  * back. */
-int          kvfi_progress_take(kvf_engine_t *engine);
-void         kvfi_progress_hand_back(kvf_engine_t *engine);
-/* Sleep a little, until something may have changed; at most until end_ns. */
-void         kvfi_progress_nap(kvf_engine_t *engine, uint64_t end_ns);
+int          kvfi_thread_take(kvf_engine_t *engine);
+void         kvfi_thread_hand_back(kvf_engine_t *engine);
+void         kvfi_thread_stop(kvf_engine_t *engine);
+
+/* ---- await.c */
+/* Stop a batch, and wait until it has ended. */
+void         kvfi_await_abort(kvf_batch_t *batch, kvf_status_t status);
+
+/* ---- revoke.c */
+#define KVFI_ALL_GRANTS UINT32_MAX
+/* Wait until no slice runs under an epoch raised before, and no view is open of the grant: OK, or TIMEOUT
+ * with a sentence; CLOSED if the engine begins to close and it is not close that waits (for all grants). */
+kvf_status_t kvfi_revoke_quiesce(kvf_engine_t *engine, uint32_t slot, uint64_t end_ns);
+
+/* ---- progress.c */
+/* Drive links and batches once; 1 if something moved. */
+int          kvfi_progress_drive(kvf_engine_t *engine, int copy);
+/* The batches alone: 1 if one ended or copied. */
+int          kvfi_progress_sweep(kvf_engine_t *engine, int copy);
 
 #endif

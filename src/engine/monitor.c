@@ -59,7 +59,7 @@ static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cm
             return "no shared memory to prove that a peer is near";
         kvfi_cma_prove(cma, &ourselves, (uintptr_t)engine->proof, engine->proof, sizeof engine->proof);
         return cma->why[KVF_READ] ? cma->why[KVF_READ] : cma->why[KVF_WRITE];
-    case KVF_PATH_AM: return kvfi_engine_far(engine, &am) == KVF_OK ? NULL : kvf_last_error();
+    case KVF_PATH_AM: return kvfi_links_far(engine, &am) == KVF_OK ? NULL : kvf_last_error();
     case KVF_PATH_RMA: return "not in this release: far peers are served over am";
     case KVF_PATH_STAGE:
         if (engine->local_off)

@@ -75,7 +75,7 @@ static void settle_op(kvf_batch_t *batch, size_t i)
     }
     if (atomic_load(&xfer->status) == KVF_INPROGRESS)
         atomic_store(&xfer->status, xfer->bad_count ? KVF_ERR_STALE : KVF_OK);
-    kvfi_batch_finish_op(batch, i);
+    kvfi_end_op(batch, i);
 }
 
 /* Small ops, one after the other in the batch, that fit in one part; 0 if the next one does not. As
@@ -160,7 +160,7 @@ void kvfi_part_none_left(kvf_batch_t *batch)
 {
     atomic_store_explicit(&batch->claimable, 0, memory_order_release);
     if (batch->in_round)
-        kvfi_copiers_drop(batch);
+        kvfi_round_drop(batch);
 }
 
 /* To the end of the xfer, unless the batch is to end early: INPROGRESS then. */
@@ -242,5 +242,5 @@ void kvfi_part_join(kvf_batch_t *batch, kvfi_part_t *part)
             settle_op(batch, i);
     }
     batch->flying--;
-    kvfi_batch_count(batch);
+    kvfi_end_count(batch);
 }

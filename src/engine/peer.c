@@ -224,7 +224,7 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
         return status;
     }
     if (kvfi_hold_deafens(&peer->hold, engine->home->page)) {
-        kvfi_progress_posted(engine);
+        kvfi_event_posted(engine);
         kvfi_log(KVFI_LOG_WARN, "peer %s (pid %d) shares memory with us but is in another network "
                  "namespace, where nothing wakes it: both sides look every millisecond; let the "
                  "containers share the namespace", card->host, card->proc.pid);
@@ -284,7 +284,7 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
         return kvfi_fail(KVF_ERR_NEED_FAR, "peer %s (rank %llu) is not near (%s), and its blob holds no "
                          "far address: its owner exports with KVF_BLOB_FAR", card->host,
                          (unsigned long long)card->rank, peer->why_far);
-    status = kvfi_engine_far(peer->object.engine, &am);
+    status = kvfi_links_far(peer->object.engine, &am);
     if (status != KVF_OK)
         return status;
     address = calloc(1, card->far_len + KVFI_ADDRESS_ROOM);
@@ -388,7 +388,7 @@ kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len,
         if (peer != made)
             kvfi_peer_free(made);
         else if (peer->locality == KVF_LOCALITY_NODE)
-            kvfi_progress_watch(peer);
+            kvfi_event_watch_peer(peer);
         if (!peer) {
             status = kvfi_fail(KVF_ERR_NOMEM, "no memory for the table of peers");
             goto leave;
@@ -420,7 +420,7 @@ void kvfi_peer_free(kvf_peer_t *peer)
     if (peer->home)
         kvfi_home_release(peer->home);
     unmap_page(peer);
-    kvfi_progress_unwatch(peer);
+    kvfi_event_unwatch_peer(peer);
     kvfi_life_close(&peer->life);
     if (peer->am)
         kvfi_am_disconnect(atomic_load(&engine->am), peer->am);
@@ -429,7 +429,7 @@ void kvfi_peer_free(kvf_peer_t *peer)
 }
 
 /* Afresh, if the connection was lost and the peer was not. */
-kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
+static kvf_status_t connect_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
 {
     kvf_engine_t   *engine = peer->object.engine;
     kvfi_am_near_t  near = {peer->proc, &peer->hold.page->closed, &peer->hold};
@@ -441,7 +441,7 @@ kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
         return KVF_OK;
     if (!kvfi_peer_alive(peer, 0))
         return kvfi_fail(KVF_ERR_PEER, "%s %s", peer->name, kvfi_peer_end(peer));
-    status = kvfi_progress_near(engine);
+    status = kvfi_thread_near(engine);
     if (status != KVF_OK)
         return status;
     pthread_mutex_lock(&engine->far_lock);
@@ -458,6 +458,18 @@ kvf_status_t kvfi_peer_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
     pthread_mutex_unlock(&engine->far_lock);
     *stage_p = atomic_load(&peer->stage);
     return status;
+}
+
+kvf_status_t kvfi_peer_connect(kvf_peer_t *peer, uint32_t dir, kvfi_am_peer_t **stage_p)
+{
+    kvf_engine_t *engine = peer->object.engine;
+    const char   *why = atomic_load(&peer->cma.why[dir]);
+
+    if (why && !atomic_flag_test_and_set(&engine->told_of_stage))
+        kvfi_log(KVFI_LOG_WARN, "the memory of rank %llu (pid %d) is its own, and all of it goes "
+                 "over stage, not over cma: %s; memory that kvferry allocates needs none of it",
+                 (unsigned long long)peer->rank, peer->proc.pid, why);
+    return connect_stage(peer, stage_p);
 }
 
 static kvf_status_t note_under_way(void)

@@ -34,32 +34,6 @@ static kvf_status_t grow(kvf_batch_t *batch, size_t count)
     return KVF_OK;
 }
 
-__attribute__((hot))
-kvf_status_t kvfi_op_check_size(size_t op_size)
-{
-    if (op_size < offsetof(kvf_op_t, local_ids) || op_size % sizeof(uint64_t))
-        return kvfi_fail(KVF_ERR_INVALID, "op_size is %zu, pass sizeof(kvf_op_t)", op_size);
-    return KVF_OK;
-}
-
-__attribute__((hot))
-const kvf_op_t *kvfi_op_read(const void *ops, size_t op_size, size_t i, kvf_op_t *copy_p)
-{
-    const char *from = ops;
-
-    if (op_size == sizeof *copy_p)
-        return ops;
-    memset(copy_p, 0, sizeof *copy_p);
-    memcpy(copy_p, from, op_size < sizeof *copy_p ? op_size : sizeof *copy_p);
-    for (size_t at = sizeof *copy_p; at < op_size; at++)
-        if (from[at]) {
-            kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: byte %zu is set, past the %zu bytes of an op that "
-                      "this library knows", i, at, sizeof *copy_p);
-            return NULL;
-        }
-    return copy_p;
-}
-
 /* The caller's options, as ours: in place, or in copy_p if they are of another size. */
 static kvf_status_t read_opts(const kvf_batch_opts_t **opts_p, kvf_batch_opts_t *copy_p)
 {
@@ -140,7 +114,7 @@ static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count,
     if (status == KVF_OK && check.engine->check)
         status = kvfi_check_overlap(batch->xfers, count);
     if (status != KVF_OK)
-        kvfi_batch_let_go(batch, i);
+        kvfi_end_let_go(batch, i);
     return status;
 }
 
@@ -223,13 +197,13 @@ static void run(kvf_batch_t *batch, uint64_t local_bytes)
         kvfi_batch_copy_locked(batch);
     ended = kvfi_batch_advance_locked(batch);
     if (!ended) {
-        kvfi_batch_enlist(batch);
+        kvfi_running_add(batch);
         kvfi_batch_advance_locked(batch); /* a far op may have ended before anybody saw it here */
         if (batch->object.engine->copiers && kvfi_batch_copies(batch) && !batch->in_round)
-            kvfi_copiers_add(batch);
+            kvfi_round_add(batch);
     }
     if (!ended || batch->am_count)
-        kvfi_progress_posted(batch->object.engine);
+        kvfi_event_posted(batch->object.engine);
 }
 
 __attribute__((hot))

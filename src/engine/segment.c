@@ -225,6 +225,49 @@ kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t
     return status;
 }
 
+static kvf_status_t adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_segment_t **segment_p)
+{
+    kvf_segment_t *segment;
+    kvf_status_t   status;
+    int            huge, lost;
+
+    if (!engine->home->near)
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "the engine has no shared memory");
+    status = kvfi_adopt_check(addr, len, &huge);
+    if (status == KVF_OK)
+        status = kvfi_segment_make(engine, 0, len, KVFI_SMALL_PAGES, &segment);
+    if (status != KVF_OK)
+        return status;
+    segment->was_huge = huge;
+    status = kvfi_adopt_cover(segment, addr, &lost);
+    if (status != KVF_OK) {
+        kvfi_segment_free(segment, lost);
+        return status;
+    }
+    *segment_p = segment;
+    return KVF_OK;
+}
+
+kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
+                               kvf_segment_t **segment_p)
+{
+    static pthread_mutex_t adopt_lock = PTHREAD_MUTEX_INITIALIZER;
+    kvf_status_t           status = kvfi_enter(engine, KVFI_ENGINE);
+
+    if (status != KVF_OK)
+        return status;
+    status = segment_p ? kvfi_segment_check_range(addr, len)
+                       : kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
+    if (status == KVF_OK) {
+        /* of two threads that adopt the same pages, of whatever engine, the second is to see it */
+        pthread_mutex_lock(&adopt_lock);
+        status = adopt(engine, addr, len, segment_p);
+        pthread_mutex_unlock(&adopt_lock);
+    }
+    kvfi_leave(engine);
+    return status;
+}
+
 void kvfi_segment_free(kvf_segment_t *segment, int keep_memory)
 {
     /* keep: somebody still copies from or to it */

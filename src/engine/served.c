@@ -14,14 +14,12 @@
 #include "base/clock.h"
 #include "engine/internal.h"
 
-#define PATIENCE_NS UINT64_C(1000000000) /* for a neighbour that says nothing; half of a short deadline */
-
 static void arm_patience(kvf_batch_t *batch)
 {
-    uint64_t now = kvfi_now_ns(), wait = PATIENCE_NS;
+    uint64_t now = kvfi_now_ns(), wait = KVFI_PATIENCE_NS;
     uint64_t end = atomic_load_explicit(&batch->end_ns, memory_order_relaxed);
 
-    if (end != UINT64_MAX && end < now + 2 * PATIENCE_NS)
+    if (end != UINT64_MAX && end < now + 2 * KVFI_PATIENCE_NS)
         wait = end > now ? (end - now) / 2 : 0;
     atomic_store_explicit(&batch->patience_ns, now + wait, memory_order_relaxed);
 }
@@ -68,19 +66,6 @@ void kvfi_served_start(kvf_batch_t *batch)
         kvfi_am_start(engine->stage, batch->am_xfers, batch->am_count);
 }
 
-kvf_status_t kvfi_served_connect(kvf_remote_t *remote, uint32_t dir, kvfi_am_peer_t **peer_p)
-{
-    kvf_peer_t   *peer = remote->peer;
-    kvf_engine_t *engine = peer->object.engine;
-    const char   *why = atomic_load(&peer->cma.why[dir]);
-
-    if (why && !atomic_flag_test_and_set(&engine->told_of_stage))
-        kvfi_log(KVFI_LOG_WARN, "the memory of rank %llu (pid %d) is its own, and all of it goes "
-                 "over stage, not over cma: %s; memory that kvferry allocates needs none of it",
-                 (unsigned long long)peer->rank, peer->proc.pid, why);
-    return kvfi_peer_stage(peer, peer_p);
-}
-
 /* As it was before its first slice; the owner reads and writes all of it again. */
 static void rewind_xfer(kvfi_xfer_t *xfer)
 {
@@ -96,7 +81,7 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
 {
     kvf_engine_t *engine = batch->object.engine;
     kvfi_xfer_t  *xfer = &batch->xfers[index];
-    kvf_status_t  status = kvfi_served_connect(batch->ops[index].remote, xfer->dir, &xfer->peer);
+    kvf_status_t  status = kvfi_peer_connect(batch->ops[index].remote->peer, xfer->dir, &xfer->peer);
     char          reason[240];
     int           first;
 
@@ -105,7 +90,7 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
         snprintf(reason, sizeof reason, "%s", kvf_last_error());
         first = index < batch->result.bad_op;
         atomic_store(&xfer->status, status);
-        kvfi_batch_finish_op(batch, index);
+        kvfi_end_op(batch, index);
         if (first)
             kvfi_sentence_add(batch, reason);
         return;
@@ -114,55 +99,10 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
     atomic_fetch_add(&batch->am_pending, 1);
     batch->am_xfers[batch->am_count++] = xfer;
     kvfi_am_start(engine->stage, &batch->am_xfers[batch->am_count - 1], 1);
-    kvfi_progress_posted(engine);
+    kvfi_event_posted(engine);
 }
 
-/* ------------------------------------------------------------ what it tells of a neighbour */
-
-/* Spares are in the order of their ops. */
-static const kvfi_spare_t *spare_of(const kvf_batch_t *batch, size_t op)
-{
-    size_t below = 0, end = batch->spare_count;
-
-    while (below < end) {
-        size_t middle = below + (end - below) / 2;
-
-        if (batch->spares[middle].op < op)
-            below = middle + 1;
-        else
-            end = middle;
-    }
-    return below < batch->spare_count && batch->spares[below].op == op ? &batch->spares[below] : NULL;
-}
-
-/* Has the neighbour let ops wait for a time of ours without a word, all waits since its last one together? A
- * caller's deadline may be shorter than any answer. */
-static int is_silent(kvf_peer_t *peer, const kvfi_xfer_t *xfer, const kvfi_spare_t *spare)
-{
-    uint64_t now = kvfi_now_ns(), from = atomic_load(&peer->silent_to_ns), waited;
-    uint32_t heard = kvfi_am_heard(xfer->peer);
-
-    if (!spare || heard != spare->heard)
-        return 0;
-    from = from > spare->since_ns ? from : spare->since_ns; /* ops that wait side by side wait once */
-    waited = atomic_load(&peer->silent_heard) == heard ? atomic_load(&peer->silent_ns) : 0;
-    waited += now > from ? now - from : 0;
-    atomic_store(&peer->silent_heard, heard);
-    atomic_store(&peer->silent_to_ns, now);
-    atomic_store(&peer->silent_ns, waited);
-    return waited >= PATIENCE_NS;
-}
-
-void kvfi_served_judge(kvf_batch_t *batch, size_t op, kvf_status_t status)
-{
-    kvf_peer_t        *peer = batch->ops[op].remote->peer;
-    const kvfi_xfer_t *xfer = &batch->xfers[op];
-
-    if (status == KVF_OK)
-        kvfi_choose_succeeded(peer);
-    else if (status != KVF_ERR_TIMEOUT || is_silent(peer, xfer, spare_of(batch, op)))
-        kvfi_choose_failed(peer, status);
-}
+/* ----------------------------------------------------------- going back to cma */
 
 /* Those whose neighbour has said nothing since it was asked end; 1 if it was time to look. */
 static int give_up(kvf_batch_t *batch)
@@ -189,7 +129,7 @@ static void go_direct(kvf_batch_t *batch, const kvfi_spare_t *spare)
 {
     kvfi_xfer_t *xfer = &batch->xfers[spare->op];
 
-    kvfi_served_judge(batch, spare->op, (kvf_status_t)atomic_load(&xfer->status));
+    kvfi_doubt_judge(batch, spare->op, (kvf_status_t)atomic_load(&xfer->status));
     xfer->box = spare->box;
     xfer->path = KVF_PATH_CMA;
     xfer->chosen = 0;
@@ -198,20 +138,6 @@ static void go_direct(kvf_batch_t *batch, const kvfi_spare_t *spare)
     batch->left += xfer->stream;
     if (spare->op < batch->next_local)
         batch->next_local = spare->op;
-}
-
-void kvfi_batch_call_copiers(kvf_batch_t *batch)
-{
-    kvf_engine_t *engine = batch->object.engine;
-
-    batch->sharers = engine->copiers ? 1 + engine->copy_threads : 1;
-    atomic_store(&batch->claimable, 1);
-    if (!batch->listed)
-        return; /* post is not through with it */
-    if (engine->copiers)
-        kvfi_copiers_add(batch);
-    pthread_cond_broadcast(&batch->cond);
-    kvfi_progress_posted(engine);
 }
 
 int kvfi_served_back(kvf_batch_t *batch)
@@ -224,7 +150,7 @@ int kvfi_served_back(kvf_batch_t *batch)
         const kvfi_spare_t *spare = &batch->spares[i];
         const kvfi_xfer_t  *xfer = &batch->xfers[spare->op];
 
-        if (!xfer->chosen || !kvfi_choose_is_stages((kvf_status_t)atomic_load(&xfer->status)) ||
+        if (!xfer->chosen || !kvfi_doubt_is_stages((kvf_status_t)atomic_load(&xfer->status)) ||
             kvfi_xfer_has_moved(xfer))
             continue;
         go_direct(batch, spare);
@@ -235,6 +161,6 @@ int kvfi_served_back(kvf_batch_t *batch)
         atomic_store_explicit(&batch->patience_ns, UINT64_MAX, memory_order_relaxed);
     }
     if (any)
-        kvfi_batch_call_copiers(batch);
+        kvfi_round_call(batch);
     return any;
 }

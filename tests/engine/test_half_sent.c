@@ -285,7 +285,7 @@ static void at_forge(void *state, const void *in, size_t in_len, proc_out_t *out
 
     (void)out;
     memcpy(&what, in, in_len);
-    ok(kvfi_peer_stage(side->peer[0], &stage));
+    ok(kvfi_peer_connect(side->peer[0], KVF_READ, &stage));
     while (!kvfi_am_greeted(side->engine->stage)) {
         must(now_ns() < end, "not met");
         ok(kvf_progress(side->engine));
@@ -298,7 +298,7 @@ static void at_forge(void *state, const void *in, size_t in_len, proc_out_t *out
         ok(kvf_progress(side->engine));
         sleep_ms(1);
     }
-    ok(kvfi_peer_stage(side->peer[0], &again));
+    ok(kvfi_peer_connect(side->peer[0], KVF_READ, &again));
     while (!kvfi_am_greeted(side->engine->stage)) {
         must(now_ns() < end, "not met again");
         ok(kvf_progress(side->engine));
@@ -353,7 +353,7 @@ static void at_meet(void *state, const void *in, size_t in_len, proc_out_t *out)
     (void)in;
     (void)in_len;
     (void)out;
-    ok(kvfi_peer_stage(side->peer[0], &stage));
+    ok(kvfi_peer_connect(side->peer[0], KVF_READ, &stage));
     while (!kvfi_am_greeted(side->engine->stage)) {
         ok(kvf_progress(side->engine));
     }

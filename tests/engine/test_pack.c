@@ -421,7 +421,7 @@ START_TEST(a_packed_op_that_ends_well_forgets_failures)
     op = apart(&rig, TINY, LEN / (2 * TINY), KVF_READ);
     one_goes(&rig, op, KVF_PATH_STAGE);
     for (int i = 0; i < 3; i++) {
-        kvfi_choose_failed(rig.peer, KVF_ERR_NOMEM);
+        kvfi_doubt_failed(rig.peer, KVF_ERR_NOMEM);
         one_goes(&rig, op, KVF_PATH_CMA);
         atomic_store(&rig.peer->direct_until_ns, 1); /* the ten seconds have passed */
         one_goes(&rig, op, KVF_PATH_STAGE);

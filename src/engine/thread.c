@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * The one thread that an engine starts once a peer may need its help: far, or near without the right to
+ * reach our own memory. It drives the links, and the running batches through engine->sweep, sleeps until
+ * something comes, and stands back while a waiter drives in its place.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "engine/internal.h"
+#include "engine/place.h"
+
+#define FIRST_MS      1000 /* to look for the first neighbour whose rings do not reach us */
+#define SPIN_NS       UINT64_C(50000) /* it looks for the next slot, filled in half of that */
+#define LINGER_NS     UINT64_C(8000)  /* and a little for the next request: to be woken takes longer */
+#define STAND_BACK_MS 5 /* a waiter that goes wakes the thread; this is for one that a debugger holds */
+
+/* The links that the thread drives. */
+static unsigned driven(kvf_engine_t *engine, kvfi_am_t *links[2])
+{
+    kvfi_am_t *am = atomic_load(&engine->am);
+    unsigned   count = 0;
+
+    if (atomic_load(&engine->near_driven))
+        links[count++] = engine->stage;
+    if (am)
+        links[count++] = am;
+    return count;
+}
+
+/* The wake that ends the thread stays. */
+static void clear_wake(kvf_engine_t *engine, const struct pollfd *fd)
+{
+    uint64_t woken;
+
+    if (fd->revents && atomic_load(&engine->thread_on) &&
+        read(engine->wake_fd, &woken, sizeof woken) < 0 && errno != EAGAIN)
+        kvfi_log(KVFI_LOG_WARN, "the progress thread's wake cannot be read: %m");
+}
+
+/* Until a message, a wake, or the next look that is due; not at all if something waits already. */
+static void thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigned count)
+{
+    struct pollfd fds[3] = {{.fd = engine->wake_fd, .events = POLLIN}};
+    uint64_t      look, now;
+
+    for (unsigned i = 0; i < count; i++) {
+        if (kvfi_am_arm(links[i]))
+            return;
+        fds[i + 1] = (struct pollfd){.fd = kvfi_am_fd(links[i]), .events = POLLIN};
+    }
+    look = kvfi_event_next_near_look(engine);
+    now = kvfi_now_ns();
+    if (look == UINT64_MAX)
+        poll(fds, count + 1, FIRST_MS);
+    else if (look > now)
+        ppoll(fds, count + 1, &(struct timespec){(time_t)((look - now) / 1000000000u),
+                                                 (long)((look - now) % 1000000000u)}, NULL);
+    clear_wake(engine, &fds[0]);
+}
+
+/* While a waiter drives, a second thread would only take a core from the peer's. */
+static void stand_back(kvf_engine_t *engine)
+{
+    struct pollfd fd = {.fd = engine->wake_fd, .events = POLLIN};
+
+    poll(&fd, 1, STAND_BACK_MS);
+    clear_wake(engine, &fd);
+}
+
+static void *thread_main(void *arg)
+{
+    kvf_engine_t *engine = arg;
+    kvfi_am_t    *links[2];
+    kvfi_place_t  place;
+    uint64_t      moved_ns = 0;
+
+    kvfi_place_find(&place);
+
+    while (atomic_load(&engine->thread_on)) {
+        unsigned count = driven(engine, links);
+        int      worked = 0;
+
+        if (atomic_load(&engine->drivers)) {
+            stand_back(engine);
+            continue;
+        }
+        for (unsigned i = 0; i < count; i++)
+            worked |= kvfi_am_progress(links[i], 1);
+        if (engine->sweep(engine, 0) || worked) {
+            moved_ns = kvfi_now_ns();
+            if (engine->stage)
+                kvfi_place_look(&place, kvfi_am_crowded(engine->stage), moved_ns);
+            continue;
+        }
+        if (engine->stage && atomic_load(&engine->near_driven) &&
+            kvfi_now_ns() - moved_ns < (kvfi_am_busy(engine->stage) ? SPIN_NS : LINGER_NS)) {
+            kvfi_relax();
+            continue;
+        }
+        thread_sleep(engine, links, count);
+    }
+    return NULL;
+}
+
+static int wake_thread(kvf_engine_t *engine)
+{
+    uint64_t one = 1;
+
+    return write(engine->wake_fd, &one, sizeof one) < 0 ? -1 : 0;
+}
+
+/* The one thread: it looks for what there is to drive when it is woken. */
+static kvf_status_t start_thread(kvf_engine_t *engine)
+{
+    sigset_t all, before;
+    char     limits[KVFI_LIMITS_LEN];
+    int      error;
+
+    if (atomic_load(&engine->thread_on))
+        return wake_thread(engine)
+                   ? kvfi_fail(KVF_ERR_SYSTEM, "the progress thread cannot be woken: %m")
+                   : KVF_OK;
+    /* the host's signals are for the host's threads */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    atomic_store(&engine->thread_on, 1);
+    error = pthread_create(&engine->thread, NULL, thread_main, engine);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error) {
+        atomic_store(&engine->thread_on, 0);
+        kvfi_limits_of_threads(limits);
+        return kvfi_fail(KVF_ERR_SYSTEM, "no progress thread: %s (%s)", strerror(error), limits);
+    }
+    pthread_setname_np(engine->thread, "kvferry");
+    return KVF_OK;
+}
+
+void kvfi_thread_stop(kvf_engine_t *engine)
+{
+    if (!atomic_exchange(&engine->thread_on, 0))
+        return;
+    if (wake_thread(engine))
+        kvfi_log(KVFI_LOG_WARN, "the progress thread cannot be woken: %m");
+    pthread_join(engine->thread, NULL);
+}
+
+/* ----------------------------------------------------------- who needs it */
+
+kvf_status_t kvfi_thread_far(kvf_engine_t *engine)
+{
+    if (engine->progress == KVF_PROGRESS_THREAD)
+        return start_thread(engine);
+    if (kvfi_event_watch(engine, kvfi_am_fd(atomic_load(&engine->am))))
+        return kvfi_fail(KVF_ERR_SYSTEM, "epoll_ctl of the far link: %m");
+    return KVF_OK;
+}
+
+/* From then on only the thread arms the near link: who sleeps on the event fd is woken by it. */
+kvf_status_t kvfi_thread_near(kvf_engine_t *engine)
+{
+    kvf_status_t status = KVF_OK;
+
+    if (!engine->stage || engine->local_off || engine->progress != KVF_PROGRESS_THREAD ||
+        atomic_load(&engine->near_driven))
+        return KVF_OK;
+    pthread_mutex_lock(&engine->far_lock);
+    if (!atomic_load(&engine->near_driven)) {
+        atomic_store(&engine->near_driven, 1);
+        status = start_thread(engine);
+        if (status == KVF_OK)
+            epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, engine->home->bell.fd, NULL);
+        else
+            atomic_store(&engine->near_driven, 0);
+    }
+    pthread_mutex_unlock(&engine->far_lock);
+    return status;
+}
+
+int kvfi_thread_take(kvf_engine_t *engine)
+{
+    if (!atomic_load(&engine->near_driven) || !kvfi_am_busy(engine->stage))
+        return 0;
+    atomic_fetch_add(&engine->drivers, 1);
+    return 1;
+}
+
+void kvfi_thread_hand_back(kvf_engine_t *engine)
+{
+    if (atomic_fetch_sub(&engine->drivers, 1) == 1 && wake_thread(engine))
+        kvfi_log(KVFI_LOG_WARN, "the progress thread cannot be woken: %m");
+}
