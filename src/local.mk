@@ -118,47 +118,77 @@ path_sources = \
 
 engine_sources = \
 	src/engine/adopt.c \
+	src/engine/adopt.h \
 	src/engine/await.c \
+	src/engine/await.h \
 	src/engine/batch.c \
+	src/engine/batch.h \
 	src/engine/calibrate.c \
 	src/engine/check.c \
+	src/engine/check.h \
 	src/engine/choose.c \
+	src/engine/choose.h \
 	src/engine/copiers.c \
+	src/engine/copiers.h \
 	src/engine/cost.c \
 	src/engine/doubt.c \
+	src/engine/doubt.h \
 	src/engine/end.c \
+	src/engine/end.h \
 	src/engine/engine.c \
+	src/engine/engine.h \
 	src/engine/event.c \
+	src/engine/event.h \
 	src/engine/exchange.c \
 	src/engine/grant.c \
+	src/engine/grant.h \
 	src/engine/grant_blob.h \
 	src/engine/held.c \
+	src/engine/held.h \
 	src/engine/home.c \
+	src/engine/home.h \
 	src/engine/inbox.c \
-	src/engine/internal.h \
 	src/engine/keep.c \
 	src/engine/links.c \
+	src/engine/links.h \
 	src/engine/monitor.c \
 	src/engine/notify.c \
+	src/engine/notify.h \
 	src/engine/object.c \
+	src/engine/object.h \
 	src/engine/op.c \
+	src/engine/op.h \
 	src/engine/parts.c \
+	src/engine/parts.h \
 	src/engine/peer.c \
+	src/engine/peer.h \
 	src/engine/place.c \
 	src/engine/place.h \
 	src/engine/pool.c \
+	src/engine/pool.h \
 	src/engine/post.c \
 	src/engine/progress.c \
+	src/engine/progress.h \
 	src/engine/remote.c \
+	src/engine/remote.h \
 	src/engine/revoke.c \
+	src/engine/revoke.h \
 	src/engine/round.c \
+	src/engine/round.h \
 	src/engine/running.c \
+	src/engine/running.h \
 	src/engine/segment.c \
+	src/engine/segment.h \
 	src/engine/sentence.c \
+	src/engine/sentence.h \
 	src/engine/served.c \
+	src/engine/served.h \
 	src/engine/settings.c \
+	src/engine/settings.h \
 	src/engine/thread.c \
-	src/engine/view.c
+	src/engine/thread.h \
+	src/engine/view.c \
+	src/engine/view.h
 
 # src/kv/local.mk appends its files
 kv_sources =

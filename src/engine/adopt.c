@@ -20,8 +20,10 @@
 
 #include "base/memory.h"
 #include "base/pages.h"
+#include "base/status.h"
 #include "base/vma.h"
-#include "engine/internal.h"
+#include "engine/adopt.h"
+#include "engine/segment.h"
 
 /* A second mapping of the region over [addr, addr + len). */
 static kvf_status_t map_twin(const kvf_segment_t *segment, void *addr)

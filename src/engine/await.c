@@ -7,7 +7,15 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "base/wire.h"
+#include "engine/await.h"
+#include "engine/batch.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/object.h"
+#include "engine/progress.h"
+#include "engine/thread.h"
 
 #define AWAIT_NS UINT64_C(50000)
 #define SPIN_NS  UINT64_C(20000)

@@ -10,7 +10,19 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/batch.h"
+#include "engine/end.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/held.h"
+#include "engine/notify.h"
+#include "engine/object.h"
+#include "engine/parts.h"
+#include "engine/peer.h"
+#include "engine/running.h"
+#include "engine/sentence.h"
+#include "engine/served.h"
 
 /* --------------------------------------------------------- end of the batch */
 

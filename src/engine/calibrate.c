@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/status.h"
 #include "copy/calibration.h"
-#include "engine/internal.h"
+#include "engine/object.h"
 #include "path/measure.h"
 
 static kvf_status_t choose_file(const kvfi_host_t *host, const char *file, char *path, size_t len)

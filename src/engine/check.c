@@ -5,8 +5,14 @@
  */
 #include <stdlib.h>
 
+#include "base/status.h"
 #include "copy/extent.h"
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/check.h"
+#include "engine/object.h"
+#include "engine/peer.h"
+#include "engine/remote.h"
+#include "engine/segment.h"
 
 #define ALIVE_AGE_NS UINT64_C(1000000000)
 

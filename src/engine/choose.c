@@ -8,8 +8,18 @@
  * the first packed op makes the connection.
  */
 #include "base/clock.h"
+#include "base/status.h"
 #include "copy/tune.h"
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/check.h"
+#include "engine/choose.h"
+#include "engine/doubt.h"
+#include "engine/engine.h"
+#include "engine/object.h"
+#include "engine/op.h"
+#include "engine/peer.h"
+#include "engine/remote.h"
+#include "engine/segment.h"
 
 #define SAMPLE 256u /* pairs that are looked at to tell whether neighbours touch */
 

@@ -10,7 +10,11 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/batch.h"
+#include "engine/copiers.h"
+#include "engine/engine.h"
+#include "engine/round.h"
 
 static void *thread_main(void *arg)
 {

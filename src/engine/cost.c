@@ -3,8 +3,9 @@
  * kvf_path_cost: what a batch is predicted to take, from the costs that are in force in this process
  * (copy/cost.h). It asks no peer and measures nothing.
  */
+#include "base/status.h"
 #include "copy/tune.h"
-#include "engine/internal.h"
+#include "engine/object.h"
 
 static kvf_status_t predict(kvf_path_t path, uint64_t ops, uint64_t pieces, uint64_t bytes,
                             uint64_t *ns_p)

@@ -5,7 +5,11 @@
  * it. With the batch's lock; nothing waits.
  */
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/batch.h"
+#include "engine/doubt.h"
+#include "engine/peer.h"
+#include "engine/remote.h"
 
 #define AFRAID_NS UINT64_C(10000000000) /* direct for so long after stage failed, doubled each time */
 #define DOUBLINGS 8u

@@ -3,7 +3,14 @@
  * The end of one op of a batch: the statuses of its blocks, the batch's result and the first sentence, what
  * it adds to the counters, and the handles that it lets go. With the batch's lock; nothing waits.
  */
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/check.h"
+#include "engine/doubt.h"
+#include "engine/end.h"
+#include "engine/engine.h"
+#include "engine/peer.h"
+#include "engine/remote.h"
+#include "engine/sentence.h"
 
 /* An entry shared by several ops tells the worst of them, whichever ended first: the lowest error,
  * else SKIPPED, else OK. */

@@ -15,7 +15,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "base/table.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/home.h"
+#include "engine/object.h"
+#include "engine/peer.h"
+#include "engine/running.h"
 
 #define LIVES_NS UINT64_C(60000000) /* to look at near peers that serve us, or that we serve */
 #define DEAF_NS  UINT64_C(1000000) /* to look for those whose rings do not reach us */

@@ -8,7 +8,11 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/object.h"
+#include "engine/progress.h"
 
 #define GREETING_NS UINT64_C(5000000000)
 

@@ -11,8 +11,16 @@
 #include <string.h>
 
 #include "base/blob.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "engine/grant.h"
 #include "engine/grant_blob.h"
-#include "engine/internal.h"
+#include "engine/home.h"
+#include "engine/object.h"
+#include "engine/peer.h"
+#include "engine/pool.h"
+#include "engine/segment.h"
+#include "engine/thread.h"
 
 #define RANGES_MAX 4096u
 

@@ -7,7 +7,16 @@
  * or with its engine as others do. Nothing here waits.
  */
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/end.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/held.h"
+#include "engine/peer.h"
+#include "engine/remote.h"
+#include "engine/round.h"
+#include "engine/running.h"
+#include "engine/served.h"
 
 #define GRACE_NS UINT64_C(100000000) /* for an owner to answer */
 

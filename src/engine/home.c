@@ -10,7 +10,10 @@
 #include <sys/random.h>
 
 #include "base/memory.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/home.h"
 
 static pthread_mutex_t homes_lock = PTHREAD_MUTEX_INITIALIZER;
 static kvfi_home_t    *homes;

@@ -5,7 +5,11 @@
  */
 #include <string.h>
 
-#include "engine/internal.h"
+#include "base/table.h"
+#include "engine/engine.h"
+#include "engine/home.h"
+#include "engine/object.h"
+#include "engine/progress.h"
 
 kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *notification_p)
 {

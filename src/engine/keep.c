@@ -4,7 +4,9 @@
  * long as the batch does. The engine only stores the pointer and gives it back; batch.c drops it with the
  * batch. Blocks on nothing.
  */
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/batch.h"
+#include "engine/object.h"
 
 kvf_status_t kvf_batch_keep(kvf_batch_t *batch, void *fresh, void (*drop)(void *kept), void **kept_p)
 {

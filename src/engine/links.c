@@ -2,7 +2,12 @@
  *
  * The am machines of an engine: one on the near link from open on, one on a wire at the first need.
  */
-#include "engine/internal.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/grant.h"
+#include "engine/home.h"
+#include "engine/links.h"
+#include "engine/thread.h"
 
 static kvfi_am_host_t host_of(kvf_engine_t *engine)
 {

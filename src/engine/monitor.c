@@ -5,7 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "engine/home.h"
+#include "engine/links.h"
+#include "engine/object.h"
 
 kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *counters_p)
 {

@@ -6,7 +6,10 @@
  */
 #include <string.h>
 
-#include "engine/internal.h"
+#include "engine/engine.h"
+#include "engine/home.h"
+#include "engine/notify.h"
+#include "engine/peer.h"
 
 #define ALIVE_AGE_NS UINT64_C(1000000000)
 

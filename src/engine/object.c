@@ -6,7 +6,9 @@
  */
 #include <stdlib.h>
 
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "engine/object.h"
 
 #define GRAVE         1024
 #define ENGINES_GRAVE 64

@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/op.h"
 
 __attribute__((hot))
 kvf_status_t kvfi_op_check_size(size_t op_size)

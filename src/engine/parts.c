@@ -12,7 +12,11 @@
 #include <stdlib.h>
 
 #include "copy/cut.h"
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/end.h"
+#include "engine/parts.h"
+#include "engine/round.h"
+#include "engine/served.h"
 
 /* One slice takes a core some 50 to 400 us: what a revoke, a cancel, a deadline wait for. Below a
  * quarter of it, claims and the ends of streams would show in the rate. */

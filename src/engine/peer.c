@@ -13,7 +13,15 @@
 
 #include "base/blob.h"
 #include "base/memory.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "base/table.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/home.h"
+#include "engine/links.h"
+#include "engine/object.h"
+#include "engine/peer.h"
+#include "engine/thread.h"
 
 /* What an engine's blob says. Pointers into the blob. */
 typedef struct kvfi_card {

@@ -5,7 +5,11 @@
  */
 #include <stdlib.h>
 
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/object.h"
+#include "engine/pool.h"
+#include "engine/segment.h"
+#include "engine/view.h"
 
 #define PAGE 4096u
 

@@ -7,8 +7,22 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/status.h"
 #include "copy/tune.h"
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/check.h"
+#include "engine/choose.h"
+#include "engine/end.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/held.h"
+#include "engine/notify.h"
+#include "engine/object.h"
+#include "engine/op.h"
+#include "engine/peer.h"
+#include "engine/round.h"
+#include "engine/running.h"
+#include "engine/served.h"
 
 #define INLINE_BYTES (UINT64_C(1) << 20) /* local batches up to this size end inside post */
 

@@ -5,7 +5,10 @@
  */
 #include <stdlib.h>
 
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/engine.h"
+#include "engine/object.h"
+#include "engine/progress.h"
 
 #define SWEEP_FEW 64u
 

@@ -9,8 +9,13 @@
 
 #include "base/blob.h"
 #include "base/memory.h"
+#include "base/status.h"
+#include "engine/engine.h"
 #include "engine/grant_blob.h"
-#include "engine/internal.h"
+#include "engine/object.h"
+#include "engine/peer.h"
+#include "engine/remote.h"
+#include "engine/segment.h"
 
 #define RANGES_MAX 4096u
 

@@ -6,7 +6,13 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/engine.h"
+#include "engine/grant.h"
+#include "engine/home.h"
+#include "engine/object.h"
+#include "engine/progress.h"
+#include "engine/revoke.h"
 
 static void sleep_briefly(void)
 {

@@ -4,7 +4,10 @@
  * waits for a larger one. A batch is in the round while it has parts to claim; who claims the last one
  * takes it out. The threads themselves are in copiers.c.
  */
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/round.h"
 
 void kvfi_round_add(kvf_batch_t *batch)
 {

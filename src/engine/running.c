@@ -5,7 +5,10 @@
  * is inside of a batch's. Nothing here waits.
  */
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/engine.h"
+#include "engine/peer.h"
+#include "engine/running.h"
 
 #define RETRY_NS UINT64_C(5000000) /* of a notification that waits for room in a near ring */
 

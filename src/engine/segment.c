@@ -13,7 +13,12 @@
 #include "base/memory.h"
 #include "base/pages.h"
 #include "base/shm.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "engine/adopt.h"
+#include "engine/engine.h"
+#include "engine/home.h"
+#include "engine/object.h"
+#include "engine/segment.h"
 
 #define PAGE 4096u
 

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/peer.h"
+#include "engine/remote.h"
+#include "engine/sentence.h"
 
 typedef unsigned long long ull_t;
 

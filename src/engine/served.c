@@ -12,7 +12,16 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/doubt.h"
+#include "engine/end.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/peer.h"
+#include "engine/remote.h"
+#include "engine/round.h"
+#include "engine/sentence.h"
+#include "engine/served.h"
 
 static void arm_patience(kvf_batch_t *batch)
 {

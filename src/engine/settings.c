@@ -13,8 +13,12 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/status.h"
 #include "copy/tune.h"
-#include "engine/internal.h"
+#include "engine/copiers.h"
+#include "engine/engine.h"
+#include "engine/object.h"
+#include "engine/settings.h"
 
 #define COPY_THREADS_MAX 64u
 

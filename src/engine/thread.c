@@ -15,8 +15,13 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
-#include "engine/internal.h"
+#include "base/status.h"
+#include "base/wire.h"
+#include "engine/engine.h"
+#include "engine/event.h"
+#include "engine/home.h"
 #include "engine/place.h"
+#include "engine/thread.h"
 
 #define FIRST_MS      1000 /* to look for the first neighbour whose rings do not reach us */
 #define SPIN_NS       UINT64_C(50000) /* it looks for the next slot, filled in half of that */

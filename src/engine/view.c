@@ -13,8 +13,17 @@
  */
 #include <stdlib.h>
 
+#include "base/status.h"
 #include "base/vma.h"
-#include "engine/internal.h"
+#include "engine/engine.h"
+#include "engine/grant.h"
+#include "engine/home.h"
+#include "engine/object.h"
+#include "engine/peer.h"
+#include "engine/pool.h"
+#include "engine/remote.h"
+#include "engine/segment.h"
+#include "engine/view.h"
 
 #define ALIVE_AGE_NS UINT64_C(1000000000)
 

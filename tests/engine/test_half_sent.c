@@ -17,7 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "engine/internal.h"
+#include "engine/engine.h"
+#include "engine/peer.h"
 #include "path/am_internal.h"
 
 #define LEN (UINT64_C(1) << 20)

@@ -17,7 +17,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#include "engine/internal.h"
+#include "engine/doubt.h"
+#include "engine/peer.h"
 #include "forbid.h"
 
 #define LEN  (UINT64_C(8) << 20)

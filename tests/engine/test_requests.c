@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/internal.h"
+#include "engine/engine.h"
+#include "engine/peer.h"
+#include "engine/remote.h"
 #include "path/am_internal.h"
 
 #define LEN (UINT64_C(1) << 20)

@@ -12,7 +12,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/engine.h"
+#include "engine/grant.h"
+#include "engine/peer.h"
+#include "engine/pool.h"
 #include "path/am_internal.h"
 
 #define LEN (UINT64_C(4) << 20)

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
+ * An engine, flat.
+ *
+ * Locks, outer to inner: engine->import_lock, batch->lock, peer->out_lock, engine->lock, engine->far_lock, a
+ * link's lock, engine->grants_lock. The lock of the round (round.h) is inside of a batch's. No lock is held
+ * while bytes are copied, but a batch's own inside post.
+ */
+#ifndef KVFI_ENGINE_ENGINE_H
+#define KVFI_ENGINE_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/table.h"
+#include "engine/home.h"
+#include "engine/object.h"
+#include "kvferry.h"
+#include "path/am.h"
+#include "path/page.h"
+
+typedef struct kvfi_count {
+    _Atomic uint64_t bytes, ops, pieces, calls;
+} kvfi_count_t;
+
+struct kvf_engine {
+    kvfi_object_t     object;
+    unsigned          forks; /* kvfi_fork_count() at open */
+    _Atomic int       closing;
+    _Atomic unsigned  users; /* calls under way */
+    pthread_mutex_t   lock;  /* objects, peers, running */
+    kvfi_object_t    *objects;
+    kvfi_object_t    *grave, **grave_end; /* the closed, oldest first, under lock */
+    unsigned          grave_count;
+
+    /* options in force */
+    char              net[8];
+    int               local_off, check;
+    kvf_progress_mode_t progress;
+    kvf_pack_t        pack;
+    uint64_t          deadline_ns, rank;
+    uint32_t          depth;
+    uint32_t          copy_threads; /* that run; 0: who waits copies */
+    struct kvfi_copiers *copiers;   /* NULL: none */
+    char             *setting_text; /* values for kvf_engine_setting() */
+
+    uint64_t          incarnation;
+    uint64_t          proof[4]; /* read by peers through cma */
+    kvfi_home_t      *home;
+    kvfi_table_t      peers; /* by incarnation */
+
+    pthread_mutex_t   import_lock; /* of importing remotes */
+    pthread_mutex_t   far_lock;    /* of opening the far side, of connections for stage */
+    kvfi_am_t *_Atomic am;
+    kvfi_am_t        *stage; /* on the near link; NULL: no near peers */
+    int               far_driven; /* by the thread, or by who polls the event fd */
+    _Atomic int       near_driven; /* by the thread */
+    atomic_flag       told_of_stage, told_of_far, told_of_release; /* the user was warned */
+
+    pthread_mutex_t   grants_lock;
+    kvf_grant_t      *grants[KVFI_PAGE_GRANTS];
+    uint32_t          next_grant;
+
+    struct kvf_batch *running;
+    _Atomic unsigned  running_count;
+    kvfi_open_writes_t open_writes; /* given up, and not settled */
+
+    int               epoll_fd, event_fd, timer_fd, wake_fd;
+    _Atomic int       armed;
+    _Atomic uint32_t  arms; /* even; one more is what the page says */
+    _Atomic unsigned  lives_polled, lives_timed; /* near peers whose death the epoll tells, or only a look */
+    int             (*sweep)(kvf_engine_t *engine, int copy); /* progress.c's, for the thread */
+    pthread_t         thread;
+    _Atomic int       thread_on;
+    _Atomic unsigned  drivers; /* waits that drive the links: the thread stands back */
+    unsigned          take_from; /* seat to look at first for a notification */
+
+    kvfi_count_t      path[KVF_PATH_COUNT];
+    _Atomic uint64_t  locality[KVF_LOCALITY_COUNT];
+    _Atomic uint64_t  batches, stale_blocks, notify_sent, notify_received, views, viewed_bytes;
+};
+
+#endif
