@@ -121,7 +121,6 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     }
     kvfi_table_free(&am->peers);
     kvfi_table_free(&am->xfers);
-    kvfi_own_close(&am->own);
     free(am->hello_seen);
     free(am);
 }

@@ -13,17 +13,15 @@
 
 /* How the kernel is asked; zero at the start. For one thread at a time. */
 typedef struct kvfi_own {
-    int piped; /* process_vm_readv or its twin is forbidden: through the pipe */
-    int pipe[2];
+    int one_by_one; /* process_vm_readv or its twin is forbidden here */
 } kvfi_own_t;
 
 /* As kvfi_copy_gather() and kvfi_copy_scatter(). What lies before the first byte that cannot be touched is
- * moved and added to *moved_p. FAULT: there is such a byte; after
- * it the cursor is of no use. SYSTEM, with a sentence: the kernel cannot be asked. */
+ * moved and added to *moved_p. FAULT: there is such a byte; after it
+ * the cursor is of no use. SYSTEM, with a sentence: the kernel cannot be asked. */
 kvf_status_t kvfi_own_gather(kvfi_own_t *own, kvfi_cursor_t *cursor, const char *base, char *buf,
                              uint64_t cap, kvfi_moved_t *moved_p);
 kvf_status_t kvfi_own_scatter(kvfi_own_t *own, kvfi_cursor_t *cursor, char *base, const char *buf,
                               uint64_t len, kvfi_moved_t *moved_p);
-void         kvfi_own_close(kvfi_own_t *own);
 
 #endif
