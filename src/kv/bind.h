@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Binding in six files: bind_check.c looks at the arguments, bind_slots.c at where the segments lie,
+ * Binding in seven files: bind_check.c looks at the arguments, bind_slots.c at where the segments lie,
  * bind_list.c makes lists of block pairs, bind.c walks the plan and fills ops, bind_post.c posts them,
- * results.c walks it again when they have been moved.
+ * results.c walks it again when they have been moved, and fold.c takes what became of each pair on the way.
  */
 #ifndef KVFI_KV_BIND_H
 #define KVFI_KV_BIND_H

@@ -12,6 +12,7 @@ kv_sources += \
 	src/kv/box.h \
 	src/kv/check.c \
 	src/kv/compare.c \
+	src/kv/fold.c \
 	src/kv/layers.c \
 	src/kv/layout.c \
 	src/kv/layout.h \
@@ -23,6 +24,7 @@ kv_sources += \
 	src/kv/pattern.h \
 	src/kv/plan.c \
 	src/kv/plan.h \
+	src/kv/plane.c \
 	src/kv/preset.c \
 	src/kv/results.c \
 	src/kv/sources.c \
