@@ -96,9 +96,12 @@ path_sources = \
 	src/path/am_pump.c \
 	src/path/am_receive.c \
 	src/path/am_serve.c \
+	src/path/carrier.h \
+	src/path/carriers.c \
 	src/path/cma.c \
 	src/path/cma.h \
 	src/path/cma_why.c \
+	src/path/endpoints.c \
 	src/path/mail.c \
 	src/path/mail.h \
 	src/path/measure.c \
@@ -109,6 +112,8 @@ path_sources = \
 	src/path/page.h \
 	src/path/path.c \
 	src/path/path.h \
+	src/path/rings.c \
+	src/path/rings.h \
 	src/path/self.c \
 	src/path/settle.c \
 	src/path/shm.c \

@@ -14,10 +14,12 @@ static kvfi_am_host_t host_of(kvf_engine_t *engine)
     return (kvfi_am_host_t){.engine = engine,
                             .page = engine->home->page,
                             .epoch = engine->home->owner.epoch,
+                            .near = engine->home->near,
                             .bell = &engine->home->bell,
                             .incarnation = engine->incarnation,
                             .rank = engine->rank,
                             .proc = engine->home->proc,
+                            .net = engine->net,
                             .depth = engine->depth,
                             .open_writes = &engine->open_writes,
                             .view = kvfi_grant_view,
@@ -28,7 +30,7 @@ kvf_status_t kvfi_links_near(kvf_engine_t *engine)
 {
     kvfi_am_host_t host = host_of(engine);
 
-    return engine->home->near ? kvfi_am_open_near(engine->home->near, &host, &engine->stage) : KVF_OK;
+    return engine->home->near ? kvfi_am_open(&kvfi_rings, &host, &engine->stage) : KVF_OK;
 }
 
 kvf_status_t kvfi_links_far(kvf_engine_t *engine, kvfi_am_t **am_p)
@@ -40,7 +42,7 @@ kvf_status_t kvfi_links_far(kvf_engine_t *engine, kvfi_am_t **am_p)
     pthread_mutex_lock(&engine->far_lock);
     am = atomic_load(&engine->am);
     if (!am) {
-        status = kvfi_am_open(engine->net, &host, &am);
+        status = kvfi_am_open(kvfi_carrier_of(engine->net), &host, &am);
         if (status == KVF_OK)
             atomic_store(&engine->am, am);
     }

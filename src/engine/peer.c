@@ -299,7 +299,7 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
     if (!address)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for a far address");
     memcpy(address, card->far, card->far_len);
-    status = kvfi_am_connect(am, card->incarnation, address, NULL, &peer->am);
+    status = kvfi_am_connect(am, card->incarnation, address, &peer->am);
     free(address);
     return status == KVF_OK ? KVF_OK : kvfi_fail_within(status, "far peer %s", peer->name);
 }
@@ -455,7 +455,7 @@ static kvf_status_t connect_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
     pthread_mutex_lock(&engine->far_lock);
     stage = atomic_load(&peer->stage);
     if (!stage || !kvfi_am_alive(stage)) {
-        status = kvfi_am_connect(engine->stage, peer->incarnation, NULL, &near, &fresh);
+        status = kvfi_am_connect(engine->stage, peer->incarnation, &near, &fresh);
         if (status == KVF_OK && stage)
             kvfi_am_disconnect(engine->stage, stage); /* the same one, counted once */
         if (status == KVF_OK)

@@ -9,8 +9,6 @@
 #include "base/status.h"
 #include "path/am_internal.h"
 
-#define CONNECT_NS UINT64_C(100000000) /* that a close waits for connections under way, at most */
-
 const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir)
 {
     (void)dir;
@@ -21,42 +19,22 @@ const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir)
     return target->am ? NULL : "no far connection";
 }
 
-kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t **am_p)
+kvf_status_t kvfi_am_open(const kvfi_carrier_t *carrier, const kvfi_am_host_t *host, kvfi_am_t **am_p)
 {
-    kvfi_am_t   *am = calloc(1, sizeof *am);
+    kvfi_am_t   *am = calloc(1, sizeof *am + carrier->am_bytes);
     kvf_status_t status;
 
     if (!am)
-        return kvfi_fail(KVF_ERR_NOMEM, "no memory for the far side");
+        return kvfi_fail(KVF_ERR_NOMEM, "no memory for the %s side", carrier->side);
+    am->carrier = carrier;
+    am->state = am + 1;
     am->host = *host;
     am->held_most = KVFI_AM_HELD_MOST;
     am->answers_most = KVFI_AM_ANSWERS_MOST;
-    status = kvfi_wire_open(net, kvfi_am_receive, am, &am->wire);
+    status = carrier->open(am);
     if (status != KVF_OK) {
         free(am);
         return status;
-    }
-    am->lock = kvfi_wire_lock(am->wire);
-    *am_p = am;
-    return KVF_OK;
-}
-
-kvf_status_t kvfi_am_open_near(kvfi_link_t *link, const kvfi_am_host_t *host, kvfi_am_t **am_p)
-{
-    kvfi_am_t *am = calloc(1, sizeof *am);
-
-    if (!am)
-        return kvfi_fail(KVF_ERR_NOMEM, "no memory for the near side");
-    am->host = *host;
-    am->held_most = KVFI_AM_HELD_MOST;
-    am->answers_most = KVFI_AM_ANSWERS_MOST;
-    am->link = link;
-    am->lock = kvfi_link_turn(link);
-    am->near = 1;
-    am->hello_seen = calloc(KVFI_PAGE_SEATS, sizeof *am->hello_seen);
-    if (!am->hello_seen) {
-        free(am);
-        return kvfi_fail(KVF_ERR_NOMEM, "no memory for the near side");
     }
     *am_p = am;
     return KVF_OK;
@@ -71,36 +49,17 @@ static int all_said_hello(const kvfi_am_t *am)
     return greeted;
 }
 
-/* UCX 1.13 ends the process if an endpoint is closed while its connection is being made. */
 static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
 {
     while (!all_said_hello(am) && kvfi_now_ns() < end_ns) {
-        kvfi_wire_progress(am->wire);
+        am->carrier->progress(am);
         kvfi_am_pump(am);
     }
 }
 
-void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
+/* All that it had, but for what a library still holds. */
+static void free_all(kvfi_am_t *am)
 {
-    uint64_t end = kvfi_deadline(kvfi_now_ns(), timeout_ns);
-
-    if (!am)
-        return;
-    kvfi_lock_take(am->lock);
-    if (!am->near)
-        await_hellos(am, kvfi_now_ns() + CONNECT_NS);
-    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
-        atomic_store(&peer->dead, 1); /* what still comes in is dropped */
-        kvfi_am_let_go(peer, KVF_ERR_CLOSED, 0);
-    }
-    if (!am->near)
-        kvfi_wire_settle(am->wire, end);
-    kvfi_lock_give(am->lock);
-    if (!am->near)
-        kvfi_wire_close(am->wire); /* UCX ends what is under way: peers are needed until here */
-    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        if (peer->outgoing)
-            return; /* UCX may still come back with it: it must find what it holds */
     while (am->list) {
         kvfi_am_peer_t *peer = am->list;
 
@@ -121,13 +80,33 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     }
     kvfi_table_free(&am->peers);
     kvfi_table_free(&am->xfers);
-    free(am->hello_seen);
     free(am);
+}
+
+void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
+{
+    uint64_t end = kvfi_deadline(kvfi_now_ns(), timeout_ns);
+
+    if (!am)
+        return;
+    kvfi_lock_take(am->lock);
+    await_hellos(am, kvfi_now_ns() + am->carrier->connect_ns);
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        atomic_store(&peer->dead, 1); /* what still comes in is dropped */
+        kvfi_am_let_go(peer, KVF_ERR_CLOSED, 0);
+    }
+    kvfi_lock_give(am->lock);
+    am->carrier->close(am, end); /* what is under way ends in it: peers are needed until here */
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+        if (peer->outgoing)
+            return; /* a library may still come back with it: it must find what it holds */
+    free_all(am);
 }
 
 const void *kvfi_am_address(const kvfi_am_t *am, size_t *len_p)
 {
-    return kvfi_wire_address(am->wire, len_p);
+    *len_p = am->address_len;
+    return am->address;
 }
 
 void kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p)
@@ -137,41 +116,25 @@ void kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p)
     kvfi_lock_give(am->lock);
 }
 
-static kvf_status_t connect_to(kvfi_am_peer_t *peer, const void *address, const kvfi_am_near_t *near)
+static kvf_status_t connect_to(kvfi_am_peer_t *peer, const void *to)
 {
-    kvf_status_t status;
+    kvf_status_t status = peer->am->carrier->connect(peer, to);
 
-    /* its hello may have gone with the seat that it was said from */
-    if (near && peer->linked && !peer->imports && !peer->notes_room)
-        kvfi_am_bury(peer);
-    if (peer->linked)
-        return KVF_OK;
-    status = kvfi_am_peer_connect(peer, address);
-    if (status == KVF_OK && near)
-        status = kvfi_mail_make(peer, near->hold);
     if (status != KVF_OK && peer->linked)
         kvfi_am_bury(peer);
     return status;
 }
 
-kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address,
-                             const kvfi_am_near_t *near, kvfi_am_peer_t **peer_p)
+kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *to, kvfi_am_peer_t **peer_p)
 {
-    kvf_status_t    status = KVF_OK;
+    kvf_status_t    status;
     kvfi_am_peer_t *peer;
 
     kvfi_lock_take(am->lock);
     peer = kvfi_table_get(&am->peers, incarnation);
     if (!peer)
         peer = kvfi_am_peer_new(am, incarnation);
-    if (peer && near) {
-        peer->proc = near->proc;
-        peer->closed = near->closed;
-    }
-    if (!peer)
-        status = kvfi_fail(KVF_ERR_NOMEM, "no memory for a peer's connection");
-    else
-        status = connect_to(peer, address, near);
+    status = peer ? connect_to(peer, to) : kvfi_fail(KVF_ERR_NOMEM, "no memory for a peer's connection");
     if (status == KVF_OK) {
         peer->imports++;
         *peer_p = peer;
@@ -189,7 +152,7 @@ void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer)
     kvfi_lock_take(am->lock);
     if (!--peer->imports)
         peer->closed = NULL;
-    am->looked_ns = 0; /* it may have died: the next progress looks */
+    am->look = 1; /* it may have died */
     kvfi_am_pump_and_unlock(am);
 }
 
@@ -215,9 +178,7 @@ uint32_t kvfi_am_heard(const kvfi_am_peer_t *peer)
 
 void kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len)
 {
-    buf[0] = 0;
     kvfi_lock_take(am->lock);
-    if (peer->ep)
-        kvfi_ep_wire(peer->ep, buf, len);
+    am->carrier->wire(peer, buf, len);
     kvfi_lock_give(am->lock);
 }

@@ -3,18 +3,18 @@
  * am: the owner is far, on a wire without native remote memory access. The initiator sends the
  * box and the ids in one message; the owner checks them against the grant, gathers into chunks of
  * the library and streams them; the initiator scatters. A write streams chunks the other way. All
- * of it happens under the link's lock, in whoever drives the link; nobody waits here. The same
- * machine between neighbours, its messages in shared memory (mail.h), is the stage path: see stage.h.
+ * of it happens under the machine's lock, in whoever drives it; nobody waits here. How messages and
+ * chunks travel is a carrier's (carrier.h): over endpoints the machine is the am path, over rings
+ * between neighbours it is the stage path.
  */
 #ifndef KVFI_PATH_AM_H
 #define KVFI_PATH_AM_H
 
+#include "path/carrier.h"
 #include "path/path.h"
 #include "ucx/ucx.h"
 
 #define KVFI_AM_PAIRS_MOST (UINT32_C(1) << 28) /* of a request: a message has less than 4 GiB */
-
-typedef struct kvfi_am kvfi_am_t;
 
 /* A granted range in this process, as the owner's engine knows it. */
 typedef struct kvfi_am_view {
@@ -37,9 +37,11 @@ typedef struct kvfi_am_host {
     void        *engine;
     kvfi_page_t *page;
     const _Atomic uint32_t *epoch; /* of our grants; no peer can write there */
-    kvfi_bell_t *bell;    /* near: ours, for peers to ring */
+    kvfi_link_t *near;    /* for rings, with the next two; stays the engine's */
+    kvfi_bell_t *bell;    /* ours, for peers to ring */
+    kvfi_proc_id_t proc;  /* for peers to watch */
+    const char  *net;     /* for endpoints: the option */
     uint64_t     incarnation, rank;
-    kvfi_proc_id_t proc;  /* near: for peers to watch */
     uint32_t     depth; /* notifications that wait here a sender */
     kvfi_open_writes_t *open_writes;
     kvf_status_t (*view)(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
@@ -61,34 +63,31 @@ typedef struct kvfi_am_stats {
     uint64_t served_bytes, dropped, messages;
 } kvfi_am_stats_t;
 
-kvf_status_t kvfi_am_open(const char *net, const kvfi_am_host_t *host, kvfi_am_t **am_p);
-/* The stage machine, on a link that stays the caller's and outlives it. */
-kvf_status_t kvfi_am_open_near(kvfi_link_t *link, const kvfi_am_host_t *host, kvfi_am_t **am_p);
+kvf_status_t kvfi_am_open(const kvfi_carrier_t *carrier, const kvfi_am_host_t *host, kvfi_am_t **am_p);
 /* Ends what runs with CLOSED and closes the connections, waiting at most timeout_ns for them. */
 void         kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns);
-/* Far: where peers reach it, for blobs. */
+/* Where peers reach it, for blobs; NULL where they need none. */
 const void  *kvfi_am_address(const kvfi_am_t *am, size_t *len_p);
-/* Drive the link once; 1 if anything moved. With wait 0 it gives up if another thread drives. */
+/* Drive it once; 1 if anything moved. With wait 0 it gives up if another thread drives. */
 int          kvfi_am_progress(kvfi_am_t *am, int wait);
 void         kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p);
 
-/* What else is known of a near peer. */
+/* What is known of a near peer: what rings connect to. */
 typedef struct kvfi_am_near {
     kvfi_proc_id_t          proc;
     const _Atomic uint32_t *closed; /* not 0: its engine has closed; stays until disconnect */
     kvfi_hold_t            *hold;   /* our seat in its page, to say hello from; for the call only */
 } kvfi_am_near_t;
 
-/* Connect to a peer, far by its address, or near (else NULL); counted. */
-kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *address,
-                             const kvfi_am_near_t *near, kvfi_am_peer_t **peer_p);
+/* Connect to a peer, at what the carrier connects to; counted. */
+kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *to, kvfi_am_peer_t **peer_p);
 /* Who sleeps polls this, */
 int          kvfi_am_fd(const kvfi_am_t *am);
 /* once this was 0; 1: progress first. */
 int          kvfi_am_arm(kvfi_am_t *am);
 /* Whoever sleeps is to look. */
 void         kvfi_am_wake(kvfi_am_t *am);
-/* Near: something is under way, so that lives are to be looked at now and then. */
+/* Something is under way, so that near peers' lives are to be looked at now and then. */
 int          kvfi_am_busy(kvfi_am_t *am);
 /* Near: a processor on which both sides of a ring were seen since the last call, or -1. */
 int          kvfi_am_crowded(kvfi_am_t *am);
@@ -100,8 +99,8 @@ int          kvfi_am_alive(const kvfi_am_peer_t *peer);
 uint32_t     kvfi_am_heard(const kvfi_am_peer_t *peer);
 void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len);
 
-/* Start those of count xfers that are of this machine (xfer->peer). Who sleeps on the link is to be
- * woken after. */
+/* Start those of count xfers that are of this machine (xfer->peer). Who sleeps at its fd is to be woken
+ * after. */
 void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count);
 /* End an xfer now, if it has not ended: nothing reads or writes the caller's memory after. A WRITE of which
  * bytes may still land at the owner counts in *waits until the owner says that none will. */
@@ -116,7 +115,7 @@ int  kvfi_am_is_settled(kvfi_am_t *am, uint64_t token);
 int  kvfi_am_may_land(kvfi_am_t *am, uint64_t incarnation, uint64_t from, uint64_t to);
 /* What still counts in *waits does so no longer. */
 void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits);
-/* Adds to *asked_p such WRITEs that owners have yet to answer for, to *lost_p those whose connection broke. */
+/* Adds to *asked_p those that owners have yet to answer for, to *lost_p those whose connection broke. */
 void kvfi_am_unanswered(kvfi_am_t *am, unsigned *asked_p, unsigned *lost_p);
 /* Wait until no chunk is being scattered. */
 void kvfi_am_pass(kvfi_am_t *am);

@@ -10,26 +10,25 @@
  *      <------------- DONE     status and bad pairs: after a WRITE, or instead of FIN
  *      CANCEL ------------->   forget this token
  *      <------------- DONE     of a CANCEL that asks: nothing of the token lands from here on
- *      RING, RETURN            stage only: see stage.h
- *      BYE  -------------->    far only: my engine closes (both sides)
+ *      RING, RETURN            of the rings only: see stage.h
+ *      BYE  -------------->    of endpoints only: my engine closes (both sides)
  *      NOTE  -------------->   a notification, sent only if the receiver's queue has room
  *      <-------------- ACK     how many of them came, how many were taken
  *
- * Far they are messages of UCX, near they go through mail.h, where HELLO is said in the peer's page and
- * only the answer to it is a message. A message arrives inside progress; what must be sent because of it
- * is queued and sent by the pump after it, so that UCX is never called from its own callback.
+ * How they get there is the carrier's: rings.c near, where HELLO is said in the peer's page and only the
+ * answer to it is a message, endpoints.c far. A message arrives inside progress; what must be sent because of
+ * it is queued and sent by the pump after it, so that a library is never called from its own callback.
  */
 #ifndef KVFI_PATH_AM_INTERNAL_H
 #define KVFI_PATH_AM_INTERNAL_H
 
 #include "base/table.h"
 #include "path/am.h"
-#include "path/mail.h"
+#include "path/carrier.h"
 #include "path/own.h"
-#include "path/stage.h"
 
-#define KVFI_AM_CHUNKS 4u  /* chunks a peer may have under way */
-#define KVFI_AM_TURN   16u /* chunks that leave for a peer at a time: the link's lock is held */
+#define KVFI_AM_CHUNKS 4u /* chunks a peer may have under way */
+#define KVFI_AM_FAIR   8u /* chunks of a short stream, so that both sides copy at once */
 
 /* What a peer may make us hold: its requests while they are served, one of any size or together enough for
  * 32 Mi blocks with their generations or half a million small ops; and answers that it has not taken, which
@@ -54,7 +53,7 @@ enum {
 #define KVFI_AM_FIN      1u /* DATA: the stream ended well */
 #define KVFI_AM_TO_OWNER 2u /* DATA: of a WRITE; CANCEL: of a WRITE, to be answered */
 #define KVFI_AM_CLEAN    4u /* DATA of a guarded READ: of the pairs that are whole by then none is stale */
-#define KVFI_AM_SLOT     8u /* DATA on stage: the slot of the ring, from this bit of flags on */
+#define KVFI_AM_SLOT     8u /* DATA through a ring: its slot, from this bit of flags on */
 
 typedef struct kvfi_am_head {
     uint8_t  version, kind;
@@ -123,20 +122,18 @@ struct kvfi_am_peer {
     kvfi_am_peer_t    *next;
     kvfi_am_t         *am;
     uint64_t           incarnation, rank;
+    void              *state;  /* the carrier's */
     int                linked; /* a connection is there, or being made */
-    kvfi_ep_t         *ep;     /* of it, far */
-    void              *address; /* of a HELLO whose endpoint is to be made; near: the hello */
-    uint64_t           hello_room; /* notes_room once that endpoint is made */
-    uint64_t           retry_ns; /* far: a shortage put that off until then; 0: it did not */
+    void              *hello;  /* malloced: that it said, and is to be answered */
+    uint64_t           retry_ns; /* a shortage put that off until then; 0: it did not */
     unsigned           imports;
     unsigned           outgoing; /* messages not left yet */
     unsigned           chunks;   /* of them chunks */
-    kvfi_mail_t        mail;     /* near, with the next five */
-    kvfi_stage_t       stage;
-    kvfi_proc_id_t     proc;
+    kvf_status_t       refused;  /* not OK: why bytes that wait cannot leave; they end with it */
+    kvfi_proc_id_t     proc;     /* where a carrier knows it, */
     kvfi_life_t        life;
-    int                watched;  /* life is open */
-    const _Atomic uint32_t *closed;
+    int                watched;  /* and life is open */
+    const _Atomic uint32_t *closed; /* as in kvfi_am_near_t, or NULL */
     _Atomic int        dead;
     _Atomic uint32_t   heard;    /* messages from it */
     int                failed;   /* to be buried by the pump */
@@ -156,17 +153,19 @@ struct kvfi_am_peer {
 };
 
 struct kvfi_am {
-    int                near;   /* the stage machine */
-    kvfi_link_t       *link;   /* near */
-    kvfi_wire_t       *wire;   /* far */
-    kvfi_lock_t       *lock;   /* of the one or the other */
+    const kvfi_carrier_t *carrier;
+    void              *state;  /* the carrier's; the next four are set by its open() */
+    kvfi_lock_t       *lock;
+    int                fd;     /* for who sleeps */
+    const void        *address; /* where peers reach it, or NULL */
+    size_t             address_len;
     kvfi_am_host_t     host;
     kvfi_table_t       peers;  /* by incarnation */
     kvfi_am_peer_t    *list;
     kvfi_table_t       xfers;  /* by token */
     uint64_t           last_token;
     unsigned           serving; /* requests of others */
-    uint64_t           looked_ns; /* at the lives of near peers */
+    int                look;    /* at lives, at the next progress */
     kvfi_am_message_t *free_chunks;
     kvfi_own_t         own;
     uint64_t           told_of_fault, told_of_busy;
@@ -176,33 +175,42 @@ struct kvfi_am {
     int                changed; /* tell the host after the pump */
     int                worked;
     int                more;   /* chunks could leave at once */
-    uint32_t           hellos; /* near: that were heard, as the page counts them, */
-    uint32_t          *hello_seen; /* and the last one of each seat */
     _Atomic uint32_t   crowded; /* 1 + the processor that both sides of a ring were seen on */
 };
 
-/* am_message.c */
+/* ---- what carriers call, beside kvfi_am_bury() and kvfi_settle_all()
+ * am_message.c */
 kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t token, uint64_t off,
                                    size_t len);
-void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
-void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
+/* A DATA message with room for a chunk. */
+kvfi_am_message_t *kvfi_am_chunk(kvfi_am_peer_t *peer, uint64_t token);
 void kvfi_am_message_free(kvfi_am_t *am, kvfi_am_message_t *message);
+void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message); /* for the pump; NULL is fine */
+void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
 void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why); /* the pump buries it */
+/* am_peer.c: a hello came, malloced, perhaps of a peer that is new; the pump has it answered. NULL without
+ * memory, or where hello is NULL. */
+kvfi_am_peer_t *kvfi_am_hello(kvfi_am_t *am, uint64_t incarnation, void *hello);
+/* It has a connection; first, if any, is the first message of it. */
+void kvfi_am_linked(kvfi_am_peer_t *peer, kvfi_am_message_t *first);
+/* am_receive.c: a message came. 0: it is dropped, and the peer with it if it deserves that; 1: it is to be
+ * taken, unless its kind is the carrier's own. */
+int  kvfi_am_admit(kvfi_am_peer_t *peer, const kvfi_am_head_t *head);
+void kvfi_am_take(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data);
 
-/* am_peer.c */
-kvfi_am_peer_t *kvfi_am_peer_new(kvfi_am_t *am, uint64_t incarnation);
-kvf_status_t kvfi_am_peer_connect(kvfi_am_peer_t *peer, const void *address);
+/* ---- am_peer.c */
 /* End what is under way with it, and the connection, by force or once what was sent has left. */
 void kvfi_am_let_go(kvfi_am_peer_t *peer, kvf_status_t status, int force);
 void kvfi_am_bury(kvfi_am_peer_t *peer);
+kvfi_am_peer_t *kvfi_am_peer_new(kvfi_am_t *am, uint64_t incarnation);
 int  kvfi_am_forgettable(const kvfi_am_peer_t *peer);
 void kvfi_am_peer_free(kvfi_am_peer_t *peer);
 
-/* am_pump.c */
+/* ---- am_pump.c */
 void kvfi_am_pump(kvfi_am_t *am);
 void kvfi_am_pump_and_unlock(kvfi_am_t *am);
 
-/* settle.c */
+/* ---- settle.c */
 void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);
 /* A record for a WRITE that is about to start; NULL without memory. */
 kvfi_unsettled_t *kvfi_settle_record(kvfi_am_t *am, const kvfi_xfer_t *xfer);
@@ -216,12 +224,7 @@ void kvfi_settle_all(kvfi_am_peer_t *peer);
 /* On a new connection. */
 void kvfi_settle_ask_again(kvfi_am_peer_t *peer);
 
-/* am_receive.c: what comes in */
-void kvfi_am_receive(void *arg, const void *head, size_t head_len, const void *data, size_t len);
-/* A whole message from a peer's ring. */
-void kvfi_am_deliver(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data);
-
-/* am_serve.c: the owner's side */
+/* ---- am_serve.c: the owner's side */
 void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *data, size_t len);
 void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi_am_head_t *head,
                         const void *data);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The pump of the am machine: sends what is queued and the bytes that wait, as far as there is
- * room, and looks after peers that died. It runs after each progress of the link, under its lock,
+ * room, and buries peers that failed. It runs after each progress of the carrier, under the machine's lock,
  * in whoever drives; nothing waits.
  */
 #include <stdlib.h>
@@ -11,7 +11,6 @@
 #include "base/status.h"
 #include "path/am_internal.h"
 
-#define LIVES_NS UINT64_C(50000000) /* from look to look at near peers */
 #define RETRY_NS UINT64_C(100000000) /* after a shortage */
 
 /* That notes came is told at once; that they were taken, when the sender may wait for it. */
@@ -45,32 +44,14 @@ static void send_notes(kvfi_am_peer_t *peer)
     }
 }
 
-/* Where the next bytes go: into a message, or a slot of our ring. NULL: not now. */
-static kvfi_am_message_t *next_chunk(kvfi_am_peer_t *peer, uint64_t token, char **buf_p)
-{
-    kvfi_am_message_t *message;
-    unsigned           slot = 0;
-    char              *buf = NULL;
-
-    if (peer->am->near && !(buf = kvfi_stage_slot(peer, &slot)))
-        return NULL;
-    message = kvfi_am_message(peer, KVFI_AM_DATA, token, 0, 0);
-    if (!message)
-        return NULL;
-    message->head.flags = (uint16_t)(slot << KVFI_AM_SLOT);
-    *buf_p = buf ? buf : message->data;
-    return message;
-}
-
 /* At most so many, and no more than KVFI_COPY_PIECES tiny pieces. */
 static uint32_t chunk_bytes(const kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 {
-    uint64_t most = KVFI_WIRE_CHUNK, fair = xfer->stream / KVFI_STAGE_CHUNKS;
+    const kvfi_carrier_t *carrier = peer->am->carrier;
+    uint64_t              fair = xfer->stream / KVFI_AM_FAIR, most = carrier->most;
 
-    if (peer->am->near) {
-        fair = fair < KVFI_STAGE_LEAST ? KVFI_STAGE_LEAST : fair;
-        most = fair < KVFI_STAGE_SLOT_BYTES ? fair : KVFI_STAGE_SLOT_BYTES;
-    }
+    if (fair < most)
+        most = fair < carrier->least ? carrier->least : fair;
     return (uint32_t)(xfer->box.len < most / KVFI_COPY_PIECES ? xfer->box.len * KVFI_COPY_PIECES : most);
 }
 
@@ -85,7 +66,7 @@ static int send_read_chunk(kvfi_am_peer_t *peer)
         kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
         return 1;
     }
-    message = next_chunk(peer, serve->token, &buf);
+    message = peer->am->carrier->chunk(peer, serve->token, &buf);
     if (!message)
         return 0;
     kvfi_am_serve_rotate(peer);
@@ -103,7 +84,7 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
 {
     kvfi_xfer_t       *xfer = peer->writes;
     char              *buf;
-    kvfi_am_message_t *message = next_chunk(peer, xfer->token, &buf);
+    kvfi_am_message_t *message = peer->am->carrier->chunk(peer, xfer->token, &buf);
 
     if (!message)
         return 0;
@@ -114,8 +95,6 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
     message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf,
                                                    chunk_bytes(peer, xfer), &xfer->moved.pieces);
     message->head.flags |= KVFI_AM_TO_OWNER;
-    if (peer->am->near)
-        kvfi_stage_ready(peer, message->head.flags >> KVFI_AM_SLOT, xfer->token);
     xfer->sent += message->head.len;
     xfer->calls++;
     if (xfer->sent < xfer->stream) {
@@ -127,12 +106,11 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
     return 1;
 }
 
-/* Bytes that wait, as far as chunks are free; few at a time, for the link's lock is held and what comes in
+/* Bytes that wait, as far as chunks are free; few at a time, for the machine's lock is held and what comes in
  * is to be looked at in between: a wire that takes all at once would have a long stream end first. */
 static void send_chunks(kvfi_am_peer_t *peer)
 {
-    kvfi_stage_t *stage = &peer->stage;
-    unsigned      most = peer->am->near ? KVFI_STAGE_SLOTS : KVFI_AM_TURN;
+    unsigned most = peer->am->carrier->turn;
 
     while (!peer->failed && peer->chunks < KVFI_AM_CHUNKS && (peer->reads || peer->writes)) {
         if (!most--) {
@@ -144,58 +122,47 @@ static void send_chunks(kvfi_am_peer_t *peer)
         if (peer->writes && peer->chunks < KVFI_AM_CHUNKS && !send_write_chunk(peer))
             break;
     }
-    if (stage->refused == KVF_OK)
+    if (peer->refused == KVF_OK)
         return;
     while (peer->reads)
-        kvfi_am_serve_end(peer->reads, stage->refused);
+        kvfi_am_serve_end(peer->reads, peer->refused);
     while (peer->writes)
-        kvfi_settle_give_up(peer->writes, stage->refused, NULL);
-    kvfi_stage_retry(peer);
+        kvfi_settle_give_up(peer->writes, peer->refused, NULL);
+    peer->refused = KVF_OK; /* the next need tries again */
 }
 
-/* The peer has done nothing wrong, and waits: it is answered when there are descriptors or memory again. */
-static int put_off(kvfi_am_peer_t *peer, kvf_status_t status)
+static void put_off(kvfi_am_peer_t *peer)
 {
-    if (peer->am->near || (status != KVF_ERR_SYSTEM && status != KVF_ERR_NOMEM))
-        return 0;
     if (!peer->retry_ns)
         kvfi_log(KVFI_LOG_WARN, "rank %llu has connected and cannot be answered yet: %s",
                  (unsigned long long)peer->rank, kvf_last_error());
     peer->retry_ns = kvfi_now_ns() + RETRY_NS;
-    return 1;
 }
 
 static void answer_hello(kvfi_am_peer_t *peer)
 {
-    int          near = peer->am->near;
-    kvf_status_t status = KVF_OK;
+    kvf_status_t status;
 
     if (peer->retry_ns && kvfi_now_ns() < peer->retry_ns)
         return;
-    if (!peer->linked)
-        status = kvfi_am_peer_connect(peer, peer->address);
-    if (status != KVF_OK && put_off(peer, status))
+    status = peer->am->carrier->meet(peer);
+    if (status == KVF_INPROGRESS) {
+        put_off(peer);
         return;
+    }
     peer->retry_ns = 0;
-    if (status == KVF_OK && near)
-        status = kvfi_mail_meet(peer);
     if (status != KVF_OK)
         kvfi_am_peer_fail(peer, kvf_last_error());
-    if (!near)
-        peer->notes_room = peer->hello_room;
-    free(peer->address);
-    peer->address = NULL;
+    free(peer->hello);
+    peer->hello = NULL;
 }
 
 static void pump_peer(kvfi_am_peer_t *peer)
 {
-    if (peer->address && !peer->failed && (!peer->linked || peer->am->near))
+    if (peer->hello && !peer->failed)
         answer_hello(peer);
     if (peer->linked && !peer->failed) {
-        kvfi_mail_flush(peer);
         acknowledge_notes(peer);
-        if (peer->stage.to_map)
-            kvfi_stage_map(peer);
         while (peer->outbox && !peer->failed) {
             kvfi_am_message_t *message = peer->outbox;
 
@@ -244,37 +211,9 @@ void kvfi_am_pump_and_unlock(kvfi_am_t *am)
 static int has_outbox(const kvfi_am_t *am)
 {
     for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        if (peer->failed || (peer->linked ? (void *)peer->outbox : peer->retry_ns ? NULL : peer->address))
+        if (peer->failed || (peer->linked ? (void *)peer->outbox : peer->retry_ns ? NULL : peer->hello))
             return 1;
     return 0;
-}
-
-static void write_off(kvfi_am_peer_t *peer, const char *why)
-{
-    peer->quiet = 1;
-    if (peer->linked)
-        kvfi_am_peer_fail(peer, why);
-    else
-        kvfi_settle_all(peer);
-}
-
-/* UCX does not tell of near peers that died or closed. One that closes shuts its ring when it is through
- * with the chunk that it has begun. */
-static void look_at_lives(kvfi_am_t *am)
-{
-    uint64_t now = kvfi_now_ns();
-
-    if (now - am->looked_ns < LIVES_NS)
-        return;
-    am->looked_ns = now;
-    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
-        if (!peer->linked && !peer->unsettled)
-            continue;
-        if (peer->watched && !kvfi_life_check(&peer->life, 0))
-            write_off(peer, "its process has died");
-        else if (peer->linked && peer->closed && atomic_load(peer->closed) && !kvfi_stage_begun(peer))
-            write_off(peer, "its engine has closed");
-    }
 }
 
 int kvfi_am_busy(kvfi_am_t *am)
@@ -299,22 +238,19 @@ int kvfi_am_arm(kvfi_am_t *am)
     int busy;
 
     kvfi_lock_take(am->lock);
-    busy = (am->near ? kvfi_mail_arm(am) : kvfi_wire_arm(am->wire)) || am->more;
+    busy = am->carrier->arm(am) || am->more;
     kvfi_lock_give(am->lock);
     return busy;
 }
 
 int kvfi_am_fd(const kvfi_am_t *am)
 {
-    return am->near ? am->host.bell->fd : kvfi_wire_fd(am->wire);
+    return am->fd;
 }
 
 void kvfi_am_wake(kvfi_am_t *am)
 {
-    if (am->near)
-        kvfi_bell_wake(am->host.bell);
-    else
-        kvfi_wire_wake(am->wire);
+    am->carrier->wake(am);
 }
 
 int kvfi_am_progress(kvfi_am_t *am, int wait)
@@ -326,13 +262,7 @@ int kvfi_am_progress(kvfi_am_t *am, int wait)
     else if (!kvfi_lock_try(am->lock))
         return 0;
     am->worked = 0;
-    if (am->near) {
-        kvfi_mail_receive(am);
-        if (am->list)
-            look_at_lives(am);
-    } else {
-        am->worked |= kvfi_wire_progress(am->wire) > 0;
-    }
+    am->carrier->progress(am);
     do {
         kvfi_am_pump(am);
     } while (has_outbox(am));

@@ -4,14 +4,12 @@
  * its bounds: a neighbour that writes something else there is refused, and only its own ring is read
  * for it. Nothing here waits.
  */
-#include "path/mail.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "base/status.h"
-#include "path/am_internal.h"
+#include "path/rings.h"
 
 #define PAYLOAD_LEAST 256u
 #define PAYLOAD_KEPT  65536u
@@ -53,20 +51,20 @@ static void say_hello(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
                         .room = am->host.depth,
                         .proc = am->host.proc,
                         .bell = am->host.bell->name,
-                        .box = *kvfi_mem_key(peer->mail.mem)};
+                        .box = *kvfi_mem_key(kvfi_pair_of(peer)->mail.mem)};
 
     _Static_assert(sizeof hello <= KVFI_HELLO_MAX, "a hello fits into a seat");
     kvfi_hold_say(hold, &hello, sizeof hello);
-    kvfi_bell_ring(am->host.bell, peer->mail.bell);
+    kvfi_bell_ring(am->host.bell, kvfi_pair_of(peer)->mail.bell);
 }
 
 kvf_status_t kvfi_mail_make(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
 {
-    kvfi_mail_t     *mail = &peer->mail;
+    kvfi_mail_t     *mail = &kvfi_pair_of(peer)->mail;
     kvfi_mem_want_t  want = {.len = sizeof(kvfi_mail_box_t)};
     kvfi_mail_box_t *box;
     char             why[256];
-    kvf_status_t     status = kvfi_mem_alloc(peer->am->link, &want, &mail->mem);
+    kvf_status_t     status = kvfi_mem_alloc(peer->am->host.near, &want, &mail->mem);
 
     if (status != KVF_OK)
         return kvfi_fail_within(status, "no box for messages to a neighbour");
@@ -95,13 +93,13 @@ static int is_box(const kvfi_mail_box_t *box, uint64_t maker)
 
 kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer)
 {
-    kvfi_mail_t     *mail = &peer->mail;
+    kvfi_mail_t     *mail = &kvfi_pair_of(peer)->mail;
     kvfi_mail_box_t *box;
     hello_t          hello;
     void            *at;
     kvf_status_t     status;
 
-    memcpy(&hello, peer->address, sizeof hello);
+    memcpy(&hello, peer->hello, sizeof hello);
     status = kvfi_map_open(&hello.box, sizeof hello.box, hello.box.addr, sizeof *box, &mail->map, &at);
     if (status != KVF_OK)
         return status;
@@ -143,32 +141,14 @@ static void on_hello(kvfi_am_t *am, const char *data, uint32_t len)
         kvfi_am_peer_fail(peer, "it has connected again");
     }
     copy = malloc(len);
-    if (copy && !peer)
-        peer = kvfi_am_peer_new(am, hello.sender);
-    if (!copy || !peer) {
-        free(copy);
-        am->stats.dropped++;
-        return;
-    }
-    memcpy(copy, data, len);
-    free(peer->address);
-    peer->address = copy;
-    peer->proc = hello.proc;
+    if (copy)
+        memcpy(copy, data, len);
+    peer = kvfi_am_hello(am, hello.sender, copy);
+    if (peer)
+        peer->proc = hello.proc;
 }
 
 /* ----------------------------------------------------------------- sending */
-
-void kvfi_mail_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
-{
-    kvfi_mail_t *mail = &peer->mail;
-
-    message->next = NULL;
-    if (!mail->queue)
-        mail->queue_end = &mail->queue;
-    *mail->queue_end = message;
-    mail->queue_end = &message->next;
-    kvfi_mail_flush(peer);
-}
 
 /* What of a message lies in the ring: the payload of DATA lies in a slot. */
 static uint32_t length(const kvfi_am_head_t *head)
@@ -214,9 +194,9 @@ static uint32_t room_in(const kvfi_mail_t *mail)
     return used <= KVFI_MAIL_BYTES ? KVFI_MAIL_BYTES - used : UINT32_MAX;
 }
 
-void kvfi_mail_flush(kvfi_am_peer_t *peer)
+static void flush(kvfi_am_peer_t *peer)
 {
-    kvfi_mail_t      *mail = &peer->mail;
+    kvfi_mail_t      *mail = &kvfi_pair_of(peer)->mail;
     kvfi_mail_ring_t *ring = mail->out;
     uint32_t          room, before = mail->tail;
 
@@ -248,6 +228,18 @@ void kvfi_mail_flush(kvfi_am_peer_t *peer)
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&ring->quiet, memory_order_relaxed) && atomic_exchange(&ring->quiet, 0))
         kvfi_bell_ring(peer->am->host.bell, mail->bell);
+}
+
+void kvfi_mail_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
+{
+    kvfi_mail_t *mail = &kvfi_pair_of(peer)->mail;
+
+    message->next = NULL;
+    if (!mail->queue)
+        mail->queue_end = &mail->queue;
+    *mail->queue_end = message;
+    mail->queue_end = &message->next;
+    flush(peer);
 }
 
 /* --------------------------------------------------------------- receiving */
@@ -321,7 +313,14 @@ static int deliver(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
     if (in->got < length(&head))
         return 0;
     in->got = 0;
-    kvfi_am_deliver(peer, &head, in->payload);
+    if (!kvfi_am_admit(peer, &head))
+        return 0;
+    if (head.kind == KVFI_AM_HELLO) {
+        peer->rank = head.off;
+        peer->notes_room = head.token;
+    } else {
+        kvfi_stage_take_in(peer, &head, in->payload);
+    }
     if (in->cap > PAYLOAD_KEPT) {
         free(in->payload);
         in->payload = NULL;
@@ -357,18 +356,19 @@ static void receive(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
     atomic_store_explicit(&ring->head, in->head, memory_order_release);
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&ring->waiting, memory_order_relaxed) && atomic_exchange(&ring->waiting, 0))
-        kvfi_bell_ring(peer->am->host.bell, peer->mail.bell);
+        kvfi_bell_ring(peer->am->host.bell, kvfi_pair_of(peer)->mail.bell);
 }
 
 static void receive_hellos(kvfi_am_t *am, uint32_t hellos)
 {
-    kvfi_page_t *page = am->host.page;
-    uint32_t     seats = kvfi_page_seats(page), len;
-    char         data[KVFI_HELLO_MAX];
+    kvfi_rings_t *rings = kvfi_rings_of(am);
+    kvfi_page_t  *page = am->host.page;
+    uint32_t      seats = kvfi_page_seats(page), len;
+    char          data[KVFI_HELLO_MAX];
 
-    am->hellos = hellos;
+    rings->hellos = hellos;
     for (uint32_t i = 0; i < seats; i++)
-        if ((len = kvfi_page_heard(page, i, &am->hello_seen[i], data)))
+        if ((len = kvfi_page_heard(page, i, &rings->seen[i], data)))
             on_hello(am, data, len);
 }
 
@@ -377,14 +377,19 @@ void kvfi_mail_receive(kvfi_am_t *am)
     kvfi_page_t *page = am->host.page;
     uint32_t     hellos = atomic_load(&page->hellos);
 
-    if (hellos != am->hellos)
+    if (hellos != kvfi_rings_of(am)->hellos)
         receive_hellos(am, hellos);
     if (atomic_load_explicit(&page->rung, memory_order_relaxed) && atomic_exchange(&page->rung, 0))
         am->changed = 1;
-    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        kvfi_mail_t *mail = &kvfi_pair_of(peer)->mail;
+
         for (int i = 0; i < 2; i++)
-            if (peer->mail.in[i].ring && !peer->failed)
-                receive(peer, &peer->mail.in[i]);
+            if (mail->in[i].ring && !peer->failed)
+                receive(peer, &mail->in[i]);
+        if (mail->queue && !peer->failed)
+            flush(peer);
+    }
 }
 
 static int arm(kvfi_mail_in_t *in)
@@ -409,24 +414,26 @@ static int room_once_told(kvfi_mail_t *mail)
 int kvfi_mail_arm(kvfi_am_t *am)
 {
     kvfi_page_t *page = am->host.page;
-    int          busy = 0;
+    int          busy = am->changed;
 
     if (kvfi_bell_hush(am->host.bell))
         am->host.changed(am->host.engine);
     atomic_thread_fence(memory_order_seq_cst);
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        kvfi_mail_t *mail = &kvfi_pair_of(peer)->mail;
+
         for (int i = 0; i < 2; i++)
-            busy |= arm(&peer->mail.in[i]);
-        busy |= peer->mail.queue && room_once_told(&peer->mail);
+            busy |= arm(&mail->in[i]);
+        busy |= mail->queue && room_once_told(mail);
     }
-    return busy || am->changed || atomic_load(&page->rung) || atomic_load(&page->hellos) != am->hellos;
+    return busy || atomic_load(&page->rung) || atomic_load(&page->hellos) != kvfi_rings_of(am)->hellos;
 }
 
 /* -------------------------------------------------------------------- end */
 
 void kvfi_mail_drop(kvfi_am_peer_t *peer)
 {
-    kvfi_mail_t *mail = &peer->mail;
+    kvfi_mail_t *mail = &kvfi_pair_of(peer)->mail;
 
     if (mail->out) {
         atomic_store(&mail->out->shut, 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Mail: how the messages of the stage machine go between two neighbours. A ring of bytes each way, one
+ * Mail: how the messages of the rings carrier go between two neighbours. A ring of bytes each way, one
  * writer and one reader each, in shared memory of this pair alone: who is killed in the middle of a
  * message takes nobody along but itself.
  *
@@ -65,12 +65,11 @@ typedef struct kvfi_mail {
 
 /* Make a box, and say hello in the peer's page. */
 kvf_status_t kvfi_mail_make(kvfi_am_peer_t *peer, kvfi_hold_t *hold);
-/* Map the box of the hello that came, peer->address. */
+/* Map the box of the hello that came, peer->hello. */
 kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer);
-/* Takes the message; kvfi_mail_flush() puts what is queued as far as there is room. */
+/* Takes the message; what finds no room is put by kvfi_mail_receive(). */
 void         kvfi_mail_send(kvfi_am_peer_t *peer, struct kvfi_am_message *message);
-void         kvfi_mail_flush(kvfi_am_peer_t *peer);
-/* Take in what is there: hellos, doorbells, messages. */
+/* Take in what is there: hellos, doorbells, messages; and put what waits. */
 void         kvfi_mail_receive(kvfi_am_t *am);
 /* 0: who polls the bell is woken by what comes; 1: something is there. */
 int          kvfi_mail_arm(kvfi_am_t *am);

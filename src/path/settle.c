@@ -132,10 +132,11 @@ static void ask(kvfi_am_peer_t *peer, uint64_t token, int answer)
     kvfi_am_queue(peer, message);
 }
 
-/* Slots are taken away in any case. Without a byte sent none lands, whatever becomes of the request. */
+/* What the carrier can take back is taken in any case. Without a byte sent none lands, whatever becomes of
+ * the request. */
 static int lands_later(kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 {
-    int begun = peer->am->near ? kvfi_stage_take(peer, xfer->token) : 1;
+    int begun = peer->am->carrier->recall(peer, xfer->token);
 
     return begun && xfer->sent && !peer->quiet;
 }

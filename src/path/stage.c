@@ -12,7 +12,7 @@
 
 #include "base/memory.h"
 #include "base/status.h"
-#include "path/am_internal.h"
+#include "path/rings.h"
 
 #define ALL_SLOTS ((UINT32_C(1) << KVFI_STAGE_SLOTS) - 1)
 
@@ -55,13 +55,13 @@ static void tell_place(kvfi_am_t *am, kvfi_stage_ring_t *ring, int side)
 
 static kvf_status_t make_ring(kvfi_am_peer_t *peer)
 {
-    kvfi_stage_t      *stage = &peer->stage;
+    kvfi_stage_t      *stage = &kvfi_pair_of(peer)->stage;
     kvfi_mem_want_t    want = {.len = sizeof(kvfi_stage_ring_t)};
     kvfi_am_message_t *message;
     char               why[256];
     kvf_status_t       status;
 
-    status = kvfi_mem_alloc(peer->am->link, &want, &stage->mem);
+    status = kvfi_mem_alloc(peer->am->host.near, &want, &stage->mem);
     if (status != KVF_OK)
         return KVF_ERR_NOMEM;
     stage->ring = kvfi_mem_addr(stage->mem);
@@ -80,18 +80,6 @@ static kvf_status_t make_ring(kvfi_am_peer_t *peer)
     return KVF_OK;
 }
 
-void kvfi_stage_retry(kvfi_am_peer_t *peer)
-{
-    kvfi_stage_t *stage = &peer->stage;
-
-    kvfi_mem_free(stage->mem);
-    stage->mem = NULL;
-    stage->ring = NULL;
-    stage->free = 0;
-    memset(stage->token, 0, sizeof stage->token);
-    stage->refused = KVF_OK;
-}
-
 static uint32_t take_returned(kvfi_stage_ring_t *ring)
 {
     return atomic_load_explicit(&ring->returned, memory_order_relaxed)
@@ -101,11 +89,11 @@ static uint32_t take_returned(kvfi_stage_ring_t *ring)
 
 char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p)
 {
-    kvfi_stage_t *stage = &peer->stage;
+    kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
 
-    if (!stage->ring && stage->refused == KVF_OK)
-        stage->refused = make_ring(peer);
-    if (stage->refused != KVF_OK)
+    if (!stage->ring && peer->refused == KVF_OK)
+        peer->refused = make_ring(peer);
+    if (peer->refused != KVF_OK)
         return NULL;
     stage->free |= take_returned(stage->ring);
     if (!stage->free) {
@@ -124,14 +112,15 @@ char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p)
 
 void kvfi_stage_ready(kvfi_am_peer_t *peer, unsigned slot, uint64_t token)
 {
-    peer->stage.token[slot] = token;
-    atomic_store_explicit(&peer->stage.ring->write[slot].word, word_of(token, READY),
-                          memory_order_release);
+    kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
+
+    stage->token[slot] = token;
+    atomic_store_explicit(&stage->ring->write[slot].word, word_of(token, READY), memory_order_release);
 }
 
 int kvfi_stage_take(kvfi_am_peer_t *peer, uint64_t token)
 {
-    kvfi_stage_t *stage = &peer->stage;
+    kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
     int           begun = 0;
 
     for (unsigned i = 0; token && stage->ring && i < KVFI_STAGE_SLOTS; i++) {
@@ -151,7 +140,7 @@ int kvfi_stage_take(kvfi_am_peer_t *peer, uint64_t token)
 
 int kvfi_stage_begun(const kvfi_am_peer_t *peer)
 {
-    const kvfi_stage_t *stage = &peer->stage;
+    const kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
     int                 begun = 0;
 
     for (unsigned i = 0; stage->ring && i < KVFI_STAGE_SLOTS; i++)
@@ -160,25 +149,23 @@ int kvfi_stage_begun(const kvfi_am_peer_t *peer)
     return begun;
 }
 
-void kvfi_stage_returned(kvfi_am_peer_t *peer, kvf_status_t status)
+/* RETURN came: of slots, or of the mapping, with its status. A ring that the peer cannot map is let go, and
+ * the next need makes another. */
+static void on_return(kvfi_am_peer_t *peer, kvf_status_t status)
 {
-    if (status != KVF_OK && peer->stage.refused == KVF_OK)
-        peer->stage.refused = status < KVF_OK && status >= KVF_ERR_FORKED ? status : KVF_ERR_SYSTEM;
+    kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
+
+    if (status == KVF_OK)
+        return;
+    peer->refused = status < KVF_OK && status >= KVF_ERR_FORKED ? status : KVF_ERR_SYSTEM;
+    kvfi_mem_free(stage->mem);
+    stage->mem = NULL;
+    stage->ring = NULL;
+    stage->free = 0;
+    memset(stage->token, 0, sizeof stage->token);
 }
 
 /* ---------------------------------------------------------------- receiver */
-
-void kvfi_stage_announced(kvfi_am_peer_t *peer, const void *data, size_t len)
-{
-    kvfi_stage_t *stage = &peer->stage;
-
-    if (stage->map || stage->to_map || len != sizeof stage->announced) {
-        kvfi_am_peer_fail(peer, "its ring is impossible, or a second one");
-        return;
-    }
-    memcpy(&stage->announced, data, len);
-    stage->to_map = 1;
-}
 
 static int is_ring(const kvfi_stage_ring_t *ring, uint64_t maker)
 {
@@ -187,15 +174,20 @@ static int is_ring(const kvfi_stage_ring_t *ring, uint64_t maker)
            kvfi_share_marked(&ring->last, KVFI_STAGE_MAGIC, maker);
 }
 
-void kvfi_stage_map(kvfi_am_peer_t *peer)
+/* RING came. */
+static void on_ring(kvfi_am_peer_t *peer, const void *data, size_t len)
 {
-    kvfi_stage_t *stage = &peer->stage;
-    kvf_status_t  status;
-    void         *at;
+    kvfi_stage_t    *stage = &kvfi_pair_of(peer)->stage;
+    kvfi_share_key_t key;
+    kvf_status_t     status;
+    void            *at;
 
-    stage->to_map = 0;
-    status = kvfi_map_open(&stage->announced, sizeof stage->announced, stage->announced.addr,
-                           sizeof *stage->theirs, &stage->map, &at);
+    if (stage->map || len != sizeof key) {
+        kvfi_am_peer_fail(peer, "its ring is impossible, or a second one");
+        return;
+    }
+    memcpy(&key, data, len);
+    status = kvfi_map_open(&key, sizeof key, key.addr, sizeof *stage->theirs, &stage->map, &at);
     if (status == KVF_ERR_BLOB || (status == KVF_OK && !is_ring(at, peer->incarnation))) {
         kvfi_am_peer_fail(peer, "its ring is none");
         return;
@@ -210,27 +202,17 @@ void kvfi_stage_map(kvfi_am_peer_t *peer)
     kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_RETURN, 0, (uint64_t)(int64_t)status, 0));
 }
 
-const char *kvfi_stage_data(const kvfi_am_peer_t *peer, unsigned slot, uint32_t len)
+/* The bytes of a DATA, or NULL: there are no such. */
+static const char *bytes_of(const kvfi_stage_t *stage, unsigned slot, uint32_t len)
 {
-    if (!peer->stage.theirs || slot >= KVFI_STAGE_SLOTS || len > KVFI_STAGE_SLOT_BYTES)
+    if (!stage->theirs || slot >= KVFI_STAGE_SLOTS || len > KVFI_STAGE_SLOT_BYTES)
         return NULL;
-    return peer->stage.theirs->slots[slot];
+    return stage->theirs->slots[slot];
 }
 
-int kvfi_stage_claim(kvfi_am_peer_t *peer, unsigned slot, uint64_t token)
+static void return_slot(kvfi_am_peer_t *peer, unsigned slot)
 {
-    return change(&peer->stage.theirs->write[slot].word, word_of(token, READY), word_of(token, CLAIMED));
-}
-
-void kvfi_stage_done(kvfi_am_peer_t *peer, unsigned slot, uint64_t token)
-{
-    atomic_store_explicit(&peer->stage.theirs->write[slot].word, word_of(token, DONE),
-                          memory_order_release);
-}
-
-void kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot)
-{
-    kvfi_stage_ring_t *ring = peer->stage.theirs;
+    kvfi_stage_ring_t *ring = kvfi_pair_of(peer)->stage.theirs;
 
     tell_place(peer->am, ring, RECEIVER);
     atomic_fetch_or(&ring->returned, UINT32_C(1) << slot);
@@ -238,9 +220,43 @@ void kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot)
         kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_RETURN, 0, KVF_OK, 0));
 }
 
+/* DATA came. The sender gets its slot back whatever the bytes were, but one that it has taken away itself. */
+static void on_data(kvfi_am_peer_t *peer, kvfi_am_head_t *head)
+{
+    kvfi_stage_t     *stage = &kvfi_pair_of(peer)->stage;
+    unsigned          slot = head->flags >> KVFI_AM_SLOT;
+    const char       *data = bytes_of(stage, slot, head->len);
+    _Atomic uint64_t *word = data && head->flags & KVFI_AM_TO_OWNER ? &stage->theirs->write[slot].word : NULL;
+    uint64_t          token = head->token;
+
+    if (!data) {
+        kvfi_am_peer_fail(peer, "it names a slot that is none");
+        return;
+    }
+    if (word && !change(word, word_of(token, READY), word_of(token, CLAIMED))) {
+        peer->am->stats.dropped++;
+        return;
+    }
+    head->flags &= (1u << KVFI_AM_SLOT) - 1;
+    kvfi_am_take(peer, head, data);
+    if (word)
+        atomic_store_explicit(word, word_of(token, DONE), memory_order_release);
+    return_slot(peer, slot);
+}
+
+void kvfi_stage_take_in(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data)
+{
+    switch (head->kind) {
+    case KVFI_AM_DATA: on_data(peer, head); break;
+    case KVFI_AM_RING: on_ring(peer, data, head->len); break;
+    case KVFI_AM_RETURN: on_return(peer, (kvf_status_t)(int64_t)head->off); break;
+    default: kvfi_am_take(peer, head, data);
+    }
+}
+
 void kvfi_stage_drop(kvfi_am_peer_t *peer)
 {
-    kvfi_stage_t *stage = &peer->stage;
+    kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
 
     kvfi_mem_free(stage->mem);
     kvfi_map_close(stage->map);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * stage: the owner is a neighbour, the memory its own, and the kernel lets nobody reach across. The
- * am machine runs a second time, with mail.h for a wire: same requests, same checks, same ends; only the
- * bytes of DATA go through a ring in shared memory of the library instead of the message. Who sends
+ * am machine runs a second time, over rings instead of endpoints: same requests, same checks, same ends;
+ * messages go by mail.h, and the bytes of DATA through slots in shared memory of the library. Who sends
  * bytes owns the ring they go through, made at the first need: neither side ever touches the
  * other's own memory, and a sender that is late writes into its own ring and nowhere else.
  *
@@ -43,14 +43,12 @@
 #ifndef KVFI_PATH_STAGE_H
 #define KVFI_PATH_STAGE_H
 
-#include "path/am.h"
+#include "path/am_internal.h"
 
 #define KVFI_STAGE_MAGIC      UINT64_C(0x6b766620736c6f74)
 #define KVFI_STAGE_SLOTS      4u
 #define KVFI_STAGE_SLOT_BYTES (UINT32_C(256) * 1024)
-/* A short op fills slots with less, several times, so that both sides copy at once. */
-#define KVFI_STAGE_LEAST  (UINT32_C(32) * 1024)
-#define KVFI_STAGE_CHUNKS 8u
+#define KVFI_STAGE_LEAST      (UINT32_C(32) * 1024) /* that a short op puts into a slot */
 
 typedef struct kvfi_stage_ring {
     kvfi_share_mark_t first;
@@ -70,15 +68,12 @@ typedef struct kvfi_stage {
     kvfi_stage_ring_t *ring;
     uint32_t           free; /* slots */
     uint64_t           token[KVFI_STAGE_SLOTS]; /* of the WRITE whose bytes a slot got last, or 0 */
-    kvf_status_t       refused; /* why there is no ring, ours or the peer's mapping of it */
     kvfi_map_t        *map; /* the peer's */
     kvfi_stage_ring_t *theirs;
-    kvfi_share_key_t   announced; /* of a ring that is to be mapped */
-    int                to_map;
 } kvfi_stage_t;
 
 /* ---- the sender */
-/* A free slot, or NULL: the first call makes the ring; refused says if it cannot be had. */
+/* A free slot, or NULL. The first call makes the ring; peer->refused says if it cannot be had. */
 char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p);
 /* The slot is filled for that WRITE: before its DATA is sent. */
 void  kvfi_stage_ready(kvfi_am_peer_t *peer, unsigned slot, uint64_t token);
@@ -86,24 +81,12 @@ void  kvfi_stage_ready(kvfi_am_peer_t *peer, unsigned slot, uint64_t token);
 int   kvfi_stage_take(kvfi_am_peer_t *peer, uint64_t token);
 /* Is the receiver at a slot of any WRITE? */
 int   kvfi_stage_begun(const kvfi_am_peer_t *peer);
-/* What waited for the ring was refused: the next need tries again. */
-void  kvfi_stage_retry(kvfi_am_peer_t *peer);
-/* RETURN came: of the mapping, with its status, or of slots. */
-void  kvfi_stage_returned(kvfi_am_peer_t *peer, kvf_status_t status);
 
 /* ---- the receiver */
-/* RING came. */
-void kvfi_stage_announced(kvfi_am_peer_t *peer, const void *data, size_t len);
-/* What was announced. */
-void kvfi_stage_map(kvfi_am_peer_t *peer);
-/* The bytes of a DATA, or NULL: there are no such. */
-const char *kvfi_stage_data(const kvfi_am_peer_t *peer, unsigned slot, uint32_t len);
-/* Begin with a slot of a WRITE; 0: the sender has taken it away, and it is not to be returned. */
-int  kvfi_stage_claim(kvfi_am_peer_t *peer, unsigned slot, uint64_t token);
-void kvfi_stage_done(kvfi_am_peer_t *peer, unsigned slot, uint64_t token);
-void kvfi_stage_return(kvfi_am_peer_t *peer, unsigned slot);
+/* A message that was admitted: DATA, RING and RETURN are looked at here, the rest is handed on. */
+void  kvfi_stage_take_in(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data);
 
 /* Both rings are let go. */
-void kvfi_stage_drop(kvfi_am_peer_t *peer);
+void  kvfi_stage_drop(kvfi_am_peer_t *peer);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Links to neighbours: one memory domain of UCX's shared memory transport (UCT), without a context above it. A
- * UCP context would ask the kernel about each network interface, start a thread, open descriptors, and
+ * Links to neighbours: one memory domain of UCX's shared memory transport (UCT), without a context above
+ * it. A UCP context would ask the kernel about each network interface, start a thread, open descriptors, and
  * put a receive queue into shared memory in which a killed sender leaves a place that nobody reads past;
  * memory that is only allocated needs none of it. Never blocks.
  */

@@ -19,7 +19,7 @@
 
 #include "engine/engine.h"
 #include "engine/peer.h"
-#include "path/am_internal.h"
+#include "path/rings.h"
 
 #define LEN (UINT64_C(1) << 20)
 
@@ -190,7 +190,7 @@ static void put(kvfi_mail_ring_t *ring, const void *data, uint32_t len)
 /* A key of ours that is none of a ring's. */
 static kvfi_share_key_t ring_key(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
 {
-    kvfi_share_key_t key = *kvfi_mem_key(what == NO_RING ? side->engine->home->mem : stage->mail.mem);
+    kvfi_share_key_t key = *kvfi_mem_key(what == NO_RING ? side->engine->home->mem : kvfi_pair_of(stage)->mail.mem);
 
     if (what == RING_PAST_THE_END) {
         key.len = sizeof(kvfi_stage_ring_t); /* the box is shorter */
@@ -213,7 +213,7 @@ static kvfi_share_key_t gone_key(side_t *side)
 
 static void forge(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
 {
-    kvfi_mail_ring_t *ring = stage->mail.out;
+    kvfi_mail_ring_t *ring = kvfi_pair_of(stage)->mail.out;
     kvfi_am_head_t head = { .version = KVFI_AM_VERSION, .kind = KVFI_AM_REQUEST,
                             .sender = side->engine->incarnation, .token = 77 };
     kvfi_hello_t *hello = &side->peer[0]->hold.seat->hello;
@@ -240,7 +240,7 @@ static void forge(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
         head.flags = 9u << KVFI_AM_SLOT;
         break;
     case TAKEN_TOO_MUCH:
-        atomic_fetch_add(&stage->mail.in[0].ring->head, 5 * KVFI_MAIL_BYTES);
+        atomic_fetch_add(&kvfi_pair_of(stage)->mail.in[0].ring->head, 5 * KVFI_MAIL_BYTES);
         head.token = 78; /* to be answered */
         break;
     case NO_RING:

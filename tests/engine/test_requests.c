@@ -13,7 +13,7 @@
 #include "engine/engine.h"
 #include "engine/peer.h"
 #include "engine/remote.h"
-#include "path/am_internal.h"
+#include "path/rings.h"
 
 #define LEN (UINT64_C(1) << 20)
 
@@ -37,7 +37,7 @@ static void is_served(rig_t *rig, uint64_t within_ns)
 static void ask_locked(rig_t *rig, kvfi_am_request_t *request, unsigned times)
 {
     kvfi_am_t *am = machine(&rig->me);
-    kvfi_am_peer_t *peer = am->near ? atomic_load(&rig->peer->stage) : rig->peer->am;
+    kvfi_am_peer_t *peer = rig->peer->am != NULL ? rig->peer->am : atomic_load(&rig->peer->stage);
 
     for (unsigned i = 0; i < times; i++) {
         kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_REQUEST,
@@ -205,7 +205,7 @@ START_TEST(who_takes_no_answers_is_dropped)
     rig_call(&rig, at_hold_little, NULL, 0, NULL, 0);
     peer = atomic_load(&rig.peer->stage);
     kvfi_lock_take(peer->am->lock); /* nobody here looks */
-    while (!atomic_load(&peer->mail.in[0].ring->shut)) {
+    while (!atomic_load(&kvfi_pair_of(peer)->mail.in[0].ring->shut)) {
         must(now_ns() < end, "its answers are kept for ever");
         ask_locked(&rig, &request, 100);
         sleep_ms(1);

@@ -17,7 +17,7 @@
 #include "engine/grant.h"
 #include "engine/peer.h"
 #include "engine/pool.h"
-#include "path/am_internal.h"
+#include "path/rings.h"
 
 #define LEN (UINT64_C(4) << 20)
 
@@ -227,9 +227,9 @@ START_TEST(random_bytes_anywhere_in_shared_memory_do_not_end_an_owner)
         scribble(&page->head, 4096, &seed);
         scribble(page->seats, 4 * sizeof(page->seats[0]), &seed);
         if (stage != NULL) {
-            scribble(kvfi_mem_addr(stage->mail.mem), sizeof(kvfi_mail_box_t), &seed);
-            scribble(stage->mail.out, offsetof(kvfi_mail_ring_t, bytes) + 256, &seed);
-            scribble(stage->stage.ring, sizeof(kvfi_stage_ring_t), &seed);
+            scribble(kvfi_mem_addr(kvfi_pair_of(stage)->mail.mem), sizeof(kvfi_mail_box_t), &seed);
+            scribble(kvfi_pair_of(stage)->mail.out, offsetof(kvfi_mail_ring_t, bytes) + 256, &seed);
+            scribble(kvfi_pair_of(stage)->stage.ring, sizeof(kvfi_stage_ring_t), &seed);
         }
     }
     proc_reply(&rig.owner, NULL, 0);

@@ -45,7 +45,7 @@ end:
     od
 }
 
-active proctype writer() /* kvfi_mail_flush(), kvfi_mail_arm() */
+active proctype writer() /* flush(), kvfi_mail_arm() */
 {
     bool rings;
 

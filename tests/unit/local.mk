@@ -135,6 +135,15 @@ endif
 TESTS += tests/unit/cross_neon.sh
 EXTRA_DIST += tests/unit/cross_neon.sh tests/unit/cross/check.h
 
+# A carrier of the am machine, made up by the test.
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_carrier
+TESTS += tests/unit/test_carrier
+tests_unit_test_carrier_SOURCES = tests/unit/test_carrier.c
+tests_unit_test_carrier_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_carrier_LDADD = libkvfall.la $(CHECK_LIBS)
+endif
+
 # Moments of the protocols between neighbours.
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_near

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "path/am_internal.h"
+#include "path/rings.h"
 
 static int match_any(void *arg, uint32_t grant, uint32_t range, uint32_t id)
 {
@@ -71,14 +71,18 @@ START_TEST(who_waits_for_room_says_so_again_once_its_bell_is_silent)
     kvfi_am_message_t message = { 0 };
     kvfi_am_peer_t *peer = calloc(1, sizeof(*peer));
     kvfi_am_t *am = calloc(1, sizeof(*am));
+    kvfi_rings_t *rings = calloc(1, sizeof(*rings));
+    kvfi_pair_t *pair = calloc(1, sizeof(*pair));
 
     ck_assert_int_eq(kvfi_bell_open(&bell), 0);
     am->host.bell = &bell;
     am->host.page = &page;
     am->list = peer;
-    peer->mail.out = &ring;
-    peer->mail.queue = &message;
-    peer->mail.tail = KVFI_MAIL_BYTES;
+    am->state = rings;
+    peer->state = pair;
+    pair->mail.out = &ring;
+    pair->mail.queue = &message;
+    pair->mail.tail = KVFI_MAIL_BYTES;
     atomic_store(&ring.tail, KVFI_MAIL_BYTES);
     /* the reader took `waiting` back for room that is filled again, and rang */
     kvfi_bell_wake(&bell);
@@ -87,6 +91,8 @@ START_TEST(who_waits_for_room_says_so_again_once_its_bell_is_silent)
     atomic_store(&ring.head, 1);
     ck_assert_int_eq(kvfi_mail_arm(am), 1);
     kvfi_bell_close(&bell);
+    free(pair);
+    free(rings);
     free(am);
     free(peer);
 }
