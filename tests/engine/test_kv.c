@@ -6,6 +6,8 @@
  * process, path self.
  */
 #include <check.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -601,6 +603,57 @@ START_TEST(a_running_batch_keeps_its_ids_from_the_next_post)
 }
 END_TEST
 
+typedef struct poster {
+    pull_t *pull;
+    kvf_bind_t bind;
+    unsigned posted;
+    bool strange;
+} poster_t;
+
+static void *post_often(void *arg)
+{
+    poster_t *p = arg;
+
+    while (p->posted < 2000 && !p->strange) {
+        kvf_status_t status = kvf_plan_post(p->pull->plan, &p->bind, batch, NULL);
+
+        p->posted += status == KVF_OK;
+        p->strange = status != KVF_OK && status != KVF_ERR_BUSY;
+        if (status == KVF_ERR_BUSY)
+            sched_yield();
+    }
+    return NULL;
+}
+
+/* Each has half of the request. Were both to fill what the batch keeps, one would post the other's ops. */
+START_TEST(two_threads_that_post_one_batch_take_turns)
+{
+    poster_t posters[2];
+    pthread_t threads[2];
+    cache_t want;
+    pull_t p;
+
+    open_pull(&p);
+    want = p.dst.cache;
+    want.memory.mem = calloc(1, want.memory.len);
+    memset(p.dst.cache.memory.mem, 0, want.memory.len);
+    oracle_expect(&want, &p.src.table, &p.dst.table, 1, 45, false, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        posters[i] = (poster_t){.pull = &p, .bind = p.bind};
+        posters[i].bind.first_token = i == 0 ? 1 : 5;
+        posters[i].bind.tokens = i == 0 ? 4 : 40;
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, post_often, &posters[i]), 0);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert(!posters[0].strange && !posters[1].strange);
+    must(kvf_batch_wait(batch, KVF_FOREVER));
+    ck_assert(memcmp(p.dst.cache.memory.mem, want.memory.mem, want.memory.len) == 0);
+    free(want.memory.mem);
+    close_pull(&p);
+}
+END_TEST
+
 static unsigned dropped;
 
 static void count_drop(void *kept)
@@ -644,6 +697,7 @@ int main(void)
     tcase_add_test(c, a_post_that_is_refused_moves_nothing_and_fails_every_pair);
     tcase_add_test(c, wrong_calls_of_what_a_batch_keeps_are_refused_by_name);
     tcase_add_test(c, a_running_batch_keeps_its_ids_from_the_next_post);
+    tcase_add_test(c, two_threads_that_post_one_batch_take_turns);
     tcase_add_test(c, what_a_batch_keeps_is_dropped_once_and_with_it);
     suite_add_tcase(s, c);
 
