@@ -7,7 +7,6 @@
 
 #include "base/status.h"
 #include "copy/extent.h"
-#include "engine/batch.h"
 #include "engine/check.h"
 #include "engine/object.h"
 #include "engine/peer.h"

@@ -12,8 +12,8 @@
 #include "kvferry.h"
 #include "path/path.h"
 
-/* Put those of count checked xfers on stage that are to go packed; remotes[i] is that of op i. flags are
- * the batch's. Errors only with KVF_PACK_PACKED: those of a connection. */
+/* Put those of count checked xfers on stage that are to go packed; ops[i] is what xfers[i] came from. flags
+ * are the batch's. Errors only with KVF_PACK_PACKED: those of a connection. */
 kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers,
                          size_t count, uint32_t flags);
 

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include "base/blob.h"
-#include "base/memory.h"
 #include "base/status.h"
 #include "base/table.h"
 #include "engine/engine.h"

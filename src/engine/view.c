@@ -11,8 +11,6 @@
  * block. A view reads through a second mapping, which is read-only. Nothing here waits; revoke does.
  * tests/model/pin.pml walks through all orders of this.
  */
-#include <stdlib.h>
-
 #include "base/status.h"
 #include "base/vma.h"
 #include "engine/engine.h"
