@@ -23,26 +23,36 @@
 
 #define ROOM       (UINT64_C(64) << 20) /* of address space: buffers and the stack of a thread */
 #define MOST_FDS   64
+#define THREADS    2u
 
-static void *nothing(void *arg)
+static void *wait_for(void *gate)
 {
-    return arg;
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
 }
 
-/* UCX aborts when its own thread cannot be made. */
-static kvf_status_t check_thread(void)
+/* UCX aborts when its own thread cannot be made. All are there at one time: UCX's, and one to spare, which
+ * is the engine's, and covers what another process of this user takes meanwhile. */
+static kvf_status_t check_threads(void)
 {
-    pthread_t thread;
-    char      limits[KVFI_LIMITS_LEN];
-    int       error = pthread_create(&thread, NULL, nothing, NULL);
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t       threads[THREADS];
+    char            limits[KVFI_LIMITS_LEN];
+    unsigned        had = 0;
+    int             error = 0;
 
-    if (error) {
-        kvfi_limits_of_threads(limits);
-        return kvfi_fail(KVF_ERR_SYSTEM, "UCX needs a thread of its own for far peers and none can be had: "
-                         "%s (%s)", strerror(error), limits);
-    }
-    pthread_join(thread, NULL);
-    return KVF_OK;
+    pthread_mutex_lock(&gate);
+    while (had < THREADS && !(error = pthread_create(&threads[had], NULL, wait_for, &gate)))
+        had++;
+    pthread_mutex_unlock(&gate);
+    for (unsigned i = 0; i < had; i++)
+        pthread_join(threads[i], NULL);
+    if (!error)
+        return KVF_OK;
+    kvfi_limits_of_threads(limits);
+    return kvfi_fail(KVF_ERR_SYSTEM, "far peers need %u threads, UCX's and one to spare, only %u can be had: "
+                     "%s (%s)", THREADS, had, strerror(error), limits);
 }
 
 kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for)
@@ -113,7 +123,7 @@ kvf_status_t kvfi_needs_port(const struct sockaddr *at, socklen_t len, const cha
 
 kvf_status_t kvfi_needs_context(void)
 {
-    kvf_status_t status = check_thread();
+    kvf_status_t status = check_threads();
 
     if (status == KVF_OK)
         status = kvfi_needs_descriptors(24, "a UCX context");
