@@ -423,6 +423,10 @@ typedef struct kvf_peer_attr {
  *  forged and sealed anew may hold a far address that ends the process inside UCX. */
 kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len, kvf_peer_t **peer_p);
 
+/** The next of the engine's peers, in no order. *cursor_p is 0 for the first one, and is moved on. A peer that
+ *  is imported or forgotten meanwhile may be missed. INPROGRESS: there are no more. Errors: INVALID. */
+kvf_status_t kvf_engine_peer(kvf_engine_t *engine, uint64_t *cursor_p, kvf_peer_t **peer_p);
+
 /** Undo one import; the last one forgets the peer. A far connection stays, for the other side may
  *  use it, until one of the engines closes. Errors: BUSY (it has remotes, or a notification to it
  *  is under way). */
@@ -696,13 +700,13 @@ kvf_status_t kvf_exchange_agree(const kvf_oob_t *oob, kvf_status_t status);
 typedef struct kvf_counters {
     uint32_t struct_size;
     uint32_t reserved32;
-    struct {
-        uint64_t bytes;  /**< moved */
-        uint64_t ops;    /**< ended */
-        uint64_t pieces; /**< after merging */
-        uint64_t calls;  /**< system calls of cma; messages of am; 0 elsewhere */
-    } path[KVF_PATH_COUNT];
-    uint64_t locality_bytes[KVF_LOCALITY_COUNT];
+    uint64_t bytes;            /**< moved by the batches of this engine, over all paths, */
+    uint64_t self_bytes;       /**< of these with this process, */
+    uint64_t node_bytes;       /**< with neighbours, */
+    uint64_t cross_bytes;      /**< and with far peers */
+    uint64_t ops;              /**< ended */
+    uint64_t pieces;           /**< after merging */
+    uint64_t calls;            /**< system calls of cma, messages of am */
     uint64_t batches;          /**< ended */
     uint64_t stale_blocks;
     uint64_t served_bytes;     /**< moved for others by this engine's own hand (am) */
@@ -711,11 +715,28 @@ typedef struct kvf_counters {
     uint64_t views;            /**< opened */
     uint64_t viewed_bytes;     /**< of them; nothing was moved */
     uint64_t dropped_messages; /**< malformed, unknown or late */
-    uint64_t reserved[6];
 } kvf_counters_t;
 
-/** Counters since open, counted where bytes move. */
+/** Totals since open, counted where bytes move. */
 kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *counters_p);
+
+/** What batches of this engine moved between it and one peer, over one path in one direction. */
+typedef struct kvf_flow {
+    uint32_t    struct_size;
+    uint32_t    path;     /**< kvf_path_t */
+    uint32_t    dir;      /**< KVF_READ: from the peer; KVF_WRITE: to it */
+    uint32_t    locality; /**< kvf_locality_t, where the peer is */
+    kvf_peer_t *peer;     /**< NULL: all peers of that locality that have been forgotten */
+    uint64_t    bytes;    /**< moved */
+    uint64_t    ops;      /**< ended */
+    uint64_t    pieces;   /**< after merging */
+    uint64_t    calls;    /**< system calls of cma; messages of am; 0 elsewhere */
+} kvf_flow_t;
+
+/** The next flow since open; those over which nothing went are left out. *cursor_p is 0 for the first one, and
+ *  is moved on; it may be kept, and means the same while peers come and go, of which some rows may be missed.
+ *  kvf_engine_counters() has the sums. INPROGRESS: there are no more. Errors: INVALID. */
+kvf_status_t kvf_engine_flow(kvf_engine_t *engine, uint64_t *cursor_p, kvf_flow_t *flow_p);
 
 /** Whether a path can work for this engine on this machine: OK, or UNSUPPORTED with the reason in
  *  kvf_last_error(). Errors: INVALID (no such path), UNSUPPORTED. */

@@ -156,6 +156,8 @@ engine_sources = \
 	src/engine/keep.c \
 	src/engine/links.c \
 	src/engine/links.h \
+	src/engine/meter.c \
+	src/engine/meter.h \
 	src/engine/monitor.c \
 	src/engine/notify.c \
 	src/engine/notify.h \
@@ -178,6 +180,8 @@ engine_sources = \
 	src/engine/remote.h \
 	src/engine/revoke.c \
 	src/engine/revoke.h \
+	src/engine/roll.c \
+	src/engine/roll.h \
 	src/engine/round.c \
 	src/engine/round.h \
 	src/engine/running.c \

@@ -118,6 +118,12 @@ kvf_status_t kvf_mpi_matrix(kvf_mpi_t *job, uint64_t *matrix_p);
  *  kvf_engine_counters(). */
 kvf_status_t kvf_mpi_totals(kvf_mpi_t *job, kvf_counters_t *totals_p);
 
+/** Collective: what all ranks' batches moved over a path, the sum of kvf_engine_flow() over ranks, peers and
+ *  directions: bytes, ops, pieces and calls; of the other fields only path is set. All ranks ask for the same
+ *  path. Errors: INVALID (flow_p is NULL or its struct_size is wrong; path; MPI is finalized), NOMEM, SYSTEM,
+ *  PEER, TIMEOUT. */
+kvf_status_t kvf_mpi_flow(kvf_mpi_t *job, kvf_path_t path, kvf_flow_t *flow_p);
+
 #ifdef __cplusplus
 }
 #endif

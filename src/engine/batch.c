@@ -31,12 +31,9 @@ static void end_batch(kvf_batch_t *batch)
     kvf_engine_t *engine = batch->object.engine;
     int           listed = batch->listed;
 
-    kvfi_end_count(batch);
+    kvfi_meter_add(&batch->tally);
     kvfi_end_let_go(batch, batch->count);
-    atomic_fetch_add_explicit(&engine->batches, 1, memory_order_relaxed);
-    if (batch->result.stale_blocks)
-        atomic_fetch_add_explicit(&engine->stale_blocks, batch->result.stale_blocks,
-                                  memory_order_relaxed);
+    kvfi_meter_batch(&engine->meter, batch->result.stale_blocks);
     if (listed)
         kvfi_running_drop(batch);
     if (batch->has_note)
@@ -56,7 +53,7 @@ static void settle_note(kvf_batch_t *batch, kvf_status_t status)
         kvfi_sentence_note(batch, status);
     }
     if (status == KVF_OK)
-        atomic_fetch_add_explicit(&batch->object.engine->notify_sent, 1, memory_order_relaxed);
+        kvfi_meter_note_sent(&batch->object.engine->meter);
 }
 
 /* 1 when the batch has ended. */
@@ -147,7 +144,7 @@ int kvfi_batch_advance_locked(kvf_batch_t *batch)
             kvfi_end_op(batch, (size_t)(batch->am_xfers[i] - batch->xfers));
             batch->result.unsettled += !kvfi_held_is_settled(batch, batch->am_xfers[i]);
         }
-    kvfi_end_count(batch);
+    kvfi_meter_add(&batch->tally);
     return drive_note(batch);
 }
 

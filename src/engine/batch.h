@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/meter.h"
 #include "engine/notify.h"
 #include "engine/object.h"
 #include "kvferry.h"
@@ -23,14 +24,6 @@ typedef struct kvfi_batch_op {
     int            finished;
     unsigned       parts; /* of it that are being copied */
 } kvfi_batch_op_t;
-
-/* What ended on one path with one peer and was not added to the engine's counters yet. */
-typedef struct kvfi_tally {
-    kvf_peer_t *peer; /* NULL: nothing */
-    kvf_path_t  path;
-    uint32_t    dir;
-    uint64_t    ops, bytes, pieces, calls;
-} kvfi_tally_t;
 
 /* An op that went packed by choice, as it would go direct. */
 typedef struct kvfi_spare {

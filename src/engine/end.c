@@ -50,41 +50,6 @@ static uint64_t bytes_of_ended(const kvfi_xfer_t *xfer, kvf_status_t status)
     return pairs * box->len * box->count[0] * box->count[1];
 }
 
-void kvfi_end_count(kvf_batch_t *batch)
-{
-    kvfi_tally_t *tally = &batch->tally;
-    kvf_engine_t *engine = batch->object.engine;
-    kvfi_count_t *count = &engine->path[tally->path];
-    kvf_peer_t   *peer = tally->peer;
-
-    if (!peer)
-        return;
-    tally->peer = NULL;
-    atomic_fetch_add_explicit(&count->ops, tally->ops, memory_order_relaxed);
-    atomic_fetch_add_explicit(&count->bytes, tally->bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(&count->pieces, tally->pieces, memory_order_relaxed);
-    if (tally->calls)
-        atomic_fetch_add_explicit(&count->calls, tally->calls, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->locality[peer->locality], tally->bytes, memory_order_relaxed);
-    atomic_fetch_add_explicit(tally->dir == KVF_READ ? &peer->bytes_read : &peer->bytes_written,
-                              tally->bytes, memory_order_relaxed);
-}
-
-static void tally_op(kvf_batch_t *batch, const kvfi_batch_op_t *op, const kvfi_xfer_t *xfer)
-{
-    kvfi_tally_t *tally = &batch->tally;
-    kvf_peer_t   *peer = op->remote->peer;
-
-    if (tally->peer != peer || tally->path != xfer->path || tally->dir != xfer->dir) {
-        kvfi_end_count(batch);
-        *tally = (kvfi_tally_t){.peer = peer, .path = xfer->path, .dir = xfer->dir};
-    }
-    tally->ops++;
-    tally->bytes += xfer->moved.bytes;
-    tally->pieces += xfer->moved.pieces;
-    tally->calls += xfer->calls;
-}
-
 void kvfi_end_op(kvf_batch_t *batch, size_t i)
 {
     kvfi_batch_op_t *op = &batch->ops[i];
@@ -96,7 +61,8 @@ void kvfi_end_op(kvf_batch_t *batch, size_t i)
         return;
     op->finished = 1;
     write_blocks(op, xfer, status);
-    tally_op(batch, op, xfer);
+    kvfi_meter_op(&batch->tally, &op->remote->peer->flows, kvfi_flow_row(xfer->path, xfer->dir),
+                  xfer->moved.bytes, xfer->moved.pieces, xfer->calls);
     for (uint32_t n = 0; n < xfer->bad_count; n++)
         batch->result.stale_blocks += xfer->bad[n].status == KVF_ERR_STALE;
     bytes = bytes_of_ended(xfer, status);

@@ -13,7 +13,5 @@
 void kvfi_end_op(kvf_batch_t *batch, size_t index);
 /* Let go the handles of the first count ops. */
 void kvfi_end_let_go(kvf_batch_t *batch, size_t count);
-/* Add the tally to the engine's counters. */
-void kvfi_end_count(kvf_batch_t *batch);
 
 #endif

@@ -320,6 +320,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     if (status == KVF_OK)
         kvfi_home_release(home);
     kvfi_table_free(&engine->peers);
+    free(engine->roll.peers);
     free(engine->setting_text);
     pthread_mutex_destroy(&engine->lock);
     pthread_mutex_destroy(&engine->import_lock);

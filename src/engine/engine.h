@@ -14,14 +14,12 @@
 
 #include "base/table.h"
 #include "engine/home.h"
+#include "engine/meter.h"
 #include "engine/object.h"
+#include "engine/roll.h"
 #include "kvferry.h"
 #include "path/am.h"
 #include "path/page.h"
-
-typedef struct kvfi_count {
-    _Atomic uint64_t bytes, ops, pieces, calls;
-} kvfi_count_t;
 
 struct kvf_engine {
     kvfi_object_t     object;
@@ -47,7 +45,8 @@ struct kvf_engine {
     uint64_t          incarnation;
     uint64_t          proof[4]; /* read by peers through cma */
     kvfi_home_t      *home;
-    kvfi_table_t      peers; /* by incarnation */
+    kvfi_table_t      peers; /* by incarnation, */
+    kvfi_roll_t       roll;  /* and by place */
 
     pthread_mutex_t   import_lock; /* of importing remotes */
     pthread_mutex_t   far_lock;    /* of opening the far side, of connections for stage */
@@ -75,9 +74,7 @@ struct kvf_engine {
     _Atomic unsigned  drivers; /* waits that drive the links: the thread stands back */
     unsigned          take_from; /* seat to look at first for a notification */
 
-    kvfi_count_t      path[KVF_PATH_COUNT];
-    _Atomic uint64_t  locality[KVF_LOCALITY_COUNT];
-    _Atomic uint64_t  batches, stale_blocks, notify_sent, notify_received, views, viewed_bytes;
+    kvfi_meter_t      meter;
 };
 
 #endif

@@ -44,7 +44,7 @@ kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *notificat
     pthread_mutex_lock(&engine->lock);
     n.peer = kvfi_table_get(&engine->peers, holder);
     pthread_mutex_unlock(&engine->lock);
-    atomic_fetch_add_explicit(&engine->notify_received, 1, memory_order_relaxed);
+    kvfi_meter_note_received(&engine->meter);
     status = kvf_struct_write("notification_p", &n, sizeof n, notification_p);
 leave:
     kvfi_leave(engine);

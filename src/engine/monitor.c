@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What an engine tells of itself: counters, which paths can work here, what UCX sees.
+ * What an engine tells of itself: which paths can work here, what UCX sees. Its counters are in meter.c.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,39 +10,6 @@
 #include "engine/home.h"
 #include "engine/links.h"
 #include "engine/object.h"
-
-kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *counters_p)
-{
-    kvf_status_t    status = kvfi_enter(engine, KVFI_ENGINE);
-    kvf_counters_t  counters = {.struct_size = sizeof counters}, *c = &counters;
-    kvfi_am_stats_t am = {0}, stage = {0};
-
-    if (status != KVF_OK)
-        return status;
-    for (int i = 0; i < KVF_PATH_COUNT; i++) {
-        c->path[i].bytes = atomic_load(&engine->path[i].bytes);
-        c->path[i].ops = atomic_load(&engine->path[i].ops);
-        c->path[i].pieces = atomic_load(&engine->path[i].pieces);
-        c->path[i].calls = atomic_load(&engine->path[i].calls);
-    }
-    for (int i = 0; i < KVF_LOCALITY_COUNT; i++)
-        c->locality_bytes[i] = atomic_load(&engine->locality[i]);
-    c->batches = atomic_load(&engine->batches);
-    c->stale_blocks = atomic_load(&engine->stale_blocks);
-    c->notify_sent = atomic_load(&engine->notify_sent);
-    c->notify_received = atomic_load(&engine->notify_received);
-    c->views = atomic_load(&engine->views);
-    c->viewed_bytes = atomic_load(&engine->viewed_bytes);
-    if (atomic_load(&engine->am))
-        kvfi_am_stats(atomic_load(&engine->am), &am);
-    if (engine->stage)
-        kvfi_am_stats(engine->stage, &stage);
-    c->served_bytes = am.served_bytes + stage.served_bytes;
-    c->dropped_messages = am.dropped + stage.dropped;
-    status = kvf_struct_write("counters_p", c, sizeof *c, counters_p);
-    kvfi_leave(engine);
-    return status;
-}
 
 /* A look at what the paths need, without a peer: our own memory through cma, our own page. */
 static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cma)

@@ -246,5 +246,5 @@ void kvfi_part_join(kvf_batch_t *batch, kvfi_part_t *part)
             settle_op(batch, i);
     }
     batch->flying--;
-    kvfi_end_count(batch);
+    kvfi_meter_add(&batch->tally);
 }

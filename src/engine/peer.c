@@ -360,6 +360,25 @@ static kvf_status_t import(kvf_engine_t *engine, const kvfi_card_t *card, kvf_pe
     return KVF_OK;
 }
 
+/* Put a peer where it is found; 0 without memory. Both with the engine's lock. */
+static int enroll(kvf_engine_t *engine, kvf_peer_t *peer)
+{
+    if (kvfi_roll_add(&engine->roll, peer))
+        return 0;
+    if (!kvfi_table_put(&engine->peers, peer->incarnation, peer))
+        return 1;
+    kvfi_roll_strike(&engine->roll, peer);
+    return 0;
+}
+
+/* Nobody finds it any more. */
+static void strike(kvf_engine_t *engine, kvf_peer_t *peer)
+{
+    kvfi_table_take(&engine->peers, peer->incarnation);
+    kvfi_roll_strike(&engine->roll, peer);
+    kvfi_meter_keep(&engine->meter, &peer->flows, peer->locality);
+}
+
 /* A peer of the same incarnation, counted; of two threads that import it, one made it. */
 static kvf_peer_t *count_import(kvf_engine_t *engine, uint64_t incarnation, kvf_peer_t *made)
 {
@@ -369,7 +388,7 @@ static kvf_peer_t *count_import(kvf_engine_t *engine, uint64_t incarnation, kvf_
     peer = kvfi_table_get(&engine->peers, incarnation);
     if (peer)
         peer->imports++;
-    else if (made && !kvfi_table_put(&engine->peers, incarnation, made))
+    else if (made && enroll(engine, made))
         peer = made;
     pthread_mutex_unlock(&engine->lock);
     return peer;
@@ -419,7 +438,7 @@ void kvfi_peer_free(kvf_peer_t *peer)
 
     pthread_mutex_lock(&engine->lock);
     if (kvfi_table_get(&engine->peers, peer->incarnation) == peer)
-        kvfi_table_take(&engine->peers, peer->incarnation);
+        strike(engine, peer);
     pthread_mutex_unlock(&engine->lock);
     if (atomic_load(&peer->stage))
         kvfi_am_disconnect(engine->stage, atomic_load(&peer->stage));
@@ -509,7 +528,7 @@ kvf_status_t kvf_peer_forget(kvf_peer_t *peer)
         kvfi_unclaim(peer, KVFI_PEER);
         status = note_under_way();
     } else {
-        kvfi_table_take(&engine->peers, peer->incarnation); /* nobody finds it any more */
+        strike(engine, peer);
         last = 1;
     }
     pthread_mutex_unlock(&engine->lock);
@@ -551,8 +570,8 @@ kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)
                              .alive = kvfi_peer_alive(peer, 0),
                              .pid = peer->proc.pid,
                              .why_far = peer->why_far,
-                             .bytes_read = atomic_load(&peer->bytes_read),
-                             .bytes_written = atomic_load(&peer->bytes_written)};
+                             .bytes_read = kvfi_meter_bytes(&peer->flows, KVF_READ),
+                             .bytes_written = kvfi_meter_bytes(&peer->flows, KVF_WRITE)};
     memcpy(attr.host, peer->host, sizeof attr.host);
     if (peer->am)
         kvfi_am_wire(atomic_load(&peer->object.engine->am), peer->am, attr.wire, sizeof attr.wire);

@@ -11,6 +11,7 @@
 
 #include "base/proc.h"
 #include "engine/home.h"
+#include "engine/meter.h"
 #include "engine/object.h"
 #include "kvferry.h"
 #include "path/am.h"
@@ -58,7 +59,8 @@ struct kvf_peer {
 
     pthread_mutex_t  out_lock;
     struct kvfi_out_note *out, **out_end;
-    _Atomic uint64_t bytes_read, bytes_written;
+    uint32_t         place; /* on the roll */
+    kvfi_flows_t     flows;
 };
 
 void         kvfi_peer_free(kvf_peer_t *peer);

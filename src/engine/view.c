@@ -146,8 +146,7 @@ static kvf_status_t open_view(kvf_remote_t *remote, uint64_t off, uint64_t len, 
         return status;
     }
     atomic_fetch_add(&remote->inflight, 1);
-    atomic_fetch_add_explicit(&engine->views, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->viewed_bytes, len, memory_order_relaxed);
+    kvfi_meter_view(&engine->meter, len);
     *addr_p = readable(remote) + off;
     *view_p = view;
     return KVF_OK;

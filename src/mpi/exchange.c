@@ -126,3 +126,58 @@ kvf_status_t kvf_mpi_totals(kvf_mpi_t *job, kvf_counters_t *totals_p)
     free(all);
     return status;
 }
+
+static void add_flow(const kvf_flow_t *flow, kvf_flow_t *sum_p)
+{
+    sum_p->bytes += flow->bytes;
+    sum_p->ops += flow->ops;
+    sum_p->pieces += flow->pieces;
+    sum_p->calls += flow->calls;
+}
+
+/* What this rank's engine moved over a path, with all its peers. */
+static kvf_status_t moved_over(const kvf_mpi_t *job, kvf_path_t path, kvf_flow_t *sum_p)
+{
+    kvf_flow_t flow = {.struct_size = sizeof(flow)};
+    uint64_t cursor = 0;
+    kvf_status_t status;
+    while ((status = kvf_engine_flow(job->line.engine, &cursor, &flow)) == KVF_OK) {
+        if (flow.path == (uint32_t)path) {
+            add_flow(&flow, sum_p);
+        }
+    }
+    return status == KVF_INPROGRESS ? KVF_OK : status;
+}
+
+kvf_status_t kvf_mpi_flow(kvf_mpi_t *job, kvf_path_t path, kvf_flow_t *flow_p)
+{
+    kvf_status_t status = kvfi_mpi_check(job);
+    if (status != KVF_OK) {
+        return status;
+    }
+    size_t size = (size_t)job->line.size;
+    kvf_flow_t mine = {0}, sum = {.path = path};
+    kvf_flow_t *all = calloc(size, sizeof(*all));
+    status = kvf_struct_write("flow_p", NULL, sizeof(sum), flow_p);
+    if (status == KVF_OK && (path <= KVF_PATH_NONE || path >= KVF_PATH_COUNT)) {
+        status = kvf_fail(KVF_ERR_INVALID, "path is %d: there is no such path", (int)path);
+    }
+    if (status == KVF_OK && !all) {
+        status = kvf_fail(KVF_ERR_NOMEM, "no memory for the counters of %zu ranks", size);
+    }
+    if (status == KVF_OK) {
+        status = moved_over(job, path, &mine);
+    }
+    status = kvfi_mpi_agree(&job->line, status);
+    if (status == KVF_OK) {
+        status = kvfi_mpi_allgather(&job->line, &mine, sizeof(mine), all);
+    }
+    for (size_t i = 0; status == KVF_OK && i < size; i++) {
+        add_flow(&all[i], &sum);
+    }
+    if (status == KVF_OK) {
+        status = kvf_struct_write("flow_p", &sum, sizeof(sum), flow_p);
+    }
+    free(all);
+    return status;
+}

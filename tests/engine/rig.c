@@ -623,3 +623,17 @@ void move(rig_t *rig, const kvf_op_t *ops, size_t count)
     must(status == KVF_OK, "on %s the batch ended with %s (\"%s\")", where_name(rig->where),
          kvf_status_name(status), kvf_last_error());
 }
+
+void moved_by_path(kvf_engine_t *engine, kvf_flow_t paths_p[KVF_PATH_COUNT])
+{
+    kvf_flow_t flow = { .struct_size = sizeof(flow) };
+    uint64_t cursor = 0;
+
+    memset(paths_p, 0, KVF_PATH_COUNT * sizeof(*paths_p));
+    while (kvf_engine_flow(engine, &cursor, &flow) == KVF_OK) {
+        paths_p[flow.path].bytes += flow.bytes;
+        paths_p[flow.path].ops += flow.ops;
+        paths_p[flow.path].pieces += flow.pieces;
+        paths_p[flow.path].calls += flow.calls;
+    }
+}

@@ -148,6 +148,9 @@ void grant_blob(kvf_grant_t *grant, void *buf, size_t *len_p);
 
 #define BLOB_MAX 65536u
 
+/* What an engine's batches moved, by path. */
+void moved_by_path(kvf_engine_t *engine, kvf_flow_t paths_p[KVF_PATH_COUNT]);
+
 /* Bytes that depend on seed and place, never two equal neighbours of 8. */
 void pattern_fill(uint8_t *mem, uint64_t len, uint64_t seed);
 uint64_t pattern_compare(const uint8_t *mem, uint64_t len, uint64_t seed);

@@ -223,7 +223,7 @@ END_TEST
 START_TEST(a_piece_past_2_gib_is_cut_and_goes_on)
 {
     uint64_t memory = 3 * GIB, piece = 2 * GIB + 5 * BLOCK, seed = 900;
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_flow_t moved[KVF_PATH_COUNT];
     uint8_t buf[BLOB_MAX], *mem = reserve(memory);
     kvf_segment_t *segment;
     kvf_remote_t *remote = NULL;
@@ -245,10 +245,9 @@ START_TEST(a_piece_past_2_gib_is_cut_and_goes_on)
         must(edges[i] * BLOCK >= piece || stamped(mem, edges[i], seed), "block %u", edges[i]);
     }
     must(mem[piece] == 77, "bytes past the piece were written");
-    ok(kvf_engine_counters(rig.me.engine, &counters));
-    must(counters.path[path].bytes == piece, "%llu bytes",
-         (unsigned long long)counters.path[path].bytes);
-    must(counters.path[path].calls >= 2, "a call that no kernel makes");
+    moved_by_path(rig.me.engine, moved);
+    must(moved[path].bytes == piece, "%llu bytes", (unsigned long long)moved[path].bytes);
+    must(moved[path].calls >= 2, "a call that no kernel makes");
     ok(kvf_remote_forget(remote));
     ok(kvf_segment_release(segment));
     munmap(mem, memory);

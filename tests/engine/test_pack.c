@@ -43,10 +43,10 @@ static kvf_op_t apart(const rig_t *rig, uint64_t len, uint32_t count, uint32_t d
 
 static uint64_t bytes_on(const rig_t *rig, kvf_path_t path)
 {
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_flow_t moved[KVF_PATH_COUNT];
 
-    ok(kvf_engine_counters(rig->me.engine, &counters));
-    return counters.path[path].bytes;
+    moved_by_path(rig->me.engine, moved);
+    return moved[path].bytes;
 }
 
 /* Posts ops, and so many bytes of them must have gone packed, and so many direct. */
@@ -306,7 +306,7 @@ END_TEST
 START_TEST(only_what_came_to_nothing_goes_direct)
 {
     kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
-    kvf_counters_t before = { .struct_size = sizeof(before) }, after = before;
+    kvf_flow_t before[KVF_PATH_COUNT], after[KVF_PATH_COUNT], *cma = &after[KVF_PATH_CMA];
     kvf_batch_result_t result = { .struct_size = sizeof(result) };
     kvf_op_t ops[3];
     rig_t rig;
@@ -319,14 +319,14 @@ START_TEST(only_what_came_to_nothing_goes_direct)
     ops[2] = ops[0];
     ops[2].local_off = ops[2].remote_off = 6 << 20;
     proc_signal(&rig.owner, SIGSTOP);
-    ok(kvf_engine_counters(rig.me.engine, &before));
+    moved_by_path(rig.me.engine, before);
     ok(run_ops(rig.batch, ops, 3, &opts));
-    ok(kvf_engine_counters(rig.me.engine, &after));
+    moved_by_path(rig.me.engine, after);
     ok(kvf_batch_result(rig.batch, &result));
-    must(after.path[KVF_PATH_CMA].ops - before.path[KVF_PATH_CMA].ops == 3 &&
-             after.path[KVF_PATH_STAGE].ops == before.path[KVF_PATH_STAGE].ops,
-         "%zu ops went direct", (size_t)(after.path[KVF_PATH_CMA].ops - before.path[KVF_PATH_CMA].ops));
-    must(after.path[KVF_PATH_CMA].bytes - before.path[KVF_PATH_CMA].bytes == (3 << 20) &&
+    cma->ops -= before[KVF_PATH_CMA].ops;
+    must(cma->ops == 3 && after[KVF_PATH_STAGE].ops == before[KVF_PATH_STAGE].ops, "%zu ops went direct",
+         (size_t)cma->ops);
+    must(cma->bytes - before[KVF_PATH_CMA].bytes == (3 << 20) &&
              result.bytes == 3 << 20 && result.pieces == 4098,
          "%zu bytes in %zu pieces", (size_t)result.bytes, (size_t)result.pieces);
     proc_signal(&rig.owner, SIGCONT);

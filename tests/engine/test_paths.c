@@ -28,6 +28,7 @@ START_TEST(near_peers_go_near_whatever_the_wire_is)
     kvf_op_t op;
     kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
     kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_flow_t moved[KVF_PATH_COUNT], *on = &moved[where_path(where)];
 
     rig_open(&rig, where, &opts);
     owner_fill(&rig, 1);
@@ -45,14 +46,18 @@ START_TEST(near_peers_go_near_whatever_the_wire_is)
     op.len = 4096;
     move(&rig, &op, 1);
     ok(kvf_engine_counters(rig.me.engine, &counters));
+    moved_by_path(rig.me.engine, moved);
     for (int i = 0; i < KVF_PATH_COUNT; i++) {
-        must((counters.path[i].bytes > 0) == (i == (int)where_path(where)), "bytes on %s",
+        must((moved[i].bytes > 0) == (i == (int)where_path(where)), "bytes on %s",
              kvf_path_name((kvf_path_t)i));
     }
-    must(counters.path[where_path(where)].bytes == (1 << 20) + 4096, "the path's bytes");
-    must(counters.path[where_path(where)].ops == 2 && counters.batches == 2, "ops, batches");
-    must(counters.locality_bytes[attr.locality] == (1 << 20) + 4096, "the locality's bytes");
-    must((counters.path[where_path(where)].calls > 0) == (where >= WHERE_CMA), "calls");
+    must(on->bytes == (1 << 20) + 4096 && counters.bytes == on->bytes, "the path's bytes");
+    must(on->ops == 2 && counters.ops == 2 && counters.batches == 2, "ops, batches");
+    must((attr.locality == KVF_LOCALITY_SELF ? counters.self_bytes : counters.node_bytes) == on->bytes &&
+             counters.self_bytes + counters.node_bytes + counters.cross_bytes == on->bytes,
+         "the locality's bytes");
+    must((on->calls > 0) == (where >= WHERE_CMA) && counters.calls == on->calls, "calls");
+    must(on->pieces == counters.pieces, "pieces");
     ok(kvf_peer_query(rig.peer, &attr));
     must(attr.bytes_read == 1 << 20 && attr.bytes_written == 4096, "the peer's bytes");
     rig_close(&rig);
@@ -86,6 +91,7 @@ START_TEST(a_far_peer_goes_over_am)
     kvf_op_t op;
     kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
     kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_flow_t moved[KVF_PATH_COUNT];
 
     rig_open(&rig, WHERE_AM, NULL);
     ok(kvf_path_of(rig.me.segment, rig.remote, 0, &path));
@@ -97,8 +103,9 @@ START_TEST(a_far_peer_goes_over_am)
     must(strncmp(attr.wire, "tcp", 3) == 0, "wire \"%s\"", attr.wire);
     must(attr.bytes_read == 1 << 20, "%zu bytes", (size_t)attr.bytes_read);
     ok(kvf_engine_counters(rig.me.engine, &counters));
-    must(counters.path[KVF_PATH_AM].bytes == 1 << 20, "the path's bytes");
-    must(counters.locality_bytes[KVF_LOCALITY_CROSS] == 1 << 20, "the locality's bytes");
+    moved_by_path(rig.me.engine, moved);
+    must(moved[KVF_PATH_AM].bytes == 1 << 20, "the path's bytes");
+    must(counters.cross_bytes == 1 << 20 && counters.bytes == 1 << 20, "the locality's bytes");
     rig_close(&rig);
 }
 END_TEST

@@ -30,14 +30,6 @@
 
 #define LEN (UINT64_C(2) << 20)
 
-static kvf_counters_t counters_of(const rig_t *rig)
-{
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
-
-    ok(kvf_engine_counters(rig->me.engine, &counters));
-    return counters;
-}
-
 /* Every other 4 KiB of both memories: many pieces, none of which touch. */
 static kvf_op_t scattered(const rig_t *rig, uint32_t dir)
 {
@@ -67,11 +59,12 @@ static int pieces_are(const uint8_t *mem, uint64_t seed)
 /* Reads and writes scattered pieces; each direction must have taken its path. */
 static void reads_and_writes(rig_t *rig, kvf_path_t reads, kvf_path_t writes)
 {
-    kvf_counters_t before = counters_of(rig), after;
+    kvf_flow_t before[KVF_PATH_COUNT], after[KVF_PATH_COUNT];
     uint8_t *have = malloc(LEN);
     kvf_op_t op = scattered(rig, KVF_READ);
     kvf_path_t path;
 
+    moved_by_path(rig->me.engine, before);
     ok(kvf_path_of(rig->me.segment, rig->remote, 0, &path));
     must(path == reads, "path_of says %s", kvf_path_name(path));
     owner_fill(rig, 1);
@@ -83,12 +76,12 @@ static void reads_and_writes(rig_t *rig, kvf_path_t reads, kvf_path_t writes)
     move(rig, &op, 1);
     owner_get(rig, 0, have, LEN);
     must(pieces_are(have, 2), "wrong bytes were written");
-    after = counters_of(rig);
+    moved_by_path(rig->me.engine, after);
     for (int i = 0; i < KVF_PATH_COUNT; i++) {
         uint64_t want = (uint64_t)((i == (int)reads) + (i == (int)writes)) * LEN / 2;
 
-        must(after.path[i].bytes - before.path[i].bytes == want, "%zu bytes on %s",
-             (size_t)(after.path[i].bytes - before.path[i].bytes), kvf_path_name((kvf_path_t)i));
+        must(after[i].bytes - before[i].bytes == want, "%zu bytes on %s",
+             (size_t)(after[i].bytes - before[i].bytes), kvf_path_name((kvf_path_t)i));
     }
     free(have);
 }
@@ -178,7 +171,7 @@ START_TEST(a_filter_in_mid_batch_moves_it_to_stage_and_warns_once)
     uint32_t dir = _i & 1 ? KVF_WRITE : KVF_READ;
     int error = _i / 2 % 2 == 0 ? EPERM : ENOSYS;
     int8_t status[4096];
-    kvf_counters_t counters;
+    kvf_flow_t moved[KVF_PATH_COUNT];
     kvf_batch_result_t result = { .struct_size = sizeof(result) };
     char line[1024] = "";
     uint8_t *have = malloc(32 << 20);
@@ -223,10 +216,10 @@ START_TEST(a_filter_in_mid_batch_moves_it_to_stage_and_warns_once)
         }
         must(word == want, "at %zu", (size_t)at);
     }
-    counters = counters_of(&rig);
-    must(_i / 4 != 0 || counters.path[KVF_PATH_STAGE].bytes == 4097 * 4096, "%zu bytes over stage",
-         (size_t)counters.path[KVF_PATH_STAGE].bytes);
-    must(counters.path[KVF_PATH_STAGE].bytes + counters.path[KVF_PATH_CMA].bytes == 4097 * 4096,
+    moved_by_path(rig.me.engine, moved);
+    must(_i / 4 != 0 || moved[KVF_PATH_STAGE].bytes == 4097 * 4096, "%zu bytes over stage",
+         (size_t)moved[KVF_PATH_STAGE].bytes);
+    must(moved[KVF_PATH_STAGE].bytes + moved[KVF_PATH_CMA].bytes == 4097 * 4096,
          "bytes are counted twice");
     ok(run_ops(rig.batch, ops, 2, NULL));
     must(lines_with(fd, "over stage", line, sizeof(line)) == 1, "not told once");

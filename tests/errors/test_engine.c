@@ -335,10 +335,22 @@ START_TEST(outputs_that_are_null_or_have_no_size)
 {
     kvf_engine_t *engine = NULL;
     kvf_counters_t counters = { .struct_size = 0 };
+    kvf_flow_t flow = { .struct_size = sizeof(flow) };
+    uint64_t cursor = 0;
+    kvf_peer_t *peer;
 
     ok(kvf_engine_open(NULL, &engine));
     refused_naming(kvf_engine_counters(engine, NULL), KVF_ERR_INVALID, "counters_p");
     refused_naming(kvf_engine_counters(engine, &counters), KVF_ERR_INVALID, "struct_size");
+    refused_naming(kvf_engine_flow(engine, NULL, &flow), KVF_ERR_INVALID, "cursor_p");
+    refused_naming(kvf_engine_flow(engine, &cursor, NULL), KVF_ERR_INVALID, "flow_p");
+    refused_naming(kvf_engine_peer(engine, NULL, &peer), KVF_ERR_INVALID, "cursor_p");
+    refused_naming(kvf_engine_peer(engine, &cursor, NULL), KVF_ERR_INVALID, "peer_p");
+    must(cursor == 0, "a cursor that moved on");
+    answers(kvf_engine_flow(engine, &cursor, &flow), KVF_INPROGRESS);
+    cursor = UINT64_MAX; /* nobody's: past the end */
+    answers(kvf_engine_flow(engine, &cursor, &flow), KVF_INPROGRESS);
+    answers(kvf_engine_peer(engine, &cursor, &peer), KVF_INPROGRESS);
     refused_naming(kvf_engine_fd(engine, NULL), KVF_ERR_INVALID, "fd_p");
     refused_naming(kvf_notify_recv(engine, NULL), KVF_ERR_INVALID, "notification_p");
     ok(kvf_engine_close(engine, patient(1)));

@@ -37,6 +37,7 @@ typedef union room {
     kvf_batch_result_t batch_result;
     kvf_notification_t notification;
     kvf_counters_t counters;
+    kvf_flow_t flow;
     kvf_stream_state_t stream_state;
 } room_t;
 
@@ -57,8 +58,11 @@ static kvf_stream_t *stream;
 static void setup(void)
 {
     kvf_stream_opts_t opts = { .struct_size = sizeof(opts), .source_count = 1, .sources = &source, .id = 7 };
+    kvf_op_t op;
 
     rig_open(&rig, WHERE_SELF, NULL);
+    op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
+    move(&rig, &op, 1);
     ok(kvf_engine_open(NULL, &second));
     ok(kvf_kv_model_find("llama-3.1-8b", &model));
     ok(kvf_layout_build(model, "LBHNC", NULL, &layout));
@@ -353,6 +357,13 @@ static kvf_status_t query_counters(room_t *room)
     return kvf_engine_counters(rig.me.engine, &room->counters);
 }
 
+static kvf_status_t query_flow(room_t *room)
+{
+    uint64_t cursor = 0;
+
+    return kvf_engine_flow(rig.me.engine, &cursor, &room->flow);
+}
+
 static kvf_status_t measure(room_t *room)
 {
     return kvf_plan_measure(plan, &binding, &room->plan_size);
@@ -404,6 +415,7 @@ static const row_t rows[] = {
     { "attr_p", sizeof(kvf_remote_attr_t), NULL, query_remote },
     { "result_p", sizeof(kvf_batch_result_t), NULL, query_batch },
     { "notification_p", sizeof(kvf_notification_t), NULL, take_note },
+    { "flow_p", sizeof(kvf_flow_t), NULL, query_flow },
     { "counters_p", sizeof(kvf_counters_t), NULL, query_counters },
     { "measure: size_p", sizeof(kvf_plan_size_t), NULL, measure },
     { "results: results_p", sizeof(kvf_plan_results_t), NULL, first_results },

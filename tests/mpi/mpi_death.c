@@ -54,12 +54,14 @@ static void all_refuse(kvf_mpi_t *job, kvf_status_t want)
 {
     uint64_t matrix[64];
     kvf_counters_t totals = {.struct_size = sizeof(totals)};
+    kvf_flow_t flow = {.struct_size = sizeof(flow)};
     kvf_remote_t *remotes[8];
     kvf_layout_t *layouts[8];
     double from = now();
     REQUIRE(kvf_mpi_agree(job, KVF_ERR_BUSY) == want);
     REQUIRE(kvf_mpi_matrix(job, matrix) == want);
     REQUIRE(kvf_mpi_totals(job, &totals) == want);
+    REQUIRE(kvf_mpi_flow(job, KVF_PATH_AM, &flow) == want);
     REQUIRE(kvf_mpi_exchange_grants(job, NULL, 1, remotes, NULL) == want);
     REQUIRE(kvf_mpi_exchange_layouts(job, NULL, layouts) == want);
     REQUIRE(kvf_mpi_set_timeout(job, 1) == want);

@@ -137,11 +137,13 @@ static void a_child_is_refused(void)
     if (child == 0) {
         uint64_t matrix[1];
         kvf_counters_t totals = {.struct_size = sizeof(totals)};
+        kvf_flow_t flow = {.struct_size = sizeof(flow)};
         kvf_remote_t *remotes[1];
         kvf_layout_t *layouts[8];
         int refused = kvf_mpi_agree(job, KVF_OK) == KVF_ERR_FORKED &&
                       kvf_mpi_matrix(job, matrix) == KVF_ERR_FORKED &&
                       kvf_mpi_totals(job, &totals) == KVF_ERR_FORKED &&
+                      kvf_mpi_flow(job, KVF_PATH_SHM, &flow) == KVF_ERR_FORKED &&
                       kvf_mpi_exchange_grants(job, NULL, 1, remotes, NULL) == KVF_ERR_FORKED &&
                       kvf_mpi_exchange_layouts(job, NULL, layouts) == KVF_ERR_FORKED &&
                       kvf_mpi_close(job, 0) == KVF_ERR_FORKED &&
@@ -171,6 +173,7 @@ static void no_job(void)
     REQUIRE_SAID("job is NULL");
     REQUIRE(kvf_mpi_matrix(NULL, matrix) == KVF_ERR_INVALID);
     REQUIRE(kvf_mpi_totals(NULL, &totals) == KVF_ERR_INVALID);
+    REQUIRE(kvf_mpi_flow(NULL, KVF_PATH_AM, NULL) == KVF_ERR_INVALID);
     REQUIRE(kvf_mpi_exchange_grants(NULL, NULL, 1, remotes, counts) == KVF_ERR_INVALID);
     REQUIRE(kvf_mpi_exchange_layouts(NULL, NULL, layouts) == KVF_ERR_INVALID);
     REQUIRE(kvf_mpi_close(NULL, 0) == KVF_OK);

@@ -319,14 +319,18 @@ static void the_matrix_follows_the_data(void)
             sum += expected;
         }
     }
-    uint64_t by_path = 0;
-    for (int i = 0; i < KVF_PATH_COUNT; i++) {
-        by_path += totals.path[i].bytes;
+    uint64_t by_path = 0, ops = 0;
+    for (int i = KVF_PATH_NONE + 1; i < KVF_PATH_COUNT; i++) {
+        kvf_flow_t flow = {.struct_size = sizeof(flow)};
+        MUST(kvf_mpi_flow(job, (kvf_path_t)i, &flow));
+        REQUIRE(flow.path == (uint32_t)i && flow.peer == NULL);
+        by_path += flow.bytes;
+        ops += flow.ops;
     }
-    REQUIRE(by_path == sum);
-    uint64_t *near = totals.locality_bytes;
-    REQUIRE(near[KVF_LOCALITY_SELF] + near[KVF_LOCALITY_NODE] + near[KVF_LOCALITY_CROSS] == sum);
-    REQUIRE(near[rank_opts ? KVF_LOCALITY_NODE : KVF_LOCALITY_CROSS] == 0);
+    REQUIRE(by_path == sum && totals.bytes == sum);
+    REQUIRE(ops == totals.ops && ops == totals.batches);
+    REQUIRE(totals.self_bytes + totals.node_bytes + totals.cross_bytes == sum);
+    REQUIRE((rank_opts ? totals.node_bytes : totals.cross_bytes) == 0);
     REQUIRE(totals.batches == (uint64_t)(size * (size + 1)));
     free(matrix);
     close_job();
@@ -345,6 +349,10 @@ static void reports_refuse_on_all_ranks(void)
     totals.struct_size = sizeof(totals);
     REQUIRE_ALL(kvf_mpi_totals(job, bad ? NULL : &totals), KVF_ERR_INVALID, last);
     MUST(kvf_mpi_totals(job, &totals));
+    kvf_flow_t flow = {.struct_size = sizeof(flow)};
+    REQUIRE_ALL(kvf_mpi_flow(job, KVF_PATH_AM, bad ? NULL : &flow), KVF_ERR_INVALID, last);
+    REQUIRE_ALL(kvf_mpi_flow(job, bad ? KVF_PATH_COUNT : KVF_PATH_AM, &flow), KVF_ERR_INVALID, last);
+    MUST(kvf_mpi_flow(job, KVF_PATH_AM, &flow));
     free(matrix);
     close_job();
 }

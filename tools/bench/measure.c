@@ -236,27 +236,38 @@ static int repeat(struct bench *b, uint64_t rep)
 
 /* ------------------------------------------------------------------ all of it */
 
-static int count_paths(struct bench *b, kvf_counters_t *counters)
+/* What went over the path that is measured, and the bytes that went over others. */
+struct way {
+    uint64_t bytes, pieces, calls, elsewhere;
+};
+
+static int count_way(struct bench *b, struct way *way)
 {
-    *counters = (kvf_counters_t){.struct_size = sizeof(*counters)};
-    kvf_status_t status = kvf_engine_counters(b->job->engine, counters);
-    return status == KVF_OK ? 0 : kvfi_bench_fail_status("the counters", status);
+    kvf_flow_t flow = {.struct_size = sizeof(flow)};
+    uint64_t cursor = 0;
+    kvf_status_t status;
+
+    *way = (struct way){0};
+    while ((status = kvf_engine_flow(b->job->engine, &cursor, &flow)) == KVF_OK) {
+        if (flow.path == (uint32_t)b->ends->path) {
+            way->bytes += flow.bytes;
+            way->pieces += flow.pieces;
+            way->calls += flow.calls;
+        } else {
+            way->elsewhere += flow.bytes;
+        }
+    }
+    return status == KVF_INPROGRESS ? 0 : kvfi_bench_fail_status("the counters", status);
 }
 
-static void note_paths(struct bench *b, const kvf_counters_t *before, const kvf_counters_t *after)
+static void note_way(struct bench *b, const struct way *before, const struct way *after)
 {
     struct bench_figures *f = b->figures;
 
-    for (int path = 0; path < KVF_PATH_COUNT; path++) {
-        uint64_t bytes = after->path[path].bytes - before->path[path].bytes;
-        if (path == (int)b->ends->path) {
-            f->bytes = bytes;
-            f->pieces = after->path[path].pieces - before->path[path].pieces;
-            f->calls = after->path[path].calls - before->path[path].calls;
-        } else {
-            f->elsewhere += bytes;
-        }
-    }
+    f->bytes = after->bytes - before->bytes;
+    f->pieces = after->pieces - before->pieces;
+    f->calls = after->calls - before->calls;
+    f->elsewhere += after->elsewhere - before->elsewhere;
 }
 
 static uint64_t pages_behind(const void *addr)
@@ -373,7 +384,7 @@ static int open_layerwise(struct bench *b)
 
 static int run_all(struct bench *b)
 {
-    kvf_counters_t before, after;
+    struct way before, after;
 
     if (kvfi_bench_meet(b->job, 0) != 0 || open_peers(b) != 0 ||
         kvfi_bench_meet(b->job, make_room(b)) != 0 ||
@@ -381,7 +392,7 @@ static int run_all(struct bench *b)
         (b->plan->shape.layerwise && open_layerwise(b) != 0)) {
         return -1;
     }
-    if (repeat(b, 0) != 0 || kvfi_bench_meet(b->job, count_paths(b, &before)) != 0) {
+    if (repeat(b, 0) != 0 || kvfi_bench_meet(b->job, count_way(b, &before)) != 0) {
         return -1;
     }
     b->counted = true;
@@ -390,10 +401,10 @@ static int run_all(struct bench *b)
             return -1;
         }
     }
-    if (kvfi_bench_meet(b->job, count_paths(b, &after)) != 0) {
+    if (kvfi_bench_meet(b->job, count_way(b, &after)) != 0) {
         return -1;
     }
-    note_paths(b, &before, &after);
+    note_way(b, &before, &after);
     return 0;
 }
 

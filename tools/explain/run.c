@@ -297,17 +297,27 @@ static void close_lane(struct lane *lane)
     free(lane->bind_ns);
 }
 
-/* Over which path most bytes went since these counters. */
-static kvf_path_t path_since(kvf_engine_t *engine, const kvf_counters_t *before)
+static void bytes_by_path(kvf_engine_t *engine, uint64_t bytes[KVF_PATH_COUNT])
 {
-    kvf_counters_t now = {.struct_size = sizeof(now)};
-    kvf_path_t path = KVF_PATH_NONE;
-    uint64_t most = 0;
+    kvf_flow_t flow = {.struct_size = sizeof(flow)};
+    uint64_t cursor = 0;
 
-    kvf_engine_counters(engine, &now);
+    memset(bytes, 0, KVF_PATH_COUNT * sizeof(*bytes));
+    while (kvf_engine_flow(engine, &cursor, &flow) == KVF_OK) {
+        bytes[flow.path] += flow.bytes;
+    }
+}
+
+/* Over which path most bytes went since then. */
+static kvf_path_t path_since(kvf_engine_t *engine, const uint64_t before[KVF_PATH_COUNT])
+{
+    uint64_t now[KVF_PATH_COUNT], most = 0;
+    kvf_path_t path = KVF_PATH_NONE;
+
+    bytes_by_path(engine, now);
     for (int i = 0; i < KVF_PATH_COUNT; i++) {
-        if (now.path[i].bytes - before->path[i].bytes > most) {
-            most = now.path[i].bytes - before->path[i].bytes;
+        if (now[i] - before[i] > most) {
+            most = now[i] - before[i];
             path = (kvf_path_t)i;
         }
     }
@@ -321,11 +331,11 @@ static int run_lane(struct run *r, struct lane *lane, uint64_t rep)
     size_t ops = pair->figures.ops + 1, ids = pair->figures.ids + 1;
     kvf_batch_opts_t opts = {
         .struct_size = sizeof(opts), .deadline_ns = DEADLINE_NS, .paths = r->world->opts->path};
-    kvf_counters_t before = {.struct_size = sizeof(before)};
+    uint64_t before[KVF_PATH_COUNT];
     uint64_t start, bound, posted;
     kvf_status_t status;
 
-    kvf_engine_counters(r->job->engine, &before);
+    bytes_by_path(r->job->engine, before);
     start = now_ns();
     status = kvf_plan_bind(pair->plan, &lane->bind, lane->ops, sizeof(*lane->ops), &ops, lane->ids,
                            &ids);
@@ -345,7 +355,7 @@ static int run_lane(struct run *r, struct lane *lane, uint64_t rep)
     lane->bind_ns[rep] = bound - start;
     lane->post_ns[rep] = posted - bound;
     lane->all_ns[rep] = now_ns() - start;
-    pair->run.path = path_since(r->job->engine, &before);
+    pair->run.path = path_since(r->job->engine, before);
     return 0;
 }
 

@@ -210,11 +210,12 @@ static void judge_sums(const struct replay_job *job, struct replay_report *repor
 {
     size_t ranks = (size_t)job->comm->size;
     uint64_t bytes = report->sum.bytes, paths = 0;
-    uint64_t places = sum_of(report->counters.locality_bytes, KVF_LOCALITY_COUNT);
+    uint64_t places = report->counters.self_bytes + report->counters.node_bytes +
+                      report->counters.cross_bytes;
     uint64_t matrix = sum_of(report->matrix, ranks * ranks);
 
     for (int path = 0; path < KVF_PATH_COUNT; path++) {
-        paths += report->counters.path[path].bytes;
+        paths += report->flows[path].bytes;
     }
     if (paths != bytes || places != bytes || matrix != bytes) {
         problem(report, "the counts of moved bytes differ: batches %" PRIu64 ", paths %" PRIu64
@@ -261,6 +262,22 @@ static void judge(const struct replay_job *job, const char *failure, struct repl
     }
 }
 
+/* What the ranks' engines counted. */
+static kvf_status_t gather_counters(struct replay_job *job, struct replay_report *report)
+{
+    kvf_status_t status = kvf_mpi_matrix(job->mpi, report->matrix);
+
+    report->counters.struct_size = sizeof(report->counters);
+    if (status == KVF_OK) {
+        status = kvf_mpi_totals(job->mpi, &report->counters);
+    }
+    for (int path = KVF_PATH_NONE + 1; status == KVF_OK && path < KVF_PATH_COUNT; path++) {
+        report->flows[path].struct_size = sizeof(report->flows[path]);
+        status = kvf_mpi_flow(job->mpi, (kvf_path_t)path, &report->flows[path]);
+    }
+    return status;
+}
+
 int kvfi_replay_report_gather(struct replay_job *job, double seconds, const char *failure,
                               struct replay_report *report_p, char text_p[REPLAY_TEXT_LEN])
 {
@@ -270,7 +287,6 @@ int kvfi_replay_report_gather(struct replay_job *job, double seconds, const char
 
     memset(report_p, 0, sizeof(*report_p));
     report_p->seconds = seconds;
-    report_p->counters.struct_size = sizeof(report_p->counters);
     report_p->matrix = calloc(ranks * ranks, sizeof(*report_p->matrix));
     code = kvfi_replay_agree(job->comm, lens == NULL || report_p->matrix == NULL, "no memory", text_p);
     if (code == 0 && (gather_stats(job, report_p) != 0 || gather_pulls(job, report_p, lens) != 0 ||
@@ -278,8 +294,7 @@ int kvfi_replay_report_gather(struct replay_job *job, double seconds, const char
         snprintf(text_p, REPLAY_TEXT_LEN, "no memory for the report");
         code = KVFI_EXIT_WRONG;
     }
-    if (code == 0 && (kvf_mpi_matrix(job->mpi, report_p->matrix) != KVF_OK ||
-                      kvf_mpi_totals(job->mpi, &report_p->counters) != KVF_OK)) {
+    if (code == 0 && gather_counters(job, report_p) != KVF_OK) {
         snprintf(text_p, REPLAY_TEXT_LEN, "%s", kvf_last_error());
         code = KVFI_EXIT_WRONG;
     }

@@ -168,19 +168,19 @@ static void say_moved(const struct replay_report *report, FILE *file)
     const char *comma = "";
     fprintf(file, "  by path  ");
     for (int path = 0; path < KVF_PATH_COUNT; path++) {
-        if (report->counters.path[path].ops > 0) {
+        if (report->flows[path].ops > 0) {
             fprintf(file, "%s %s %s (%s)", comma, kvf_path_name((kvf_path_t)path),
-                    kvfi_cli_bytes(report->counters.path[path].bytes, a, sizeof(a)),
-                    counted(report->counters.path[path].ops, "op", b, sizeof(b)));
+                    kvfi_cli_bytes(report->flows[path].bytes, a, sizeof(a)),
+                    counted(report->flows[path].ops, "op", b, sizeof(b)));
             comma = ",";
         }
     }
     fprintf(file, "\n  by place  same process %s, ",
-            kvfi_cli_bytes(report->counters.locality_bytes[KVF_LOCALITY_SELF], a, sizeof(a)));
+            kvfi_cli_bytes(report->counters.self_bytes, a, sizeof(a)));
     fprintf(file, "same node %s, ",
-            kvfi_cli_bytes(report->counters.locality_bytes[KVF_LOCALITY_NODE], a, sizeof(a)));
+            kvfi_cli_bytes(report->counters.node_bytes, a, sizeof(a)));
     fprintf(file, "other node %s\n",
-            kvfi_cli_bytes(report->counters.locality_bytes[KVF_LOCALITY_CROSS], a, sizeof(a)));
+            kvfi_cli_bytes(report->counters.cross_bytes, a, sizeof(a)));
     for (size_t i = 0; i < report->nic_count; i++) {
         fprintf(file, "  %s  %s %s\n", i == 0 ? "by wire " : "        ", report->nics[i].name,
                 kvfi_cli_bytes(report->nics[i].bytes, a, sizeof(a)));
@@ -341,18 +341,18 @@ static void write_ways(struct kvfi_json *json, const struct replay_job *job,
 
     kvfi_json_open(json, "paths", '{');
     for (int path = 0; path < KVF_PATH_COUNT; path++) {
-        if (counters->path[path].ops > 0 || counters->path[path].bytes > 0) {
+        if (report->flows[path].ops > 0 || report->flows[path].bytes > 0) {
             kvfi_json_open(json, kvf_path_name((kvf_path_t)path), '{');
-            kvfi_json_u64(json, "bytes", counters->path[path].bytes);
-            kvfi_json_u64(json, "ops", counters->path[path].ops);
+            kvfi_json_u64(json, "bytes", report->flows[path].bytes);
+            kvfi_json_u64(json, "ops", report->flows[path].ops);
             kvfi_json_close(json, '}');
         }
     }
     kvfi_json_close(json, '}');
     kvfi_json_open(json, "locality", '{');
-    kvfi_json_u64(json, "self", counters->locality_bytes[KVF_LOCALITY_SELF]);
-    kvfi_json_u64(json, "node", counters->locality_bytes[KVF_LOCALITY_NODE]);
-    kvfi_json_u64(json, "cross", counters->locality_bytes[KVF_LOCALITY_CROSS]);
+    kvfi_json_u64(json, "self", counters->self_bytes);
+    kvfi_json_u64(json, "node", counters->node_bytes);
+    kvfi_json_u64(json, "cross", counters->cross_bytes);
     kvfi_json_close(json, '}');
     kvfi_json_open(json, "matrix", '[');
     for (int from = 0; from < ranks; from++) {

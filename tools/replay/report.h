@@ -23,7 +23,8 @@ struct replay_nic {
 
 struct replay_report {
     struct replay_stats sum;
-    kvf_counters_t      counters; /* of all ranks */
+    kvf_counters_t      counters; /* of all ranks, */
+    kvf_flow_t          flows[KVF_PATH_COUNT]; /* and by path */
     uint64_t           *matrix;   /* [from * ranks + to] */
     struct replay_nic  *nics;
     size_t              nic_count;
