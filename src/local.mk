@@ -203,8 +203,7 @@ engine_sources = \
 kv_sources =
 
 libkvfbase_la_SOURCES = $(base_sources)
-libkvfbase_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS) $(HWLOC_CFLAGS)
-libkvfbase_la_LIBADD = $(HWLOC_LIBS)
+libkvfbase_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
 
 libkvfall_la_SOURCES = $(copy_sources) $(ucx_sources) $(path_sources) $(engine_sources) $(kv_sources)
 libkvfall_la_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS) $(UCX_CFLAGS)

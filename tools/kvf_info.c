@@ -25,7 +25,6 @@ static const struct part {
     {"mpi", KVFI_MPI_TEXT, "libkvferry_mpi, kvf_bench, kvf_replay"},
     {"cuda", KVFI_CUDA_TEXT, "of no use here: no path of this release takes device memory"},
     {"verbs", KVFI_VERBS_TEXT, "UCX drives the devices"},
-    {"hwloc", KVFI_HWLOC_TEXT, "places copy threads"},
     {"check", KVFI_CHECK_TEXT, "the tests"},
 };
 

@@ -8,22 +8,25 @@
 
 #define KVFI_CORES_CPUS 8192u
 
-typedef struct kvfi_cores {
-    unsigned      allowed; /* cores in the thread's affinity mask; 0: the kernel does not tell */
-    unsigned      others;  /* of those, cores for threads beside it */
-    unsigned long cpus[KVFI_CORES_CPUS / (8 * sizeof(long))]; /* the processors of these */
-} kvfi_cores_t;
-
-/* Those beside the core that the caller runs on; of its NUMA node if that has as many as are wanted.
- * Without hwloc each processor counts as a core, and nodes are not known. */
-void kvfi_cores_find(unsigned wanted, kvfi_cores_t *cores_p);
-
-/* Bind the calling thread to these. 0, or an errno. */
-int kvfi_cores_bind(const kvfi_cores_t *cores);
-
+/* Processors, by their number. */
 typedef struct kvfi_mask {
     unsigned long cpus[KVFI_CORES_CPUS / (8 * sizeof(long))];
 } kvfi_mask_t;
+
+typedef struct kvfi_cores {
+    unsigned    others; /* cores for threads beside the one that asked; 0 also if the kernel does not tell */
+    kvfi_mask_t beside; /* the processors of these */
+} kvfi_cores_t;
+
+/* Those beside the core that the caller runs on; of its NUMA node if that has as many as are wanted. */
+void kvfi_cores_find(unsigned wanted, kvfi_cores_t *cores_p);
+
+/* The same for a thread on processor `here` of mask, by the files below root (/sys/devices/system). */
+void kvfi_cores_choose(const char *root, const kvfi_mask_t *mask, unsigned here, unsigned wanted,
+                       kvfi_cores_t *cores_p);
+
+/* Bind the calling thread to these. 0, or an errno. */
+int kvfi_cores_bind(const kvfi_cores_t *cores);
 
 /* The processors that the calling thread may use; none if the kernel does not tell. */
 void kvfi_mask_find(kvfi_mask_t *mask_p);

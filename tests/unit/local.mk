@@ -123,6 +123,14 @@ tests_unit_test_box_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_box_LDADD = libkvfall.la $(CHECK_LIBS)
 endif
 
+# Cores and nodes of machines that are files.
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_cores
+TESTS += tests/unit/test_cores
+tests_unit_test_cores_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_cores_LDADD = libkvfall.la $(CHECK_LIBS)
+endif
+
 # Pages, limits, and segments that killed processes left.
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_memory
