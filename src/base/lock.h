@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A lock that a driver takes again and again. A plain mutex would starve the threads that wait for it: who
- * gives it back and takes it at once is faster than any that has to be woken. So the giver of a lock that
- * others wait for yields its processor.
+ * A lock for loops that take it again and again. With a plain mutex, threads that wait for it would starve:
+ * the thread that gives it back and takes it again at once is faster than one that has to be woken. So giving
+ * back a lock that others wait for yields the processor.
  */
 #ifndef KVFI_BASE_LOCK_H
 #define KVFI_BASE_LOCK_H

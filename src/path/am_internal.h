@@ -15,9 +15,9 @@
  *      NOTE  -------------->   a notification, sent only if the receiver's queue has room
  *      <-------------- ACK     how many of them came, how many were taken
  *
- * How they get there is the carrier's: rings.c near, where HELLO is said in the peer's page and only the
- * answer to it is a message, endpoints.c far. A message arrives inside progress; what must be sent because of
- * it is queued and sent by the pump after it, so that a library is never called from its own callback.
+ * The carrier brings them there: rings.c near, where HELLO is said in the peer's page and only the answer to
+ * it is a message, endpoints.c far. Messages arrive inside progress. Whatever has to be sent because of one
+ * is queued, and sent by the pump afterwards, so no library is called from its own callback.
  */
 #ifndef KVFI_PATH_AM_INTERNAL_H
 #define KVFI_PATH_AM_INTERNAL_H
@@ -188,13 +188,13 @@ void kvfi_am_message_free(kvfi_am_t *am, kvfi_am_message_t *message);
 void kvfi_am_queue(kvfi_am_peer_t *peer, kvfi_am_message_t *message); /* for the pump; NULL is fine */
 void kvfi_am_send(kvfi_am_peer_t *peer, kvfi_am_message_t *message);
 void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why); /* the pump buries it */
-/* am_peer.c: a hello came, malloced, perhaps of a peer that is new; the pump has it answered. NULL without
- * memory, or where hello is NULL. */
+/* am_peer.c: a hello came, perhaps from a new peer. It is malloced, and belongs to the peer from here on; the
+ * pump has it answered. NULL without memory, or if hello is NULL. */
 kvfi_am_peer_t *kvfi_am_hello(kvfi_am_t *am, uint64_t incarnation, void *hello);
-/* It has a connection; first, if any, is the first message of it. */
+/* The peer has a connection. first, if not NULL, is the first message on it. */
 void kvfi_am_linked(kvfi_am_peer_t *peer, kvfi_am_message_t *first);
-/* am_receive.c: a message came. 0: it is dropped, and the peer with it if it deserves that; 1: it is to be
- * taken, unless its kind is the carrier's own. */
+/* am_receive.c: a message came. 0: it is dropped, or its peer fails; 1: it is good, and goes to kvfi_am_take()
+ * unless its kind is the carrier's own. */
 int  kvfi_am_admit(kvfi_am_peer_t *peer, const kvfi_am_head_t *head);
 void kvfi_am_take(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data);
 

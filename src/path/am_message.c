@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Messages of the am machine on their way out, and the mark of a peer that failed: what all its files call.
+ * What all files of the am machine call: messages on their way out, and the mark that a peer has failed.
  */
 #include <stdlib.h>
 

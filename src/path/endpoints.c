@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The endpoints carrier: to far peers, over a wire of UCX, an endpoint each way. Who is connected to by a
- * peer that it does not know connects back to the address in its HELLO. A message arrives inside
- * kvfi_wire_progress(), where UCX may not be called: what must be sent because of it is queued. Nothing here
- * waits.
+ * The endpoints carrier: to far peers, over a wire of UCX, with an endpoint in each direction. A HELLO holds
+ * its sender's address, and an engine that does not know the sender yet connects back to it. Messages arrive
+ * inside kvfi_wire_progress(), where UCX may not be called: whatever has to be sent because of one is queued.
+ * Nothing here waits.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -180,7 +180,7 @@ static kvf_status_t meet(kvfi_am_peer_t *peer)
     return status;
 }
 
-/* The end of the connection is not enough: whoever inherited the socket keeps it open. */
+/* The end of the connection is not enough: a process that inherited the socket keeps it open. */
 static void say_goodbye(kvfi_am_peer_t *peer)
 {
     kvfi_am_message_t *bye = kvfi_am_message(peer, KVFI_AM_BYE, 0, 0, 0);
@@ -237,7 +237,7 @@ static kvfi_am_message_t *chunk(kvfi_am_peer_t *peer, uint64_t token, char **buf
     return message;
 }
 
-/* What was handed to UCX is on its way. */
+/* What UCX was given is on its way. */
 static int recall(kvfi_am_peer_t *peer, uint64_t token)
 {
     (void)peer, (void)token;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The rings carrier: between neighbours, in memory of the pair. Messages go by mail.c, the bytes of streams
- * through the slots of stage.c. Here is what joins them, and the look at lives: nobody tells of a neighbour
- * that has died. Nothing here waits.
+ * The rings carrier: between neighbours, in memory that a pair shares. Messages go by mail.c, the bytes of
+ * streams through the slots of stage.c. This file joins the two, and looks at lives, since nothing reports
+ * that a neighbour has died. Nothing here waits.
  */
 #include "path/rings.h"
 
@@ -34,7 +34,7 @@ static void write_off(kvfi_am_peer_t *peer, const char *why)
         kvfi_settle_all(peer);
 }
 
-/* One that closes shuts its ring when it is through with the chunk that it has begun. */
+/* A peer that closes shuts its ring once it has finished the chunk that it has begun. */
 static void look_at_lives(kvfi_am_t *am)
 {
     kvfi_rings_t *rings = kvfi_rings_of(am);

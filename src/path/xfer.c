@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What every path notes of an op on its way.
+ * What every path notes about an op on its way.
  */
 #include <stdlib.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * A toy carrier: two machines in one process, whose messages lie in lists until the other one looks. It shows
- * that a carrier is one table, and what the machine does where a carrier has no room, has none ever, is short
- * of something, takes bytes back or cannot. Stays small: the next carrier is written by it.
+ * that a carrier is one table, and what the machine does when a carrier has no room, will never have any, is
+ * short of something, takes bytes back or cannot. It is kept small, as a pattern for the next carrier.
  */
 #include <check.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ typedef struct letter {
     char data[CHUNK];
 } letter_t;
 
-/* Of a machine. The rest of a side is the test's. */
+/* The carrier's state of a machine. */
 typedef struct toy {
     struct side *side;
 } toy_t;
