@@ -12,8 +12,9 @@
  *                                list: as whole, and what other libraries are given instead is
  *                                made of it: offsets and length of each piece;
  *                                post: as whole, and the batch is posted, over shm, and canceled
- *                                before it copies; cold: the same, the caches full of other things.
- *                                Of these two prints p50 and p90 of bind, of post, of both together
+ *                                before it copies; cold: the same, the caches full of other things;
+ *                                plan: as post, by kvf_plan_post(). Of these three prints p50 and p90
+ *                                of bind, of post, of both together
  */
 #include <kvferry/kv.h>
 
@@ -183,6 +184,14 @@ static __attribute__((noinline)) void bind_and_post(run_t *r, kvf_batch_t *batch
     at[2] = now_ns();
 }
 
+/* The same in one call; the batch keeps ops and ids. */
+static __attribute__((noinline)) void plan_and_post(run_t *r, kvf_batch_t *batch, uint64_t at[3])
+{
+    at[0] = at[1] = now_ns();
+    ok(kvf_plan_post(r->plan, &r->bind, batch, NULL), "post");
+    at[2] = now_ns();
+}
+
 /* Line by line: a memset of so much would go past the caches. */
 static void flush(volatile char *other)
 {
@@ -203,7 +212,7 @@ static void print_post(const run_t *r, double *ns[3], unsigned count)
 }
 
 /* The memory stays as it was mapped: nothing is copied. */
-static void run_post(run_t *r, int cold, unsigned count)
+static void run_post(run_t *r, int cold, void (*post)(run_t *, kvf_batch_t *, uint64_t[3]), unsigned count)
 {
     static owner_t owner;
     kvf_engine_t  *engine;
@@ -225,7 +234,7 @@ static void run_post(run_t *r, int cold, unsigned count)
 
         if (cold)
             flush(other);
-        bind_and_post(r, batch, at);
+        post(r, batch, at);
         if (kvf_batch_cancel(batch) != KVF_ERR_CANCELED)
             ok(KVF_ERR_INVALID, "post copied");
         for (int k = 0; k < 3; k++)
@@ -256,7 +265,8 @@ static void run_bind(run_t *r, unsigned binds)
 int main(int argc, char **argv)
 {
     static const char *const cases[] = {"whole", "cut",  "layers", "ends",
-                                        "sizes", "list", "post",   "cold"};
+                                        "sizes", "list", "post",   "cold",
+                                        "plan"};
     static run_t r;
     uint32_t blocks = argc == 4 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     unsigned binds = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0, known = 0;
@@ -264,13 +274,15 @@ int main(int argc, char **argv)
     for (unsigned i = 0; argc == 4 && i < sizeof cases / sizeof cases[0]; i++)
         known += strcmp(argv[1], cases[i]) == 0;
     if (!known || blocks < 4 || blocks % 4 != 0 || blocks > MOST || !binds) {
-        fprintf(stderr, "usage: bind whole|cut|layers|ends|sizes|list|post|cold BLOCKS BINDS\n"
+        fprintf(stderr, "usage: bind whole|cut|layers|ends|sizes|list|post|cold|plan BLOCKS BINDS\n"
                         "BLOCKS is a multiple of 4, at most 65536\n");
         return 2;
     }
     make_run(&r, argv[1], blocks);
     if (strcmp(argv[1], "post") == 0 || strcmp(argv[1], "cold") == 0)
-        run_post(&r, argv[1][0] == 'c', binds);
+        run_post(&r, argv[1][0] == 'c', bind_and_post, binds);
+    else if (strcmp(argv[1], "plan") == 0)
+        run_post(&r, 0, plan_and_post, binds);
     else
         run_bind(&r, binds);
     free(r.pieces);

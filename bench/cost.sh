@@ -30,6 +30,7 @@ post() { count post_all cost "$@"; }
 post_served() { count post_one cost "$@"; }
 bind_plan() { count bind_all bind "$@"; }
 bind_and_post() { rounds=1 count bind_and_post bind "$@"; }
+plan_and_post() { rounds=1 count plan_and_post bind "$@"; }
 
 bad=0
 # row NAME INSTRUCTIONS
@@ -57,7 +58,7 @@ fi
 whole=$(bind_plan whole 512) && long=$(bind_plan whole 65536) && cut=$(bind_plan cut 512) &&
     layers=$(bind_plan layers 512) && ends=$(bind_plan ends 512) &&
     few=$(bind_plan sizes 512) && many=$(bind_plan sizes 4608) &&
-    posted=$(bind_and_post post 512) || exit 1
+    posted=$(bind_and_post post 512) && planned=$(plan_and_post plan 512) || exit 1
 row "a batch of one op, self" "$self"
 row "a batch of one op, shm" "$shm"
 row "one more op, shm" $(((shm9 - shm) / 8))
@@ -74,4 +75,5 @@ row "one more op of a plan" $(((layers - whole) / 159))
 row "the same where ends are cut, 480 ops" $(((ends - cut) / 477))
 row "one more id written" $(((many - few) / 4096))
 row "a plan bound and posted, shm" "$posted"
+row "the same by kvf_plan_post()" "$planned"
 exit $bad
