@@ -174,6 +174,8 @@ engine_sources = \
 	src/engine/pool.c \
 	src/engine/pool.h \
 	src/engine/post.c \
+	src/engine/prepare.c \
+	src/engine/prepare.h \
 	src/engine/progress.c \
 	src/engine/progress.h \
 	src/engine/remote.c \

@@ -141,12 +141,10 @@ static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t 
     char        why[1024];
 
     check->path = kvfi_path_choose(&op->remote->target, op->dir, check->mask, why, sizeof why);
-    check->peer = check->path == KVF_PATH_AM ? op->remote->target.am : NULL;
     if (check->path == KVF_PATH_NONE)
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s%s%s", i, why,
                          *far ? "; the peer is far: " : "", far);
-    if (check->path == KVF_PATH_STAGE && !check->asks)
-        return kvfi_peer_connect(op->remote->peer, op->dir, &check->peer);
+    check->prepares |= check->path == KVF_PATH_STAGE;
     return KVF_OK;
 }
 
@@ -183,6 +181,7 @@ static void make_xfer(const kvf_op_t *op, kvf_path_t path, uint64_t bytes, kvfi_
                           .dir = op->dir,
                           .local = op->segment->addr,
                           .target = &op->remote->target,
+                          .peer = op->remote->target.am,
                           .gens = op->remote_gens,
                           .bad = bad,
                           .bad_cap = bad_cap,
@@ -236,7 +235,6 @@ kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t i, kv
         status = check_path(check, op, i);
     if (status == KVF_OK) {
         make_xfer(op, check->path, bytes, xfer);
-        xfer->peer = check->peer;
         xfer->may_stage = check->path == KVF_PATH_CMA && op->blocks <= KVFI_AM_PAIRS_MOST &&
                           (!check->mask || check->mask & KVF_PATH_BIT(KVF_PATH_STAGE));
         check->on_cma += (size_t)xfer->may_stage;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The check of an op before anything of its batch moves.
+ * The check of an op before anything of its batch moves. It only decides: no connection is made, no thread
+ * started, no link's lock taken.
  */
 #ifndef KVFI_ENGINE_CHECK_H
 #define KVFI_ENGINE_CHECK_H
@@ -23,8 +24,7 @@ typedef struct kvfi_check {
     kvf_remote_t   *remote;
     uint32_t        dir;
     kvf_path_t      path;
-    kvfi_am_peer_t *peer;
-    int             asks;       /* nothing is to be posted: no connection is made */
+    int             prepares;   /* the path of an op so far has something to prepare */
     size_t          on_cma;     /* ops so far that may go over cma or stage */
 } kvfi_check_t;
 

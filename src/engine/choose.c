@@ -4,8 +4,8 @@
  * piece by piece, and pins pages for each. Over stage the neighbour's thread gathers its side into
  * shared memory, at the rate of a copy, after it has been woken. Ops with many short pieces are better
  * packed, few or long ones direct. It is weighed by what both sides' processors do, for the
- * neighbour's has its own work; the costs are those in force (copy/cost.h). Nothing here waits, but
- * the first packed op makes the connection.
+ * neighbour's has its own work; the costs are those in force (copy/cost.h). It only decides: the
+ * connection that a packed op needs is made by prepare.c.
  */
 #include "base/clock.h"
 #include "base/status.h"
@@ -13,7 +13,6 @@
 #include "engine/batch.h"
 #include "engine/check.h"
 #include "engine/choose.h"
-#include "engine/doubt.h"
 #include "engine/engine.h"
 #include "engine/object.h"
 #include "engine/op.h"
@@ -87,62 +86,54 @@ static int same_way(const kvfi_batch_op_t *ops, const kvfi_xfer_t *xfers, size_t
     return ops[a].remote->peer == ops[b].remote->peer && xfers[a].dir == xfers[b].dir;
 }
 
-static void put_on_stage(kvfi_xfer_t *xfer, kvfi_am_peer_t *stage)
+static void put_on_stage(kvfi_xfer_t *xfer)
 {
     xfer->path = KVF_PATH_STAGE;
-    xfer->peer = stage;
     xfer->may_stage = 0;
     xfer->chosen = 1;
 }
 
 /* Ops of one neighbour and direction, in a row. */
-static kvf_status_t choose_run(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers,
-                               size_t first, size_t end, uint32_t flags)
+static int choose_run(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers, size_t first,
+                      size_t end, uint32_t flags)
 {
     const kvfi_costs_t *costs = &kvfi_tune()->costs;
-    int                 forced = engine->pack == KVF_PACK_PACKED;
-    kvf_remote_t       *remote = ops[first].remote;
-    kvfi_am_peer_t     *stage;
-    kvf_status_t        status;
+    int                 forced = engine->pack == KVF_PACK_PACKED, any = 0;
 
-    if (!forced && (!may_choose(engine, remote->peer, flags) || !worth_it(costs, xfers, first, end)))
-        return KVF_OK;
-    status = kvfi_peer_connect(remote->peer, xfers[first].dir, &stage);
-    if (status != KVF_OK) {
-        if (!forced)
-            kvfi_doubt_failed(remote->peer, status);
-        return forced ? status : KVF_OK;
-    }
+    if (!forced && (!may_choose(engine, ops[first].remote->peer, flags) || !worth_it(costs, xfers, first, end)))
+        return 0;
     for (size_t i = first; i < end; i++)
-        if (xfers[i].may_stage && (forced || gain_of(costs, &xfers[i])))
-            put_on_stage(&xfers[i], stage);
-    return KVF_OK;
+        if (xfers[i].may_stage && (forced || gain_of(costs, &xfers[i]))) {
+            put_on_stage(&xfers[i]);
+            any = 1;
+        }
+    return any;
 }
 
-kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers,
-                         size_t count, uint32_t flags)
+int kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers, size_t count,
+                uint32_t flags)
 {
-    kvf_status_t status = KVF_OK;
-    size_t       first = 0, end;
+    size_t first = 0, end;
+    int    chosen = 0;
 
     if (engine->pack == KVF_PACK_DIRECT)
-        return KVF_OK;
-    for (; first < count && status == KVF_OK; first = end) {
+        return 0;
+    for (; first < count; first = end) {
         int any = 0;
 
         for (end = first; end < count && same_way(ops, xfers, first, end); end++)
             any |= xfers[end].may_stage;
         if (any)
-            status = choose_run(engine, ops, xfers, first, end, flags);
+            chosen |= choose_run(engine, ops, xfers, first, end, flags);
     }
-    return status;
+    return chosen;
 }
 
 /* ------------------------------------------------------------------- asked */
 
 static kvf_status_t ask(kvf_engine_t *engine, const kvf_op_t *op, uint32_t mask, kvf_path_t *path_p)
 {
-    kvfi_check_t        check = {.engine = engine, .mask = mask, .asks = 1};
+    kvfi_check_t        check = {.engine = engine, .mask = mask};
     const kvfi_costs_t *costs = &kvfi_tune()->costs;
     kvfi_xfer_t         xfer = {0};
     int                 holds;

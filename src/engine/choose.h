@@ -13,8 +13,8 @@
 #include "path/path.h"
 
 /* Put those of count checked xfers on stage that are to go packed; ops[i] is what xfers[i] came from. flags
- * are the batch's. Errors only with KVF_PACK_PACKED: those of a connection. */
-kvf_status_t kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers,
-                         size_t count, uint32_t flags);
+ * are the batch's. 1 if there are any. */
+int kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers, size_t count,
+                uint32_t flags);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Post: read the caller's ops and options, check all of them, then start the batch, whole or not at
- * all. Small local batches end inside post.
+ * Post: read the caller's ops and options, check all of them, prepare their paths, then start the batch,
+ * whole or not at all. Small local batches end inside post.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +20,7 @@
 #include "engine/object.h"
 #include "engine/op.h"
 #include "engine/peer.h"
+#include "engine/prepare.h"
 #include "engine/round.h"
 #include "engine/running.h"
 #include "engine/served.h"
@@ -124,9 +125,11 @@ static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count,
         batch->xfers[i].pending = &batch->am_pending;
     }
     if (status == KVF_OK && check.on_cma)
-        status = kvfi_choose(check.engine, batch->ops, batch->xfers, count, opts ? opts->flags : 0);
+        check.prepares |= kvfi_choose(check.engine, batch->ops, batch->xfers, count, opts ? opts->flags : 0);
     if (status == KVF_OK && check.engine->check)
         status = kvfi_check_overlap(batch->xfers, count);
+    if (status == KVF_OK && check.prepares)
+        status = kvfi_prepare(check.engine, batch->ops, batch->xfers, count);
     if (status != KVF_OK)
         kvfi_end_let_go(batch, i);
     return status;

@@ -55,6 +55,7 @@ engine_tests = \
 	tests/engine/test_stage \
 	tests/engine/test_owner_memory \
 	tests/engine/test_stop \
+	tests/engine/test_prepare \
 	tests/engine/test_settle \
 	tests/engine/test_results \
 	tests/engine/test_results_midway \
@@ -89,6 +90,7 @@ tests_engine_test_kill_LDADD = $(engine_test_libs)
 tests_engine_test_stage_LDADD = $(engine_test_libs)
 tests_engine_test_owner_memory_LDADD = $(engine_test_libs)
 tests_engine_test_stop_LDADD = $(engine_test_libs)
+tests_engine_test_prepare_LDADD = $(engine_test_libs)
 tests_engine_test_settle_LDADD = $(engine_test_libs)
 tests_engine_test_results_LDADD = $(engine_test_libs)
 tests_engine_test_results_midway_LDADD = $(engine_test_libs)
