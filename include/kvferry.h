@@ -639,11 +639,11 @@ kvf_status_t kvf_batch_result(kvf_batch_t *batch, kvf_batch_result_t *result_p);
 /** Free a batch object. Errors: BUSY (running). */
 kvf_status_t kvf_batch_free(kvf_batch_t *batch);
 
-/** For libraries built on kvferry: let a batch keep one thing of theirs, such as the memory that its ids lie
- *  in. If it keeps nothing yet it takes fresh (NULL: nothing); *kept_p is what it keeps then, or NULL. What
- *  it keeps is its own: drop(kept) is called when the batch is freed or its engine closes, by any thread, and
- *  must not call functions of kvferry. Errors: INVALID (drop or kept_p is NULL), BUSY (the batch keeps what
- *  came with another drop). */
+/** For libraries built on kvferry: attach one object of yours to a batch, such as the memory that holds its
+ *  ids. If nothing is attached yet, fresh is (NULL attaches nothing). *kept_p is set to what is attached
+ *  after the call, or to NULL. The batch owns it: drop(kept) is called once, when the batch is freed or its
+ *  engine closes, on any thread, and must not call functions of kvferry. Errors: INVALID (drop or kept_p is
+ *  NULL), BUSY (something was attached with another drop). */
 kvf_status_t kvf_batch_keep(kvf_batch_t *batch, void *fresh, void (*drop)(void *kept), void **kept_p);
 
 /* ------------------------------------------------------------ notification */
@@ -751,17 +751,17 @@ kvf_status_t kvf_engine_ucx_text(kvf_engine_t *engine, char *buf, size_t *len_p)
 kvf_status_t kvf_engine_setting(kvf_engine_t *engine, uint32_t index, const char **name_p,
                                 const char **value_p, const char **text_p);
 
-/** Measure how this machine copies, and keep what comes out: which kernel, from where on pieces are
- *  streamed one after the other, how slow memory outside the caches is, and what self, shm, cma and
- *  stage cost by size of piece, which tells when to pack. Takes two to eight seconds of the calling
- *  thread, on a machine that should be idle, and up to 512 MiB. Written whole or not at all, with mode 0644,
- *  to file, which belongs to this model of processor with these caches. file NULL is KVFERRY_CALIBRATION, else
- *  kvferry/calibration-NUMBER in $XDG_CACHE_HOME or ~/.cache, of root too; of that one, and of no file that
- *  is named, the missing folders are made, with mode 0700. A file at those places is read by every
+/** Measure how this machine copies, and keep what comes out: which kernel, from where on pieces are streamed
+ *  one after the other, how slow memory outside the caches is, and what self, shm, cma and stage cost by size
+ *  of piece, which tells when to pack. Takes two to eight seconds of the calling thread, on a machine that
+ *  should be idle, and up to 512 MiB. Written whole or not at all, with mode 0644, to file, which belongs to
+ *  this model of processor with these caches. If file is NULL, that is the file that KVFERRY_CALIBRATION
+ *  names, or else kvferry/calibration-NUMBER in $XDG_CACHE_HOME or ~/.cache, also for root. Only on the way
+ *  to that last one are missing folders made, with mode 0700. A file at those places is read by every
  *  kvf_engine_open(), and by this call for its process; one that is damaged, or of another machine, is
- *  ignored with a warning. What kvf_engine_setting() says of an engine that
- *  is open does not change. Any thread. Errors: INVALID (no place for the file), NOMEM, SYSTEM (it
- *  cannot be written; nothing was changed). */
+ *  ignored with a warning. What kvf_engine_setting() says of an engine that is open does not change. Any
+ *  thread. Errors: INVALID (no place for the file), NOMEM, SYSTEM (it cannot be written; nothing was
+ *  changed). */
 kvf_status_t kvf_engine_calibrate(kvf_engine_t *engine, const char *file);
 
 #ifdef __cplusplus

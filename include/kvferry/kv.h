@@ -19,7 +19,8 @@
  *
  * Errors, threads, option structs and environment are as in kvferry.h. Layouts and plans belong to
  * no engine, never change, copy what they are given, and may be used by any number of threads at
- * once. Nothing here blocks but kvf_stream_wait(), and nothing here touches the memory of a cache.
+ * once. Nothing here blocks but kvf_stream_wait(), and nothing touches the memory of a cache but the post
+ * in kvf_plan_post().
  */
 #ifndef KVFERRY_KV_H
 #define KVFERRY_KV_H
@@ -242,9 +243,9 @@ const char *kvf_layout_name_at(uint32_t index);
 
 /* -------------------------------------------------------------------- plan */
 
-/** What of two layouts a plan carries; all 0: whatever both hold. Heads that the model has not, and a range
- *  of layers of which none of the layouts has one, are refused; a range that goes on past the last layer is
- *  not, as a stage does not know which one that is. */
+/** What of two layouts a plan carries; all 0: whatever both hold. Heads past heads_total are refused, and so
+ *  is a range of layers if no layout has any layer of it. A range may extend past the last layer, because the
+ *  layouts of a stage do not say how many layers the model has. */
 typedef struct kvf_plan_opts {
     uint32_t struct_size;
     uint32_t first_layer;   /**< ids of layers: from this one on */
@@ -259,14 +260,13 @@ typedef struct kvf_plan_opts {
     uint64_t reserved[2];   /**< 0 */
 } kvf_plan_opts_t;
 
-/** Make a plan from two layouts, once; both may be destroyed after. It carries the layers, planes
- *  and heads that both hold, paired by their ids, in whatever groups they stand; strides, order of
- *  layers, capacities, block_tokens, head ranges, context parallelism, fused or split K and V,
- *  segments may differ. Groups that share a plane of a layer must agree on heads_total,
- *  tokens_per_state, window, element and content. opts may be NULL.
- *  Errors: INVALID (a field on which they do not agree, a layer whose planes are not the same, with
- *  groups, field and both values; nothing in common; a bad option, or one past the model, by name), UNSUPPORTED (block sizes and
- *  replicas that repeat only after more than 2^20 states), NOMEM. */
+/** Make a plan from two layouts, once; both may be destroyed after. It carries the layers, planes and heads
+ *  that both hold, paired by their ids, in whatever groups they stand; strides, order of layers, capacities,
+ *  block_tokens, head ranges, context parallelism, fused or split K and V, segments may differ. Groups that
+ *  share a plane of a layer must agree on heads_total, tokens_per_state, window, element and content. opts
+ *  may be NULL. Errors: INVALID (a field on which they do not agree, a layer whose planes are not the same,
+ *  with groups, field and both values; nothing in common; a bad option, or one past the model, by name),
+ *  UNSUPPORTED (block sizes and replicas that repeat only after more than 2^20 states), NOMEM. */
 kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
                              const kvf_plan_opts_t *opts, kvf_plan_t **plan_p);
 
@@ -414,13 +414,13 @@ typedef struct kvf_plan_size {
 kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
                            size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p);
 
-/** Bind and post in one: kvf_plan_bind(), and kvf_batch_post() of the ops that come out, with opts (NULL:
- *  all defaults). Ops and ids are the batch's own: made at the first post, used again at the next, larger
- *  where more are needed, freed with the batch. A batch that is posted again with bindings of the same size
- *  allocates nothing. tables and pair_status stay the caller's until the batch has ended, as with
- *  kvf_plan_bind(); the binding itself, locals and remotes are not looked at after the call.
- *  Errors, nothing moved: those of kvf_plan_bind() but SPACE of ops and ids, and those of kvf_batch_post();
- *  BUSY also if another thread is in this call with the batch, or the batch keeps what is another library's
+/** Bind and post in one: kvf_plan_bind(), then kvf_batch_post() of its ops with opts (NULL: all defaults).
+ *  The batch holds ops and ids in memory of its own, which is made at the first post, reused by the next,
+ *  enlarged when a binding needs more, and freed with the batch; posting bindings of the same size again
+ *  allocates nothing. The arrays of the tables, and pair_status, must stay valid until the batch has ended,
+ *  as with kvf_plan_bind(); the binding itself, locals and remotes may go after the call. Errors, nothing
+ *  moved: those of kvf_plan_bind() but SPACE of ops and ids, and those of kvf_batch_post(); BUSY also if
+ *  another thread is in this call with the batch, or another library has attached something to it
  *  (kvf_batch_keep()). */
 kvf_status_t kvf_plan_post(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_batch_t *batch,
                            const kvf_batch_opts_t *opts);
@@ -470,10 +470,10 @@ typedef struct kvf_plan_results {
 kvf_status_t kvf_plan_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_status_t posted,
                               kvf_plan_results_t *results_p);
 
-/** The same for what kvf_plan_post() made of a binding with KVF_BIND_KEEP: the batch has kept the statuses
- *  of the pairs, and what the post returned. plan and bind are those of the last kvf_plan_post() of batch.
- *  Errors: those of kvf_plan_results(), INVALID (the binding has no KVF_BIND_KEEP, or batch was not posted
- *  with it), BUSY (the batch is running). */
+/** kvf_plan_results() for a binding that kvf_plan_post() posted with KVF_BIND_KEEP: the batch has kept the
+ *  statuses of its pairs, and what the post returned. plan and bind are those of the last kvf_plan_post() of
+ *  batch. Errors: those of kvf_plan_results(), INVALID (the binding has no KVF_BIND_KEEP, or batch was not
+ *  posted with it), BUSY (the batch is running). */
 kvf_status_t kvf_plan_post_results(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_batch_t *batch,
                                    kvf_plan_results_t *results_p);
 

@@ -3,8 +3,8 @@
  * kvferry for MPI programs: an engine on each rank of a communicator, who all know each other.
  *
  * The walk: kvf_mpi_open() on every rank; make segments, pools and grants with the job's engine;
- * kvf_mpi_exchange_grants(), and kvf_mpi_exchange_layouts() for plans; post batches as in kvferry.h; kvf_mpi_agree() where all must meet;
- * kvf_mpi_close() before MPI_Finalize().
+ * kvf_mpi_exchange_grants(), and kvf_mpi_exchange_layouts() for plans; post batches as in kvferry.h;
+ * kvf_mpi_agree() where all must meet; kvf_mpi_close() before MPI_Finalize().
  *
  * All ranks call the same collectives in the same order, kvf_mpi_close() included. This cannot be
  * checked here: where one rank is in kvf_mpi_agree() and another in kvf_mpi_close(), or in any other
@@ -95,10 +95,10 @@ kvf_peer_t *kvf_mpi_peer(const kvf_mpi_t *job, int rank);
 kvf_status_t kvf_mpi_exchange_grants(kvf_mpi_t *job, kvf_grant_t *grant, uint32_t max_ranges,
                                      kvf_remote_t **remotes_p, uint32_t *counts_p);
 
-/** Collective: exchange a layout, or NULL, of each rank. layouts_p has room for kvf_mpi_size() layouts, in the
- *  order of ranks, one's own too: copies that the caller destroys, NULL for a rank that gave NULL. They are
- *  what kvf_plan_sources() takes. Errors: INVALID (layouts_p is NULL; MPI is finalized), NOMEM, SYSTEM, PEER,
- *  TIMEOUT, and those of kvf_layout_unpack(): ranks of different releases do not understand each other. */
+/** Collective: exchange a layout, or NULL, of each rank. layouts_p has room for kvf_mpi_size() layouts, in
+ *  the order of ranks, one's own too: copies that the caller destroys, NULL for a rank that gave NULL. They
+ *  are what kvf_plan_sources() takes. Errors: INVALID (layouts_p is NULL; MPI is finalized), NOMEM, SYSTEM,
+ *  PEER, TIMEOUT, and those of kvf_layout_unpack(): ranks of different releases do not understand each other. */
 kvf_status_t kvf_mpi_exchange_layouts(kvf_mpi_t *job, const kvf_layout_t *layout, kvf_layout_t **layouts_p);
 
 /** Collective: bring a status, get that of the first rank that brought an error, the same on each,

@@ -1,4 +1,5 @@
-/*
+/* SPDX-License-Identifier: BSD-3-Clause
+ *
  * All ranks' layouts on each rank: packed by their owners, exchanged at the length of the longest, and
  * unpacked. Every step that can fail on one rank alone ends in an agreement before the next begins, and
  * the caller's array is written when all have all. Blocks, asleep, until every rank has come.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * A batch object that was used once is posted again without a call of the allocator, whatever its
- * ops, as long as they are not more, and so is a plan: this program's malloc() counts, and stands in for the C library's.
+ * A batch object that was used once is posted again without a call of the allocator, whatever its ops, as long
+ * as they are not more, and so is a plan: this program's malloc() counts, and stands in for the C library's.
  */
 #include "rig.h"
 

@@ -1,6 +1,6 @@
 /*
- * What an open job does: exchange of grants and layouts, bytes that move, agreement, the matrix and the totals,
- * and ranks that wait asleep while others still need them.
+ * What an open job does: exchange of grants and layouts, bytes that move, agreement, the matrix and the
+ * totals, and ranks that wait asleep while others still need them.
  * Started by test_mpi_move.sh, one case a run.
  */
 #include <sys/resource.h>

@@ -65,8 +65,8 @@ static void expect(const char *at, unsigned bits, unsigned here, unsigned wanted
     kvfi_cores_choose(at, &mask, here, wanted, &cores);
     ck_assert_msg(cores.others == others, "mask %x, on %u, %u wanted: %u cores", bits, here, wanted,
                   cores.others);
-    ck_assert_msg(memcmp(&cores.beside, &want, sizeof(want)) == 0, "mask %x, on %u, %u wanted: %lx", bits, here,
-                  wanted, cores.beside.cpus[0]);
+    ck_assert_msg(memcmp(&cores.beside, &want, sizeof(want)) == 0, "mask %x, on %u, %u wanted: %lx", bits,
+                  here, wanted, cores.beside.cpus[0]);
 }
 
 START_TEST(threads_get_cores_and_not_the_other_half_of_their_starters)
