@@ -193,8 +193,8 @@ void kvfi_am_peer_fail(kvfi_am_peer_t *peer, const char *why); /* the pump burie
 kvfi_am_peer_t *kvfi_am_hello(kvfi_am_t *am, uint64_t incarnation, void *hello);
 /* The peer has a connection. first, if not NULL, is the first message on it. */
 void kvfi_am_linked(kvfi_am_peer_t *peer, kvfi_am_message_t *first);
-/* am_receive.c: a message came. 0: it is dropped, or its peer fails; 1: it is good, and goes to kvfi_am_take()
- * unless its kind is the carrier's own. */
+/* am_receive.c: a message came. 0: it is dropped, or its peer fails; 1: it is good, and goes to
+ * kvfi_am_take() unless its kind is the carrier's own. */
 int  kvfi_am_admit(kvfi_am_peer_t *peer, const kvfi_am_head_t *head);
 void kvfi_am_take(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data);
 

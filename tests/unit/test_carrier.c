@@ -407,6 +407,27 @@ START_TEST(a_peer_that_cannot_be_answered_yet_is_answered_later)
 }
 END_TEST
 
+/* The import's connection stands by then: the hello still has to be taken for notifications to leave. */
+START_TEST(a_hello_that_waits_is_answered_though_an_import_connects_first)
+{
+    kvfi_am_peer_t *peer, *back;
+
+    open_side(&sides[0], &sides[1], 100);
+    open_side(&sides[1], &sides[0], 200);
+    sides[1].shortages = 1;
+    ck_assert_int_eq(kvfi_am_connect(sides[0].am, 200, &sides[1], &peer), KVF_OK);
+    kvfi_am_progress(sides[1].am, 1);
+    ck_assert_int_eq(kvfi_am_connect(sides[1].am, 100, &sides[0], &back), KVF_OK);
+    ck_assert_int_eq(kvfi_am_greeted(sides[1].am), 0);
+    for (int i = 0; i < 1000 && !kvfi_am_greeted(sides[1].am); i++) {
+        drive(1);
+        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+    }
+    ck_assert_int_eq(kvfi_am_greeted(sides[1].am), 1);
+    close_both();
+}
+END_TEST
+
 /* recall() has it all back: nothing is asked. It has not: the owner is asked, and has to answer. */
 START_TEST(a_write_that_is_given_up_is_settled_by_recall_or_by_the_owner)
 {
@@ -467,6 +488,7 @@ int main(void)
     tcase_add_test(tc, without_room_bytes_wait_for_progress);
     tcase_add_loop_test(tc, what_can_never_leave_ends_with_the_reason_and_the_next_op_tries_again, 0, 2);
     tcase_add_test(tc, a_peer_that_cannot_be_answered_yet_is_answered_later);
+    tcase_add_test(tc, a_hello_that_waits_is_answered_though_an_import_connects_first);
     tcase_add_loop_test(tc, a_write_that_is_given_up_is_settled_by_recall_or_by_the_owner, 0, 2);
     tcase_add_test(tc, a_peer_that_fails_is_dropped_by_force_and_what_is_under_way_ends);
     tcase_add_test(tc, each_net_option_has_a_carrier);
