@@ -75,6 +75,7 @@ typedef struct kvf_peer    kvf_peer_t;
 typedef struct kvf_remote  kvf_remote_t;
 typedef struct kvf_batch   kvf_batch_t;
 typedef struct kvf_view    kvf_view_t;
+typedef struct kvf_queue   kvf_queue_t;
 
 /* ------------------------------------------------------------------ status */
 
@@ -251,7 +252,8 @@ kvf_status_t kvf_progress(kvf_engine_t *engine);
  *  peer died or closed its engine, a notification came, or (progress = caller) a message waits for
  *  kvf_progress(). A neighbour's death wakes at once where the kernel gives a pidfd for it; where it gives
  *  none (before Linux 5.3, in another PID namespace, or for lack of descriptors) the fd is readable each
- *  second, to look. An exec() of a neighbour shows when one looks, and wakes nobody. */
+ *  second, to look. An exec() of a neighbour shows when one looks, and wakes nobody. It is for one sleeper: two
+ *  that arm it take each other's wakes. More have a queue each. */
 kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p);
 
 /** Arm the event fd and reset it. Errors: BUSY (work waits for kvf_progress(): call it, then arm
@@ -552,14 +554,15 @@ typedef struct kvf_op {
 typedef struct kvf_batch_opts {
     uint32_t    struct_size;
     uint32_t    flags;       /**< KVF_BATCH_ bits */
-    uint64_t    tag;         /**< the caller's own, in logs */
+    uint64_t    tag;         /**< the caller's own, in sentences and in kvf_ended_t */
     uint64_t    deadline_ns; /**< from post; 0: the engine's default; KVF_FOREVER */
     uint32_t    paths;       /**< mask of allowed paths; 0: all */
     uint32_t    notify_len;  /**< bytes of notify, at most KVF_NOTIFY_MAX */
     kvf_peer_t *notify_peer; /**< NULL: no notification */
     const void *notify;      /**< copied by post */
     const void *after_event; /**< NULL; the place of a device event */
-    uint64_t    reserved[4];
+    kvf_queue_t *queue;      /**< NULL, or what is to hear of the batch's end */
+    uint64_t    reserved[3];
 } kvf_batch_opts_t;
 
 /** Copy all of a local batch inside post, whatever its size. What is on stage is not copied inside
@@ -598,7 +601,7 @@ kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
  *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER
  *  (known dead: a neighbour is looked at once a second, and may be taken for alive that long), NO_PATH,
  *  UNSUPPORTED (a field this library does not know is not 0; more than 2^28 pairs in an op to a far peer),
- *  BUSY (the batch is running), NOMEM, SYSTEM (the first op over stage: no progress thread or no box for
+ *  BUSY (the batch is running, or has ended and was not taken from its queue yet), NOMEM, SYSTEM (the first op over stage: no progress thread or no box for
  *  messages can be had; the sentence says which limit). */
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts);
@@ -636,7 +639,7 @@ kvf_status_t kvf_batch_op_settled(kvf_batch_t *batch, size_t index);
 /** Result of an ended batch. Errors: INVALID, BUSY (still running). */
 kvf_status_t kvf_batch_result(kvf_batch_t *batch, kvf_batch_result_t *result_p);
 
-/** Free a batch object. Errors: BUSY (running). */
+/** Free a batch object; if its end waits in a queue, it is taken out there. Errors: BUSY (running). */
 kvf_status_t kvf_batch_free(kvf_batch_t *batch);
 
 /** For libraries built on kvferry: attach one object of yours to a batch, such as the memory that holds its
@@ -645,6 +648,38 @@ kvf_status_t kvf_batch_free(kvf_batch_t *batch);
  *  engine closes, on any thread, and must not call functions of kvferry. Errors: INVALID (drop or kept_p is
  *  NULL), BUSY (something was attached with another drop). */
 kvf_status_t kvf_batch_keep(kvf_batch_t *batch, void *fresh, void (*drop)(void *kept), void **kept_p);
+
+/* ------------------------------------------------------------------- queue */
+
+/** A queue of batches that have ended. Each thread or task that sleeps has its own, and hears of the batches
+ *  that it named at post, whoever drives the engine, arms or sleeps beside it. */
+typedef struct kvf_ended {
+    uint32_t     struct_size;
+    int32_t      status; /**< of the batch, as in kvf_batch_result_t; kvf_batch_test() has the sentence */
+    uint64_t     tag;    /**< that it was posted with */
+    kvf_batch_t *batch;
+} kvf_ended_t;
+
+/** Create a queue. It takes three descriptors. Errors: INVALID, NOMEM, SYSTEM (no descriptors). */
+kvf_status_t kvf_queue_create(kvf_engine_t *engine, kvf_queue_t **queue_p);
+
+/** Take the next batch that has ended, in the order of their ends; each post that returned OK with this
+ *  queue gives one entry. Drives the engine, as kvf_batch_wait() does, until there is one or timeout_ns passed:
+ *  OK, or INPROGRESS. Several threads may ask one queue. Errors: INVALID, CLOSED. */
+kvf_status_t kvf_queue_next(kvf_queue_t *queue, uint64_t timeout_ns, kvf_ended_t *ended_p);
+
+/** The queue's fd, level-triggered, its own, never to be read. To sleep: call kvf_queue_next() with 0 until it
+ *  says INPROGRESS, arm, poll. Readable when a batch of the queue ended, and whenever the engine has to be
+ *  driven for one, which kvf_queue_next() does. Several threads may poll it. */
+kvf_status_t kvf_queue_fd(kvf_queue_t *queue, int *fd_p);
+
+/** Arm the queue's fd and reset it. Takes nothing from kvf_engine_fd() or another queue's. Errors: BUSY (a batch
+ *  has ended, or work waits: call kvf_queue_next(), then arm again). */
+kvf_status_t kvf_queue_arm(kvf_queue_t *queue);
+
+/** Free a queue; what was not taken from it is dropped. NULL is fine. Errors: BUSY (batches run that name
+ *  it). */
+kvf_status_t kvf_queue_free(kvf_queue_t *queue);
 
 /* ------------------------------------------------------------ notification */
 

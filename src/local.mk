@@ -140,6 +140,8 @@ engine_sources = \
 	src/engine/doubt.h \
 	src/engine/end.c \
 	src/engine/end.h \
+	src/engine/ended.c \
+	src/engine/ended.h \
 	src/engine/engine.c \
 	src/engine/engine.h \
 	src/engine/event.c \
@@ -178,6 +180,8 @@ engine_sources = \
 	src/engine/prepare.h \
 	src/engine/progress.c \
 	src/engine/progress.h \
+	src/engine/queue.c \
+	src/engine/queue.h \
 	src/engine/remote.c \
 	src/engine/remote.h \
 	src/engine/revoke.c \

@@ -20,6 +20,7 @@
 #include "engine/object.h"
 #include "engine/parts.h"
 #include "engine/peer.h"
+#include "engine/queue.h"
 #include "engine/running.h"
 #include "engine/sentence.h"
 #include "engine/served.h"
@@ -38,11 +39,13 @@ static void end_batch(kvf_batch_t *batch)
         kvfi_running_drop(batch);
     if (batch->has_note)
         atomic_fetch_sub(&batch->note.peer->notes, 1);
+    if (batch->queue) /* first: who sees that it has ended finds it there */
+        kvfi_queue_end(batch);
     atomic_store_explicit(&batch->running, 0, memory_order_release);
     if (!listed)
         return;
     pthread_cond_broadcast(&batch->cond);
-    kvfi_event_wake(engine);
+    kvfi_sleeper_wake(engine, &engine->sleeper);
 }
 
 static void settle_note(kvf_batch_t *batch, kvf_status_t status)
@@ -174,7 +177,7 @@ static int copy_part(kvf_batch_t *batch)
     if (!ended && !batch->flying && !kvfi_batch_copies(batch)) {
         /* what is left is not for who copies: a note, far ops */
         pthread_cond_broadcast(&batch->cond);
-        kvfi_event_posted(batch->object.engine);
+        kvfi_event_posted(batch->object.engine, batch->sleeper);
     }
     return ended;
 }
@@ -273,12 +276,14 @@ kvf_status_t kvf_batch_free(kvf_batch_t *batch)
     pthread_mutex_lock(&batch->lock);
     running = atomic_load(&batch->running);
     pthread_mutex_unlock(&batch->lock);
-    if (running)
+    if (running) {
         status = kvfi_fail(KVF_ERR_BUSY, "the batch is running");
-    else if (kvfi_claim(batch, KVFI_BATCH))
-        kvfi_batch_put(batch);
-    else
+    } else if (!kvfi_claim(batch, KVFI_BATCH)) {
         status = kvfi_fail(KVF_ERR_INVALID, "batch handle is closed");
+    } else {
+        kvfi_queue_drop(batch);
+        kvfi_batch_put(batch);
+    }
     kvfi_leave(engine);
     return status;
 }

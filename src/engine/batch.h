@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/event.h"
 #include "engine/meter.h"
 #include "engine/notify.h"
 #include "engine/object.h"
@@ -73,6 +74,10 @@ struct kvf_batch {
     uint64_t          deadline_ns; /* as it was asked for */
     char              sentence[640]; /* of the first bad op, or of the notification */
     kvfi_tally_t      tally;
+    kvf_queue_t      *queue;   /* that hears of its end; NULL: none */
+    kvfi_sleeper_t   *sleeper; /* the queue's, while the batch runs */
+    struct kvf_batch *queue_next, **queue_link; /* under the queue's lock */
+    _Atomic int       queued;  /* it has ended, and nobody took it from the queue */
     void             *kept; /* kvf_batch_keep(); freed by drop */
     void            (*drop)(void *kept);
 };

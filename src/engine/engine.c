@@ -17,6 +17,7 @@
 #include "engine/await.h"
 #include "engine/batch.h"
 #include "engine/copiers.h"
+#include "engine/ended.h"
 #include "engine/engine.h"
 #include "engine/event.h"
 #include "engine/grant.h"
@@ -71,6 +72,8 @@ static kvf_status_t open_engine(const kvf_engine_opts_t *opts, kvf_engine_t **en
     pthread_mutex_init(&engine->import_lock, NULL);
     pthread_mutex_init(&engine->far_lock, NULL);
     pthread_mutex_init(&engine->grants_lock, NULL);
+    pthread_mutex_init(&engine->sleep_lock, NULL);
+    pthread_mutex_init(&engine->queue_lock, NULL);
     status = kvfi_settings_load(engine, opts);
     if (status == KVF_OK)
         status = draw_identity(engine);
@@ -263,6 +266,8 @@ static void free_objects(kvf_engine_t *engine, int keep_memory)
 {
     kvfi_object_t *object;
 
+    while ((object = next_of(engine, KVFI_QUEUE)))
+        kvfi_ended_free((kvf_queue_t *)object);
     while ((object = next_of(engine, KVFI_BATCH)))
         kvfi_batch_put((kvf_batch_t *)object);
     while ((object = next_of(engine, KVFI_REMOTE)))
@@ -300,7 +305,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     abort_batches(engine); /* first: what is under way with ourselves ends with CLOSED too */
     atomic_store(&home->page->closed, 1);
     kvfi_home_part(home);
-    kvfi_event_wake(engine);
+    kvfi_event_wake_all(engine);
     if (wait_for_calls(engine, end_ns) != KVF_OK) {
         atomic_store(&engine->closing, CLOSE_AGAIN); /* those threads stand in it: it is left alone */
         return KVF_ERR_TIMEOUT;
@@ -326,6 +331,8 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     pthread_mutex_destroy(&engine->import_lock);
     pthread_mutex_destroy(&engine->far_lock);
     pthread_mutex_destroy(&engine->grants_lock);
+    pthread_mutex_destroy(&engine->sleep_lock);
+    pthread_mutex_destroy(&engine->queue_lock);
     kvfi_object_close(engine);
     kvfi_fork_disengage();
     return status == KVF_OK ? settled : status;

@@ -3,8 +3,9 @@
  * An engine, flat.
  *
  * Locks, outer to inner: engine->import_lock, batch->lock, peer->out_lock, engine->lock, engine->far_lock, a
- * link's lock, engine->grants_lock. The lock of the round (round.h) is inside of a batch's. No lock is held
- * while bytes are copied, but a batch's own inside post.
+ * link's lock, engine->grants_lock. The lock of the round (round.h) and engine->queue_lock are inside of a
+ * batch's; under engine->sleep_lock no other is taken. No lock is held while bytes are copied, but a batch's
+ * own inside post.
  */
 #ifndef KVFI_ENGINE_ENGINE_H
 #define KVFI_ENGINE_ENGINE_H
@@ -13,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "base/table.h"
+#include "engine/event.h"
 #include "engine/home.h"
 #include "engine/meter.h"
 #include "engine/object.h"
@@ -64,9 +66,14 @@ struct kvf_engine {
     _Atomic unsigned  running_count;
     kvfi_open_writes_t open_writes; /* given up, and not settled */
 
-    int               epoll_fd, event_fd, timer_fd, wake_fd;
-    _Atomic int       armed;
+    int               calls_fd; /* an epoll of what calls for a drive: bell, far link, peers that end */
+    int               wake_fd;  /* the thread's */
+    kvfi_sleeper_t    sleeper;  /* behind kvf_engine_fd() */
+    pthread_mutex_t   sleep_lock;
+    kvfi_sleeper_t   *sleepers;
+    _Atomic unsigned  listening; /* armed sleepers that hear of all that comes */
     _Atomic uint32_t  arms; /* even; one more is what the page says */
+    pthread_mutex_t   queue_lock; /* the lists of queues */
     _Atomic unsigned  lives_polled, lives_timed; /* near peers whose death the epoll tells, or only a look */
     int             (*sweep)(kvf_engine_t *engine, int copy); /* progress.c's, for the thread */
     pthread_t         thread;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * How a caller sleeps, and what wakes it. The event fd is an epoll of what may need the caller: the
- * neighbours' bell, the far link, near peers that die, a timer for the next look that is due though
- * nothing comes, and an eventfd for what ended here. tests/model/doorbell.pml: a note against who arms
- * and sleeps. Only the nap waits.
+ * How callers sleep, and what wakes them. Each purpose has a sleeper: the engine, each queue, each channel.
+ * Its fd is an epoll of an eventfd that is written when the sleeper is woken, of a timer for the next look
+ * that is due though nothing comes, and of what calls any of them for a drive: the neighbours' bell, the far
+ * link, near peers that die. Whoever drives wakes the others, so that no sleeper takes what another waits
+ * for. tests/model/doorbell.pml: a note against who arms and sleeps. Only the nap waits.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -31,30 +32,16 @@
 
 /* -------------------------------------------------------------- open, close */
 
-int kvfi_event_watch(kvf_engine_t *engine, int fd)
+static int watch(int epoll_fd, int fd)
 {
     struct epoll_event event = {.events = EPOLLIN};
 
-    return epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
 
-kvf_status_t kvfi_event_open(kvf_engine_t *engine)
+int kvfi_event_watch(kvf_engine_t *engine, int fd)
 {
-    kvfi_home_t *home = engine->home;
-
-    engine->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    engine->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    engine->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (engine->epoll_fd >= 0 && engine->event_fd >= 0 && engine->wake_fd >= 0 &&
-        engine->timer_fd >= 0 && !kvfi_event_watch(engine, engine->event_fd) &&
-        !kvfi_event_watch(engine, engine->timer_fd) &&
-        (!home->near || !kvfi_event_watch(engine, home->bell.fd)))
-        return KVF_OK;
-    kvfi_fail(KVF_ERR_SYSTEM, "no event fd: %m%s",
-              errno == EMFILE ? " (RLIMIT_NOFILE; an engine needs about 30)" : "");
-    kvfi_event_close(engine);
-    return KVF_ERR_SYSTEM;
+    return watch(engine->calls_fd, fd);
 }
 
 static void close_fd(int *fd)
@@ -64,12 +51,90 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+static kvf_status_t no_fd(void)
+{
+    return kvfi_fail(KVF_ERR_SYSTEM, "no event fd: %m%s",
+                     errno == EMFILE ? " (RLIMIT_NOFILE; an engine needs about 30)" : "");
+}
+
+static void close_fds(kvfi_sleeper_t *sleeper)
+{
+    close_fd(&sleeper->fd);
+    close_fd(&sleeper->event_fd);
+    close_fd(&sleeper->timer_fd);
+}
+
+kvf_status_t kvfi_sleeper_open(kvf_engine_t *engine, kvfi_sleeper_t *sleeper, int hears)
+{
+    sleeper->hears = hears;
+    sleeper->fd = epoll_create1(EPOLL_CLOEXEC);
+    sleeper->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    sleeper->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (sleeper->fd < 0 || sleeper->event_fd < 0 || sleeper->timer_fd < 0 ||
+        watch(sleeper->fd, sleeper->event_fd) || watch(sleeper->fd, sleeper->timer_fd) ||
+        watch(sleeper->fd, engine->calls_fd)) {
+        no_fd();
+        close_fds(sleeper);
+        return KVF_ERR_SYSTEM;
+    }
+    pthread_mutex_lock(&engine->sleep_lock);
+    sleeper->next = engine->sleepers;
+    sleeper->link = &engine->sleepers;
+    if (sleeper->next)
+        sleeper->next->link = &sleeper->next;
+    engine->sleepers = sleeper;
+    pthread_mutex_unlock(&engine->sleep_lock);
+    return KVF_OK;
+}
+
+/* Not armed any more: 1 if it was. The page stops asking for doorbells with the last that hears them, unless
+ * one has armed since: then the page says another number. */
+static int disarm(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
+{
+    kvfi_page_t *page = engine->home->page;
+    uint32_t     said;
+
+    if (!atomic_exchange(&sleeper->armed, 0))
+        return 0;
+    said = atomic_load(&page->armed);
+    if (sleeper->hears && atomic_fetch_sub(&engine->listening, 1) == 1)
+        atomic_compare_exchange_strong(&page->armed, &said, 0);
+    return 1;
+}
+
+void kvfi_sleeper_close(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
+{
+    if (!sleeper->link)
+        return;
+    pthread_mutex_lock(&engine->sleep_lock);
+    *sleeper->link = sleeper->next;
+    if (sleeper->next)
+        sleeper->next->link = sleeper->link;
+    pthread_mutex_unlock(&engine->sleep_lock);
+    sleeper->link = NULL;
+    disarm(engine, sleeper);
+    close_fds(sleeper);
+}
+
+kvf_status_t kvfi_event_open(kvf_engine_t *engine)
+{
+    kvfi_home_t *home = engine->home;
+
+    engine->calls_fd = epoll_create1(EPOLL_CLOEXEC);
+    engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (engine->calls_fd < 0 || engine->wake_fd < 0 || (home->near && kvfi_event_watch(engine, home->bell.fd)))
+        no_fd();
+    else if (kvfi_sleeper_open(engine, &engine->sleeper, 1) == KVF_OK)
+        return KVF_OK;
+    kvfi_event_close(engine);
+    return KVF_ERR_SYSTEM;
+}
+
 void kvfi_event_close(kvf_engine_t *engine)
 {
-    close_fd(&engine->epoll_fd);
-    close_fd(&engine->event_fd);
+    kvfi_sleeper_close(engine, &engine->sleeper);
+    close_fd(&engine->calls_fd);
     close_fd(&engine->wake_fd);
-    close_fd(&engine->timer_fd);
 }
 
 kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p)
@@ -79,7 +144,7 @@ kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p)
     if (status != KVF_OK)
         return status;
     if (fd_p)
-        *fd_p = engine->epoll_fd;
+        *fd_p = engine->sleeper.fd;
     else
         status = kvfi_fail(KVF_ERR_INVALID, "fd_p is NULL");
     kvfi_leave(engine);
@@ -88,23 +153,43 @@ kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p)
 
 /* -------------------------------------------------------------------- wake */
 
+void kvfi_sleeper_wake(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
+{
+    uint64_t one = 1;
+
+    if (disarm(engine, sleeper) && write(sleeper->event_fd, &one, sizeof one) < 0)
+        kvfi_log(KVFI_LOG_WARN, "an event fd cannot be written: %m");
+}
+
 void kvfi_event_wake(void *arg)
 {
     kvf_engine_t *engine = arg;
-    uint64_t      one = 1;
 
-    if (!atomic_exchange(&engine->armed, 0))
+    atomic_thread_fence(memory_order_seq_cst); /* who arms looks after it says so, and we after what came */
+    if (!atomic_load(&engine->listening))
         return;
-    atomic_store(&engine->home->page->armed, 0);
-    if (write(engine->event_fd, &one, sizeof one) < 0)
-        kvfi_log(KVFI_LOG_WARN, "the event fd cannot be written: %m");
+    pthread_mutex_lock(&engine->sleep_lock);
+    for (kvfi_sleeper_t *sleeper = engine->sleepers; sleeper; sleeper = sleeper->next)
+        if (sleeper->hears)
+            kvfi_sleeper_wake(engine, sleeper);
+    pthread_mutex_unlock(&engine->sleep_lock);
+}
+
+void kvfi_event_wake_all(kvf_engine_t *engine)
+{
+    pthread_mutex_lock(&engine->sleep_lock);
+    for (kvfi_sleeper_t *sleeper = engine->sleepers; sleeper; sleeper = sleeper->next)
+        kvfi_sleeper_wake(engine, sleeper);
+    pthread_mutex_unlock(&engine->sleep_lock);
 }
 
 __attribute__((hot))
-void kvfi_event_posted(kvf_engine_t *engine)
+void kvfi_event_posted(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
 {
-    if (atomic_load(&engine->armed))
-        kvfi_event_wake(engine);
+    if (atomic_load(&engine->sleeper.armed))
+        kvfi_sleeper_wake(engine, &engine->sleeper);
+    if (sleeper)
+        kvfi_sleeper_wake(engine, sleeper);
     if (atomic_load(&engine->thread_on))
         kvfi_am_wake(atomic_load(&engine->near_driven) ? engine->stage : atomic_load(&engine->am));
 }
@@ -118,7 +203,7 @@ void kvfi_event_watch_peer(kvf_peer_t *peer)
     struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = peer->incarnation};
 
     peer->watched = peer->life.pidfd >= 0 &&
-                            !epoll_ctl(engine->epoll_fd, EPOLL_CTL_ADD, peer->life.pidfd, &event)
+                            !epoll_ctl(engine->calls_fd, EPOLL_CTL_ADD, peer->life.pidfd, &event)
                         ? KVFI_IN_EPOLL : KVFI_BY_TIMER;
     atomic_fetch_add(peer->watched == KVFI_IN_EPOLL ? &engine->lives_polled : &engine->lives_timed, 1);
 }
@@ -128,30 +213,34 @@ void kvfi_event_unwatch_peer(kvf_peer_t *peer)
 {
     kvf_engine_t *engine = peer->object.engine;
 
-    if (peer->watched == KVFI_IN_EPOLL && engine->epoll_fd >= 0)
-        epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, peer->life.pidfd, NULL);
+    if (peer->watched == KVFI_IN_EPOLL && engine->calls_fd >= 0)
+        epoll_ctl(engine->calls_fd, EPOLL_CTL_DEL, peer->life.pidfd, NULL);
     if (peer->watched != KVFI_NOT_WATCHED)
         atomic_fetch_sub(peer->watched == KVFI_IN_EPOLL ? &engine->lives_polled : &engine->lives_timed, 1);
     peer->watched = KVFI_NOT_WATCHED;
 }
 
-/* Who looks after arm finds the dead dead, and the next sleep is not woken by them. */
+/* Who looks after arm finds the dead dead, and the next sleep is not woken by them. Who armed before hears
+ * of them by its event. */
 static void take_deaths(kvf_engine_t *engine)
 {
     struct epoll_event events[16];
-    int                count;
+    int                count, any = 0;
 
     if (!atomic_load(&engine->lives_polled))
         return;
-    count = epoll_wait(engine->epoll_fd, events, sizeof events / sizeof *events, 0);
+    count = epoll_wait(engine->calls_fd, events, sizeof events / sizeof *events, 0);
     pthread_mutex_lock(&engine->lock);
     for (int i = 0; i < count; i++) {
         kvf_peer_t *peer = events[i].data.u64 ? kvfi_table_get(&engine->peers, events[i].data.u64) : NULL;
 
         if (peer)
             kvfi_life_check(&peer->life, 0);
+        any |= peer != NULL;
     }
     pthread_mutex_unlock(&engine->lock);
+    if (any)
+        kvfi_event_wake(engine);
 }
 
 /* -------------------------------------------------------------------- look */
@@ -191,45 +280,56 @@ static uint64_t next_life(kvf_engine_t *engine)
 
 /* --------------------------------------------------------------------- arm */
 
-static void disarm(kvf_engine_t *engine)
+static void set_timer(kvf_engine_t *engine, const kvfi_sleeper_t *sleeper)
 {
-    atomic_store(&engine->armed, 0);
-    atomic_store(&engine->home->page->armed, 0);
+    struct itimerspec timer = {0};
+    uint64_t          life = next_life(engine);
+    uint64_t          look = atomic_load(&engine->near_driven) ? next_look(engine)
+                                                               : kvfi_event_next_near_look(engine);
+
+    look = life < look ? life : look;
+    if (look != UINT64_MAX)
+        timer.it_value = kvfi_timespec(look);
+    timerfd_settime(sleeper->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
+}
+
+static int is_busy(kvf_engine_t *engine)
+{
+    kvfi_am_t *am = atomic_load(&engine->am);
+
+    if (kvfi_running_copies(engine))
+        return 1;
+    if (engine->stage && !atomic_load(&engine->near_driven) && kvfi_am_arm(engine->stage))
+        return 1;
+    return am && engine->progress == KVF_PROGRESS_CALLER && kvfi_am_arm(am);
+}
+
+kvf_status_t kvfi_sleeper_arm(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
+{
+    uint64_t count;
+
+    if (read(sleeper->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        kvfi_log(KVFI_LOG_WARN, "an event fd cannot be read: %m");
+    take_deaths(engine);
+    if (!atomic_exchange(&sleeper->armed, 1) && sleeper->hears)
+        atomic_fetch_add(&engine->listening, 1);
+    if (sleeper->hears)
+        atomic_store(&engine->home->page->armed, atomic_fetch_add(&engine->arms, 2) + 1);
+    if (is_busy(engine))
+        return kvfi_fail(KVF_ERR_BUSY, "work waits for kvf_progress()");
+    set_timer(engine, sleeper);
+    return KVF_OK;
 }
 
 kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
 {
-    kvf_status_t      status = kvfi_enter(engine, KVFI_ENGINE);
-    kvfi_am_t        *am;
-    struct itimerspec timer = {0};
-    uint64_t          look, life, count;
-    int               busy;
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
 
     if (status != KVF_OK)
         return status;
-    am = atomic_load(&engine->am);
-    if (read(engine->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        kvfi_log(KVFI_LOG_WARN, "the event fd cannot be read: %m");
-    take_deaths(engine);
-    atomic_store(&engine->armed, 1);
-    atomic_store(&engine->home->page->armed, atomic_fetch_add(&engine->arms, 2) + 1);
-    busy = kvfi_running_copies(engine) ||
-           (engine->stage && !atomic_load(&engine->near_driven) && kvfi_am_arm(engine->stage));
-    if (!busy && am && engine->progress == KVF_PROGRESS_CALLER)
-        busy = kvfi_am_arm(am);
-    life = next_life(engine);
-    look = atomic_load(&engine->near_driven) ? next_look(engine) : kvfi_event_next_near_look(engine);
-    if (life < look)
-        look = life;
-    if (busy)
-        look = UINT64_MAX;
-    if (look != UINT64_MAX)
-        timer.it_value = kvfi_timespec(look);
-    timerfd_settime(engine->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
-    if (busy) {
-        disarm(engine);
-        status = kvfi_fail(KVF_ERR_BUSY, "work waits for kvf_progress()");
-    }
+    status = kvfi_sleeper_arm(engine, &engine->sleeper);
+    if (status != KVF_OK)
+        disarm(engine, &engine->sleeper);
     kvfi_leave(engine);
     return status;
 }

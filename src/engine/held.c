@@ -113,7 +113,7 @@ int kvfi_held_back(kvf_batch_t *batch, uint64_t deadline_ns)
         atomic_store_explicit(&batch->end_ns, kvfi_deadline(kvfi_now_ns(), deadline_ns),
                               memory_order_relaxed);
     kvfi_running_add(batch);
-    kvfi_event_posted(batch->object.engine);
+    kvfi_event_posted(batch->object.engine, batch->sleeper);
     return 1;
 }
 
@@ -144,7 +144,7 @@ int kvfi_held_release(kvf_batch_t *batch)
     if (batch->am_count < batch->count)
         kvfi_round_call(batch);
     else
-        kvfi_event_posted(batch->object.engine);
+        kvfi_event_posted(batch->object.engine, batch->sleeper);
     atomic_fetch_sub(&batch->am_pending, 1);
     return 1;
 }

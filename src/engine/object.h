@@ -21,7 +21,8 @@ typedef enum kvfi_kind {
     KVFI_PEER,
     KVFI_REMOTE,
     KVFI_BATCH,
-    KVFI_VIEW
+    KVFI_VIEW,
+    KVFI_QUEUE
 } kvfi_kind_t;
 
 typedef struct kvfi_object {

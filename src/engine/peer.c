@@ -231,7 +231,8 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
         return status;
     }
     if (kvfi_hold_deafens(&peer->hold, engine->home->page)) {
-        kvfi_event_posted(engine);
+        kvfi_event_posted(engine, NULL);
+        kvfi_event_wake_all(engine); /* their timers are to be set anew */
         kvfi_log(KVFI_LOG_WARN, "peer %s (pid %d) shares memory with us but is in another network "
                  "namespace, where nothing wakes it: both sides look every millisecond; let the "
                  "containers share the namespace", card->host, card->proc.pid);

@@ -21,6 +21,7 @@
 #include "engine/op.h"
 #include "engine/peer.h"
 #include "engine/prepare.h"
+#include "engine/queue.h"
 #include "engine/round.h"
 #include "engine/running.h"
 #include "engine/served.h"
@@ -68,9 +69,11 @@ static kvf_status_t check_opts(kvf_engine_t *engine, const kvf_batch_opts_t *opt
         return kvfi_fail(KVF_ERR_INVALID, "opts.paths is 0x%x: there are no such paths", opts->paths);
     if (opts->after_event)
         return kvfi_fail(KVF_ERR_UNSUPPORTED, "opts.after_event: this release waits for no device event");
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 3; i++)
         if (opts->reserved[i])
             return kvfi_fail(KVF_ERR_INVALID, "opts.reserved[%d] is not 0", i);
+    if (opts->queue && (!kvfi_is(opts->queue, KVFI_QUEUE) || opts->queue->object.engine != engine))
+        return kvfi_fail(KVF_ERR_INVALID, "opts.queue is closed or belongs to another engine");
     if (!opts->notify_peer)
         return KVF_OK;
     if (!kvfi_is(opts->notify_peer, KVFI_PEER) || opts->notify_peer->object.engine != engine)
@@ -104,6 +107,27 @@ static kvf_status_t hold_peer(kvf_peer_t *peer)
     if (status != KVF_OK)
         let_go_peer(peer);
     return status;
+}
+
+/* What the batch will need at its end. */
+static kvf_status_t hold(const kvf_batch_opts_t *opts)
+{
+    kvf_status_t status = opts ? hold_peer(opts->notify_peer) : KVF_OK;
+
+    if (status == KVF_OK && opts && opts->queue) {
+        status = kvfi_queue_hold(opts->queue);
+        if (status != KVF_OK)
+            let_go_peer(opts->notify_peer);
+    }
+    return status;
+}
+
+static void let_go(const kvf_batch_opts_t *opts)
+{
+    if (opts)
+        let_go_peer(opts->notify_peer);
+    if (opts && opts->queue)
+        kvfi_queue_let_go(opts->queue);
 }
 
 static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count, size_t op_size,
@@ -174,6 +198,8 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
     batch->noting = batch->given_up = 0;
     batch->held = KVFI_NOT_HELD;
     batch->tag = opts ? opts->tag : 0;
+    batch->queue = opts ? opts->queue : NULL;
+    batch->sleeper = batch->queue ? &batch->queue->sleeper : NULL;
     batch->deadline_ns = deadline;
     batch->result = (kvf_batch_result_t){.bad_op = UINT64_MAX, .notify = KVF_SKIPPED};
     for (size_t i = 0; i < count; i++) {
@@ -220,7 +246,7 @@ static void run(kvf_batch_t *batch, uint64_t local_bytes)
             kvfi_round_add(batch);
     }
     if (!ended || batch->am_count)
-        kvfi_event_posted(batch->object.engine);
+        kvfi_event_posted(batch->object.engine, batch->sleeper);
 }
 
 __attribute__((hot))
@@ -229,7 +255,6 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
 {
     kvf_status_t     status = kvfi_enter(batch, KVFI_BATCH);
     kvf_batch_opts_t copy;
-    kvf_peer_t      *peer;
     kvf_engine_t    *engine;
     uint64_t         bytes;
     int              copy_all = 0;
@@ -240,6 +265,8 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
     pthread_mutex_lock(&batch->lock);
     if (atomic_load(&batch->running))
         status = kvfi_fail(KVF_ERR_BUSY, "the batch is running");
+    else if (atomic_load(&batch->queued))
+        status = kvfi_fail(KVF_ERR_BUSY, "the batch has ended, and its queue was not asked for it yet");
     else if (count && !ops)
         status = kvfi_fail(KVF_ERR_INVALID, "ops is NULL");
     else if (count)
@@ -252,13 +279,12 @@ kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t coun
         status = grow(batch, count);
     if (status != KVF_OK)
         goto unlock;
-    peer = opts ? opts->notify_peer : NULL;
-    status = hold_peer(peer);
+    status = hold(opts);
     if (status != KVF_OK)
         goto unlock;
     status = check_all(batch, ops, count, op_size, opts);
     if (status != KVF_OK) {
-        let_go_peer(peer);
+        let_go(opts);
     } else {
         bytes = begin(batch, count, opts);
         if (!atomic_load_explicit(&engine->open_writes.count, memory_order_relaxed) ||

@@ -69,5 +69,5 @@ void kvfi_round_call(kvf_batch_t *batch)
     if (engine->copiers)
         kvfi_round_add(batch);
     pthread_cond_broadcast(&batch->cond);
-    kvfi_event_posted(engine);
+    kvfi_event_posted(engine, batch->sleeper);
 }

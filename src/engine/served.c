@@ -108,7 +108,7 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
     atomic_fetch_add(&batch->am_pending, 1);
     batch->am_xfers[batch->am_count++] = xfer;
     kvfi_am_start(engine->stage, &batch->am_xfers[batch->am_count - 1], 1);
-    kvfi_event_posted(engine);
+    kvfi_event_posted(engine, batch->sleeper);
 }
 
 /* ----------------------------------------------------------- going back to cma */

@@ -182,7 +182,7 @@ kvf_status_t kvfi_thread_near(kvf_engine_t *engine)
         atomic_store(&engine->near_driven, 1);
         status = start_thread(engine);
         if (status == KVF_OK)
-            epoll_ctl(engine->epoll_fd, EPOLL_CTL_DEL, engine->home->bell.fd, NULL);
+            epoll_ctl(engine->calls_fd, EPOLL_CTL_DEL, engine->home->bell.fd, NULL);
         else
             atomic_store(&engine->near_driven, 0);
     }

@@ -38,6 +38,7 @@ typedef union room {
     kvf_notification_t notification;
     kvf_counters_t counters;
     kvf_flow_t flow;
+    kvf_ended_t ended;
     kvf_stream_state_t stream_state;
 } room_t;
 
@@ -364,6 +365,18 @@ static kvf_status_t query_flow(room_t *room)
     return kvf_engine_flow(rig.me.engine, &cursor, &room->flow);
 }
 
+static kvf_status_t take_ended(room_t *room)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .tag = 77 };
+    kvf_status_t status;
+
+    ok(kvf_queue_create(rig.me.engine, &opts.queue));
+    ok(kvf_batch_post(rig.batch, NULL, 0, 0, &opts));
+    status = kvf_queue_next(opts.queue, 0, &room->ended);
+    ok(kvf_queue_free(opts.queue));
+    return status;
+}
+
 static kvf_status_t measure(room_t *room)
 {
     return kvf_plan_measure(plan, &binding, &room->plan_size);
@@ -415,6 +428,7 @@ static const row_t rows[] = {
     { "attr_p", sizeof(kvf_remote_attr_t), NULL, query_remote },
     { "result_p", sizeof(kvf_batch_result_t), NULL, query_batch },
     { "notification_p", sizeof(kvf_notification_t), NULL, take_note },
+    { "ended_p", sizeof(kvf_ended_t), NULL, take_ended },
     { "flow_p", sizeof(kvf_flow_t), NULL, query_flow },
     { "counters_p", sizeof(kvf_counters_t), NULL, query_counters },
     { "measure: size_p", sizeof(kvf_plan_size_t), NULL, measure },
