@@ -34,7 +34,7 @@
  *        <--------------------------------- DONE
  *
  * Slots are few and used again while they are
- * hot in a shared cache, and both sides copy at once. All of it runs under the link's lock, in
+ * hot in a shared cache, and both sides copy at once. All of it runs under the machine's lock, in
  * whoever drives it: a thread that sleeps in between, or the caller. A peer that freezes keeps the
  * slots of its own pair; one that dies, or closes, is noticed by a look at its life. Each says on which
  * processor it copies, for the kernel likes to put who is woken beside the waker, which goes on to
