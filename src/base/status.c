@@ -12,8 +12,12 @@
 #include <strings.h>
 #include <unistd.h>
 
-static _Thread_local char last_error[1024];
-static _Atomic int        log_level = KVFI_LOG_WARN;
+#define CUT "..." /* ends a sentence that does not fit */
+
+static _Thread_local char         last_error[KVFI_SENTENCE_MOST];
+static _Thread_local kvf_status_t last_status;
+static _Thread_local int          last_heard;
+static _Atomic int                log_level = KVFI_LOG_WARN;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug", "trace"};
 
@@ -60,9 +64,18 @@ const char *kvf_path_name(kvf_path_t path)
     return (unsigned)path < KVF_PATH_COUNT ? names[path] : names[KVF_PATH_NONE];
 }
 
+/* The sentence that lies in last_error, of len bytes had it fitted. */
+static void keep(kvf_status_t status, int len)
+{
+    if (len >= (int)sizeof last_error)
+        memcpy(last_error + sizeof last_error - sizeof CUT, CUT, sizeof CUT);
+    last_status = status;
+    last_heard = 0;
+}
+
 static kvf_status_t store(kvf_status_t status, const char *fmt, va_list args)
 {
-    vsnprintf(last_error, sizeof last_error, fmt, args);
+    keep(status, vsnprintf(last_error, sizeof last_error, fmt, args));
     kvfi_log(KVFI_LOG_DEBUG, "%s (%s)", last_error, kvf_status_name(status));
     return status;
 }
@@ -75,6 +88,19 @@ kvf_status_t kvfi_fail(kvf_status_t status, const char *fmt, ...)
     store(status, fmt, args);
     va_end(args);
     return status;
+}
+
+kvf_status_t kvfi_fail_heard(kvf_status_t status, const char *sentence)
+{
+    kvfi_fail(status, "%s", sentence);
+    last_heard = 1;
+    return status;
+}
+
+const char *kvfi_sentence_of(kvf_status_t status, int *heard_p)
+{
+    *heard_p = last_heard && last_status == status;
+    return last_status == status && last_error[0] ? last_error : kvf_status_name(status);
 }
 
 kvf_status_t kvf_fail(kvf_status_t status, const char *fmt, ...)
@@ -96,7 +122,7 @@ kvf_status_t kvfi_fail_within(kvf_status_t status, const char *fmt, ...)
     vsnprintf(within, sizeof within, fmt, args);
     va_end(args);
     memcpy(was, last_error, sizeof was);
-    snprintf(last_error, sizeof last_error, "%s: %.760s", within, was);
+    keep(status, snprintf(last_error, sizeof last_error, "%s: %s", within, was));
     return status;
 }
 

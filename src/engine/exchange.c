@@ -16,12 +16,15 @@
 
 #define GREETING_NS UINT64_C(5000000000)
 
-/* What each member says of itself in every round. */
+/* What each member says of itself in every round. A sentence that is longer than a piece takes more rounds,
+ * which needs no memory that one of them might not get. */
 typedef struct kvfi_say {
     int32_t  status;
     uint32_t wants_far;
     uint64_t len;
-    char     sentence[240];
+    uint32_t sentence_len;
+    uint32_t heard; /* the sentence names a member already */
+    char     piece[232];
 } kvfi_say_t;
 
 static kvf_status_t read_oob(const kvf_oob_t *caller, kvf_oob_t *oob_p)
@@ -42,19 +45,56 @@ static kvf_status_t gather(const kvf_oob_t *oob, const void *send, void *recv, s
                ? kvfi_fail(KVF_ERR_SYSTEM, "the caller's allgather failed") : KVF_OK;
 }
 
+static void put_piece(kvfi_say_t *mine, const char *sentence, size_t at)
+{
+    memset(mine->piece, 0, sizeof mine->piece);
+    if (at < mine->sentence_len)
+        memcpy(mine->piece, sentence + at, mine->sentence_len - at < sizeof mine->piece
+                                               ? mine->sentence_len - at : sizeof mine->piece);
+}
+
+/* The whole sentence of the member that failed first, of which everybody has the first piece. */
+static kvf_status_t hear_out(const kvf_oob_t *oob, kvfi_say_t *mine, const char *sentence,
+                             kvfi_say_t *all, uint32_t first)
+{
+    char     whole[KVFI_SENTENCE_MOST] = "", named[KVFI_SENTENCE_MOST];
+    uint32_t len = all[first].sentence_len;
+
+    for (size_t at = 0; at < len && at < sizeof whole - 1; at += sizeof all->piece) {
+        if (at) {
+            kvf_status_t status;
+
+            put_piece(mine, sentence, at);
+            status = gather(oob, mine, all, sizeof *mine);
+            if (status != KVF_OK)
+                return status;
+        }
+        memcpy(whole + at, all[first].piece, sizeof whole - 1 - at < sizeof all->piece
+                                                 ? sizeof whole - 1 - at : sizeof all->piece);
+    }
+    if (all[first].heard)
+        return kvfi_fail_heard((kvf_status_t)all[first].status, whole);
+    kvfi_fail((kvf_status_t)all[first].status, "rank %u: %s", first, whole);
+    memcpy(named, kvf_last_error(), sizeof named);
+    return kvfi_fail_heard((kvf_status_t)all[first].status, named);
+}
+
 /* Tell all, hear all: the status of the first rank that failed, the same everywhere. */
 static kvf_status_t talk(const kvf_oob_t *oob, kvfi_say_t *mine, kvfi_say_t *all)
 {
+    char         sentence[KVFI_SENTENCE_MOST] = "";
     kvf_status_t status;
+    int          heard = 0;
 
     if (mine->status < KVF_OK)
-        strncpy(mine->sentence, kvf_last_error(), sizeof mine->sentence - 1);
+        snprintf(sentence, sizeof sentence, "%s", kvfi_sentence_of((kvf_status_t)mine->status, &heard));
+    mine->heard = (uint32_t)heard;
+    mine->sentence_len = (uint32_t)strlen(sentence);
+    put_piece(mine, sentence, 0);
     status = gather(oob, mine, all, sizeof *mine);
-    for (uint32_t r = 0; status == KVF_OK && r < oob->size; r++) {
-        all[r].sentence[sizeof all[r].sentence - 1] = 0;
+    for (uint32_t r = 0; status == KVF_OK && r < oob->size; r++)
         if (all[r].status < KVF_OK)
-            status = kvfi_fail((kvf_status_t)all[r].status, "rank %u: %s", r, all[r].sentence);
-    }
+            return hear_out(oob, mine, sentence, all, r);
     return status;
 }
 
@@ -195,12 +235,12 @@ kvf_status_t kvf_exchange_peers(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_
         status = peers_round(engine, oob, KVF_BLOB_FAR, &round, peers_p, &need_far);
     for (uint32_t r = 0; status != KVF_OK && peers_p && r < oob->size; r++)
         if (peers_p[r]) {
-            char sentence[256];
+            char sentence[KVFI_SENTENCE_MOST];
 
             snprintf(sentence, sizeof sentence, "%s", kvf_last_error());
             kvf_peer_forget(peers_p[r]);
             peers_p[r] = NULL;
-            kvfi_fail(status, "%s", sentence);
+            kvfi_fail_heard(status, sentence);
         }
     free(round.blobs);
     free(round.said);
@@ -226,7 +266,7 @@ static kvf_status_t export_grant(kvf_grant_t *grant, void **blob_p, uint64_t *le
 static void forget_all(uint32_t size, uint32_t max_ranges, kvf_remote_t **remotes,
                        uint32_t *counts, kvf_status_t status)
 {
-    char sentence[512];
+    char sentence[KVFI_SENTENCE_MOST];
 
     snprintf(sentence, sizeof sentence, "%s", kvf_last_error());
     for (uint32_t r = 0; remotes && counts && r < size; r++) {
@@ -234,7 +274,7 @@ static void forget_all(uint32_t size, uint32_t max_ranges, kvf_remote_t **remote
             kvf_remote_forget(remotes[(size_t)r * max_ranges + i]);
         counts[r] = 0;
     }
-    kvfi_fail(status, "%s", sentence);
+    kvfi_fail_heard(status, sentence);
 }
 
 kvf_status_t kvf_exchange_grants(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_peer_t *const *peers,

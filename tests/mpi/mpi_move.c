@@ -231,6 +231,34 @@ static void the_first_bad_rank_is_named(void)
     close_job();
 }
 
+/* What one rank says comes to all, whole; it is of the status that is brought, and names its rank once. */
+static void what_is_said_is_whole_and_fresh(void)
+{
+    char said[1200], last[1100];
+    open_job();
+    int rank = world_rank();
+    for (size_t i = 0; i < sizeof(said); i++) {
+        said[i] = (char)('a' + i * 7 / 11 % 26);
+    }
+    for (size_t len = 200; len < 1000; len += 33) {
+        kvf_status_t mine = rank == 0 ? KVF_OK : kvf_fail(KVF_ERR_STALE, "%.*s", (int)len, said);
+        REQUIRE_ALL(kvf_mpi_agree(job, mine), KVF_ERR_STALE, 1);
+        REQUIRE(strncmp(kvf_last_error(), "rank 1: ", 8) == 0);
+        REQUIRE(strlen(kvf_last_error()) == 8 + len && memcmp(kvf_last_error() + 8, said, len) == 0);
+    }
+    kvf_status_t mine = rank == 0 ? KVF_OK : kvf_fail(KVF_ERR_STALE, "%.1200s", said);
+    REQUIRE(strlen(kvf_last_error()) == 1023 || rank == 0);
+    REQUIRE_ALL(kvf_mpi_agree(job, mine), KVF_ERR_STALE, 1);
+    REQUIRE(strlen(kvf_last_error()) == 1023 && strcmp(kvf_last_error() + 1020, "...") == 0);
+    REQUIRE_ALL(kvf_mpi_matrix(job, NULL), KVF_ERR_INVALID, 0);
+    snprintf(last, sizeof(last), "%s", kvf_last_error());
+    REQUIRE_ALL(kvf_mpi_agree(job, KVF_ERR_INVALID), KVF_ERR_INVALID, 0);
+    REQUIRE(strcmp(kvf_last_error(), last) == 0);
+    REQUIRE_ALL(kvf_mpi_agree(job, rank == 0 ? KVF_OK : KVF_ERR_TIMEOUT), KVF_ERR_TIMEOUT, 1);
+    REQUIRE(strcmp(kvf_last_error(), "rank 1: KVF_ERR_TIMEOUT") == 0);
+    close_job();
+}
+
 static double cpu_seconds(void)
 {
     struct rusage usage;
@@ -365,6 +393,7 @@ int main(int argc, char **argv)
         {"each_rank_gets_all_layouts", each_rank_gets_all_layouts},
         {"one_rank_spoils_the_layouts", one_rank_spoils_the_layouts},
         {"the_first_bad_rank_is_named", the_first_bad_rank_is_named},
+        {"what_is_said_is_whole_and_fresh", what_is_said_is_whole_and_fresh},
         {"waiting_ranks_sleep", waiting_ranks_sleep},
         {"waiting_ranks_serve", waiting_ranks_serve},
         {"closing_ranks_serve", closing_ranks_serve},

@@ -10,5 +10,6 @@ run_cases mpi_move 2,4 near the_first_bad_rank_is_named waiting_ranks_serve clos
 run_cases mpi_move 2,4 far each_row_has_its_ranges the_matrix_follows_the_data
 run_cases mpi_move 3 far waiting_ranks_serve closing_ranks_serve
 run_cases mpi_move 2,4 caller the_matrix_follows_the_data waiting_ranks_serve closing_ranks_serve
+run_cases mpi_move 3 near what_is_said_is_whole_and_fresh
 run_cases mpi_move 2 near waiting_ranks_sleep
 run_cases mpi_move 2 caller waiting_ranks_sleep
