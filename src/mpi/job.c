@@ -11,6 +11,8 @@
  */
 #include "mpi/job.h"
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +26,35 @@
 /* Longer than a rank whose message others wait for is likely to be off its core. */
 #define PATIENCE_NS UINT64_C(2000000000)
 
+/* A child of fork() has a copy of its parent's MPI, with its connections: a call there takes messages that
+ * are the parent's. */
+static bool forking_mpi, mpi_is_a_copy;
+
+static void before_fork(void)
+{
+    int initialized = 0;
+    MPI_Initialized(&initialized);
+    forking_mpi = initialized != 0;
+}
+
+static void in_child(void)
+{
+    mpi_is_a_copy |= forking_mpi;
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(before_fork, NULL, in_child);
+}
+
 kvf_status_t kvfi_mpi_ready(void)
 {
     int initialized = 0;
     int finalized = 0;
+    if (mpi_is_a_copy) {
+        return kvf_fail(KVF_ERR_FORKED, "MPI was initialised by the process that forked this one (%ld): "
+                        "what is here is a copy", (long)getppid());
+    }
     MPI_Initialized(&initialized);
     MPI_Finalized(&finalized);
     if (finalized) {

@@ -17,7 +17,7 @@ typedef struct kvfi_mpi_line {
     uint64_t dead_ns;     /* when one was first seen dead, in the wait at hand; 0: none was */
     int look;             /* the rank that is looked at next */
     kvf_status_t broken;  /* OK, or what ended a collective before all came, with its sentence */
-    char why[512];
+    char why[1024];
 } kvfi_mpi_line_t;
 
 struct kvf_mpi {
@@ -64,7 +64,7 @@ kvf_status_t kvfi_mpi_agree(kvfi_mpi_line_t *line, kvf_status_t status);
 
 /* job.c */
 
-/* INVALID where MPI is not there to be called. */
+/* INVALID where MPI is not there to be called, FORKED where it is the parent's. */
 kvf_status_t kvfi_mpi_ready(void);
 
 /* Whether job can go into a collective: NULL, FORKED, MPI is not there, or the line is broken. */

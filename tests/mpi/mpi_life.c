@@ -140,6 +140,7 @@ static void a_child_is_refused(void)
         kvf_flow_t flow = {.struct_size = sizeof(flow)};
         kvf_remote_t *remotes[1];
         kvf_layout_t *layouts[8];
+        kvf_mpi_t *own;
         int refused = kvf_mpi_agree(job, KVF_OK) == KVF_ERR_FORKED &&
                       kvf_mpi_matrix(job, matrix) == KVF_ERR_FORKED &&
                       kvf_mpi_totals(job, &totals) == KVF_ERR_FORKED &&
@@ -148,12 +149,43 @@ static void a_child_is_refused(void)
                       kvf_mpi_exchange_layouts(job, NULL, layouts) == KVF_ERR_FORKED &&
                       kvf_mpi_close(job, 0) == KVF_ERR_FORKED &&
                       strstr(kvf_last_error(), "is its child");
+        refused = refused && kvf_mpi_open(MPI_COMM_SELF, NULL, &own) == KVF_ERR_FORKED &&
+                  kvf_mpi_open(MPI_COMM_WORLD, NULL, &own) == KVF_ERR_FORKED;
         _exit(refused ? 0 : 1);
     }
     REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
     REQUIRE(status == 0);
     look_at_peers(job);
     MUST(kvf_mpi_close(job, KVF_FOREVER));
+    MPI_Finalize();
+}
+
+/* A child that opens a job of its own takes nothing from its parent's, nor if there is none yet. */
+static void a_child_leaves_mpi_alone(void)
+{
+    kvf_mpi_t *job;
+    start();
+    for (int opened = 0; opened < 2; opened++) {
+        int status = 0;
+        if (opened) {
+            MUST(kvf_mpi_open(MPI_COMM_WORLD, rank_opts, &job));
+            MUST(kvf_mpi_set_timeout(job, 20 * SECOND));
+        }
+        pid_t child = fork();
+        if (child == 0) {
+            kvf_mpi_t *own;
+            _exit(kvf_mpi_open(MPI_COMM_SELF, NULL, &own) == KVF_ERR_FORKED &&
+                          strstr(kvf_last_error(), "MPI was initialised by the process that forked this one")
+                      ? 0
+                      : 1);
+        }
+        REQUIRE(child > 0 && waitpid(child, &status, 0) == child);
+        REQUIRE(status == 0);
+    }
+    for (int i = 0; i < 3; i++) {
+        MUST(kvf_mpi_agree(job, KVF_OK));
+    }
+    MUST(kvf_mpi_close(job, 20 * SECOND));
     MPI_Finalize();
 }
 
@@ -291,6 +323,7 @@ int main(int argc, char **argv)
         {"no_communicator_to_agree_on", no_communicator_to_agree_on},
         {"options_of_a_newer_header", options_of_a_newer_header},
         {"a_child_is_refused", a_child_is_refused},
+        {"a_child_leaves_mpi_alone", a_child_leaves_mpi_alone},
         {"no_job", no_job},
         {"sub_communicators", sub_communicators},
         {"two_jobs_in_a_process", two_jobs_in_a_process},

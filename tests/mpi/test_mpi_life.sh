@@ -7,6 +7,7 @@ run_cases mpi_life 1,2,4 near every_rank_knows_all one_rank_has_a_wrong_option \
     two_jobs_in_a_process error_handler_stays close_after_finalize close_leaves_at_its_timeout \
     options_of_a_newer_header a_child_is_refused
 run_cases mpi_life 1 near no_job
+run_cases mpi_life 2 near a_child_leaves_mpi_alone
 run_cases mpi_life 2,4 far every_rank_knows_all sub_communicators two_jobs_in_a_process
 run_cases mpi_life 2 caller every_rank_knows_all close_after_finalize
 
