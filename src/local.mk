@@ -87,6 +87,7 @@ ucx_sources = \
 	src/ucx/wire.c
 
 path_sources = \
+	src/path/absent.c \
 	src/path/am.c \
 	src/path/am.h \
 	src/path/am_initiator.c \
@@ -112,6 +113,7 @@ path_sources = \
 	src/path/page.h \
 	src/path/path.c \
 	src/path/path.h \
+	src/path/paths.c \
 	src/path/rings.c \
 	src/path/rings.h \
 	src/path/self.c \

@@ -82,9 +82,10 @@ struct kvf_batch {
     void            (*drop)(void *kept);
 };
 
+/* Is it sliced, by whoever takes a part of the batch? */
 static inline int kvfi_xfer_is_local(const kvfi_xfer_t *xfer)
 {
-    return !kvfi_path_is_served(xfer->path);
+    return !xfer->path->start;
 }
 
 /* Drive a batch a little; copy: a part of it too. 1 if it has ended. */

@@ -134,34 +134,39 @@ static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_
     return KVF_OK;
 }
 
-__attribute__((hot))
-static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t i)
+static kvf_status_t no_path(const kvf_op_t *op, uint32_t mask, size_t i)
 {
     const char *far = op->remote->peer->why_far;
     char        why[1024];
 
-    check->path = kvfi_path_choose(&op->remote->target, op->dir, check->mask, why, sizeof why);
-    if (check->path == KVF_PATH_NONE)
-        return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s%s%s", i, why,
-                         *far ? "; the peer is far: " : "", far);
-    check->prepares |= check->path == KVF_PATH_STAGE;
+    kvfi_path_why(&op->segment->memory, &op->remote->target, op->dir, mask, why, sizeof why);
+    return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s%s%s", i, why, *far ? "; the peer is far: " : "", far);
+}
+
+__attribute__((hot))
+static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t i)
+{
+    check->path = kvfi_path_choose(&op->segment->memory, &op->remote->target, op->dir, check->mask);
+    if (!check->path)
+        return no_path(op, check->mask, i);
+    check->prepares |= check->path->prepare != NULL;
     return KVF_OK;
 }
 
 /* What path and op have to do with each other. */
 static kvf_status_t check_path(const kvfi_check_t *check, const kvf_op_t *op, size_t i)
 {
-    if (kvfi_path_is_served(check->path)) {
-        if (op->blocks > KVFI_AM_PAIRS_MOST)
-            return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: blocks is %u, a request over %s holds %u "
-                             "pairs", i, op->blocks, kvf_path_name(check->path), KVFI_AM_PAIRS_MOST);
-    } else if (op->remote_gens && !op->remote->target.gens) {
+    const kvfi_path_t *path = check->path;
+
+    if (path->pairs_most && op->blocks > path->pairs_most)
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "op %zu: blocks is %u, a request over %s holds %u pairs", i,
+                         op->blocks, path->name, path->pairs_most);
+    if (op->remote_gens && !op->remote->target.gens && !(path->traits & KVFI_PATH_SERVED))
         return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: remote_gens needs the pool mapped here", i);
-    }
     return KVF_OK;
 }
 
-static void make_xfer(const kvf_op_t *op, kvf_path_t path, uint64_t bytes, kvfi_xfer_t *xfer)
+static void make_xfer(const kvf_op_t *op, const kvfi_path_t *path, uint64_t bytes, kvfi_xfer_t *xfer)
 {
     kvfi_bad_pair_t *bad = xfer->bad;
     uint32_t         bad_cap = xfer->bad_cap;
@@ -192,6 +197,12 @@ static void make_xfer(const kvf_op_t *op, kvf_path_t path, uint64_t bytes, kvfi_
         kvfi_box_turn(&xfer->box, op->dir);
     }
     xfer->cursor = kvfi_cursor_at_start(&xfer->box);
+}
+
+static int may_pack(const kvfi_check_t *check, const kvfi_path_t *packed, const kvf_op_t *op)
+{
+    return (!packed->pairs_most || op->blocks <= packed->pairs_most) &&
+           (!check->mask || check->mask & KVF_PATH_BIT(packed->id));
 }
 
 /* Rights and path, unless they are those of the op before. */
@@ -235,9 +246,10 @@ kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t i, kv
         status = check_path(check, op, i);
     if (status == KVF_OK) {
         make_xfer(op, check->path, bytes, xfer);
-        xfer->may_stage = check->path == KVF_PATH_CMA && op->blocks <= KVFI_AM_PAIRS_MOST &&
-                          (!check->mask || check->mask & KVF_PATH_BIT(KVF_PATH_STAGE));
-        check->on_cma += (size_t)xfer->may_stage;
+        if (check->path->packed && may_pack(check, check->path->packed, op)) {
+            xfer->instead = check->path->packed;
+            check->choices++;
+        }
     } else if (*holds_p) {
         kvfi_let_go(op->segment, op->remote);
     }
@@ -282,7 +294,7 @@ static int add_spans(const kvfi_xfer_t *xfer, size_t op, kvfi_span_t **spans, si
                      size_t *cap)
 {
     kvfi_cursor_t cursor = kvfi_cursor_at_start(&xfer->box);
-    int           self = xfer->path == KVF_PATH_SELF, read = xfer->dir == KVF_READ;
+    int           self = xfer->target->in_process, read = xfer->dir == KVF_READ;
     const void   *space = self ? NULL : xfer->target->hold ? (const void *)xfer->target->hold
                                                            : (const void *)xfer->target->am;
     kvfi_run_t    run;

@@ -51,13 +51,14 @@ static uint64_t packed_work(uint64_t ns)
 /* What is saved by packing an op, its share of the batch's fixed cost left out. */
 static uint64_t gain_of(const kvfi_costs_t *costs, const kvfi_xfer_t *xfer)
 {
-    const kvfi_cost_t *cma = &costs->path[KVF_PATH_CMA], *stage = &costs->path[KVF_PATH_STAGE];
+    const kvfi_cost_t *piecewise = &costs->path[xfer->path->id];
+    const kvfi_cost_t *whole = &costs->path[xfer->instead->id];
     uint64_t           pieces = xfer->stream ? pieces_of(xfer) : 0, direct, packed;
 
     if (!pieces)
         return 0;
-    direct = kvfi_cost_ns(cma, 1, pieces, xfer->stream) - cma->fixed_ns;
-    packed = packed_work(kvfi_cost_ns(stage, 1, pieces, xfer->stream) - stage->fixed_ns);
+    direct = kvfi_cost_ns(piecewise, 1, pieces, xfer->stream) - piecewise->fixed_ns;
+    packed = packed_work(kvfi_cost_ns(whole, 1, pieces, xfer->stream) - whole->fixed_ns);
     return packed < direct ? direct - packed : 0;
 }
 
@@ -73,11 +74,14 @@ static int may_choose(const kvf_engine_t *engine, kvf_peer_t *peer, uint32_t fla
 /* Does the run of ops that starts at xfer `first` and ends before `end` save what waking costs? */
 static int worth_it(const kvfi_costs_t *costs, const kvfi_xfer_t *xfers, size_t first, size_t end)
 {
-    uint64_t least = costs->path[KVF_PATH_STAGE].fixed_ns + costs->wake_ns, gain = 0;
+    uint64_t least = UINT64_MAX, gain = 0;
 
-    for (size_t i = first; i < end && gain <= least; i++)
-        if (xfers[i].may_stage)
-            gain += gain_of(costs, &xfers[i]);
+    for (size_t i = first; i < end && gain <= least; i++) {
+        if (!xfers[i].instead)
+            continue;
+        least = costs->path[xfers[i].instead->id].fixed_ns + costs->wake_ns;
+        gain += gain_of(costs, &xfers[i]);
+    }
     return gain > least;
 }
 
@@ -86,10 +90,12 @@ static int same_way(const kvfi_batch_op_t *ops, const kvfi_xfer_t *xfers, size_t
     return ops[a].remote->peer == ops[b].remote->peer && xfers[a].dir == xfers[b].dir;
 }
 
-static void put_on_stage(kvfi_xfer_t *xfer)
+static void pack(kvfi_xfer_t *xfer)
 {
-    xfer->path = KVF_PATH_STAGE;
-    xfer->may_stage = 0;
+    const kvfi_path_t *direct = xfer->path;
+
+    xfer->path = xfer->instead;
+    xfer->instead = direct;
     xfer->chosen = 1;
 }
 
@@ -103,9 +109,9 @@ static int choose_run(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfe
     if (!forced && (!may_choose(engine, ops[first].remote->peer, flags) || !worth_it(costs, xfers, first, end)))
         return 0;
     for (size_t i = first; i < end; i++)
-        if (xfers[i].may_stage && (forced || gain_of(costs, &xfers[i]))) {
-            put_on_stage(&xfers[i]);
-            any = 1;
+        if (xfers[i].instead && (forced || gain_of(costs, &xfers[i]))) {
+            pack(&xfers[i]);
+            any |= xfers[i].path->prepare != NULL;
         }
     return any;
 }
@@ -122,7 +128,7 @@ int kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *x
         int any = 0;
 
         for (end = first; end < count && same_way(ops, xfers, first, end); end++)
-            any |= xfers[end].may_stage;
+            any |= xfers[end].instead != NULL;
         if (any)
             chosen |= choose_run(engine, ops, xfers, first, end, flags);
     }
@@ -141,10 +147,10 @@ static kvf_status_t ask(kvf_engine_t *engine, const kvf_op_t *op, uint32_t mask,
 
     if (status != KVF_OK)
         return status;
-    *path_p = xfer.path;
-    if (xfer.may_stage && (engine->pack == KVF_PACK_PACKED ||
-                           (may_choose(engine, op->remote->peer, 0) && worth_it(costs, &xfer, 0, 1))))
-        *path_p = KVF_PATH_STAGE;
+    *path_p = xfer.path->id;
+    if (xfer.instead && (engine->pack == KVF_PACK_PACKED ||
+                         (may_choose(engine, op->remote->peer, 0) && worth_it(costs, &xfer, 0, 1))))
+        *path_p = xfer.instead->id;
     kvfi_let_go(op->segment, op->remote);
     return KVF_OK;
 }
@@ -168,7 +174,7 @@ kvf_status_t kvf_path_of_op(const kvf_op_t *ops, size_t op_size, uint32_t mask, 
     if (status != KVF_OK)
         return status;
     engine = op->segment->object.engine;
-    status = mask & ~(KVF_PATH_BIT(KVF_PATH_COUNT) - 1)
+    status = mask & ~kvfi_path_bits
                  ? kvfi_fail(KVF_ERR_INVALID, "mask is 0x%x: there are no such paths", mask)
                  : ask(engine, op, mask, path_p);
     kvfi_leave(engine);

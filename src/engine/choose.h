@@ -12,8 +12,8 @@
 #include "kvferry.h"
 #include "path/path.h"
 
-/* Put those of count checked xfers on stage that are to go packed; ops[i] is what xfers[i] came from. flags
- * are the batch's. 1 if there are any. */
+/* Put those of count checked xfers on their packed path that are to go that way; ops[i] is what xfers[i] came
+ * from. flags are the batch's. 1 if any of them has something to prepare. */
 int kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers, size_t count,
                 uint32_t flags);
 

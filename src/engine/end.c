@@ -61,7 +61,7 @@ void kvfi_end_op(kvf_batch_t *batch, size_t i)
         return;
     op->finished = 1;
     write_blocks(op, xfer, status);
-    kvfi_meter_op(&batch->tally, &op->remote->peer->flows, kvfi_flow_row(xfer->path, xfer->dir),
+    kvfi_meter_op(&batch->tally, &op->remote->peer->flows, kvfi_flow_row(xfer->path->id, xfer->dir),
                   xfer->moved.bytes, xfer->moved.pieces, xfer->calls);
     for (uint32_t n = 0; n < xfer->bad_count; n++)
         batch->result.stale_blocks += xfer->bad[n].status == KVF_ERR_STALE;

@@ -40,8 +40,8 @@ static void give_up(kvf_batch_t *batch)
         int          now = atomic_load(&xfer->status);
 
         if (!kvfi_xfer_is_local(xfer))
-            kvfi_am_cancel(xfer, status, &batch->unsettled);
-        else if (now == KVF_INPROGRESS || now == (int)KVFI_TO_STAGE)
+            xfer->path->cancel(xfer, status, &batch->unsettled);
+        else if (now == KVF_INPROGRESS || now == (int)KVFI_INSTEAD)
             atomic_store(&xfer->status, status);
         kvfi_end_op(batch, i);
     }
@@ -72,7 +72,7 @@ int kvfi_held_given_up(kvf_batch_t *batch)
 int kvfi_held_is_settled(kvf_batch_t *batch, const kvfi_xfer_t *xfer)
 {
     kvf_engine_t *engine = batch->object.engine;
-    kvfi_am_t    *am = xfer->path == KVF_PATH_AM ? atomic_load(&engine->am) : engine->stage;
+    kvfi_am_t    *am = xfer->path->driver == KVFI_BY_WIRE ? atomic_load(&engine->am) : engine->stage;
 
     return !xfer->unsettled || !atomic_load(&engine->open_writes.count) ||
            kvfi_am_is_settled(am, xfer->unsettled);

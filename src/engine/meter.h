@@ -11,8 +11,9 @@
 #include <stdatomic.h>
 
 #include "kvferry.h"
+#include "path/path.h"
 
-#define KVFI_FLOW_ROWS (2u * KVF_PATH_COUNT) /* path, direction */
+#define KVFI_FLOW_ROWS (2u * KVFI_PATHS) /* path, direction */
 
 typedef struct kvfi_counts {
     _Atomic uint64_t bytes, ops, pieces, calls;

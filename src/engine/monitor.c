@@ -11,54 +11,44 @@
 #include "engine/links.h"
 #include "engine/object.h"
 
-/* A look at what the paths need, without a peer: our own memory through cma, our own page. */
-static const char *why_not(kvf_engine_t *engine, kvf_path_t path, kvfi_cma_t *cma)
+static kvf_status_t open_far(kvf_engine_t *engine)
 {
-    kvfi_life_t ourselves = {.id = engine->home->proc, .pidfd = -1, .pid_here = 1};
-    kvfi_am_t  *am;
+    kvfi_am_t *am;
 
-    switch (path) {
-    case KVF_PATH_SELF: return NULL;
-    case KVF_PATH_SHM:
-        if (engine->local_off)
-            return "local = off";
-        return engine->home->near ? NULL : engine->home->why_private;
-    case KVF_PATH_CMA:
-        if (engine->local_off)
-            return "local = off";
-        if (!engine->home->near)
-            return "no shared memory to prove that a peer is near";
-        kvfi_cma_prove(cma, &ourselves, (uintptr_t)engine->proof, engine->proof, sizeof engine->proof);
-        return cma->why[KVF_READ] ? cma->why[KVF_READ] : cma->why[KVF_WRITE];
-    case KVF_PATH_AM: return kvfi_links_far(engine, &am) == KVF_OK ? NULL : kvf_last_error();
-    case KVF_PATH_RMA: return "not in this release: far peers are served over am";
-    case KVF_PATH_STAGE:
-        if (engine->local_off)
-            return "local = off";
-        return engine->stage ? NULL : "no shared memory for a ring";
-    default: return "not in this release: device memory has no path";
-    }
+    return kvfi_links_far(engine, &am);
+}
+
+/* A look at what a path needs, without a peer. */
+static kvf_status_t look(kvf_engine_t *engine, const kvfi_path_t *path)
+{
+    kvfi_home_t *home = engine->home;
+    kvfi_node_t  node = {.engine = engine,
+                         .local_off = engine->local_off,
+                         .why_private = home->near ? NULL : home->why_private,
+                         .rings = engine->stage != NULL,
+                         .proc = &home->proc,
+                         .proof = engine->proof,
+                         .proof_len = sizeof engine->proof,
+                         .open_far = open_far};
+    const char  *why = path->here(&node);
+    char         copy[512];
+
+    if (!why)
+        return KVF_OK;
+    strncpy(copy, why, sizeof copy - 1);
+    copy[sizeof copy - 1] = 0;
+    return kvfi_fail(KVF_ERR_UNSUPPORTED, "%s: %s", path->name, copy);
 }
 
 kvf_status_t kvf_engine_path_check(kvf_engine_t *engine, kvf_path_t path)
 {
-    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
-    kvfi_cma_t   cma = {.why = {NULL}};
-    const char  *why;
-    char         copy[512];
+    kvf_status_t       status = kvfi_enter(engine, KVFI_ENGINE);
+    const kvfi_path_t *row = kvfi_path_of(path);
 
     if (status != KVF_OK)
         return status;
-    if (path <= KVF_PATH_NONE || path >= KVF_PATH_COUNT) {
-        status = kvfi_fail(KVF_ERR_INVALID, "path is %d: there is no such path", (int)path);
-    } else {
-        why = why_not(engine, path, &cma);
-        if (why) {
-            strncpy(copy, why, sizeof copy - 1);
-            copy[sizeof copy - 1] = 0;
-            status = kvfi_fail(KVF_ERR_UNSUPPORTED, "%s: %s", kvf_path_name(path), copy);
-        }
-    }
+    status = row ? look(engine, row)
+                 : kvfi_fail(KVF_ERR_INVALID, "path is %d: there is no such path", (int)path);
     kvfi_leave(engine);
     return status;
 }

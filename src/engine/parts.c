@@ -22,7 +22,6 @@
  * quarter of it, claims and the ends of streams would show in the rate. */
 #define SLICE_BYTES  (UINT64_C(1) << 20)
 #define LEAST_BYTES  (SLICE_BYTES / 4)
-#define CALL_BYTES   (UINT64_C(16) << 20) /* on cma: a call, some 4 ms */
 #define GROUP        1024u /* small ops in a part */
 
 /* Does the walk make one run of pairs that follow each other? */
@@ -32,14 +31,15 @@ static int merges(const kvfi_box_t *box)
            box->remote_block == box->len;
 }
 
-/* Parts get smaller towards the end, so that threads end together. On cma a part is a call. */
+/* Parts get smaller towards the end, so that threads end together. */
 static kvfi_cut_t part_most(const kvf_batch_t *batch, const kvfi_xfer_t *xfer)
 {
-    kvfi_cut_t most = {SLICE_BYTES, KVFI_COPY_PIECES};
-    uint64_t   fair;
+    const kvfi_path_t *path = xfer->path;
+    kvfi_cut_t         most = {SLICE_BYTES, KVFI_COPY_PIECES};
+    uint64_t           fair;
 
-    if (xfer->path == KVF_PATH_CMA)
-        most = (kvfi_cut_t){CALL_BYTES, merges(&xfer->box) ? KVFI_COPY_PIECES : KVFI_CMA_VECTORS};
+    if (!(path->traits & KVFI_PATH_MAPPED))
+        most = (kvfi_cut_t){path->part_bytes, merges(&xfer->box) ? KVFI_COPY_PIECES : path->part_pieces};
     if (batch->sharers == 1)
         return most;
     fair = batch->left / (2 * batch->sharers);
@@ -66,14 +66,14 @@ static void skip_others(kvf_batch_t *batch)
         batch->next_local++;
 }
 
-/* An op that is all claimed and joined, or has failed, ends, or goes on over stage. */
+/* An op that is all claimed and joined, or has failed, ends, or goes on over another path. */
 static void settle_op(kvf_batch_t *batch, size_t i)
 {
     kvfi_xfer_t *xfer = &batch->xfers[i];
 
     if (batch->ops[i].parts)
         return;
-    if (atomic_load(&xfer->status) == (int)KVFI_TO_STAGE) {
+    if (atomic_load(&xfer->status) == (int)KVFI_INSTEAD) {
         kvfi_served_take(batch, i);
         return;
     }
@@ -186,11 +186,11 @@ void kvfi_part_copy(kvf_batch_t *batch, kvfi_part_t *part)
     while (i < end) {
         kvfi_xfer_t *xfer = &batch->xfers[i];
 
-        if (xfer->path == KVF_PATH_CMA) {
+        if (xfer->path->traits & KVFI_PATH_MAPPED) {
+            i += kvfi_path_group(xfer, end - i);
+        } else {
             atomic_store(&xfer->status, copy_xfer(batch, xfer));
             i++;
-        } else {
-            i += kvfi_path_group(xfer, end - i);
         }
     }
 }
@@ -228,7 +228,7 @@ static void join_cut(kvf_batch_t *batch, kvfi_part_t *part)
         done = part->pair;
     if (status != KVF_OK && done < xfer->cursor.pair)
         xfer->cursor.pair = done;
-    if ((status < KVF_OK || status == KVFI_TO_STAGE) && atomic_load(&xfer->status) == KVF_INPROGRESS)
+    if ((status < KVF_OK || status == KVFI_INSTEAD) && atomic_load(&xfer->status) == KVF_INPROGRESS)
         atomic_store(&xfer->status, status);
     free(own->bad);
 }

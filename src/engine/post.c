@@ -65,7 +65,7 @@ static kvf_status_t check_opts(kvf_engine_t *engine, const kvf_batch_opts_t *opt
 {
     if (opts->flags & ~(KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS))
         return kvfi_fail(KVF_ERR_INVALID, "opts.flags is 0x%x: there are no such flags", opts->flags);
-    if (opts->paths & ~(KVF_PATH_BIT(KVF_PATH_COUNT) - 1))
+    if (opts->paths & ~kvfi_path_bits)
         return kvfi_fail(KVF_ERR_INVALID, "opts.paths is 0x%x: there are no such paths", opts->paths);
     if (opts->after_event)
         return kvfi_fail(KVF_ERR_UNSUPPORTED, "opts.after_event: this release waits for no device event");
@@ -148,7 +148,7 @@ static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count,
         batch->ops[i] = (kvfi_batch_op_t){op->segment, op->remote, op->block_status, holds, 0, 0};
         batch->xfers[i].pending = &batch->am_pending;
     }
-    if (status == KVF_OK && check.on_cma)
+    if (status == KVF_OK && check.choices)
         check.prepares |= kvfi_choose(check.engine, batch->ops, batch->xfers, count, opts ? opts->flags : 0);
     if (status == KVF_OK && check.engine->check)
         status = kvfi_check_overlap(batch->xfers, count);
@@ -211,7 +211,7 @@ static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *
             bytes += xfer->stream;
         else
             batch->am_xfers[batch->am_count++] = &batch->xfers[i];
-        mapped += xfer->path == KVF_PATH_SELF || xfer->path == KVF_PATH_SHM;
+        mapped += (xfer->path->traits & KVFI_PATH_MAPPED) != 0;
     }
     for (size_t i = 0; bytes >= kvfi_tune()->probe_from && i < count; i++)
         batch->xfers[i].whole = bytes;

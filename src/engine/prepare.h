@@ -11,8 +11,8 @@
 #include "kvferry.h"
 #include "path/path.h"
 
-/* Make the connections of count checked xfers; ops[i] is what xfers[i] came from. An op that was to go packed
- * by choice goes direct if its connection cannot be made. */
+/* Prepare the paths of count checked xfers; ops[i] is what xfers[i] came from. An op that was to go packed by
+ * choice goes direct if its path cannot be prepared. */
 kvf_status_t kvfi_prepare(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *xfers, size_t count);
 
 #endif

@@ -205,7 +205,10 @@ static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card,
                               .raddr = range->addr,
                               .guarded = (range->flags & KVFI_RANGE_GUARDED) != 0,
                               .gens_count = range->gens_count,
-                              .am = peer->am};
+                              .kind = KVF_MEM_HOST,
+                              .am = peer->am,
+                              .owner = peer,
+                              .connect = kvfi_peer_connect};
     if (peer->locality != KVF_LOCALITY_CROSS)
         target->hold = &peer->hold;
     if (target->near) {
@@ -444,12 +447,20 @@ kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *att
     return status;
 }
 
+static kvf_status_t no_path(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask)
+{
+    const char *far = remote->peer->why_far;
+    char        why[1024];
+
+    kvfi_path_why(&segment->memory, &remote->target, KVF_READ, mask, why, sizeof why);
+    return kvfi_fail(KVF_ERR_NO_PATH, "no path: %s%s%s", why, *far ? "; the peer is far: " : "", far);
+}
+
 kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask,
                          kvf_path_t *path_p)
 {
-    kvf_status_t status = kvfi_enter(remote, KVFI_REMOTE);
-    kvf_path_t   path;
-    char         why[1024];
+    kvf_status_t       status = kvfi_enter(remote, KVFI_REMOTE);
+    const kvfi_path_t *path;
 
     if (status != KVF_OK)
         return status;
@@ -458,12 +469,11 @@ kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remot
     } else if (!path_p) {
         status = kvfi_fail(KVF_ERR_INVALID, "path_p is NULL");
     } else {
-        path = kvfi_path_choose(&remote->target, KVF_READ, mask, why, sizeof why);
-        if (path == KVF_PATH_NONE)
-            status = kvfi_fail(KVF_ERR_NO_PATH, "no path: %s%s%s", why,
-                               *remote->peer->why_far ? "; the peer is far: " : "", remote->peer->why_far);
+        path = kvfi_path_choose(&segment->memory, &remote->target, KVF_READ, mask);
+        if (path)
+            *path_p = path->id;
         else
-            *path_p = path;
+            status = no_path(segment, remote, mask);
     }
     kvfi_leave(remote->object.engine);
     return status;

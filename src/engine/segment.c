@@ -333,7 +333,7 @@ kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t 
     if (status != KVF_OK)
         return status;
     pages = kvfi_pages_look(segment->region, segment->region_len);
-    attr = (kvf_segment_attr_t){.kind = KVF_MEM_HOST,
+    attr = (kvf_segment_attr_t){.kind = segment->memory.kind,
                                 .addr = segment->adopted ? segment->adopted : segment->addr,
                                 .len = segment->len,
                                 .shared = (uint32_t)segment->shared,

@@ -14,19 +14,15 @@
 
 typedef unsigned long long ull_t;
 
-/* On cma the kernel does not tell whose memory it could not touch. */
-static const char *fault(kvf_path_t path)
+static const char *fault(const kvfi_path_t *path)
 {
-    return path == KVF_PATH_CMA
-               ? ", since memory of the grant there, or of the segment here, is not mapped or lacks the right"
-               : ", since memory behind the grant is not mapped there, or lacks the right";
+    return path && path->fault ? path->fault : "memory behind the grant is not mapped there, or lacks the right";
 }
 
-static const char *why(kvf_status_t status, kvf_path_t path)
+static const char *why(kvf_status_t status)
 {
     switch (status) {
     case KVF_ERR_PEER: return ", since that peer has died, has closed its engine, or cannot be reached";
-    case KVF_ERR_FAULT: return fault(path);
     case KVF_ERR_REVOKED: return ", since the grant was revoked";
     case KVF_ERR_CANCELED: return ", since the batch was cancelled";
     case KVF_ERR_CLOSED: return ", since the engine was closed";
@@ -36,19 +32,22 @@ static const char *why(kvf_status_t status, kvf_path_t path)
     }
 }
 
-static void put_why(const kvf_batch_t *batch, const kvf_peer_t *peer, kvf_status_t status, kvf_path_t path,
-                    uint64_t stale, char *buf, size_t len)
+/* path is NULL for a notification. */
+static void put_why(const kvf_batch_t *batch, const kvf_peer_t *peer, kvf_status_t status,
+                    const kvfi_path_t *path, uint64_t stale, char *buf, size_t len)
 {
     uint64_t us = batch->deadline_ns / 1000;
 
     if (status == KVF_ERR_TIMEOUT)
         snprintf(buf, len, ", at the deadline of %llu.%03llu ms%s", (ull_t)(us / 1000), (ull_t)(us % 1000),
-                 kvfi_path_is_served(path) && !peer->driven
+                 path && path->traits & KVFI_PATH_SERVED && !peer->driven
                      ? " (no thread drives that peer's engine: it has to call kvf_progress())" : "");
     else if (status == KVF_ERR_STALE)
         snprintf(buf, len, ", since %llu of its blocks hold something else by now", (ull_t)stale);
+    else if (status == KVF_ERR_FAULT)
+        snprintf(buf, len, ", since %s", fault(path));
     else
-        snprintf(buf, len, "%s", why(status, path));
+        snprintf(buf, len, "%s", why(status));
 }
 
 /* The first pair that did not end well; box.blocks: none. */
@@ -84,7 +83,7 @@ void kvfi_sentence_op(kvf_batch_t *batch, size_t i, kvf_status_t status, uint64_
     snprintf(batch->sentence, sizeof batch->sentence,
              "op %llu, a %s %s %s over %s, ended with %s%s: %llu of %llu bytes are known to have arrived%s",
              (ull_t)i, read ? "READ" : "WRITE", read ? "from" : "to", batch->ops[i].remote->peer->name,
-             kvf_path_name(xfer->path), kvf_status_name(status), reason, (ull_t)bytes, (ull_t)xfer->stream,
+             xfer->path->name, kvf_status_name(status), reason, (ull_t)bytes, (ull_t)xfer->stream,
              block);
 }
 
@@ -92,7 +91,7 @@ void kvfi_sentence_note(kvf_batch_t *batch, kvf_status_t status)
 {
     char reason[160];
 
-    put_why(batch, batch->note.peer, status, KVF_PATH_NONE, 0, reason, sizeof reason);
+    put_why(batch, batch->note.peer, status, NULL, 0, reason, sizeof reason);
     snprintf(batch->sentence, sizeof batch->sentence,
              "the notification to %s could not be delivered: it ended with %s%s", batch->note.peer->name,
              kvf_status_name(status), reason);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Ops whose other half the owner's progress does, on am and stage: how a batch starts them, how an op
- * on cma that the kernel refuses in the middle of its life goes on over stage, and how one that went
- * packed by choice and came to nothing goes direct after all. Nothing waits here; the am machine ends
- * such ops.
+ * Ops on paths that are started, and ended by a machine: how a batch starts them, how an op that its path
+ * refuses in the middle of its life goes on over another one, and how one that went packed by choice and
+ * came to nothing goes direct after all. Nothing waits here.
  *
  * Only ops of which no byte has moved go back, so that nothing of them comes late: a neighbour may still
  * be scattering a chunk of a WRITE that was given up.
@@ -62,17 +61,12 @@ static void keep_spares(kvf_batch_t *batch)
 __attribute__((hot))
 void kvfi_served_start(kvf_batch_t *batch)
 {
-    kvf_engine_t *engine = batch->object.engine;
-    kvfi_am_t    *am = atomic_load(&engine->am);
-
     if (!batch->am_count)
         return;
-    if (engine->pack == KVF_PACK_AUTO && engine->stage)
+    if (batch->object.engine->pack == KVF_PACK_AUTO)
         keep_spares(batch);
-    if (am)
-        kvfi_am_start(am, batch->am_xfers, batch->am_count);
-    if (engine->stage)
-        kvfi_am_start(engine->stage, batch->am_xfers, batch->am_count);
+    for (size_t i = 0; i < batch->am_count;)
+        i += batch->am_xfers[i]->path->start(&batch->am_xfers[i], batch->am_count - i);
 }
 
 /* As it was before its first slice; the owner reads and writes all of it again. */
@@ -88,13 +82,13 @@ static void rewind_xfer(kvfi_xfer_t *xfer)
 
 void kvfi_served_take(kvf_batch_t *batch, size_t index)
 {
-    kvf_engine_t *engine = batch->object.engine;
-    kvfi_xfer_t  *xfer = &batch->xfers[index];
-    kvf_status_t  status = kvfi_peer_connect(batch->ops[index].remote->peer, xfer->dir, &xfer->peer);
-    char          reason[240];
-    int           first;
+    kvfi_xfer_t *xfer = &batch->xfers[index];
+    kvf_status_t status;
+    char         reason[240];
+    int          first;
 
     rewind_xfer(xfer);
+    status = xfer->instead->prepare(xfer);
     if (status != KVF_OK) { /* nothing of it is with the am machine */
         snprintf(reason, sizeof reason, "%s", kvf_last_error());
         first = index < batch->result.bad_op;
@@ -104,11 +98,12 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
             kvfi_sentence_add(batch, reason);
         return;
     }
-    xfer->path = KVF_PATH_STAGE;
+    xfer->path = xfer->instead;
+    xfer->instead = NULL;
     atomic_fetch_add(&batch->am_pending, 1);
     batch->am_xfers[batch->am_count++] = xfer;
-    kvfi_am_start(engine->stage, &batch->am_xfers[batch->am_count - 1], 1);
-    kvfi_event_posted(engine, batch->sleeper);
+    xfer->path->start(&batch->am_xfers[batch->am_count - 1], 1);
+    kvfi_event_posted(batch->object.engine, batch->sleeper);
 }
 
 /* ----------------------------------------------------------- going back to cma */
@@ -140,7 +135,8 @@ static void go_direct(kvf_batch_t *batch, const kvfi_spare_t *spare)
 
     kvfi_doubt_judge(batch, spare->op, (kvf_status_t)atomic_load(&xfer->status));
     xfer->box = spare->box;
-    xfer->path = KVF_PATH_CMA;
+    xfer->path = xfer->instead;
+    xfer->instead = NULL;
     xfer->chosen = 0;
     xfer->sent = 0;
     rewind_xfer(xfer);

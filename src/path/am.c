@@ -9,15 +9,32 @@
 #include "base/status.h"
 #include "path/am_internal.h"
 
-const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir)
+static const char *reach(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir)
 {
-    (void)dir;
+    (void)local, (void)dir;
     if (target->in_process)
         return "the peer is this process";
     if (target->near)
         return "the peer is near";
     return target->am ? NULL : "no far connection";
 }
+
+static const char *here(kvfi_node_t *node)
+{
+    return node->open_far(node->engine) == KVF_OK ? NULL : kvf_last_error();
+}
+
+const kvfi_path_t kvfi_path_am = {
+    .name = "am",
+    .id = KVF_PATH_AM,
+    .traits = KVFI_PATH_SERVED,
+    .driver = KVFI_BY_WIRE,
+    .pairs_most = KVFI_AM_PAIRS_MOST,
+    .reach = reach,
+    .here = here,
+    .start = kvfi_am_start,
+    .cancel = kvfi_am_cancel,
+};
 
 kvf_status_t kvfi_am_open(const kvfi_carrier_t *carrier, const kvfi_am_host_t *host, kvfi_am_t **am_p)
 {

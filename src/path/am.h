@@ -99,9 +99,9 @@ int          kvfi_am_alive(const kvfi_am_peer_t *peer);
 uint32_t     kvfi_am_heard(const kvfi_am_peer_t *peer);
 void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len);
 
-/* Start those of count xfers that are of this machine (xfer->peer). Who sleeps at its fd is to be woken
- * after. */
-void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count);
+/* Start the first of count xfers, and those after it that are of the same machine (xfer->peer); returns how
+ * many. Who sleeps at its fd is to be woken after. */
+size_t kvfi_am_start(kvfi_xfer_t *const *xfers, size_t count);
 /* End an xfer now, if it has not ended: nothing reads or writes the caller's memory after. A WRITE of which
  * bytes may still land at the owner counts in *waits until the owner says that none will. */
 void kvfi_am_cancel(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits);

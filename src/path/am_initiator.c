@@ -79,14 +79,17 @@ static void start_one(kvfi_am_t *am, kvfi_xfer_t *xfer)
     }
 }
 
-void kvfi_am_start(kvfi_am_t *am, kvfi_xfer_t *const *xfers, size_t count)
+size_t kvfi_am_start(kvfi_xfer_t *const *xfers, size_t count)
 {
+    kvfi_am_t *am = xfers[0]->peer->am;
+    size_t     n;
+
     kvfi_lock_take(am->lock);
-    for (size_t i = 0; i < count; i++)
-        if (xfers[i]->peer->am == am)
-            start_one(am, xfers[i]);
+    for (n = 0; n < count && xfers[n]->peer->am == am; n++)
+        start_one(am, xfers[n]);
     kvfi_am_pump(am);
     kvfi_lock_give(am->lock);
+    return n;
 }
 
 static void cancel(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits, int unmoved)

@@ -17,15 +17,29 @@
 
 #define VECTORS      KVFI_CMA_VECTORS
 #define CALL_BYTES   (UINT64_C(64) << 20)
+#define PART_BYTES   (UINT64_C(16) << 20) /* a call, some 4 ms */
 #define READ_AGE_NS  UINT64_C(10000000)
 
-const char *kvfi_cma_reach(const kvfi_target_t *target, uint32_t dir)
+static const char *reach(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir)
 {
+    (void)local;
     if (target->in_process)
         return "the peer is this process";
     if (!target->near)
         return "the peer is not near";
     return atomic_load_explicit(&target->cma->why[dir], memory_order_relaxed);
+}
+
+static const char *here(kvfi_node_t *node)
+{
+    kvfi_life_t ourselves = {.id = *node->proc, .pidfd = -1, .pid_here = 1};
+
+    if (node->local_off)
+        return "local = off";
+    if (node->why_private)
+        return "no shared memory to prove that a peer is near";
+    kvfi_cma_prove(&node->cma, &ourselves, (uintptr_t)node->proof, node->proof, node->proof_len);
+    return node->cma.why[KVF_READ] ? node->cma.why[KVF_READ] : node->cma.why[KVF_WRITE];
 }
 
 static int alive(const kvfi_xfer_t *xfer)
@@ -45,8 +59,8 @@ static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
         return kvfi_fail(KVF_ERR_PEER, "%s has died", name);
     if (error == EPERM || error == ENOSYS) {
         kvfi_cma_lose(xfer->target->cma, life, xfer->dir, error);
-        if (xfer->may_stage)
-            return KVFI_TO_STAGE;
+        if (xfer->instead)
+            return KVFI_INSTEAD;
         return kvfi_fail(KVF_ERR_SYSTEM, "%s", atomic_load(&xfer->target->cma->why[xfer->dir]));
     }
     if (error == EFAULT)
@@ -82,7 +96,8 @@ static kvf_status_t transfer(kvfi_xfer_t *xfer, struct iovec *local, struct iove
     return KVF_OK;
 }
 
-kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer)
+/* What one call takes, whatever the budget. */
+static kvf_status_t slice(kvfi_xfer_t *xfer, uint64_t budget)
 {
     struct iovec  local[VECTORS], remote[VECTORS];
     kvfi_cursor_t before = xfer->cursor;
@@ -91,6 +106,7 @@ kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer)
     kvfi_run_t    run;
     int           count = 0;
 
+    (void)budget;
     while (count < VECTORS && bytes < CALL_BYTES &&
            kvfi_cursor_next(&xfer->cursor, CALL_BYTES - bytes, &run)) {
         local[count] = (struct iovec){xfer->local + run.local, run.len};
@@ -114,3 +130,16 @@ kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer)
     xfer->moved.pieces += (uint64_t)count;
     return KVF_OK;
 }
+
+const kvfi_path_t kvfi_path_cma = {
+    .name = "cma",
+    .id = KVF_PATH_CMA,
+    .part_bytes = PART_BYTES,
+    .part_pieces = VECTORS,
+    .packed = &kvfi_path_stage,
+    /* the kernel does not tell whose memory it could not touch */
+    .fault = "memory of the grant there, or of the segment here, is not mapped or lacks the right",
+    .reach = reach,
+    .here = here,
+    .slice = slice,
+};

@@ -12,7 +12,8 @@
 
 #include "base/proc.h"
 
-#define KVFI_CMA_WHY 400u
+#define KVFI_CMA_WHY     400u
+#define KVFI_CMA_VECTORS 1024 /* of a call */
 
 typedef struct kvfi_cma {
     const char *_Atomic why[2]; /* by kvf_dir_t: what forbids it and what to do; NULL: it works */

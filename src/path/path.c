@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * What the paths share: the choice, and the guarded slice of the local ones.
+ * What the paths share: the choice, and the guarded slice of those that are sliced.
  */
 #include "path/path.h"
 
@@ -10,43 +10,51 @@
 
 #define LIVENESS_AGE_NS UINT64_C(1000000000)
 
-static const char *no_native_rma(const kvfi_target_t *target, uint32_t dir)
+const kvfi_path_t *kvfi_path_of(kvf_path_t id)
 {
-    (void)dir;
-    if (target->in_process)
-        return "the peer is this process";
-    return target->near ? "the peer is near" : "the wire has no native RMA";
+    const kvfi_path_t *const *row = kvfi_paths;
+
+    while (*row && (*row)->id != id)
+        row++;
+    return *row;
 }
 
-static const char *host_memory(const kvfi_target_t *target, uint32_t dir)
+/* NULL: it serves them. */
+static const char *why_out(const kvfi_path_t *path, const kvfi_memory_t *local, const kvfi_target_t *target,
+                           uint32_t dir, uint32_t mask)
 {
-    (void)target, (void)dir;
-    return "both sides are host memory";
-}
+    int device = (local->kind | target->kind) != KVF_MEM_HOST;
 
-static const char *(*const reach[KVF_PATH_COUNT])(const kvfi_target_t *, uint32_t) = {
-    [KVF_PATH_SELF] = kvfi_self_reach,  [KVF_PATH_SHM] = kvfi_shm_reach,
-    [KVF_PATH_CMA] = kvfi_cma_reach,    [KVF_PATH_STAGE] = kvfi_stage_reach,
-    [KVF_PATH_CUDA_IPC] = host_memory,  [KVF_PATH_CUDA_COPY] = host_memory,
-    [KVF_PATH_RMA] = no_native_rma,     [KVF_PATH_AM] = kvfi_am_reach,
-};
+    if (mask && !(mask & KVF_PATH_BIT(path->id)))
+        return "forbidden by mask";
+    if (device != ((path->traits & KVFI_PATH_DEVICE) != 0))
+        return device ? "a side is device memory" : "both sides are host memory";
+    return path->reach(local, target, dir);
+}
 
 __attribute__((hot))
-kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t dir, uint32_t mask, char *why,
-                            size_t len)
+const kvfi_path_t *kvfi_path_choose(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir,
+                                    uint32_t mask)
 {
-    size_t at = 0;
+    uint32_t device = local->kind | target->kind ? KVFI_PATH_DEVICE : 0;
 
     if (!mask)
         mask = UINT32_MAX;
-    for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT; path++)
-        if (mask & KVF_PATH_BIT(path) && !reach[path](target, dir))
-            return (kvf_path_t)path;
-    for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT && at < len; path++)
-        at += (size_t)snprintf(why + at, len - at, "%s%s: %s", at ? "; " : "",
-                               kvf_path_name((kvf_path_t)path),
-                               mask & KVF_PATH_BIT(path) ? reach[path](target, dir) : "forbidden by mask");
-    return KVF_PATH_NONE;
+    for (const kvfi_path_t *const *row = kvfi_paths; *row; row++)
+        if (((*row)->traits & KVFI_PATH_DEVICE) == device && mask >> (*row)->id & 1 &&
+            !(*row)->reach(local, target, dir))
+            return *row;
+    return NULL;
+}
+
+void kvfi_path_why(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir, uint32_t mask,
+                   char *why, size_t len)
+{
+    size_t at = 0;
+
+    for (const kvfi_path_t *const *row = kvfi_paths; *row && at < len; row++)
+        at += (size_t)snprintf(why + at, len - at, "%s%s: %s", at ? "; " : "", (*row)->name,
+                               why_out(*row, local, target, dir, mask));
 }
 
 /* Compare the generations of the pairs whose data has come. */
@@ -73,8 +81,8 @@ static kvf_status_t move(kvfi_xfer_t *xfer, uint64_t budget)
 {
     kvfi_moved_t moved;
 
-    if (xfer->path == KVF_PATH_CMA)
-        return kvfi_cma_move(xfer);
+    if (!(xfer->path->traits & KVFI_PATH_MAPPED))
+        return xfer->path->slice(xfer, budget);
     moved = kvfi_copy_box(&xfer->cursor, xfer->local, xfer->target->map, xfer->dir, budget,
                           xfer->whole);
     xfer->moved.bytes += moved.bytes;
@@ -134,7 +142,7 @@ size_t kvfi_path_group(kvfi_xfer_t *xfers, size_t count)
     size_t               n;
     int                  alive;
 
-    for (n = 0; n < count && xfers[n].target->hold == hold && xfers[n].path != KVF_PATH_CMA; n++) {
+    for (n = 0; n < count && xfers[n].target->hold == hold && xfers[n].path->traits & KVFI_PATH_MAPPED; n++) {
         kvf_status_t status = KVF_OK;
 
         while (status == KVF_OK && xfers[n].moved.bytes < xfers[n].stream &&

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * One file a row of the truth table. What they share: the target (how a granted range is reached
- * from here, found out once at import), the xfer (one op of a batch on its way), and the slice.
- * Local paths move an xfer slice by slice on the calling thread, each slice under a busy word of
- * the owner's page. The am path starts xfers and ends them from its link's progress.
+ * A path is a const row, defined in a file of its own, and an entry in paths.c. What the rows share: the
+ * target (how a granted range is reached from here, found out once at import), the xfer (one op of a batch
+ * on its way), and the slice. Sliced paths move an xfer slice by slice on the calling thread, each slice
+ * under a busy word of the owner's page. Started ones hand it to a machine, which ends it from its progress.
  */
 #ifndef KVFI_PATH_PATH_H
 #define KVFI_PATH_PATH_H
@@ -16,6 +16,7 @@
 #include "path/page.h"
 
 typedef struct kvfi_am_peer kvfi_am_peer_t;
+typedef struct kvfi_path    kvfi_path_t;
 
 /* A granted range as it is reached from here. Fixed after import. */
 typedef struct kvfi_target {
@@ -31,14 +32,16 @@ typedef struct kvfi_target {
     const _Atomic uint32_t *gens; /* of remote id 0, NULL: no pool or not mapped */
     int             guarded;   /* a pool's */
     uint32_t        gens_count;
+    uint32_t        kind;      /* kvf_mem_kind_t */
     kvfi_am_peer_t *am;        /* NULL: no far connection */
+    kvf_peer_t     *owner;     /* to connect to, */
+    kvf_status_t  (*connect)(kvf_peer_t *owner, uint32_t dir, kvfi_am_peer_t **peer_p); /* if it is near */
 } kvfi_target_t;
 
-/* The owner's progress does its half: the am machine moves it. */
-static inline int kvfi_path_is_served(kvf_path_t path)
-{
-    return path == KVF_PATH_AM || path == KVF_PATH_STAGE;
-}
+/* Memory of a segment here. */
+typedef struct kvfi_memory {
+    uint32_t kind; /* kvf_mem_kind_t */
+} kvfi_memory_t;
 
 /* A pair that did not end well. */
 typedef struct kvfi_bad_pair {
@@ -49,10 +52,10 @@ typedef struct kvfi_bad_pair {
 typedef struct kvfi_xfer {
     kvfi_box_t           box;    /* folded */
     kvfi_cursor_t        cursor; /* pairs below cursor.pair are done */
-    kvf_path_t           path;
+    const kvfi_path_t   *path;
+    const kvfi_path_t   *instead; /* the mask allows it as well; NULL: none */
     uint32_t             dir;
-    int                  may_stage; /* on cma: the mask allows stage as well */
-    int                  chosen;    /* on stage: by choice, cma would do */
+    int                  chosen; /* path was preferred to instead, which would do */
     uint64_t             whole;  /* bytes of its batch if many enough to stream, else 0 */
     char                *local;  /* segment in this process */
     const kvfi_target_t *target;
@@ -83,32 +86,87 @@ static inline int kvfi_xfer_has_moved(const kvfi_xfer_t *xfer)
 /* Note a pair as bad; a lack of memory turns into NOMEM of the whole op. */
 kvf_status_t kvfi_xfer_bad(kvfi_xfer_t *xfer, uint32_t pair, kvf_status_t status);
 
-/* May path serve target from here? NULL: yes; else the reason, for a sentence. */
-const char *kvfi_self_reach(const kvfi_target_t *target, uint32_t dir);
-const char *kvfi_shm_reach(const kvfi_target_t *target, uint32_t dir);
-const char *kvfi_cma_reach(const kvfi_target_t *target, uint32_t dir);
-const char *kvfi_stage_reach(const kvfi_target_t *target, uint32_t dir);
-const char *kvfi_am_reach(const kvfi_target_t *target, uint32_t dir);
+/* ------------------------------------------------------------------- a row */
 
-/* The path that serves target in that direction under mask (0: all), the first of the truth table;
- * NONE if none, and then why says for each path why it is out. */
-kvf_path_t kvfi_path_choose(const kvfi_target_t *target, uint32_t dir, uint32_t mask, char *why,
-                            size_t len);
+/* What paths look at to say whether they can work in this process at all. */
+typedef struct kvfi_node {
+    kvf_engine_t         *engine;
+    int                   local_off;   /* the option */
+    const char           *why_private; /* NULL: neighbours map memory of ours */
+    int                   rings;       /* there is a machine for them */
+    const kvfi_proc_id_t *proc;        /* ours */
+    const void           *proof;       /* bytes that anybody of ours may read */
+    size_t                proof_len;
+    kvf_status_t        (*open_far)(kvf_engine_t *engine);
+    kvfi_cma_t            cma; /* zeroed: room for what a try of it tells */
+} kvfi_node_t;
 
-/* Of a slice: the kernel refuses cma, and the whole xfer is to go over stage from its start. */
-#define KVFI_TO_STAGE ((kvf_status_t)1000)
+enum {
+    KVFI_PATH_MAPPED = 1, /* target->map is there: the copy engine is called, and no slice */
+    KVFI_PATH_SERVED = 2, /* the owner's progress does its half, and compares the generations */
+    KVFI_PATH_DEVICE = 4, /* a side is device memory; paths without it take host memory only */
+};
 
-/* Move at most budget bytes of a local xfer; on cma what one system call takes. INPROGRESS: more to
- * do; OK or an error: ended; KVFI_TO_STAGE only where may_stage is set. */
+/* Which machine ends what was started. */
+typedef enum kvfi_driven_by { KVFI_BY_NOBODY, KVFI_BY_NEAR, KVFI_BY_WIRE } kvfi_driven_by_t;
+
+struct kvfi_path {
+    const char        *name;
+    kvf_path_t         id;
+    uint32_t           traits;
+    kvfi_driven_by_t   driver;
+    uint32_t           pairs_most; /* of an op; 0: any number */
+    uint64_t           part_bytes; /* the most of one part that is sliced, if it is not MAPPED, */
+    uint32_t           part_pieces; /* of pieces that do not merge */
+    const kvfi_path_t *packed;     /* may take an op in this one's place, at the target; NULL: none */
+    const char        *fault;      /* what is known of memory that was not there */
+
+    /* May it serve target from here? NULL: yes; else the reason, for a sentence. */
+    const char *(*reach)(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir);
+    /* Can it work in this process, with whatever peer? NULL: yes; else the reason. */
+    const char *(*here)(kvfi_node_t *node);
+    /* Make what an xfer needs before a byte moves; NULL: nothing. Errors have their sentence. */
+    kvf_status_t (*prepare)(kvfi_xfer_t *xfer);
+
+    /* Sliced: move a part on this thread, at most budget bytes, the cursor with it. Not called where the
+     * path is MAPPED. */
+    kvf_status_t (*slice)(kvfi_xfer_t *xfer, uint64_t budget);
+    /* Started: the first of count xfers, which are on paths that are started, and those after it that go the
+     * same way. Returns how many. */
+    size_t (*start)(kvfi_xfer_t *const *xfers, size_t count);
+    /* End a started xfer now, if it has not ended: nothing reads or writes the caller's memory after. A WRITE
+     * of which bytes may still land counts in *waits until the owner says that none will. */
+    void (*cancel)(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits);
+};
+
+#define KVFI_PATHS (KVF_PATH_COUNT + 1) /* ids there is room for: the last is for a test's own path */
+
+/* All paths, in the order in which they are tried; NULL at the end. In paths.c, alone, so that a program may
+ * bring a table of its own. */
+extern const kvfi_path_t *const kvfi_paths[];
+extern const uint32_t kvfi_path_bits; /* that a mask of paths may have */
+
+extern const kvfi_path_t kvfi_path_self, kvfi_path_cuda_ipc, kvfi_path_cuda_copy, kvfi_path_shm, kvfi_path_cma,
+    kvfi_path_stage, kvfi_path_rma, kvfi_path_am;
+
+/* NULL: there is no such path. */
+const kvfi_path_t *kvfi_path_of(kvf_path_t id);
+/* The path that serves target in that direction under mask (0: all), the first of the table; or NULL. */
+const kvfi_path_t *kvfi_path_choose(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir,
+                                    uint32_t mask);
+/* Where there is none: for each path why it is out. */
+void kvfi_path_why(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir, uint32_t mask,
+                   char *why, size_t len);
+
+/* Of a slice: the path is refused, and the whole xfer is to go over instead from its start. */
+#define KVFI_INSTEAD ((kvf_status_t)1000)
+
+/* Move at most budget bytes of a sliced xfer, or what the path takes at once. INPROGRESS: more to do; OK or
+ * an error: ended; KVFI_INSTEAD only where there is one. */
 kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget);
 
-/* Move small xfers whole: the first of count, which is not on cma, and those after it that have the same
- * owner, as one slice. Returns how many; they have ended, their statuses are set. */
+/* Move small xfers whole: the first of count, whose path is MAPPED, and those after it with a path like that
+ * and the same owner, as one slice. Returns how many; they have ended, their statuses are set. */
 size_t kvfi_path_group(kvfi_xfer_t *xfers, size_t count);
-
-#define KVFI_CMA_VECTORS 1024 /* of a call */
-
-/* cma's own part of a slice: the system calls. */
-kvf_status_t kvfi_cma_move(kvfi_xfer_t *xfer);
 
 #endif

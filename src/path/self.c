@@ -5,8 +5,22 @@
 #include "path/path.h"
 
 __attribute__((hot))
-const char *kvfi_self_reach(const kvfi_target_t *target, uint32_t dir)
+static const char *reach(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir)
 {
-    (void)dir;
+    (void)local, (void)dir;
     return target->in_process ? NULL : "the peer is another process";
 }
+
+static const char *here(kvfi_node_t *node)
+{
+    (void)node;
+    return NULL;
+}
+
+const kvfi_path_t kvfi_path_self = {
+    .name = "self",
+    .id = KVF_PATH_SELF,
+    .traits = KVFI_PATH_MAPPED,
+    .reach = reach,
+    .here = here,
+};

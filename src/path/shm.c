@@ -6,12 +6,25 @@
 #include "path/path.h"
 
 __attribute__((hot))
-const char *kvfi_shm_reach(const kvfi_target_t *target, uint32_t dir)
+static const char *reach(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir)
 {
-    (void)dir;
+    (void)local, (void)dir;
     if (target->in_process)
         return "the peer is this process";
     if (!target->near)
         return "the peer is not near";
     return target->map ? NULL : "the memory is the caller's own, not the library's";
 }
+
+static const char *here(kvfi_node_t *node)
+{
+    return node->local_off ? "local = off" : node->why_private;
+}
+
+const kvfi_path_t kvfi_path_shm = {
+    .name = "shm",
+    .id = KVF_PATH_SHM,
+    .traits = KVFI_PATH_MAPPED,
+    .reach = reach,
+    .here = here,
+};

@@ -16,9 +16,9 @@
 
 #define ALL_SLOTS ((UINT32_C(1) << KVFI_STAGE_SLOTS) - 1)
 
-const char *kvfi_stage_reach(const kvfi_target_t *target, uint32_t dir)
+static const char *reach(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir)
 {
-    (void)dir;
+    (void)local, (void)dir;
     if (target->in_process)
         return "the peer is this process";
     if (!target->near)
@@ -262,3 +262,28 @@ void kvfi_stage_drop(kvfi_am_peer_t *peer)
     kvfi_map_close(stage->map);
     memset(stage, 0, sizeof *stage);
 }
+
+static const char *here(kvfi_node_t *node)
+{
+    if (node->local_off)
+        return "local = off";
+    return node->rings ? NULL : "no shared memory for a ring";
+}
+
+static kvf_status_t prepare(kvfi_xfer_t *xfer)
+{
+    return xfer->target->connect(xfer->target->owner, xfer->dir, &xfer->peer);
+}
+
+const kvfi_path_t kvfi_path_stage = {
+    .name = "stage",
+    .id = KVF_PATH_STAGE,
+    .traits = KVFI_PATH_SERVED,
+    .driver = KVFI_BY_NEAR,
+    .pairs_most = KVFI_AM_PAIRS_MOST,
+    .reach = reach,
+    .here = here,
+    .prepare = prepare,
+    .start = kvfi_am_start,
+    .cancel = kvfi_am_cancel,
+};
