@@ -790,13 +790,14 @@ kvf_status_t kvf_engine_setting(kvf_engine_t *engine, uint32_t index, const char
  *  one after the other, how slow memory outside the caches is, and what self, shm, cma and stage cost by size
  *  of piece, which tells when to pack. Takes two to eight seconds of the calling thread, on a machine that
  *  should be idle, and up to 512 MiB. Written whole or not at all, with mode 0644, to file, which belongs to
- *  this model of processor with these caches. If file is NULL, that is the file that KVFERRY_CALIBRATION
+ *  this model of processor with these caches. Symbolic links are followed; what is there must be a regular
+ *  file that is empty or a calibration. If file is NULL, that is the file that KVFERRY_CALIBRATION
  *  names, or else kvferry/calibration-NUMBER in $XDG_CACHE_HOME or ~/.cache, also for root. Only on the way
  *  to that last one are missing folders made, with mode 0700. A file at those places is read by every
  *  kvf_engine_open(), and by this call for its process; one that is damaged, or of another machine, is
  *  ignored with a warning. What kvf_engine_setting() says of an engine that is open does not change. Any
- *  thread. Errors: INVALID (no place for the file), NOMEM, SYSTEM (it cannot be written; nothing was
- *  changed). */
+ *  thread. Errors: INVALID (no place for the file), NOMEM, SYSTEM (it cannot be written, or is a file of
+ *  another kind; nothing was changed). */
 kvf_status_t kvf_engine_calibrate(kvf_engine_t *engine, const char *file);
 
 #ifdef __cplusplus

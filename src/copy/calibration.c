@@ -19,7 +19,8 @@
 
 #include "base/file.h"
 
-#define TITLE    "kvferry calibration 2"
+#define KIND     "kvferry calibration " /* of any release */
+#define TITLE    KIND "2"
 #define TEXT_MAX 4096
 
 /* Machines of one kind have one file. */
@@ -173,22 +174,27 @@ static const char *parse(char *text, const kvfi_host_t *host, kvfi_tune_t *tune)
 }
 
 /* The beginning of a file as a string; NULL, or why not. The name is a user's: it may be a FIFO without a
- * writer, a device, a directory. */
-static const char *read_regular(const char *path, char *text, size_t size)
+ * writer, a directory, a device that acts when it is opened. */
+static const char *read_regular(const char *path, char *text, size_t size, ssize_t *len_p)
 {
-    int         fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    const char *why = NULL;
-    struct stat st;
-    ssize_t     len = 0;
+    static const char other[] = "it is not a regular file";
+    const char       *why = NULL;
+    struct stat       st;
+    int               fd;
 
+    if (stat(path, &st))
+        return strerror(errno);
+    if (!S_ISREG(st.st_mode))
+        return other;
+    fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (fd < 0)
         return strerror(errno);
     if (!fstat(fd, &st) && !S_ISREG(st.st_mode))
-        why = "it is not a regular file";
-    else if ((len = read(fd, text, size - 1)) < 0)
+        why = other;
+    else if ((*len_p = read(fd, text, size - 1)) < 0)
         why = strerror(errno);
     close(fd);
-    text[len < 0 ? 0 : len] = '\0';
+    text[why ? 0 : *len_p] = '\0';
     return why;
 }
 
@@ -196,7 +202,8 @@ const char *kvfi_calibration_read(const char *path, const kvfi_host_t *host, kvf
 {
     kvfi_tune_t tune = *tune_p;
     char        text[TEXT_MAX + 1];
-    const char *why = read_regular(path, text, sizeof text);
+    ssize_t     len;
+    const char *why = read_regular(path, text, sizeof text, &len);
 
     if (!why)
         why = parse(text, host, &tune);
@@ -238,38 +245,61 @@ static int write_whole(int fd, const char *text, size_t len)
     return error;
 }
 
-/* A new file beside path, its name in fresh (PATH_MAX bytes). -1: errno says why. */
-static int open_fresh(const char *path, char *fresh)
+/* The name past symbolic links, in place (PATH_MAX bytes). NULL if a calibration may be written there,
+ * because nothing, an empty file or a calibration of any release is there; else why not. */
+static const char *find_place(const char *path, char *place)
 {
-    if (snprintf(fresh, PATH_MAX, "%s.XXXXXX", path) < PATH_MAX)
+    char        text[sizeof KIND];
+    struct stat st;
+    ssize_t     len;
+    const char *why;
+
+    if (!realpath(path, place)) {
+        if (errno != ENOENT || strlen(path) >= PATH_MAX)
+            return strerror(errno == ENOENT ? ENAMETOOLONG : errno);
+        strcpy(place, path);
+        return lstat(path, &st) ? NULL : "it is a symbolic link to nothing";
+    }
+    why = read_regular(place, text, sizeof text, &len);
+    if (why || !len || !strcmp(text, KIND))
+        return why;
+    return "it is a file of another kind";
+}
+
+/* A new file beside the place, its name in fresh (PATH_MAX bytes). -1: errno says why. */
+static int open_fresh(const char *place, char *fresh)
+{
+    if (snprintf(fresh, PATH_MAX, "%s.XXXXXX", place) < PATH_MAX)
         return mkostemp(fresh, O_CLOEXEC);
     errno = ENAMETOOLONG;
     return -1;
 }
 
-int kvfi_calibration_try(const char *path)
+const char *kvfi_calibration_try(const char *path)
 {
-    char fresh[PATH_MAX];
-    int  fd = open_fresh(path, fresh);
+    char        place[PATH_MAX], fresh[PATH_MAX];
+    const char *why = find_place(path, place);
+    int         fd = why ? -1 : open_fresh(place, fresh);
 
     if (fd < 0)
-        return errno;
+        return why ? why : strerror(errno);
     close(fd);
     unlink(fresh);
-    return 0;
+    return NULL;
 }
 
-int kvfi_calibration_write(const char *path, const kvfi_host_t *host, const kvfi_tune_t *tune)
+const char *kvfi_calibration_write(const char *path, const kvfi_host_t *host, const kvfi_tune_t *tune)
 {
-    char text[TEXT_MAX], fresh[PATH_MAX];
-    int  len = text_of(host, tune, text, sizeof text), fd = open_fresh(path, fresh), error;
+    char        text[TEXT_MAX], place[PATH_MAX], fresh[PATH_MAX];
+    const char *why = find_place(path, place);
+    int         len = text_of(host, tune, text, sizeof text), fd = why ? -1 : open_fresh(place, fresh), error;
 
     if (fd < 0)
-        return errno;
+        return why ? why : strerror(errno);
     error = write_whole(fd, text, (size_t)len);
-    if (!error && rename(fresh, path))
+    if (!error && rename(fresh, place))
         error = errno;
     if (error)
         unlink(fresh);
-    return error;
+    return error ? strerror(error) : NULL;
 }

@@ -21,11 +21,11 @@ const char *kvfi_calibration_read(const char *path, const kvfi_host_t *host, kvf
 /* Make the folders on the way to path that are not there, for their owner alone. 0, or the errno. */
 int kvfi_calibration_make_folders(const char *path);
 
-/* Could the file be written? 0, or the errno. */
-int kvfi_calibration_try(const char *path);
+/* Could the file be written? NULL, or why not: what is neither empty nor a calibration is left alone. */
+const char *kvfi_calibration_try(const char *path);
 
-/* Write the file, whole or not at all. 0, or the errno. */
-int kvfi_calibration_write(const char *path, const kvfi_host_t *host, const kvfi_tune_t *tune);
+/* Write the file, whole or not at all, where a symbolic link leads. NULL, or why not. */
+const char *kvfi_calibration_write(const char *path, const kvfi_host_t *host, const kvfi_tune_t *tune);
 
 /* Measure on the calling thread, for at most a few seconds, over the values of *tune_p. -1: no memory. */
 int kvfi_calibrate(const kvfi_host_t *host, kvfi_tune_t *tune_p);

@@ -27,7 +27,8 @@ static kvf_status_t choose_file(const kvfi_host_t *host, const char *file, char 
         return kvfi_fail(KVF_ERR_INVALID, "file is NULL, and neither KVFERRY_CALIBRATION nor "
                                           "XDG_CACHE_HOME nor HOME says where to keep it");
     if (!strcmp(path, "off"))
-        return kvfi_fail(KVF_ERR_INVALID, "file is NULL, and KVFERRY_CALIBRATION is off: name a file");
+        return kvfi_fail(KVF_ERR_INVALID, "file is NULL, and KVFERRY_CALIBRATION is off: unset it, or "
+                                          "set it to a file");
     return KVF_OK;
 }
 
@@ -37,21 +38,22 @@ static kvf_status_t calibrate(const char *file)
     kvfi_tune_t  tune = kvfi_tune_default(&host);
     char         path[sizeof tune.file];
     kvf_status_t status = choose_file(&host, file, path, sizeof path);
-    int          error = 0;
+    const char  *why = NULL;
+    int          error;
 
     if (status != KVF_OK)
         return status;
-    if (!file && !getenv("KVFERRY_CALIBRATION"))
-        error = kvfi_calibration_make_folders(path);
-    if (!error)
-        error = kvfi_calibration_try(path); /* before the seconds are spent */
-    if (!error) {
+    if (!file && !getenv("KVFERRY_CALIBRATION") && (error = kvfi_calibration_make_folders(path)))
+        why = strerror(error);
+    if (!why)
+        why = kvfi_calibration_try(path); /* before the seconds are spent */
+    if (!why) {
         if (kvfi_calibrate(&host, &tune) || kvfi_path_measure(&host, &tune.costs))
             return kvfi_fail(KVF_ERR_NOMEM, "no memory to measure copies in");
-        error = kvfi_calibration_write(path, &host, &tune);
+        why = kvfi_calibration_write(path, &host, &tune);
     }
-    if (error)
-        return kvfi_fail(KVF_ERR_SYSTEM, "cannot write the calibration %s: %s", path, strerror(error));
+    if (why)
+        return kvfi_fail(KVF_ERR_SYSTEM, "cannot write the calibration %s: %s", path, why);
     if (kvfi_tune_load())
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for how copies are done");
     return KVF_OK;

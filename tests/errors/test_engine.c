@@ -7,6 +7,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -170,6 +171,53 @@ START_TEST(a_calibration_that_is_no_file_is_not_read)
     ok(kvf_engine_close(engine, patient(1)));
     unlink(fifo);
     rmdir(name);
+}
+END_TEST
+
+/* What a calibration may not replace: a file of the user's, which may begin with a NUL, what is no file,
+ * a link to any of these and one that leads nowhere. */
+START_TEST(a_calibration_replaces_no_other_file)
+{
+    static const char *const whys[] = {"it is a file of another kind", "it is a file of another kind",
+                                       "it is not a regular file", "it is not a regular file",
+                                       "it is a symbolic link to nothing"};
+    char name[] = "/tmp/kvferry-test-XXXXXX", file[64], link[64], want[256], text[8];
+    kvf_engine_t *engine = NULL;
+    struct stat st, after;
+    int fd;
+
+    must(mkdtemp(name) != NULL, "%s", strerror(errno));
+    snprintf(file, sizeof(file), "%s/file", name);
+    snprintf(link, sizeof(link), "%s/link", name);
+    must(symlink("file", link) == 0, "%s", strerror(errno));
+    if (_i < 2) {
+        must((fd = open(file, O_WRONLY | O_CREAT, 0600)) >= 0, "%s", strerror(errno));
+        must(write(fd, _i == 0 ? "mine" : "\0ine", 4) == 4, "%s", strerror(errno));
+        close(fd);
+    } else if (_i < 4) {
+        must((_i == 2 ? mkfifo(file, 0600) : mkdir(file, 0700)) == 0, "%s", strerror(errno));
+    }
+    ok(kvf_engine_open(NULL, &engine));
+    alarm(5 * patience());
+    for (int i = _i == 4; i < 2; i++) {
+        const char *to = i == 0 ? file : link;
+
+        must(lstat(to, &st) == 0, "%s", strerror(errno));
+        snprintf(want, sizeof(want), "cannot write the calibration %s: %s", to, whys[_i]);
+        refused_naming(kvf_engine_calibrate(engine, to), KVF_ERR_SYSTEM, want);
+        must(lstat(to, &after) == 0 && after.st_ino == st.st_ino, "%s was replaced", to);
+    }
+    alarm(0);
+    if (_i < 2) {
+        must((fd = open(file, O_RDONLY)) >= 0, "%s", strerror(errno));
+        must(read(fd, text, sizeof(text)) == 4 && !memcmp(text + 1, "ine", 3), "the file was written");
+        close(fd);
+    }
+    ok(kvf_engine_close(engine, patient(1)));
+    must(unlink(link) == 0, "%s", strerror(errno));
+    if (_i < 4)
+        must((_i == 3 ? rmdir(file) : unlink(file)) == 0, "%s", strerror(errno));
+    must(rmdir(name) == 0, "something was left beside the file");
 }
 END_TEST
 
@@ -581,6 +629,7 @@ int main(void)
                         sizeof(misspellings) / sizeof(misspellings[0]));
     tcase_add_test(tc, variables_that_resemble_no_setting_are_let_through);
     tcase_add_loop_test(tc, a_calibration_that_is_no_file_is_not_read, 0, 3);
+    tcase_add_loop_test(tc, a_calibration_replaces_no_other_file, 0, 5);
     tcase_add_test(tc, variables_override_defaults_never_what_the_caller_set);
     tcase_add_test(tc, setting_past_the_last_one);
     tcase_add_test(tc, a_wire_that_is_not_there_is_unsupported);

@@ -35,6 +35,15 @@ tests_unit_test_cost_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_test_cost_LDADD = libkvfall.la $(CHECK_LIBS)
 endif
 
+# Where a calibration is written.
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/test_calibration
+TESTS += tests/unit/test_calibration
+tests_unit_test_calibration_SOURCES = tests/unit/test_calibration.c
+tests_unit_test_calibration_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_test_calibration_LDADD = libkvfall.la $(CHECK_LIBS)
+endif
+
 # The KV layer. The oracle shares no code with it.
 if HAVE_CHECK
 check_PROGRAMS += tests/unit/test_layout tests/unit/test_layout_check tests/unit/test_plan \
