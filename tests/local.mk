@@ -4,6 +4,7 @@ EXTRA_DIST += docs/testing.md tests/lib.sh tests/summary.sh tests/installcheck.s
 
 include tests/unit/local.mk
 include tests/engine/local.mk
+include tests/path/local.mk
 include tests/errors/local.mk
 include tests/mpi/local.mk
 include tests/net/local.mk
