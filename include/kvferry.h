@@ -18,13 +18,13 @@
  * the calling thread, or on copy threads, without the engine's lock; threads that wait for one batch
  * share its copies. Engines are independent of each other.
  *
- * Structs. Those that start with struct_size can grow: the caller sets it to sizeof(struct), and may have been
- * built with another version of this header. In a shorter struct the fields that it lacks read as 0, and as an
- * output only the part it has is written. In a longer one what this library does not know must be 0, else
- * KVF_ERR_UNSUPPORTED, and as an output it is set to 0. A struct_size that is below 8, above 4096 or not a
- * multiple of 8 is KVF_ERR_INVALID. This holds for all of them and is not repeated below. op_size follows the
- * same rule. Elements of other arrays have a fixed size, and reserved fields. Of options, NULL means all
- * defaults and a zero field means its default; reserved fields must be 0.
+ * Structs. Those that start with struct_size can grow: the caller sets it to sizeof(struct), and may have
+ * been built with another version of this header. In a shorter struct the fields that it lacks read as 0,
+ * and as an output only the part it has is written. In a longer one what this library does not know must be
+ * 0, else KVF_ERR_UNSUPPORTED, and as an output it is set to 0. A struct_size that is below 8, above 4096
+ * or not a multiple of 8 is KVF_ERR_INVALID. This holds for all of them and is not repeated below. op_size
+ * follows the same rule. Elements of other arrays have a fixed size, and reserved fields. Of options, NULL
+ * means all defaults and a zero field means its default; reserved fields must be 0.
  *
  * Memory. Handles belong to the engine that made them
  * and end with it. Closers take NULL. A closed handle is recognised as such for as long as fewer
@@ -76,6 +76,7 @@ typedef struct kvf_remote  kvf_remote_t;
 typedef struct kvf_batch   kvf_batch_t;
 typedef struct kvf_view    kvf_view_t;
 typedef struct kvf_queue   kvf_queue_t;
+typedef struct kvf_channel kvf_channel_t;
 
 /* ------------------------------------------------------------------ status */
 
@@ -247,13 +248,13 @@ uint64_t kvf_engine_incarnation(const kvf_engine_t *engine);
  *  stage. Their ops wait meanwhile, until their deadline. */
 kvf_status_t kvf_progress(kvf_engine_t *engine);
 
-/** The engine's event fd, level-triggered; owned by the engine, never read it. To sleep: arm,
- *  look once more at what you wait for, poll. Readable when a batch ended, a deadline passed, a
- *  peer died or closed its engine, a notification came, or (progress = caller) a message waits for
- *  kvf_progress(). A neighbour's death wakes at once where the kernel gives a pidfd for it; where it gives
- *  none (before Linux 5.3, in another PID namespace, or for lack of descriptors) the fd is readable each
- *  second, to look. An exec() of a neighbour shows when one looks, and wakes nobody. It is for one sleeper: two
- *  that arm it take each other's wakes. More have a queue each. */
+/** The engine's event fd, level-triggered; owned by the engine, never read it. To sleep: arm, look once
+ *  more at what you wait for, poll. Readable when a batch ended, a deadline passed, a peer died or closed
+ *  its engine, a notification came, or (progress = caller) a message waits for kvf_progress(). A
+ *  neighbour's death wakes at once where the kernel gives a pidfd for it; where it gives none (before Linux
+ *  5.3, in another PID namespace, or for lack of descriptors) the fd is readable each second, to look. An
+ *  exec() of a neighbour shows when one looks, and wakes nobody. It is for one sleeper: two that arm it
+ *  take each other's wakes. More have a queue or a channel each. */
 kvf_status_t kvf_engine_fd(kvf_engine_t *engine, int *fd_p);
 
 /** Arm the event fd and reset it. Errors: BUSY (work waits for kvf_progress(): call it, then arm
@@ -425,8 +426,8 @@ typedef struct kvf_peer_attr {
  *  forged and sealed anew may hold a far address that ends the process inside UCX. */
 kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len, kvf_peer_t **peer_p);
 
-/** The next of the engine's peers, in no order. *cursor_p is 0 for the first one, and is moved on. A peer that
- *  is imported or forgotten meanwhile may be missed. INPROGRESS: there are no more. Errors: INVALID. */
+/** The next of the engine's peers, in no order. *cursor_p is 0 for the first one, and is moved on. A peer
+ *  that is imported or forgotten meanwhile may be missed. INPROGRESS: there are no more. Errors: INVALID. */
 kvf_status_t kvf_engine_peer(kvf_engine_t *engine, uint64_t *cursor_p, kvf_peer_t **peer_p);
 
 /** Undo one import; the last one forgets the peer. A far connection stays, for the other side may
@@ -562,7 +563,9 @@ typedef struct kvf_batch_opts {
     const void *notify;      /**< copied by post */
     const void *after_event; /**< NULL; the place of a device event */
     kvf_queue_t *queue;      /**< NULL, or what is to hear of the batch's end */
-    uint64_t    reserved[3];
+    uint32_t    channel;     /**< of the notification, at its receiver; 0: kvf_notify_recv() */
+    uint32_t    reserved32;
+    uint64_t    reserved[2];
 } kvf_batch_opts_t;
 
 /** Copy all of a local batch inside post, whatever its size. What is on stage is not copied inside
@@ -592,17 +595,16 @@ typedef struct kvf_batch_result {
 /** Create a batch object, empty and ended. Errors: NOMEM. */
 kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p);
 
-/** Check all ops, then start them: whole or not at all. op_size is sizeof(kvf_op_t) as the caller
- *  knows it, the stride of the array. Ops are copied; ids, generations and block_status stay the
- *  caller's and must stay valid until the batch has ended. An ended batch may be posted again.
- *  Local batches of at most 1 MiB have ended when post returns OK, but for ops on stage; what a peer
- *  or revoke made of the ops is in the statuses, not in post's. count = 0 is done at once but for its
- *  notification.
- *  Errors, nothing moved, each naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER
- *  (known dead: a neighbour is looked at once a second, and may be taken for alive that long), NO_PATH,
- *  UNSUPPORTED (a field this library does not know is not 0; more than 2^28 pairs in an op to a far peer),
- *  BUSY (the batch is running, or has ended and was not taken from its queue yet), NOMEM, SYSTEM (the first op over stage: no progress thread or no box for
- *  messages can be had; the sentence says which limit). */
+/** Check all ops, then start them: whole or not at all. op_size is sizeof(kvf_op_t) as the caller knows it,
+ *  the stride of the array. Ops are copied; ids, generations and block_status stay the caller's and must
+ *  stay valid until the batch has ended. An ended batch may be posted again. Local batches of at most 1 MiB
+ *  have ended when post returns OK, but for ops on stage; what a peer or revoke made of the ops is in the
+ *  statuses, not in post's. count = 0 is done at once but for its notification. Errors, nothing moved, each
+ *  naming op, index and field: INVALID, BOUNDS, PERM, REVOKED, PEER (known dead: a neighbour is looked at
+ *  once a second, and may be taken for alive that long), NO_PATH, UNSUPPORTED (a field this library does
+ *  not know is not 0; more than 2^28 pairs in an op to a far peer), BUSY (the batch is running, or has
+ *  ended and was not taken from its queue yet), NOMEM, SYSTEM (the first op over stage: no progress thread
+ *  or no box for messages can be had; the sentence says which limit). */
 kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
                             const kvf_batch_opts_t *opts);
 
@@ -664,17 +666,17 @@ typedef struct kvf_ended {
 kvf_status_t kvf_queue_create(kvf_engine_t *engine, kvf_queue_t **queue_p);
 
 /** Take the next batch that has ended, in the order of their ends; each post that returned OK with this
- *  queue gives one entry. Drives the engine, as kvf_batch_wait() does, until there is one or timeout_ns passed:
- *  OK, or INPROGRESS. Several threads may ask one queue. Errors: INVALID, CLOSED. */
+ *  queue gives one entry. Drives the engine, as kvf_batch_wait() does, until there is one or timeout_ns
+ *  passed: OK, or INPROGRESS. Several threads may ask one queue. Errors: INVALID, CLOSED. */
 kvf_status_t kvf_queue_next(kvf_queue_t *queue, uint64_t timeout_ns, kvf_ended_t *ended_p);
 
-/** The queue's fd, level-triggered, its own, never to be read. To sleep: call kvf_queue_next() with 0 until it
- *  says INPROGRESS, arm, poll. Readable when a batch of the queue ended, and whenever the engine has to be
- *  driven for one, which kvf_queue_next() does. Several threads may poll it. */
+/** The queue's fd, level-triggered, its own, never to be read. To sleep: call kvf_queue_next() with 0 until
+ *  it says INPROGRESS, arm, poll. Readable when a batch of the queue ended, and whenever the engine has to
+ *  be driven for one, which kvf_queue_next() does. Several threads may poll it. */
 kvf_status_t kvf_queue_fd(kvf_queue_t *queue, int *fd_p);
 
-/** Arm the queue's fd and reset it. Takes nothing from kvf_engine_fd() or another queue's. Errors: BUSY (a batch
- *  has ended, or work waits: call kvf_queue_next(), then arm again). */
+/** Arm the queue's fd and reset it. Takes nothing from kvf_engine_fd() or another queue's. Errors: BUSY (a
+ *  batch has ended, or work waits: call kvf_queue_next(), then arm again). */
 kvf_status_t kvf_queue_arm(kvf_queue_t *queue);
 
 /** Free a queue; what was not taken from it is dropped. NULL is fine. Errors: BUSY (batches run that name
@@ -691,13 +693,41 @@ typedef struct kvf_notification {
     uint64_t    rank;        /**< the number that the sender's engine was opened with */
     int32_t     status;      /**< KVF_OK: the ops before it ended well; else see
                                   KVF_BATCH_NOTIFY_ALWAYS */
-    uint32_t    reserved32;
+    uint32_t    channel;     /**< that the sender named */
     uint8_t     data[KVF_NOTIFY_MAX];
 } kvf_notification_t;
 
-/** Take the next notification; drives the engine first. Those of one sender come in the order of its
- *  posts, each once. INPROGRESS: none waits. */
+/** Take the next notification that is for no open channel; drives the engine first. Those of one sender to
+ *  one channel come in the order of its posts, each once. INPROGRESS: none waits. */
 kvf_status_t kvf_notify_recv(kvf_engine_t *engine, kvf_notification_t *notification_p);
+
+/** Open a channel, so that rooms of one program (streams, a cache, the caller) take their notifications
+ *  apart: those whose sender named this number go to it, and not to kvf_notify_recv(), from now on; also
+ *  those that came before and were not taken. Numbers are the program's to choose, but for
+ *  KVF_STREAM_CHANNEL.
+ *
+ *  Whoever takes from one channel puts aside what it comes by for others: up to notify_depth notifications a
+ *  channel. If nobody takes from a channel that has so many, those that follow wait in the queues of their
+ *  senders, and with them what these senders sent later, to whatever channel, until somebody takes from it.
+ *  It takes three descriptors. Errors: INVALID (number is 0; channel_p), BUSY (it is open), NOMEM, SYSTEM (no
+ *  descriptors). */
+kvf_status_t kvf_channel_open(kvf_engine_t *engine, uint32_t number, kvf_channel_t **channel_p);
+
+/** Close a channel; what waits in it is dropped, and what comes later is kvf_notify_recv()'s. NULL is fine.
+ *  Errors: none. */
+kvf_status_t kvf_channel_close(kvf_channel_t *channel);
+
+/** Take the next notification of a channel, as kvf_notify_recv() does. */
+kvf_status_t kvf_channel_recv(kvf_channel_t *channel, kvf_notification_t *notification_p);
+
+/** The channel's fd, level-triggered, its own, never to be read. To sleep: call kvf_channel_recv() until it
+ *  says INPROGRESS, arm, poll. Readable when a notification of the channel may have come, and whenever the
+ *  engine has to be driven for one, which kvf_channel_recv() does. */
+kvf_status_t kvf_channel_fd(kvf_channel_t *channel, int *fd_p);
+
+/** Arm the channel's fd and reset it. Takes nothing from other fds. Errors: BUSY (a notification waits for
+ *  kvf_channel_recv(), or work for kvf_progress(): do that, then arm again). */
+kvf_status_t kvf_channel_arm(kvf_channel_t *channel);
 
 /* ---------------------------------------------------------------- exchange */
 
@@ -768,9 +798,9 @@ typedef struct kvf_flow {
     uint64_t    calls;    /**< system calls of cma; messages of am; 0 elsewhere */
 } kvf_flow_t;
 
-/** The next flow since open; those over which nothing went are left out. *cursor_p is 0 for the first one, and
- *  is moved on; it may be kept, and means the same while peers come and go, of which some rows may be missed.
- *  kvf_engine_counters() has the sums. INPROGRESS: there are no more. Errors: INVALID. */
+/** The next flow since open; those over which nothing went are left out. *cursor_p is 0 for the first one,
+ *  and is moved on; it may be kept, and means the same while peers come and go, of which some rows may be
+ *  missed. kvf_engine_counters() has the sums. INPROGRESS: there are no more. Errors: INVALID. */
 kvf_status_t kvf_engine_flow(kvf_engine_t *engine, uint64_t *cursor_p, kvf_flow_t *flow_p);
 
 /** Whether a path can work for this engine on this machine: OK, or UNSUPPORTED with the reason in

@@ -88,7 +88,8 @@ static void push(struct end *e, uint32_t layer, kvf_batch_t *batch)
     kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
                              .flags = KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS,
                              .notify_peer = kvf_mpi_peer(e->job, to),
-                             .notify = note, .notify_len = sizeof(note)};
+                             .notify = note, .notify_len = sizeof(note),
+                             .channel = KVF_STREAM_CHANNEL};
 
     must(kvf_stream_note(REQUEST, layer, 1, KVF_OK, note), "note");
     must(kvf_plan_post(e->plan, &bind, batch, &opts), "post");

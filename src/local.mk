@@ -157,6 +157,7 @@ engine_sources = \
 	src/engine/home.c \
 	src/engine/home.h \
 	src/engine/inbox.c \
+	src/engine/inbox.h \
 	src/engine/keep.c \
 	src/engine/links.c \
 	src/engine/links.h \

@@ -492,6 +492,7 @@ kvf_status_t kvf_plan_post_results(const kvf_plan_t *plan, const kvf_bind_t *bin
  *     kvf_stream_note(id, i, 1, KVF_OK, note);
  *     opts.flags = KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS;
  *     opts.notify_peer = destination, opts.notify = note, opts.notify_len = KVF_STREAM_NOTE;
+ *     opts.channel = KVF_STREAM_CHANNEL;
  *     kvf_plan_post(plan, &bind, batch, &opts);
  *
  * Each source tells of each layer of its plan, also of those in which nothing moves. With
@@ -499,7 +500,7 @@ kvf_status_t kvf_plan_post_results(const kvf_plan_t *plan, const kvf_bind_t *bin
  * refused by a batch of no ops, with the status in its note. What a source that dies did not tell
  * ends with KVF_ERR_PEER. */
 
-typedef struct kvf_streams kvf_streams_t; /* of an engine */
+typedef struct kvf_streams kvf_streams_t; /* of a channel */
 typedef struct kvf_stream  kvf_stream_t;  /* of a request */
 
 /** Bytes of the notification of a step. */
@@ -512,29 +513,30 @@ typedef struct kvf_stream  kvf_stream_t;  /* of a request */
 kvf_status_t kvf_stream_note(uint64_t id, uint32_t first_layer, uint32_t layer_count,
                              kvf_status_t status, void *note_p);
 
+/** The channel of notifications that streams use if no other is named. */
+#define KVF_STREAM_CHANNEL UINT32_C(0x6b767301)
+
 typedef struct kvf_streams_opts {
     uint32_t struct_size;
-    uint32_t reserved32; /**< 0 */
-    void (*other)(void *arg, const kvf_notification_t *notification); /**< NULL, or called with
-                              each notification that is no stream's, by whatever thread takes it;
-                              it must not call functions of streams */
-    void    *arg;
-    uint64_t reserved[2]; /**< 0 */
+    uint32_t channel; /**< number of the channel that they take; 0: KVF_STREAM_CHANNEL */
 } kvf_streams_opts_t;
 
-/** Begin to take all notifications of an engine, one such object an engine; from now on nobody
- *  calls kvf_notify_recv(). Close it before the engine. opts may be NULL. Errors: INVALID, BUSY (the
- *  engine has one), NOMEM. */
+/** Begin to take the notifications of a channel of the engine, which is opened here, for streams. Several
+ *  such objects of an engine have a channel each. What comes there and is no stream's is ignored. Close it
+ *  before the engine. opts may be NULL. Errors: INVALID, BUSY (the channel is open), NOMEM, SYSTEM. */
 kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *opts,
                               kvf_streams_t **streams_p);
+
+/** Their channel, to sleep on with kvf_channel_fd() and kvf_channel_arm(); their own, not to be taken from
+ *  nor closed. NULL for NULL. */
+kvf_channel_t *kvf_streams_channel(kvf_streams_t *streams);
 
 /** NULL is fine. Errors: BUSY (streams are open). */
 kvf_status_t kvf_streams_close(kvf_streams_t *streams);
 
-/** Take the notifications that came, for all streams. Never blocks. To sleep on the engine's event
- *  fd: kvf_engine_arm() (BUSY: kvf_progress() first), this or kvf_stream_query() once more, and only
- *  if nothing new is there poll(); woken, take again and arm again. No other thread waits meanwhile.
- *  Errors: INVALID, those of kvf_notify_recv(). */
+/** Take the notifications that came, for all streams. Never blocks. To sleep: kvf_channel_arm() of their
+ *  channel (BUSY: this, or kvf_progress(), first), poll() its fd; woken, take and arm again. Errors:
+ *  INVALID, those of kvf_channel_recv(). */
 kvf_status_t kvf_streams_poll(kvf_streams_t *streams);
 
 /** Who brings layers of a stream. */
@@ -578,7 +580,7 @@ typedef struct kvf_stream_state {
     uint64_t reserved[4];
 } kvf_stream_state_t;
 
-/** Take what came, and say how far a stream is. Errors: INVALID, those of kvf_notify_recv(). */
+/** Take what came, and say how far a stream is. Errors: INVALID, those of kvf_channel_recv(). */
 kvf_status_t kvf_stream_query(kvf_stream_t *stream, kvf_stream_state_t *state_p);
 
 /** What is known of one layer by what was taken so far: KVF_OK, KVF_INPROGRESS, or the error with
@@ -591,7 +593,7 @@ kvf_status_t kvf_stream_layer(kvf_stream_t *stream, uint32_t layer);
  *  2 ms where layers come less than 1 ms apart (before two of a stream have come, those of another
  *  stand for them), but so long once a layer only; then sleeps.
  *  Threads may wait for several streams, and for one. Errors: INVALID (no layer up to that id),
- *  those of kvf_notify_recv(), PEER (a source died), what a source told. */
+ *  those of kvf_channel_recv(), PEER (a source died), what a source told. */
 kvf_status_t kvf_stream_wait(kvf_stream_t *stream, uint32_t layer, uint64_t timeout_ns);
 
 /** How many layers a step should carry over a path: as few as make the steps together, by

@@ -154,7 +154,8 @@ static kvf_status_t await(kvf_queue_t *queue, uint64_t end_ns, kvf_ended_t *ende
         kvfi_thread_hand_back(engine);
     if (taken)
         return KVF_OK;
-    return atomic_load(&engine->closing) ? kvfi_fail(KVF_ERR_CLOSED, "the engine is closing") : KVF_INPROGRESS;
+    return atomic_load(&engine->closing) ? kvfi_fail(KVF_ERR_CLOSED, "the engine is closing")
+                                         : KVF_INPROGRESS;
 }
 
 kvf_status_t kvf_queue_next(kvf_queue_t *queue, uint64_t timeout_ns, kvf_ended_t *ended_p)

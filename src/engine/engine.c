@@ -74,6 +74,7 @@ static kvf_status_t open_engine(const kvf_engine_opts_t *opts, kvf_engine_t **en
     pthread_mutex_init(&engine->grants_lock, NULL);
     pthread_mutex_init(&engine->sleep_lock, NULL);
     pthread_mutex_init(&engine->queue_lock, NULL);
+    pthread_mutex_init(&engine->inbox_lock, NULL);
     status = kvfi_settings_load(engine, opts);
     if (status == KVF_OK)
         status = draw_identity(engine);
@@ -266,6 +267,8 @@ static void free_objects(kvf_engine_t *engine, int keep_memory)
 {
     kvfi_object_t *object;
 
+    while ((object = next_of(engine, KVFI_CHANNEL)))
+        kvfi_inbox_free((kvf_channel_t *)object);
     while ((object = next_of(engine, KVFI_QUEUE)))
         kvfi_ended_free((kvf_queue_t *)object);
     while ((object = next_of(engine, KVFI_BATCH)))
@@ -326,6 +329,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
         kvfi_home_release(home);
     kvfi_table_free(&engine->peers);
     free(engine->roll.peers);
+    free(engine->shelf.slots);
     free(engine->setting_text);
     pthread_mutex_destroy(&engine->lock);
     pthread_mutex_destroy(&engine->import_lock);
@@ -333,6 +337,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     pthread_mutex_destroy(&engine->grants_lock);
     pthread_mutex_destroy(&engine->sleep_lock);
     pthread_mutex_destroy(&engine->queue_lock);
+    pthread_mutex_destroy(&engine->inbox_lock);
     kvfi_object_close(engine);
     kvfi_fork_disengage();
     return status == KVF_OK ? settled : status;

@@ -2,10 +2,10 @@
  *
  * An engine, flat.
  *
- * Locks, outer to inner: engine->import_lock, batch->lock, peer->out_lock, engine->lock, engine->far_lock, a
- * link's lock, engine->grants_lock. The lock of the round (round.h) and engine->queue_lock are inside of a
- * batch's; under engine->sleep_lock no other is taken. No lock is held while bytes are copied, but a batch's
- * own inside post.
+ * Locks, outer to inner: engine->import_lock, batch->lock, peer->out_lock, engine->inbox_lock,
+ * engine->lock, engine->far_lock, a link's lock, engine->grants_lock. The lock of the round (round.h) and
+ * engine->queue_lock are inside of a batch's; under engine->sleep_lock no other is taken. No lock is held
+ * while bytes are copied, but a batch's own inside post.
  */
 #ifndef KVFI_ENGINE_ENGINE_H
 #define KVFI_ENGINE_ENGINE_H
@@ -16,6 +16,7 @@
 #include "base/table.h"
 #include "engine/event.h"
 #include "engine/home.h"
+#include "engine/inbox.h"
 #include "engine/meter.h"
 #include "engine/object.h"
 #include "engine/roll.h"
@@ -79,6 +80,9 @@ struct kvf_engine {
     pthread_t         thread;
     _Atomic int       thread_on;
     _Atomic unsigned  drivers; /* waits that drive the links: the thread stands back */
+    pthread_mutex_t   inbox_lock;
+    kvf_channel_t    *channels;
+    kvfi_shelf_t      shelf;     /* of what is for no channel */
     unsigned          take_from; /* seat to look at first for a notification */
 
     kvfi_meter_t      meter;

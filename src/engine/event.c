@@ -122,7 +122,8 @@ kvf_status_t kvfi_event_open(kvf_engine_t *engine)
 
     engine->calls_fd = epoll_create1(EPOLL_CLOEXEC);
     engine->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (engine->calls_fd < 0 || engine->wake_fd < 0 || (home->near && kvfi_event_watch(engine, home->bell.fd)))
+    if (engine->calls_fd < 0 || engine->wake_fd < 0 ||
+        (home->near && kvfi_event_watch(engine, home->bell.fd)))
         no_fd();
     else if (kvfi_sleeper_open(engine, &engine->sleeper, 1) == KVF_OK)
         return KVF_OK;

@@ -148,9 +148,10 @@ kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *counters_
 /* The first row from *cursor_p on, which is place * KVFI_FLOW_ROWS + row. */
 static kvf_status_t next_flow(const kvf_engine_t *engine, uint64_t *cursor_p, kvf_flow_t *flow_p)
 {
+    uint64_t end = KVF_LOCALITY_COUNT + (uint64_t)engine->roll.count;
     unsigned row = (unsigned)(*cursor_p % KVFI_FLOW_ROWS);
 
-    for (uint64_t at = *cursor_p / KVFI_FLOW_ROWS; at < KVF_LOCALITY_COUNT + engine->roll.count; at++, row = 0) {
+    for (uint64_t at = *cursor_p / KVFI_FLOW_ROWS; at < end; at++, row = 0) {
         kvf_locality_t      locality;
         kvf_peer_t         *peer;
         const kvfi_flows_t *flows = flows_at(engine, at, &peer, &locality);

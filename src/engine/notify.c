@@ -68,6 +68,7 @@ static void send_far(kvf_peer_t *peer, kvfi_out_note_t *note)
 {
     leave_line(peer, note);
     note->am.len = note->len;
+    note->am.channel = note->channel;
     note->am.told = note->told;
     memcpy(note->am.data, note->data, note->len);
     atomic_store(&note->sent, 1); /* first: who is woken by its end looks here */
@@ -81,7 +82,7 @@ static int put_near(kvf_peer_t *peer, kvfi_out_note_t *note)
     int      put = -2;
 
     if (kvfi_peer_alive(peer, ALIVE_AGE_NS))
-        put = kvfi_hold_put(&peer->hold, note->data, note->len, note->told, &armed);
+        put = kvfi_hold_put(&peer->hold, note->data, note->len, note->channel, note->told, &armed);
     if (put == -1)
         return 0;
     leave_line(peer, note);

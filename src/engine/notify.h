@@ -15,7 +15,7 @@
 typedef struct kvfi_out_note {
     struct kvfi_out_note *next;
     kvf_peer_t           *peer;
-    uint32_t              len;
+    uint32_t              len, channel;
     uint8_t               data[KVF_NOTIFY_MAX];
     kvf_status_t          told; /* with it: how the ops to its peer ended */
     int                   ready;

@@ -22,7 +22,8 @@ typedef enum kvfi_kind {
     KVFI_REMOTE,
     KVFI_BATCH,
     KVFI_VIEW,
-    KVFI_QUEUE
+    KVFI_QUEUE,
+    KVFI_CHANNEL
 } kvfi_kind_t;
 
 typedef struct kvfi_object {

@@ -69,7 +69,9 @@ static kvf_status_t check_opts(kvf_engine_t *engine, const kvf_batch_opts_t *opt
         return kvfi_fail(KVF_ERR_INVALID, "opts.paths is 0x%x: there are no such paths", opts->paths);
     if (opts->after_event)
         return kvfi_fail(KVF_ERR_UNSUPPORTED, "opts.after_event: this release waits for no device event");
-    for (int i = 0; i < 3; i++)
+    if (opts->reserved32)
+        return kvfi_fail(KVF_ERR_INVALID, "opts.reserved32 is not 0");
+    for (int i = 0; i < 2; i++)
         if (opts->reserved[i])
             return kvfi_fail(KVF_ERR_INVALID, "opts.reserved[%d] is not 0", i);
     if (opts->queue && (!kvfi_is(opts->queue, KVFI_QUEUE) || opts->queue->object.engine != engine))
@@ -170,6 +172,7 @@ static void take_note(kvf_batch_t *batch, const kvf_batch_opts_t *opts)
     note->peer = opts->notify_peer;
     note->told = KVF_OK;
     note->len = opts->notify_len;
+    note->channel = opts->channel;
     if (opts->notify_len)
         memcpy(note->data, opts->notify, opts->notify_len);
     kvfi_note_line_up(note);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Streams: which layers of a request have arrived, from the notifications of those that write them.
- * One object an engine takes all its notifications and hands them to the streams; what a stream
- * makes of them is in stream_state.c. Only kvf_stream_wait() blocks: of the threads that wait one
- * sleeps on the engine's event fd, the others on it. Under the lock nothing is copied and nobody
- * sleeps.
+ * One object takes those of a channel and hands them to its streams; what a stream makes of them is
+ * in stream_state.c. Only kvf_stream_wait() blocks: of the threads that wait one sleeps on the
+ * channel's fd, the others on it. Under the lock nothing is copied and nobody sleeps.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -74,8 +73,8 @@ static void deliver(kvf_streams_t *streams, const kvf_notification_t *n)
     if (n->len == sizeof(note))
         memcpy(&note, n->data, sizeof(note));
     if (note.magic != MAGIC) {
-        if (streams->other != NULL)
-            streams->other(streams->arg, n);
+        kvfi_log(KVFI_LOG_DEBUG, "a notification of rank %llu is no stream's, and is ignored",
+                 (unsigned long long)n->rank);
         return;
     }
     if (n->status != KVF_OK)
@@ -103,7 +102,7 @@ static kvf_status_t drain(kvf_streams_t *streams)
     for (; status == KVF_OK && taken < TAKEN; taken++) {
         kvf_notification_t note = {.struct_size = sizeof(note)};
 
-        status = kvf_notify_recv(streams->engine, &note);
+        status = kvf_channel_recv(streams->channel, &note);
         if (status == KVF_OK)
             deliver(streams, &note);
     }
@@ -156,41 +155,6 @@ static kvf_status_t drive(kvf_streams_t *streams)
 
 /* -------------------------------------------------------------- the streams */
 
-static pthread_mutex_t all_lock = PTHREAD_MUTEX_INITIALIZER;
-static kvf_streams_t *all;
-
-/* Two of one engine would take each other's notifications. */
-static kvf_status_t enlist(kvf_streams_t *streams)
-{
-    kvf_status_t status = KVF_OK;
-
-    pthread_mutex_lock(&all_lock);
-    for (const kvf_streams_t *other = all; other != NULL; other = other->next) {
-        if (other->incarnation == streams->incarnation)
-            status = KVF_ERR_BUSY;
-    }
-    if (status == KVF_OK) {
-        streams->next = all;
-        all = streams;
-    }
-    pthread_mutex_unlock(&all_lock);
-    return status == KVF_OK ? status
-                            : kvfi_fail(status, "streams: the engine's notifications go to another "
-                                                "streams object, which is open");
-}
-
-static void leave_list(kvf_streams_t *streams)
-{
-    kvf_streams_t **at = &all;
-
-    pthread_mutex_lock(&all_lock);
-    while (*at != NULL && *at != streams)
-        at = &(*at)->next;
-    if (*at != NULL)
-        *at = streams->next;
-    pthread_mutex_unlock(&all_lock);
-}
-
 kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *opts,
                               kvf_streams_t **streams_p)
 {
@@ -199,32 +163,25 @@ kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *op
     kvf_streams_t *streams;
     kvf_status_t status = KVF_OK;
     cpu_set_t cpus;
-    int fd;
 
     if (streams_p == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "streams: streams_p is NULL");
     if (opts != NULL)
         status = kvf_struct_read("streams: opts", opts, sizeof(own), &own);
-    if (status == KVF_OK && (own.reserved32 != 0 || reserved_set(own.reserved, 2)))
-        status = kvfi_fail(KVF_ERR_INVALID, "streams: reserved is not 0");
-    if (status == KVF_OK)
-        status = kvf_engine_fd(engine, &fd);
     if (status != KVF_OK)
         return status;
     streams = calloc(1, sizeof(*streams));
     if (streams == NULL)
         return kvfi_fail(KVF_ERR_NOMEM, "streams: no memory");
-    streams->engine = engine;
-    streams->incarnation = kvf_engine_incarnation(engine);
-    streams->fd = fd;
-    streams->alone = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) == 1;
-    streams->other = own.other;
-    streams->arg = own.arg;
-    status = enlist(streams);
+    status = kvf_channel_open(engine, own.channel != 0 ? own.channel : KVF_STREAM_CHANNEL, &streams->channel);
+    if (status == KVF_OK)
+        status = kvf_channel_fd(streams->channel, &streams->fd);
     if (status != KVF_OK) {
         free(streams);
-        return status;
+        return kvfi_fail_within(status, "streams");
     }
+    streams->engine = engine;
+    streams->alone = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) == 1;
     pthread_mutex_init(&streams->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -240,12 +197,17 @@ kvf_status_t kvf_streams_close(kvf_streams_t *streams)
         return KVF_OK;
     if (streams->table.count > 0)
         return kvfi_fail(KVF_ERR_BUSY, "streams: %zu are open", streams->table.count);
-    leave_list(streams);
+    kvf_channel_close(streams->channel);
     kvfi_table_free(&streams->table);
     pthread_cond_destroy(&streams->cond);
     pthread_mutex_destroy(&streams->lock);
     free(streams);
     return KVF_OK;
+}
+
+kvf_channel_t *kvf_streams_channel(kvf_streams_t *streams)
+{
+    return streams != NULL ? streams->channel : NULL;
 }
 
 kvf_status_t kvf_streams_poll(kvf_streams_t *streams)
@@ -406,7 +368,7 @@ static kvf_status_t first_layers(const kvf_stream_t *stream, uint32_t count)
     return status;
 }
 
-/* Sleep on the event fd, or on who does, at most until end_ns. With the lock. */
+/* Sleep on the channel's fd, or on who does, at most until end_ns. With the lock. */
 static kvf_status_t sleep_a_while(kvf_streams_t *streams, kvf_stream_t *stream, uint32_t count,
                                   uint64_t end_ns)
 {
@@ -421,9 +383,9 @@ static kvf_status_t sleep_a_while(kvf_streams_t *streams, kvf_stream_t *stream, 
         pthread_cond_timedwait(&streams->cond, &streams->lock, &at);
         return KVF_OK;
     }
-    status = kvf_engine_arm(streams->engine);
+    status = kvf_channel_arm(streams->channel);
     if (status == KVF_ERR_BUSY)
-        return kvf_progress(streams->engine);
+        return kvf_progress(streams->engine); /* and what has come is taken next */
     if (status == KVF_OK)
         status = drive(streams);
     if (status != KVF_OK || first_layers(stream, count) != KVF_INPROGRESS)
@@ -499,7 +461,8 @@ kvf_status_t kvf_stream_step(kvf_engine_t *engine, kvf_path_t path, const kvf_pl
     if (status != KVF_OK)
         return status;
     if (step_p == NULL || layers == 0)
-        return kvfi_fail(KVF_ERR_INVALID, "stream step: %s", step_p == NULL ? "step_p is NULL" : "layers is 0");
+        return kvfi_fail(KVF_ERR_INVALID, "stream step: %s",
+                         step_p == NULL ? "step_p is NULL" : "layers is 0");
     if (__builtin_mul_overflow(own.bytes, layers, &bytes) ||
         __builtin_mul_overflow(own.pieces, layers, &pieces))
         return kvfi_fail(KVF_ERR_INVALID, "stream step: layer's pieces or bytes overflow");

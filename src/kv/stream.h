@@ -44,16 +44,13 @@ struct kvf_stream {
 };
 
 struct kvf_streams {
-    kvf_streams_t *next; /* of this process's */
     kvf_engine_t *engine;
-    uint64_t incarnation; /* the engine's */
-    void (*other)(void *arg, const kvf_notification_t *notification);
-    void *arg;
-    int fd;
+    kvf_channel_t *channel; /* of their notifications */
+    int fd;                 /* the channel's */
     bool alone; /* one processor is allowed: who looks for long keeps it from who sends */
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    bool sleeper;    /* somebody sleeps on the event fd for all */
+    bool sleeper;    /* somebody sleeps on the fd for all */
     uint64_t pace_ns; /* of whichever stream was told last; 0: not known */
     uint64_t look_ns; /* when sources are to be looked at for life */
     kvfi_table_t table; /* of streams, by id */

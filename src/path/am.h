@@ -53,6 +53,7 @@ typedef struct kvfi_am_host {
 typedef struct kvfi_am_note {
     struct kvfi_am_note *next;
     uint32_t             len;
+    uint32_t             channel;
     kvf_status_t         told; /* with it: how its batch ended */
     uint8_t              data[KVF_NOTIFY_MAX];
     uint64_t             seq;    /* 0: not sent yet */
@@ -123,8 +124,8 @@ void kvfi_am_pass(kvfi_am_t *am);
 void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note);
 void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note,
                          kvf_status_t status);
-/* The next notification that came: 1, or 0 if there is none. */
-int  kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_p,
-                       uint64_t *rank_p);
+/* The next notification that came, of a peer whose next one there is room for: 1, or 0 if there is none. */
+int  kvfi_am_note_take(kvfi_am_t *am, kvfi_note_room_t *room, void *arg, kvfi_note_t *note_p,
+                       uint64_t *incarnation_p, uint64_t *rank_p);
 
 #endif

@@ -149,15 +149,16 @@ void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *no
     kvfi_lock_give(am->lock);
 }
 
-int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_p,
-                      uint64_t *rank_p)
+int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_room_t *room, void *arg, kvfi_note_t *note_p,
+                      uint64_t *incarnation_p, uint64_t *rank_p)
 {
     kvfi_am_message_t *message;
     kvfi_am_peer_t    *peer;
 
     kvfi_lock_take(am->lock);
-    for (peer = am->list; peer && !peer->inbox; peer = peer->next)
-        ;
+    for (peer = am->list; peer; peer = peer->next)
+        if (peer->inbox && room(arg, (uint32_t)(peer->inbox->head.token >> 8)))
+            break;
     if (!peer) {
         kvfi_lock_give(am->lock);
         return 0;
@@ -167,7 +168,8 @@ int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_t *note_p, uint64_t *incarnation_
     if (!peer->inbox)
         peer->inbox_end = &peer->inbox;
     note_p->len = (uint16_t)message->head.len;
-    note_p->status = (int16_t)-(int64_t)message->head.token;
+    note_p->status = (int16_t)-(int64_t)(message->head.token & 0xff);
+    note_p->channel = (uint32_t)(message->head.token >> 8);
     memcpy(note_p->data, message->data, note_p->len);
     *incarnation_p = peer->incarnation;
     *rank_p = peer->rank;

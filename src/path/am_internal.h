@@ -61,7 +61,7 @@ typedef struct kvfi_am_head {
     uint32_t len;    /* of the payload, or of what lies in the slot */
     uint64_t sender; /* incarnation */
     uint64_t token;  /* of the request; ACK: notes that came; HELLO: notes that may wait;
-                        NOTE: status, negated */
+                        NOTE: its channel << 8 | status, negated */
     uint64_t off;    /* DATA: of the stream; DONE: status; HELLO: rank; NOTE: its number;
                         ACK: notes that were taken; RETURN: status of mapping the ring */
 } kvfi_am_head_t;

@@ -34,7 +34,7 @@ static void send_notes(kvfi_am_peer_t *peer)
             continue;
         if (peer->notes_sent - peer->notes_taken >= peer->notes_room)
             return;
-        message = kvfi_am_message(peer, KVFI_AM_NOTE, (uint64_t)-(int64_t)note->told,
+        message = kvfi_am_message(peer, KVFI_AM_NOTE, (uint64_t)note->channel << 8 | (uint64_t)-(int64_t)note->told,
                                   peer->notes_sent + 1, note->len);
         if (!message)
             return;

@@ -83,7 +83,8 @@ static void on_note(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void
 {
     kvfi_am_message_t *note;
 
-    if (head->len > KVF_NOTIFY_MAX || head->token > -KVF_ERR_FORKED ||
+    if (head->len > KVF_NOTIFY_MAX || (head->token & 0xff) > -KVF_ERR_FORKED ||
+        head->token >> 8 > UINT32_MAX ||
         head->off != peer->inbox_came + 1 ||
         peer->inbox_came - peer->acked_taken >= peer->am->host.depth) {
         kvfi_am_peer_fail(peer, "its notification is malformed, out of order, or one too many");

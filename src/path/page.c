@@ -206,7 +206,7 @@ static kvfi_note_t *note_at(kvfi_page_t *page, uint32_t depth, const kvfi_seat_t
     return &page->notes[(size_t)(seat - page->seats) * depth + at % depth];
 }
 
-int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_t status,
+int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, uint32_t channel, kvf_status_t status,
                   uint32_t *armed_p)
 {
     kvfi_page_t *page = hold->page;
@@ -222,6 +222,7 @@ int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_
         note = note_at(page, hold->depth, seat, tail);
         note->len = (uint16_t)len;
         note->status = (int16_t)status;
+        note->channel = channel;
         memcpy(note->data, data, len);
         atomic_store(&seat->tail, tail + 1);
     }
@@ -333,8 +334,8 @@ static void took(kvfi_owner_t *owner, kvfi_seat_t *seat, unsigned i, uint32_t he
     atomic_store(&seat->head, head);
 }
 
-int kvfi_page_take(kvfi_owner_t *owner, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
-                   uint64_t *rank_p)
+int kvfi_page_take(kvfi_owner_t *owner, unsigned *from_p, kvfi_note_room_t *room, void *arg,
+                   kvfi_note_t *note_p, uint64_t *holder_p, uint64_t *rank_p)
 {
     kvfi_page_t *page = owner->page;
     unsigned     high = kvfi_page_seats(page);
@@ -353,6 +354,8 @@ int kvfi_page_take(kvfi_owner_t *owner, unsigned *from_p, kvfi_note_t *note_p, u
             continue;
         }
         *note_p = *note_at(page, owner->depth, seat, head);
+        if (!room(arg, note_p->channel))
+            continue;
         if (note_p->len > KVF_NOTIFY_MAX)
             note_p->len = KVF_NOTIFY_MAX;
         if (note_p->status > KVF_OK || note_p->status < KVF_ERR_FORKED)

@@ -30,7 +30,7 @@
 #include "base/proc.h"
 #include "kvferry.h"
 
-#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727936)
+#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727937)
 #define KVFI_PAGE_GRANTS 4096u
 #define KVFI_PAGE_SEATS  256u
 #define KVFI_SEAT_WORDS  16u /* threads of an initiator that copy at once; more wait for one another */
@@ -41,6 +41,7 @@
 typedef struct kvfi_note {
     uint16_t len;
     int16_t  status; /* of the batch that brings it */
+    uint32_t channel;
     uint8_t  data[KVF_NOTIFY_MAX];
 } kvfi_note_t;
 
@@ -158,7 +159,7 @@ int  kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint
 void kvfi_hold_unpin(kvfi_hold_t *hold, uint64_t taken);
 
 /* Put a note in the ring: 1 done and a doorbell is wanted, 0 done, -1 full. */
-int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, kvf_status_t status,
+int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, uint32_t channel, kvf_status_t status,
                   uint32_t *armed_p);
 /* The doorbell was sent that was wanted: no more of them till the owner has armed again. */
 void kvfi_hold_rang(kvfi_hold_t *hold, uint32_t armed);
@@ -183,9 +184,11 @@ int kvfi_page_pins(kvfi_page_t *page);
 int kvfi_page_find_pin(kvfi_page_t *page,
                        int (*match)(void *arg, uint32_t grant, uint32_t range, uint32_t id), void *arg,
                        const kvfi_seat_t **seat_p);
-/* The next note of any seat, starting after *from_p: 1 taken, 0 none. */
-int kvfi_page_take(kvfi_owner_t *owner, unsigned *from_p, kvfi_note_t *note_p, uint64_t *holder_p,
-                   uint64_t *rank_p);
+/* Is there room for one more note of a channel? */
+typedef int kvfi_note_room_t(void *arg, uint32_t channel);
+/* The next note of any seat for which there is room, starting after *from_p: 1 taken, 0 none. */
+int kvfi_page_take(kvfi_owner_t *owner, unsigned *from_p, kvfi_note_room_t *room, void *arg,
+                   kvfi_note_t *note_p, uint64_t *holder_p, uint64_t *rank_p);
 
 /* Copy the hello of a seat into data: its length, 0 if it is *seq_p's, which is brought up to it, or is
  * not whole. */

@@ -47,6 +47,7 @@ engine_tests = \
 	tests/engine/test_lifetime \
 	tests/engine/test_meter \
 	tests/engine/test_queue \
+	tests/engine/test_channel \
 	tests/engine/test_paths \
 	tests/engine/test_pack \
 	tests/engine/test_nothing \
@@ -84,6 +85,7 @@ tests_engine_test_revoke_LDADD = $(engine_test_libs)
 tests_engine_test_lifetime_LDADD = $(engine_test_libs)
 tests_engine_test_meter_LDADD = $(engine_test_libs)
 tests_engine_test_queue_LDADD = $(engine_test_libs)
+tests_engine_test_channel_LDADD = $(engine_test_libs)
 tests_engine_test_paths_LDADD = $(engine_test_libs)
 tests_engine_test_nothing_LDADD = $(engine_test_libs)
 tests_engine_test_align_LDADD = $(engine_test_libs)

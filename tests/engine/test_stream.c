@@ -22,26 +22,16 @@
 typedef struct receiver {
     kvf_streams_t *streams;
     kvf_stream_t *stream;
-    unsigned others; /* notifications that were no stream's */
 } receiver_t;
-
-static void count_other(void *arg, const kvf_notification_t *notification)
-{
-    receiver_t *receiver = arg;
-
-    must(notification->len == 5 && memcmp(notification->data, "other", 5) == 0, "another one");
-    receiver->others++;
-}
 
 static void receive_from(receiver_t *r, kvf_engine_t *engine, const kvf_stream_source_t *sources,
                          uint32_t count, uint64_t id)
 {
-    kvf_streams_opts_t all = { .struct_size = sizeof(all), .other = count_other, .arg = r };
     kvf_stream_opts_t opts = { .struct_size = sizeof(opts), .source_count = count,
                                .sources = sources, .id = id };
 
     if (r->streams == NULL) {
-        ok(kvf_streams_open(engine, &all, &r->streams));
+        ok(kvf_streams_open(engine, NULL, &r->streams));
     }
     ok(kvf_stream_open(r->streams, &opts, &r->stream));
 }
@@ -79,7 +69,7 @@ typedef struct wait {
     uint32_t layer;
     int32_t status;
     kvf_stream_state_t state;
-    uint32_t others;
+    uint32_t others; /* notifications that were the caller's */
     uint32_t first_wrong; /* layer whose bytes are not there though it is said to be */
 } wait_t;
 
@@ -89,6 +79,7 @@ static void at_wait(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
     receiver_t *r = side->extra[0];
+    kvf_notification_t other = { .struct_size = sizeof(other) };
     wait_t wait;
 
     memcpy(&wait, in, in_len);
@@ -96,7 +87,10 @@ static void at_wait(void *state, const void *in, size_t in_len, proc_out_t *out)
     memset(&wait.state, 0, sizeof(wait.state));
     wait.state.struct_size = sizeof(wait.state);
     ok(kvf_stream_query(r->stream, &wait.state));
-    wait.others = r->others;
+    while (kvf_notify_recv(side->engine, &other) == KVF_OK) {
+        must(other.len == 5 && memcmp(other.data, "other", 5) == 0 && other.channel == 0, "another one");
+        wait.others++;
+    }
     wait.first_wrong = UINT32_MAX;
     for (uint32_t i = 0; i < LAYERS && (i + 1) * LAYER_BYTES <= side->len; i++) {
         if (kvf_stream_layer(r->stream, i) == KVF_OK && wait.first_wrong == UINT32_MAX &&
@@ -123,7 +117,8 @@ static kvf_status_t tell(kvf_batch_t *batch, kvf_peer_t *peer, const kvf_op_t *o
                               .flags = KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS,
                               .notify_peer = peer,
                               .notify = note,
-                              .notify_len = sizeof(note) };
+                              .notify_len = sizeof(note),
+                              .channel = KVF_STREAM_CHANNEL };
 
     ok(kvf_stream_note(id, layer, layers, status, note));
     status = kvf_batch_post(batch, ops, count, sizeof(*ops), &opts);
@@ -237,7 +232,8 @@ START_TEST(a_layer_whose_batch_is_given_up_is_told)
                        .progress = KVF_PROGRESS_CALLER };
     uint8_t note[KVF_STREAM_NOTE];
     kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_NOTIFY_ALWAYS,
-                              .notify = note, .notify_len = sizeof(note) };
+                              .notify = note, .notify_len = sizeof(note),
+                              .channel = KVF_STREAM_CHANNEL };
     kvf_op_t op;
     wait_t got;
 
@@ -277,7 +273,8 @@ START_TEST(a_layer_comes_without_the_senders_polling)
     rig_opts_t big = { .owner_len = 8 << 20, .local_len = 8 << 20 };
     uint8_t note[KVF_STREAM_NOTE];
     kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_NOTIFY_ALWAYS,
-                              .notify = note, .notify_len = sizeof(note) };
+                              .notify = note, .notify_len = sizeof(note),
+                              .channel = KVF_STREAM_CHANNEL };
     kvf_op_t op;
     wait_t got;
 
@@ -534,8 +531,8 @@ START_TEST(threads_wait_for_streams_at_the_same_time)
 }
 END_TEST
 
-/* One thread, the event fd: arm, look once more, poll. */
-START_TEST(a_layer_wakes_who_sleeps_on_the_event_fd)
+/* One thread, the fd of their channel: arm, poll. */
+START_TEST(a_layer_wakes_who_sleeps_on_their_channel)
 {
     several_t s;
     kvf_stream_state_t now = { .struct_size = sizeof(now) };
@@ -543,9 +540,9 @@ START_TEST(a_layer_wakes_who_sleeps_on_the_event_fd)
 
     several_open(&s);
     receive_from(&s.r, s.to, s.sources, 1, 1);
-    ok(kvf_engine_fd(s.to, &fd.fd));
+    ok(kvf_channel_fd(kvf_streams_channel(s.r.streams), &fd.fd));
     for (uint32_t i = 0; i < LAYERS; i++) {
-        ok(kvf_engine_arm(s.to));
+        ok(kvf_channel_arm(kvf_streams_channel(s.r.streams)));
         ok(kvf_stream_query(s.r.stream, &now));
         must(now.arrived == i && poll(&fd, 1, 0) == 0, "woken for nothing");
         ok(tell(s.batch[0], s.to_peer[0], NULL, 0, 1, i, 1, KVF_OK));
@@ -554,6 +551,40 @@ START_TEST(a_layer_wakes_who_sleeps_on_the_event_fd)
         ok(kvf_stream_layer(s.r.stream, i));
     }
     receive_no_more(&s.r);
+    several_close(&s);
+}
+END_TEST
+
+/* Two rooms of a program with streams of their own, and the program's own notifications. */
+START_TEST(streams_of_two_channels_and_the_callers_own)
+{
+    kvf_streams_opts_t mine = { .struct_size = sizeof(mine), .channel = 9 };
+    uint8_t note[KVF_STREAM_NOTE];
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .channel = 9, .notify = note,
+                              .notify_len = KVF_STREAM_NOTE };
+    kvf_notification_t own = { .struct_size = sizeof(own) };
+    receiver_t first = { 0 }, second = { 0 };
+    several_t s;
+
+    several_open(&s);
+    opts.notify_peer = s.to_peer[0];
+    ok(kvf_streams_open(s.to, &mine, &second.streams));
+    receive_from(&first, s.to, s.sources, 1, STREAM);
+    receive_from(&second, s.to, s.sources, 1, STREAM); /* the same id, and another stream */
+    must(kvf_streams_channel(first.streams) != kvf_streams_channel(second.streams), "one channel");
+    must(kvf_streams_channel(NULL) == NULL, "a channel of none");
+    ok(kvf_stream_note(STREAM, 0, LAYERS, KVF_OK, note));
+    ok(run_ops(s.batch[0], NULL, 0, &opts));
+    opts.channel = 0;
+    ok(run_ops(s.batch[0], NULL, 0, &opts));
+    ok(tell(s.batch[0], s.to_peer[0], NULL, 0, STREAM, 0, 1, KVF_OK));
+    ok(kvf_stream_wait(first.stream, 0, patient(5)));
+    answers(kvf_stream_layer(first.stream, 1), KVF_INPROGRESS);
+    ok(kvf_stream_wait(second.stream, LAYERS - 1, patient(5)));
+    ok(kvf_notify_recv(s.to, &own));
+    answers(kvf_notify_recv(s.to, &own), KVF_INPROGRESS);
+    receive_no_more(&first);
+    receive_no_more(&second);
     several_close(&s);
 }
 END_TEST
@@ -574,7 +605,8 @@ int main(void)
     tcase_add_test(tc, equal_words_of_four_sources_are_four);
     tcase_add_test(tc, each_layer_waits_for_its_own_sources);
     tcase_add_test(tc, threads_wait_for_streams_at_the_same_time);
-    tcase_add_test(tc, a_layer_wakes_who_sleeps_on_the_event_fd);
+    tcase_add_test(tc, a_layer_wakes_who_sleeps_on_their_channel);
+    tcase_add_test(tc, streams_of_two_channels_and_the_callers_own);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -418,7 +418,7 @@ static const bad_opts_t bad_opts[] = {
     { "notify_len", { SIZED, .notify_len = KVF_NOTIFY_MAX + 1, .notify = note }, INVALID },
     { "notify", { SIZED, .notify_len = 8 }, INVALID },
     { "after_event", { SIZED, .after_event = note }, KVF_ERR_UNSUPPORTED },
-    { "reserved", { SIZED, .reserved = { 0, 0, 1 } }, INVALID },
+    { "reserved", { SIZED, .reserved = { 0, 1 } }, INVALID },
 };
 
 START_TEST(a_bad_option_is_named_and_nothing_moves)

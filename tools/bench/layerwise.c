@@ -96,8 +96,8 @@ static int make_room(const struct bench_case *c, struct bench_layerwise *w)
     if (status == KVF_OK && c->job->owner) {
         status = kvf_streams_open(c->job->engine, NULL, &w->streams);
     }
-    if (status == KVF_OK) {
-        status = kvf_engine_fd(c->job->engine, &w->fd);
+    if (status == KVF_OK && c->job->owner) {
+        status = kvf_channel_fd(kvf_streams_channel(w->streams), &w->fd);
     }
     return status == KVF_OK ? 0 : kvfi_bench_fail_status("the layers", status);
 }
@@ -208,6 +208,7 @@ static kvf_status_t push(const struct bench_case *c, struct bench_layerwise *w, 
     opts.notify_peer = kvf_mpi_peer(c->job->mpi, c->job->owner_rank);
     opts.notify = note;
     opts.notify_len = sizeof(note);
+    opts.channel = KVF_STREAM_CHANNEL;
     return status == KVF_OK ? kvf_batch_post(w->notes[at], NULL, 0, sizeof(*w->ops), &opts)
                             : status;
 }
@@ -236,14 +237,11 @@ static kvf_status_t sleep_for(const struct bench_case *c, struct bench_layerwise
     kvf_status_t status = kvf_streams_poll(w->streams), there;
 
     while (status == KVF_OK && (there = kvf_stream_layer(w->stream, layer)) == KVF_INPROGRESS) {
-        status = kvf_engine_arm(c->job->engine);
+        status = kvf_channel_arm(kvf_streams_channel(w->streams));
         if (status == KVF_ERR_BUSY) {
             status = kvf_progress(c->job->engine);
         } else if (status == KVF_OK) {
-            status = kvf_streams_poll(w->streams);
-            if (status == KVF_OK && kvf_stream_layer(w->stream, layer) == KVF_INPROGRESS) {
-                poll(&fd, 1, (int)(KVFI_BENCH_DEADLINE_NS / 1000000));
-            }
+            poll(&fd, 1, (int)(KVFI_BENCH_DEADLINE_NS / 1000000));
         }
         status = status == KVF_OK ? kvf_streams_poll(w->streams) : status;
     }
