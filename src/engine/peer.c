@@ -442,7 +442,7 @@ void kvfi_peer_free(kvf_peer_t *peer)
         strike(engine, peer);
     pthread_mutex_unlock(&engine->lock);
     if (atomic_load(&peer->stage))
-        kvfi_am_disconnect(engine->stage, atomic_load(&peer->stage));
+        kvfi_am_disconnect(engine->stage, atomic_load(&peer->stage), &peer->hold.page->closed);
     kvfi_hold_close(&peer->hold);
     if (peer->home)
         kvfi_home_release(peer->home);
@@ -450,7 +450,7 @@ void kvfi_peer_free(kvf_peer_t *peer)
     kvfi_event_unwatch_peer(peer);
     kvfi_life_close(&peer->life);
     if (peer->am)
-        kvfi_am_disconnect(atomic_load(&engine->am), peer->am);
+        kvfi_am_disconnect(atomic_load(&engine->am), peer->am, NULL);
     pthread_mutex_destroy(&peer->out_lock);
     kvfi_object_close(peer);
 }
@@ -476,7 +476,7 @@ static kvf_status_t connect_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
     if (!stage || !kvfi_am_alive(stage)) {
         status = kvfi_am_connect(engine->stage, peer->incarnation, &near, &fresh);
         if (status == KVF_OK && stage)
-            kvfi_am_disconnect(engine->stage, stage); /* the same one, counted once */
+            kvfi_am_disconnect(engine->stage, stage, NULL); /* the same one, counted once */
         if (status == KVF_OK)
             atomic_store(&peer->stage, fresh);
         else

@@ -164,11 +164,12 @@ kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *to
     return status;
 }
 
-void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer)
+void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer, const _Atomic uint32_t *closed)
 {
     kvfi_lock_take(am->lock);
-    if (!--peer->imports)
-        peer->closed = NULL;
+    peer->imports--;
+    if (peer->closed == closed)
+        peer->closed = NULL; /* who lent an earlier one is about to disconnect */
     am->look = 1; /* it may have died */
     kvfi_am_pump_and_unlock(am);
 }

@@ -76,11 +76,12 @@ void         kvfi_am_stats(kvfi_am_t *am, kvfi_am_stats_t *stats_p);
 /* What is known of a near peer: what rings connect to. */
 typedef struct kvfi_am_near {
     kvfi_proc_id_t          proc;
-    const _Atomic uint32_t *closed; /* not 0: its engine has closed; stays until disconnect */
+    const _Atomic uint32_t *closed; /* not 0: its engine has closed; lent until disconnect */
     kvfi_hold_t            *hold;   /* our seat in its page, to say hello from; for the call only */
 } kvfi_am_near_t;
 
-/* Connect to a peer, at what the carrier connects to; counted. */
+/* Connect to a peer, at what the carrier connects to; counted. All who do so share one connection, which looks
+ * at what the last of them lent. */
 kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *to, kvfi_am_peer_t **peer_p);
 /* Who sleeps polls this, */
 int          kvfi_am_fd(const kvfi_am_t *am);
@@ -94,7 +95,9 @@ int          kvfi_am_busy(kvfi_am_t *am);
 int          kvfi_am_crowded(kvfi_am_t *am);
 /* Has every connected peer said hello? */
 int          kvfi_am_greeted(kvfi_am_t *am);
-void         kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer);
+/* Counted back. closed: what was lent to connect, which is not looked at after; NULL: nothing, or another
+ * connection of the caller's still lends it. */
+void         kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer, const _Atomic uint32_t *closed);
 int          kvfi_am_alive(const kvfi_am_peer_t *peer);
 /* How many messages came from it: another number says that it lives and works. */
 uint32_t     kvfi_am_heard(const kvfi_am_peer_t *peer);

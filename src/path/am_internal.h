@@ -133,7 +133,7 @@ struct kvfi_am_peer {
     kvfi_proc_id_t     proc;     /* where a carrier knows it, */
     kvfi_life_t        life;
     int                watched;  /* and life is open */
-    const _Atomic uint32_t *closed; /* as in kvfi_am_near_t, or NULL */
+    const _Atomic uint32_t *closed; /* what the last to connect lent, or NULL */
     _Atomic int        dead;
     _Atomic uint32_t   heard;    /* messages from it */
     int                failed;   /* to be buried by the pump */

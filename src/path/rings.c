@@ -78,16 +78,19 @@ static void link_up(kvfi_am_peer_t *peer)
 static kvf_status_t connect_to(kvfi_am_peer_t *peer, const void *to)
 {
     const kvfi_am_near_t *near = to;
+    kvf_status_t          status = KVF_OK;
 
     peer->proc = near->proc;
-    peer->closed = near->closed;
-    /* its hello may have gone with the seat that it was said from */
-    if (peer->linked && !peer->imports && !peer->notes_room)
+    /* its hello may go, or have gone, with the seat that it was said from */
+    if (peer->linked && peer->closed != near->closed && !peer->notes_room)
         kvfi_am_bury(peer);
-    if (peer->linked)
-        return KVF_OK;
-    link_up(peer);
-    return kvfi_mail_make(peer, near->hold);
+    if (!peer->linked) {
+        link_up(peer);
+        status = kvfi_mail_make(peer, near->hold);
+    }
+    if (status == KVF_OK)
+        peer->closed = near->closed;
+    return status;
 }
 
 static kvf_status_t meet(kvfi_am_peer_t *peer)

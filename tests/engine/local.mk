@@ -140,6 +140,11 @@ tests_engine_test_requests_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_engine_test_requests_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
 tests_engine_test_place_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_engine_test_place_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
+check_PROGRAMS += tests/engine/test_forget
+TESTS += tests/engine/test_forget
+tests_engine_test_forget_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_engine_test_forget_LDADD = tests/engine/libharness.la libkvfall.la $(CHECK_LIBS)
+tests_engine_test_forget_LDFLAGS = -Wl,--wrap=kvfi_am_disconnect
 check_PROGRAMS += tests/engine/test_scribble
 TESTS += tests/engine/test_scribble
 tests_engine_test_scribble_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
