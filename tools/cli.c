@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The parsers of the tools' command lines, and what a tool asks about this machine's free memory.
- * The JSON writer is next door, in json.c. Reads /proc and /sys files, which do not block.
+ * The JSON writer is next door, in json.c, and files that are written are in out.c. Reads /proc and /sys files, which do not block.
  */
 #include "config.h"
 
@@ -46,11 +46,17 @@ bool kvfi_cli_speaks(void)
     return true;
 }
 
-int kvfi_cli_next(int argc, char *const *argv, const char *shorts, const struct option *longs)
+int kvfi_cli_next(int argc, char *const *argv, const struct option *longs)
 {
     opterr = 0;
-    int option = getopt_long(argc, argv, shorts, longs, NULL);
+    int option = getopt_long(argc, argv, ":h", longs, NULL);
 
+    if (option == 'h') {
+        for (int i = 0; longs[i].name != NULL; i++) {
+            option = strcmp(longs[i].name, "help") == 0 ? longs[i].val : option;
+        }
+        return option;
+    }
     if (option == ':') {
         kvfi_cli_fail("%s needs a value", argv[optind - 1]);
         return '?';
@@ -240,32 +246,6 @@ int kvfi_cli_choice(const char *what, const char *text, const char *const *names
         }
     }
     return kvfi_cli_fail("%s: \"%s\" is none of %s", what, text, list);
-}
-
-int kvfi_cli_open_out(const char *what, const char *path, FILE **file_p)
-{
-    if (strcmp(path, "-") == 0) {
-        *file_p = stdout;
-        return 0;
-    }
-    FILE *file = fopen(path, "we");
-    if (file == NULL) {
-        return kvfi_cli_fail("%s: cannot write %s: %s", what, path, strerror(errno));
-    }
-    *file_p = file;
-    return 0;
-}
-
-int kvfi_cli_close_out(const char *what, const char *path, FILE *file)
-{
-    bool bad = fflush(file) != 0 || ferror(file);
-    int why = errno;
-
-    if (file != stdout && fclose(file) != 0 && !bad) {
-        bad = true;
-        why = errno;
-    }
-    return bad ? kvfi_cli_fail("%s: cannot write %s: %s", what, path, strerror(why)) : 0;
 }
 
 const char *kvfi_cli_bytes(uint64_t bytes, char *buf, size_t len)

@@ -31,8 +31,8 @@ int kvfi_cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)))
 bool kvfi_cli_speaks(void);
 
 /* The next option as getopt_long gives it (the value of its `val`), -1 at the end, '?' with a sentence
- * for an unknown or ambiguous option, a value that is missing, or one that is not wanted. */
-int kvfi_cli_next(int argc, char *const *argv, const char *shorts, const struct option *longs);
+ * for an unknown or ambiguous option, a value that is missing, or one that is not wanted. -h is --help. */
+int kvfi_cli_next(int argc, char *const *argv, const struct option *longs);
 
 /* "4096": decimal, within min..max. `what` is the argument's name, such as "--reps". */
 int kvfi_cli_count(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *value_p);
@@ -46,11 +46,6 @@ int kvfi_cli_fraction(const char *what, const char *text, uint64_t *num_p, uint6
 /* One of count names. The sentence lists them. */
 int kvfi_cli_choice(const char *what, const char *text, const char *const *names, size_t count,
                     size_t *index_p);
-
-/* A file to write; "-" is standard output. Close it with kvfi_cli_close_out(), which tells a full
- * disk. */
-int kvfi_cli_open_out(const char *what, const char *path, FILE **file_p);
-int kvfi_cli_close_out(const char *what, const char *path, FILE *file);
 
 /* Bytes for people, "1.25 GiB", into buf, which it returns. */
 const char *kvfi_cli_bytes(uint64_t bytes, char *buf, size_t len);

@@ -57,6 +57,19 @@ static int judge(const struct bench_args *args, const struct bench_plan *plan,
 
 enum outcome { RAN, REFUSED, FAILED }; /* REFUSED: nothing ran, and why is in the sentence */
 
+/* A report begins with its first case: until then the file is as it was. */
+static int tell_case(struct bench_report *report, const struct bench_case *c,
+                     const struct bench_figures *figures)
+{
+    int rc = 0;
+
+    if (c->args->json != NULL && report->json.file == NULL) {
+        rc = kvfi_out_open("--json", c->args->json, &report->json);
+    }
+    kvfi_bench_report_case(report, c, figures);
+    return rc;
+}
+
 static enum outcome run_case(const struct bench_job *job, const struct bench_args *args,
                              const struct bench_shape *shape, struct bench_report *report,
                              bool *wrong_p)
@@ -76,7 +89,10 @@ static enum outcome run_case(const struct bench_job *job, const struct bench_arg
     }
     rc = kvfi_bench_measure(&c, &figures);
     if (rc == 0 && job->rank == 0) {
-        kvfi_bench_report_case(report, &c, &figures);
+        if (tell_case(report, &c, &figures) != 0) {
+            complain(NULL);
+            *wrong_p = true;
+        }
         if (judge(args, &plan, &ends, &figures) != 0) {
             complain(shape);
             *wrong_p = true;
@@ -121,19 +137,14 @@ static int run_cases(const struct bench_job *job, struct bench_args *args,
     return wrong ? KVFI_EXIT_WRONG : KVFI_EXIT_OK;
 }
 
-static int open_report(const struct bench_args *args, struct bench_report *report)
+/* Whether all that is asked for can be written. */
+static int check_report(const struct bench_args *args, struct bench_report *report)
 {
-    report->table = stdout;
-    if (args->plot != NULL && kvfi_bench_plot_check(args->plot) != 0) {
+    report->table = kvfi_out_is_stdout(args->json) ? NULL : stdout;
+    if (args->plot != NULL && kvfi_bench_plot_check(args) != 0) {
         return -1;
     }
-    if (args->json == NULL) {
-        return 0;
-    }
-    if (strcmp(args->json, "-") == 0) {
-        report->table = NULL;
-    }
-    return kvfi_cli_open_out("--json", args->json, &report->json);
+    return args->json == NULL ? 0 : kvfi_out_check("--json", args->json);
 }
 
 /* One path after the other, with a job of kvferry's for each: far or near is the engine's to know. */
@@ -164,7 +175,7 @@ static int run_paths(struct bench_args *args, struct bench_report *report)
 
 static int close_report(const struct bench_args *args, struct bench_report *report, int code)
 {
-    if (report->json != NULL && kvfi_cli_close_out("--json", args->json, report->json) != 0) {
+    if (report->json.file != NULL && kvfi_out_close(&report->json) != 0) {
         complain(NULL);
         code = KVFI_EXIT_WRONG;
     }
@@ -183,7 +194,7 @@ static int run_mpi(struct bench_args *args)
     MPI_Init(NULL, NULL);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    if (kvfi_bench_job_paths(args, size) != 0 || (rank == 0 && open_report(args, &report) != 0)) {
+    if (kvfi_bench_job_paths(args, size) != 0 || (rank == 0 && check_report(args, &report) != 0)) {
         code = KVFI_EXIT_USAGE;
         if (rank == 0) {
             complain(NULL);

@@ -15,6 +15,7 @@
 
 #include "cli.h"
 #include "explain/explain.h"
+#include "out.h"
 
 static bool speaks = true; /* this process prints */
 
@@ -26,14 +27,18 @@ static int fail(int code)
     return code;
 }
 
-static int report(const struct explain_world *world, const struct explain_pairs *pairs, FILE *json)
+static int report(const struct explain_world *world, const struct explain_pairs *pairs)
 {
     const char *name = world->opts->json;
+    struct kvfi_out json;
 
-    kvfi_explain_text(world, pairs, json == stdout ? stderr : stdout);
-    if (json != NULL) {
-        kvfi_explain_json(world, pairs, json);
-        if (kvfi_cli_close_out("--json", name, json) != 0) {
+    kvfi_explain_text(world, pairs, kvfi_out_is_stdout(name) ? stderr : stdout);
+    if (name != NULL) {
+        if (kvfi_out_open("--json", name, &json) != 0) {
+            return fail(KVFI_EXIT_WRONG);
+        }
+        kvfi_explain_json(world, pairs, json.file);
+        if (kvfi_out_close(&json) != 0) {
             return fail(KVFI_EXIT_WRONG);
         }
     }
@@ -61,7 +66,7 @@ static void predict(const struct explain_job *job, struct explain_pairs *pairs)
 
 /* The pairs are made: predict, run, report. */
 static int finish(const struct explain_job *job, const struct explain_world *world,
-                  struct explain_pairs *pairs, FILE *json)
+                  struct explain_pairs *pairs)
 {
     int ran = KVFI_EXIT_OK, code = KVFI_EXIT_OK;
 
@@ -73,9 +78,7 @@ static int finish(const struct explain_job *job, const struct explain_world *wor
         fail(ran);
     }
     if (speaks && (ran == KVFI_EXIT_OK || pairs->wrong > 0)) {
-        code = report(world, pairs, json);
-    } else if (json != NULL && json != stdout) {
-        fclose(json);
+        code = report(world, pairs);
     }
     return ran != KVFI_EXIT_OK ? ran : code;
 }
@@ -84,13 +87,12 @@ static int explain(const struct explain_job *job, const struct explain_opts *opt
 {
     struct explain_world world;
     struct explain_pairs pairs;
-    FILE *json = NULL;
     int code;
 
     if (kvfi_explain_open(opts, &world) != 0) { /* all processes fail alike */
         return fail(KVFI_EXIT_USAGE);
     }
-    code = speaks && opts->json != NULL ? kvfi_cli_open_out("--json", opts->json, &json) : 0;
+    code = speaks && opts->json != NULL ? kvfi_out_check("--json", opts->json) : 0;
     if (kvfi_explain_job_agree(job, code) != 0) {
         kvfi_explain_close(&world);
         return fail(KVFI_EXIT_USAGE);
@@ -98,15 +100,12 @@ static int explain(const struct explain_job *job, const struct explain_opts *opt
     code = kvfi_explain_pairs_make(&world, &pairs);
     if (kvfi_explain_job_agree(job, code) != 0) {
         fail(KVFI_EXIT_WRONG);
-        if (json != NULL && json != stdout) {
-            fclose(json);
-        }
         if (code == 0) {
             kvfi_explain_pairs_free(&pairs);
         }
         code = KVFI_EXIT_WRONG;
     } else {
-        code = finish(job, &world, &pairs, json);
+        code = finish(job, &world, &pairs);
         kvfi_explain_pairs_free(&pairs);
     }
     kvfi_explain_close(&world);

@@ -476,7 +476,7 @@ static void usage(FILE *file)
         "  --calibrate  measure first how this machine copies (up to eight seconds; it should be idle)\n"
         "               and write the file that engines read: KVFERRY_CALIBRATION, else one in\n"
         "               $XDG_CACHE_HOME/kvferry or ~/.cache/kvferry\n"
-        "  --help, --version\n"
+        "  --help or -h, --version\n"
         "\n"
         "The exit code is 0 if an engine opened, and calibrated where that was asked for.\n",
         file);
@@ -496,7 +496,7 @@ static int parse(int argc, char **argv, const char **net_p, bool *json_p, bool *
     int option;
     size_t index;
 
-    while ((option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
+    while ((option = kvfi_cli_next(argc, argv, longs)) != -1) {
         if (option == 'h') {
             usage(stdout);
             return DONE;

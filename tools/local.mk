@@ -1,5 +1,5 @@
 # The tools, bin_PROGRAMS += tools/kvf_NAME. What their command lines share is in libkvfcli.la; its
-# headers are "cli.h", "cut.h" and "side_opts.h", which need no path from inside tools/.
+# headers are "cli.h", "cut.h", "out.h" and "side_opts.h", which need no path from inside tools/.
 noinst_LTLIBRARIES += libkvfcli.la
 libkvfcli_la_SOURCES = \
 	tools/cli.c \
@@ -7,6 +7,8 @@ libkvfcli_la_SOURCES = \
 	tools/cut.c \
 	tools/cut.h \
 	tools/json.c \
+	tools/out.c \
+	tools/out.h \
 	tools/side_opts.c \
 	tools/side_opts.h \
 	src/base/limits.c \

@@ -33,6 +33,10 @@ endif
 EXTRA_DIST += tests/mpi/count_trace.py tests/mpi/count_trace.sh
 TESTS += tests/mpi/count_trace.sh
 
+# The files that all tools write.
+EXTRA_DIST += tests/mpi/test_outputs.sh
+TESTS += tests/mpi/test_outputs.sh
+
 # kvf_info, which needs no MPI.
 EXTRA_DIST += tests/mpi/test_info.sh tests/mpi/test_calibrate.sh
 TESTS += tests/mpi/test_info.sh tests/mpi/test_calibrate.sh

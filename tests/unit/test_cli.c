@@ -9,9 +9,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "../../tools/cli.h"
 #include "../../tools/cut.h"
+#include "../../tools/out.h"
 
 START_TEST(a_count_that_is_not_one_is_refused_by_name)
 {
@@ -82,7 +85,7 @@ START_TEST(a_wrong_option_is_named)
 {
     static const struct option longs[] = {{"reps", required_argument, NULL, 'r'},
                                           {"requests", required_argument, NULL, 'q'},
-                                          {"hot", no_argument, NULL, 'h'},
+                                          {"hot", no_argument, NULL, 'o'},
                                           {NULL, 0, NULL, 0}};
     static const struct {
         const char *word, *sentence;
@@ -97,10 +100,23 @@ START_TEST(a_wrong_option_is_named)
         char *argv[] = {tool, word, NULL};
         strcpy(word, cases[i].word);
         optind = 0;
-        ck_assert_int_eq(kvfi_cli_next(2, argv, ":", longs), '?');
+        ck_assert_int_eq(kvfi_cli_next(2, argv, longs), '?');
         ck_assert_msg(strncmp(kvfi_cli_error(), cases[i].sentence, strlen(cases[i].sentence)) == 0,
                       "%s: %s", word, kvfi_cli_error());
     }
+}
+END_TEST
+
+START_TEST(h_is_help)
+{
+    static const struct option longs[] = {{"hot", no_argument, NULL, 'o'},
+                                          {"help", no_argument, NULL, 1000},
+                                          {NULL, 0, NULL, 0}};
+    char tool[] = "tool", word[] = "-h";
+    char *argv[] = {tool, word, NULL};
+
+    optind = 0;
+    ck_assert_int_eq(kvfi_cli_next(2, argv, longs), 1000);
 }
 END_TEST
 
@@ -133,14 +149,125 @@ END_TEST
 
 START_TEST(a_full_disk_is_told)
 {
-    FILE *file;
+    struct kvfi_out out;
 
-    if (kvfi_cli_open_out("--json", "/dev/full", &file) != 0) {
+    if (kvfi_out_open("--json", "/dev/full", &out) != 0) {
         return; /* no such device here */
     }
-    fputs("x", file);
-    ck_assert_int_eq(kvfi_cli_close_out("--json", "/dev/full", file), -1);
+    fputs("x", out.file);
+    ck_assert_int_eq(kvfi_out_close(&out), -1);
     ck_assert(strncmp(kvfi_cli_error(), "--json: cannot write /dev/full: ", 32) == 0);
+}
+END_TEST
+
+/* ------------------------------------------------------------------ files that are written */
+
+static char dir[] = "/tmp/kvferry-test-XXXXXX", file[64], link_to_it[64];
+
+static void open_dir(void)
+{
+    ck_assert(mkdtemp(dir) != NULL);
+    snprintf(file, sizeof(file), "%s/file", dir);
+    snprintf(link_to_it, sizeof(link_to_it), "%s/link", dir);
+    ck_assert_int_eq(symlink("file", link_to_it), 0);
+}
+
+static void put(const char *text)
+{
+    FILE *to = fopen(file, "w");
+
+    ck_assert(to != NULL && fputs(text, to) >= 0 && fclose(to) == 0);
+}
+
+static void has(const char *text)
+{
+    char found[32] = "";
+    FILE *from = fopen(file, "r");
+
+    ck_assert(from != NULL);
+    found[fread(found, 1, sizeof(found) - 1, from)] = '\0';
+    fclose(from);
+    ck_assert_str_eq(found, text);
+}
+
+/* Nothing but the file and the link is left. */
+static void close_dir(void)
+{
+    unlink(file);
+    ck_assert_int_eq(unlink(link_to_it), 0);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+
+START_TEST(an_output_is_there_whole_or_as_it_was)
+{
+    struct kvfi_out out;
+    struct stat st;
+
+    open_dir();
+    put("old");
+    ck_assert_int_eq(chmod(file, 0640), 0);
+    ck_assert_int_eq(kvfi_out_check("--json", link_to_it), 0);
+    has("old");
+    ck_assert_int_eq(kvfi_out_open("--json", link_to_it, &out), 0);
+    fputs("new", out.file);
+    ck_assert_int_eq(fflush(out.file), 0);
+    has("old");
+    kvfi_out_drop(&out);
+    has("old");
+    ck_assert_int_eq(kvfi_out_open("--json", link_to_it, &out), 0);
+    fputs("new", out.file);
+    ck_assert_int_eq(kvfi_out_close(&out), 0);
+    has("new");
+    ck_assert(lstat(link_to_it, &st) == 0 && S_ISLNK(st.st_mode));
+    ck_assert(lstat(file, &st) == 0 && (st.st_mode & 0777) == 0640);
+    close_dir();
+}
+END_TEST
+
+static void refused(int rc, const char *what, const char *why)
+{
+    char want[160];
+
+    snprintf(want, sizeof(want), "--json: %s%s", what, why);
+    ck_assert_int_eq(rc, -1);
+    ck_assert_str_eq(kvfi_cli_error(), want);
+}
+
+START_TEST(an_output_that_cannot_be_is_refused_before_the_work)
+{
+    char what[96], other[64];
+
+    open_dir();
+    snprintf(what, sizeof(what), "cannot write %s: ", link_to_it);
+    refused(kvfi_out_check("--json", link_to_it), what, "it is a symbolic link to nothing");
+    ck_assert_int_eq(mkdir(file, 0700), 0);
+    refused(kvfi_out_check("--json", link_to_it), what, "Is a directory");
+    ck_assert_int_eq(rmdir(file), 0);
+    ck_assert_int_eq(mkfifo(file, 0600), 0); /* a check does not wait for a reader */
+    ck_assert_int_eq(kvfi_out_check("--json", link_to_it), 0);
+    unlink(file);
+    snprintf(other, sizeof(other), "%s/none/x", dir);
+    snprintf(what, sizeof(what), "cannot write %s: ", other);
+    refused(kvfi_out_check("--json", other), what, "No such file or directory");
+    close_dir();
+}
+END_TEST
+
+START_TEST(an_output_is_no_file_that_is_open_already)
+{
+    char want[160];
+
+    open_dir();
+    put("old");
+    ck_assert_int_eq(kvfi_out_apart("--json", file, "--trace", NULL), 0);
+    ck_assert_int_eq(kvfi_out_apart("--json", file, "--trace", "/dev/null"), 0);
+    snprintf(want, sizeof(want), "%s is the file of --trace, too", file);
+    refused(kvfi_out_apart("--json", file, "--trace", link_to_it), want, "");
+    snprintf(want, sizeof(want), "%s is the file of standard output already: - is its name", file);
+    ck_assert(freopen(file, "a", stdout) != NULL);
+    refused(kvfi_out_check("--json", file), want, "");
+    has("old");
+    close_dir();
 }
 END_TEST
 
@@ -184,7 +311,11 @@ int main(void)
     tcase_add_test(all, a_fraction_is_above_zero_and_at_most_one);
     tcase_add_test(all, a_wrong_option_is_named);
     tcase_add_test(all, json_escapes_what_it_must);
+    tcase_add_test(all, h_is_help);
     tcase_add_test(all, a_full_disk_is_told);
+    tcase_add_test(all, an_output_is_there_whole_or_as_it_was);
+    tcase_add_test(all, an_output_that_cannot_be_is_refused_before_the_work);
+    tcase_add_test(all, an_output_is_no_file_that_is_open_already);
     tcase_add_test(all, heads_and_layers_are_cut_without_divisibility);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);

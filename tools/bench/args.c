@@ -128,7 +128,7 @@ void kvfi_bench_usage(FILE *file)
         "  --json FILE            one JSON line a case; - is standard output, without the table\n"
         "  --plot FILE.svg        a picture of size against rate, drawn by gnuplot; the figures\n"
         "                         lie beside it in FILE.dat\n"
-        "  --help, --version\n"
+        "  --help or -h, --version\n"
         "\n"
         "The exit code is 0 only if every byte was compared and right.\n",
         file);
@@ -371,7 +371,7 @@ int kvfi_bench_parse(int argc, char *const *argv, struct bench_args *args_p)
     struct own_shape own = {0};
     int option, rc = 0;
 
-    while (rc == 0 && (option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
+    while (rc == 0 && (option = kvfi_cli_next(argc, argv, longs)) != -1) {
         rc = parse_one(option, &args, &own);
     }
     if (rc == 0 && optind < argc) {

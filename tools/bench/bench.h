@@ -19,6 +19,8 @@
 
 #include <kvferry/kv.h>
 
+#include "../out.h"
+
 /* ---------------------------------------------------------------- arguments and shapes */
 
 /* What a case carries. Either a model's cache from one layout to another, which the planner cuts into
@@ -491,7 +493,7 @@ struct bench_point {
 
 struct bench_report {
     FILE *table; /* NULL: none */
-    FILE *json;  /* NULL: none */
+    struct kvfi_out json; /* open from the first case on */
     struct bench_point *points; /* for --plot; owned */
     size_t point_count;
     char  cpus[2][128]; /* allowed to initiator and owner */
@@ -505,8 +507,8 @@ void kvfi_bench_report_case(struct bench_report *report, const struct bench_case
 
 void kvfi_bench_report_free(struct bench_report *report);
 
-/* Pictures. Whether gnuplot is there, for --plot; then the data beside the picture, and the picture. */
-int kvfi_bench_plot_check(const char *plot);
+/* Pictures. Whether gnuplot is there and both files can be written, for --plot; then the data beside the picture, and the picture. */
+int kvfi_bench_plot_check(const struct bench_args *args);
 int kvfi_bench_plot(const struct bench_args *args, const struct bench_report *report);
 
 #endif

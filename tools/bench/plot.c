@@ -9,7 +9,6 @@
 
 #include "bench.h"
 
-#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -57,22 +56,6 @@ static bool has_program(const char *program)
     return false;
 }
 
-int kvfi_bench_plot_check(const char *plot)
-{
-    size_t len = strlen(plot), suffix = strlen(SUFFIX);
-
-    if (len <= suffix || strcmp(plot + len - suffix, SUFFIX) != 0) {
-        return kvfi_cli_fail("--plot: \"%s\" does not end in %s", plot, SUFFIX);
-    }
-    if (!has_program("gnuplot")) {
-        return kvfi_cli_fail("--plot: gnuplot is not installed (Debian: gnuplot-nox); --json gives "
-                             "the figures without it");
-    }
-    return 0;
-}
-
-/* ------------------------------------------------------------------ data */
-
 static char *data_name(const char *plot)
 {
     size_t len = strlen(plot) - strlen(SUFFIX);
@@ -84,6 +67,33 @@ static char *data_name(const char *plot)
     }
     return name;
 }
+
+int kvfi_bench_plot_check(const struct bench_args *args)
+{
+    const char *plot = args->plot;
+    size_t len = strlen(plot), suffix = strlen(SUFFIX);
+    char *data;
+    int rc;
+
+    if (len <= suffix || strcmp(plot + len - suffix, SUFFIX) != 0) {
+        return kvfi_cli_fail("--plot: \"%s\" does not end in %s", plot, SUFFIX);
+    }
+    if (!has_program("gnuplot")) {
+        return kvfi_cli_fail("--plot: gnuplot is not installed (Debian: gnuplot-nox); --json gives "
+                             "the figures without it");
+    }
+    data = data_name(plot);
+    rc = data == NULL || kvfi_out_check("--plot", plot) != 0 || kvfi_out_check("--plot", data) != 0 ||
+                 kvfi_out_apart("--plot", plot, "--json", args->json) != 0 ||
+                 kvfi_out_apart("--plot", data, "--json", args->json) != 0 ||
+                 kvfi_out_apart("--plot", plot, "its figures", data) != 0
+             ? -1
+             : 0;
+    free(data);
+    return rc;
+}
+
+/* ------------------------------------------------------------------ data */
 
 static bool same(const struct curve *curve, const struct bench_point *point)
 {
@@ -136,17 +146,17 @@ static void write_curve(FILE *file, const struct bench_report *report, const str
 static int write_data(const char *name, const struct bench_args *args,
                       const struct bench_report *report, const struct curve *curves, size_t count)
 {
-    FILE *file;
+    struct kvfi_out out;
 
-    if (kvfi_cli_open_out("--plot", name, &file) != 0) {
+    if (kvfi_out_open("--plot", name, &out) != 0) {
         return -1;
     }
-    fprintf(file, "# kvf_bench %s, %s, net %s: bytes of a piece, GB/s, times memcpy\n",
+    fprintf(out.file, "# kvf_bench %s, %s, net %s: bytes of a piece, GB/s, times memcpy\n",
             kvf_version(), args->dir == KVF_READ ? "read" : "write", args->net);
     for (size_t i = 0; i < count; i++) {
-        write_curve(file, report, &curves[i]);
+        write_curve(out.file, report, &curves[i]);
     }
-    return kvfi_cli_close_out("--plot", name, file);
+    return kvfi_out_close(&out);
 }
 
 /* ------------------------------------------------------------------ gnuplot */
@@ -282,7 +292,7 @@ static void write_titles(FILE *out, const struct bench_args *args)
         out);
 }
 
-static void write_script(FILE *out, const struct bench_args *args,
+static void write_script(FILE *out, const char *picture, const struct bench_args *args,
                          const struct bench_report *report, const char *data,
                          const struct curve *curves, size_t count)
 {
@@ -291,7 +301,7 @@ static void write_script(FILE *out, const struct bench_args *args,
     fputs(
         "set terminal svg size 1120,860 font 'sans,14' background rgb 'white' dynamic\nset output ",
         out);
-    quote(out, args->plot);
+    quote(out, picture);
     fputs("\nset datafile missing '?'\nset multiplot\n"
           "set grid xtics ytics lc rgb '#dddddd' lw 0.8\nset border 3 lc rgb '#555555'\n"
           "set tics nomirror tc rgb '#333333'\n"
@@ -316,28 +326,39 @@ static void write_script(FILE *out, const struct bench_args *args,
     fputs("unset multiplot\n", out);
 }
 
+/* Returns gnuplot's status, or -1 if it does not start. */
+static int run_gnuplot(const char *picture, const struct bench_args *args,
+                       const struct bench_report *report, const char *data,
+                       const struct curve *curves, size_t count)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
+    int status = -1;
+
+    sigaction(SIGPIPE, &ignore, &before); /* a gnuplot that ends early is told by its status */
+    FILE *pipe = popen("gnuplot", "we");
+    if (pipe != NULL) {
+        write_script(pipe, picture, args, report, data, curves, count);
+        status = pclose(pipe);
+    }
+    sigaction(SIGPIPE, &before, NULL);
+    return status;
+}
+
 static int draw(const struct bench_args *args, const struct bench_report *report, const char *data,
                 const struct curve *curves, size_t count)
 {
-    struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
-    FILE *out;
-    int status;
+    struct kvfi_out out;
 
-    sigaction(SIGPIPE, &ignore, &before); /* a gnuplot that ends early is told by its status */
-    out = popen("gnuplot", "we");
-    if (out == NULL) {
-        sigaction(SIGPIPE, &before, NULL);
-        return kvfi_cli_fail("--plot: gnuplot does not start: %s", strerror(errno));
+    if (kvfi_out_open("--plot", args->plot, &out) != 0) {
+        return -1;
     }
-    write_script(out, args, report, data, curves, count);
-    status = pclose(out);
-    sigaction(SIGPIPE, &before, NULL);
-    if (status != 0) {
-        return kvfi_cli_fail(
-            "--plot: gnuplot drew no %s (its exit code is %d); the figures are in %s", args->plot,
-            WIFEXITED(status) ? WEXITSTATUS(status) : -1, data);
+    int status = run_gnuplot(kvfi_out_name(&out), args, report, data, curves, count);
+    if (status == 0) {
+        return kvfi_out_close(&out);
     }
-    return 0;
+    kvfi_out_drop(&out);
+    return kvfi_cli_fail("--plot: gnuplot drew no %s (its exit code is %d); the figures are in %s",
+                         args->plot, WIFEXITED(status) ? WEXITSTATUS(status) : -1, data);
 }
 
 int kvfi_bench_plot(const struct bench_args *args, const struct bench_report *report)

@@ -436,14 +436,14 @@ void kvfi_bench_report_case(struct bench_report *report, const struct bench_case
     summarise(c->args, c->plan, figures, &s, scratch);
     free(scratch);
     add_points(report, c, figures, &s);
-    if (report->json != NULL) {
-        kvfi_json_init(&json, report->json, 0);
+    if (report->json.file != NULL) {
+        kvfi_json_init(&json, report->json.file, 0);
         kvfi_json_open(&json, NULL, '{');
         write_case(&json, c->args, c->plan, c->ends, figures, &s);
         write_conditions(&json, report, c->args, c->plan, c->ends, figures);
         write_runs(&json, c->args, c->plan, figures, &s);
         kvfi_json_close(&json, '}');
-        fflush(report->json);
+        fflush(report->json.file);
     }
     if (report->table != NULL) {
         write_row(report, c->args, c->plan, c->ends, figures, &s);

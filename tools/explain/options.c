@@ -50,7 +50,7 @@ static const char help_text[] =
     "\n"
     "Report\n"
     "  --json FILE             one JSON object; - is standard output, people then read standard error\n"
-    "  --help, --version\n"
+    "  --help or -h, --version\n"
     "\n"
     "Exit code: 0 it was explained, and run right; 1 it cannot be, or bytes were wrong; 2 the command\n"
     "line is wrong.\n";
@@ -217,7 +217,7 @@ int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p)
 
     kvfi_side_opts_init(opts.end);
     optind = 1;
-    while ((option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
+    while ((option = kvfi_cli_next(argc, argv, longs)) != -1) {
         if (option == '?') {
             return -1;
         } else if (option == OPT_HELP) {

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "../cli.h"
+#include "../out.h"
 #include "bar.h"
 #include "input.h"
 #include "report.h"
@@ -52,29 +53,40 @@ static void say_left_out(const struct replay_opts *opts, const kvfi_trace_t *tra
     }
 }
 
-static int tell(struct replay_job *job, const struct replay_report *report, FILE *json)
+static int write_json(const struct replay_job *job, const struct replay_report *report)
+{
+    struct kvfi_out out;
+
+    if (job->opts->json == NULL) {
+        return 0;
+    }
+    if (kvfi_out_open("--json", job->opts->json, &out) != 0) {
+        return -1;
+    }
+    kvfi_replay_report_json(job, report, out.file);
+    return kvfi_out_close(&out);
+}
+
+static int tell(struct replay_job *job, const struct replay_report *report)
 {
     int code = report->problem_count > 0 ? KVFI_EXIT_WRONG : KVFI_EXIT_OK;
 
     if (!job->opts->quiet) {
-        kvfi_replay_report_people(job, report, json == stdout ? stderr : stdout);
+        kvfi_replay_report_people(job, report, kvfi_out_is_stdout(job->opts->json) ? stderr : stdout);
     } else {
         for (int i = 0; i < report->problem_count; i++) {
             fprintf(stderr, "kvf_replay: %s\n", report->problems[i]);
         }
     }
-    if (json != NULL) {
-        kvfi_replay_report_json(job, report, json);
-        if (kvfi_cli_close_out("--json", job->opts->json, json) != 0) {
-            fprintf(stderr, "kvf_replay: %s\n", kvfi_cli_error());
-            code = KVFI_EXIT_WRONG;
-        }
+    if (write_json(job, report) != 0) {
+        fprintf(stderr, "kvf_replay: %s\n", kvfi_cli_error());
+        code = KVFI_EXIT_WRONG;
     }
     return code;
 }
 
 /* Everything between the engines' opening and closing. */
-static int serve_and_report(struct replay_job *job, FILE *json)
+static int serve_and_report(struct replay_job *job)
 {
     struct replay_report report;
     char text[REPLAY_TEXT_LEN], failure[REPLAY_TEXT_LEN] = "";
@@ -85,16 +97,13 @@ static int serve_and_report(struct replay_job *job, FILE *json)
     kvfi_replay_bcast(job->comm, 0, &bar, sizeof(bar));
     code = kvfi_replay_serve(job, bar, &seconds, failure);
     if (code != 0 && seconds == 0) {
-        if (job->comm->rank == 0 && json != NULL) {
-            kvfi_cli_close_out("--json", job->opts->json, json);
-        }
         return say(job->comm, code, failure);
     }
     code = kvfi_replay_report_gather(job, seconds, code != 0 ? failure : NULL, &report, text);
     if (code != 0) {
         say(job->comm, code, text);
     } else if (job->comm->rank == 0) {
-        code = tell(job, &report, json);
+        code = tell(job, &report);
     }
     kvfi_replay_report_free(&report);
     kvfi_replay_bcast(job->comm, 0, &code, sizeof(code));
@@ -102,7 +111,7 @@ static int serve_and_report(struct replay_job *job, FILE *json)
 }
 
 static int run_job(struct replay_comm *comm, const struct replay_opts *opts,
-                   const kvfi_trace_t *trace, const struct replay_shape *shape, FILE *json)
+                   const kvfi_trace_t *trace, const struct replay_shape *shape)
 {
     kvf_engine_opts_t engine_opts = {.struct_size = sizeof(engine_opts), .net = opts->net};
     struct replay_job job = {.comm = comm, .opts = opts, .shape = shape, .trace = trace};
@@ -114,7 +123,7 @@ static int run_job(struct replay_comm *comm, const struct replay_opts *opts,
         return say(comm, KVFI_EXIT_WRONG, kvf_last_error());
     }
     job.engine = comm->engine;
-    code = serve_and_report(&job, json);
+    code = serve_and_report(&job);
     free(job.pulls_ns);
     closed = kvf_mpi_close(job.mpi, CLOSE_NS);
     comm->engine = NULL;
@@ -127,7 +136,7 @@ static int run_job(struct replay_comm *comm, const struct replay_opts *opts,
 
 /* Reads and checks all that can be before memory is taken. */
 static int prepare(struct replay_comm *comm, int argc, char **argv, struct replay_opts *opts,
-                   kvfi_trace_t *trace, struct replay_shape *shape, FILE **json_p)
+                   kvfi_trace_t *trace, struct replay_shape *shape)
 {
     char text[REPLAY_TEXT_LEN];
     int code = kvfi_replay_options_parse(argc, argv, opts) != 0 ? KVFI_EXIT_USAGE : 0;
@@ -139,7 +148,9 @@ static int prepare(struct replay_comm *comm, int argc, char **argv, struct repla
     if (kvfi_replay_options_compare(comm, opts) != 0) {
         return say(comm, KVFI_EXIT_USAGE, kvfi_cli_error());
     }
-    if (comm->rank == 0 && opts->json != NULL && kvfi_cli_open_out("--json", opts->json, json_p) != 0) {
+    if (comm->rank == 0 && opts->json != NULL &&
+        (kvfi_out_apart("--json", opts->json, "--trace", opts->trace) != 0 ||
+         kvfi_out_check("--json", opts->json) != 0)) {
         code = KVFI_EXIT_USAGE;
     }
     code = kvfi_replay_agree(comm, code, kvfi_cli_error(), text);
@@ -170,7 +181,6 @@ int main(int argc, char **argv)
     struct replay_opts opts = {0};
     struct replay_shape shape = {0};
     kvfi_trace_t trace = {0};
-    FILE *json = NULL;
     int code;
 
     if (kvfi_replay_options_help(argc, argv)) {
@@ -181,11 +191,9 @@ int main(int argc, char **argv)
         return KVFI_EXIT_WRONG;
     }
     kvfi_replay_serve_signals();
-    code = prepare(&comm, argc, argv, &opts, &trace, &shape, &json);
+    code = prepare(&comm, argc, argv, &opts, &trace, &shape);
     if (code == 0) {
-        code = run_job(&comm, &opts, &trace, &shape, json);
-    } else if (json != NULL && json != stdout) {
-        fclose(json);
+        code = run_job(&comm, &opts, &trace, &shape);
     }
     kvfi_trace_free(&trace);
     kvfi_replay_comm_close(&comm);

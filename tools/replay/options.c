@@ -58,7 +58,7 @@ static const char help_text[] =
     "Report\n"
     "  --json FILE             also as one JSON object; - is standard output, people read on standard error\n"
     "  --quiet                 no report for people, no progress bar\n"
-    "  --help, --version\n"
+    "  --help or -h, --version\n"
     "\n"
     "Exit code: 0 all requests were served and right, 1 they were not or could not be, 2 the command line\n"
     "or the trace is wrong. SIGINT and SIGTERM end the job in order, with a partial report and code 1.\n";
@@ -228,7 +228,7 @@ int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
 
     kvfi_side_opts_init(opts.side);
     optind = 1;
-    while ((option = kvfi_cli_next(argc, argv, ":", longs)) != -1) {
+    while ((option = kvfi_cli_next(argc, argv, longs)) != -1) {
         if (option == '?') {
             return -1;
         } else if (option == OPT_SKIP_BAD) {
@@ -264,10 +264,12 @@ int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
 bool kvfi_replay_options_help(int argc, char **argv)
 {
     bool help = false, version = false, speaks = kvfi_cli_speaks();
+    int option;
 
-    for (int i = 1; i < argc; i++) {
-        help = help || strcmp(argv[i], "--help") == 0;
-        version = version || strcmp(argv[i], "--version") == 0;
+    optind = 1;
+    while ((option = kvfi_cli_next(argc, argv, longs)) != -1) {
+        help = help || option == OPT_HELP;
+        version = version || option == OPT_VERSION;
     }
     if (speaks && help) {
         fputs(help_text, stdout);
