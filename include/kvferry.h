@@ -518,10 +518,14 @@ kvf_status_t kvf_view_close(kvf_view_t *view);
  *  still be written, until the owner has dropped the op, which is the first thing that it does with it when
  *  it runs again or is connected with again, or until it has closed or, as a neighbour, died. Until then a
  *  batch of the same engine of which any op, READ or WRITE, overlaps that op is held back as a whole, on
- *  every path, also where post would have copied it. It starts once the op is settled, or ends by its own
+ *  every path, also where post would have copied it. Ops overlap if blocks of them do (an unsettled op of
+ *  thousands of blocks apart counts as all that lies between the first and the last) in the memory of one
+ *  process, by its own addresses: through whichever grant, segment, engine or path, adopted memory too. One
+ *  memory that the owner has mapped at two addresses, or shares with another process, only you know to be
+ *  one. A held batch starts once the op is settled, or ends by its own
  *  deadline or cancel, or with PEER if the connection broke, with nothing moved. A connection that broke
- *  proves nothing of the owner: forget the peer and import it again, and it is asked. Other engines, and the
- *  owner itself, are not held back. kvf_engine_close() waits for its owners until its timeout, and returns
+ *  proves nothing of the owner: forget the peer and import it again, and it is asked. Other engines of the
+ *  writer, and the owner itself, are not held back. kvf_engine_close() waits for its owners until its timeout, and returns
  *  TIMEOUT if one of them has not answered, or cannot. */
 
 #define KVF_READ  0u /**< remote to local */

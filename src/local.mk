@@ -29,6 +29,8 @@ base_sources = \
 	src/base/share.h \
 	src/base/shm.c \
 	src/base/shm.h \
+	src/base/stretch.c \
+	src/base/stretch.h \
 	src/base/status.c \
 	src/base/status.h \
 	src/base/struct.c \
@@ -107,6 +109,8 @@ path_sources = \
 	src/path/mail.h \
 	src/path/measure.c \
 	src/path/measure.h \
+	src/path/open_writes.c \
+	src/path/open_writes.h \
 	src/path/own.c \
 	src/path/own.h \
 	src/path/page.c \

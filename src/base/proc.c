@@ -3,6 +3,7 @@
  * Liveness of neighbours, and the count of forks. Looks are a few system calls and never block.
  */
 #define _GNU_SOURCE
+#define XXH_INLINE_ALL
 #include "base/proc.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/clock.h"
 
@@ -198,6 +200,11 @@ void kvfi_proc_boot(char boot_p[KVFI_BOOT_LEN])
     if (read_text("/proc/sys/kernel/random/boot_id", boot_p, KVFI_BOOT_LEN) < 0)
         boot_p[0] = 0;
     boot_p[strcspn(boot_p, "\n")] = 0;
+}
+
+uint64_t kvfi_proc_number(const kvfi_proc_id_t *id, const char *boot)
+{
+    return XXH3_64bits_withSeed(id, sizeof *id, XXH3_64bits(boot, strlen(boot)));
 }
 
 /* ------------------------------------------------------------------- looks */

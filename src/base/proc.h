@@ -41,6 +41,9 @@ int kvfi_proc_self(kvfi_proc_id_t *id_p);
 #define KVFI_BOOT_LEN 40u
 void kvfi_proc_boot(char boot_p[KVFI_BOOT_LEN]);
 
+/* The same number for the same process, and hardly ever for two, of whatever machine. */
+uint64_t kvfi_proc_number(const kvfi_proc_id_t *id, const char *boot);
+
 /* Can the process `from` tell whether the process `id` lives? */
 int kvfi_proc_watchable(const kvfi_proc_id_t *from, const kvfi_proc_id_t *id);
 

@@ -87,6 +87,18 @@ int kvfi_box_remote_span(const kvfi_box_t *box, uint64_t *from_p, uint64_t *to_p
     return 1;
 }
 
+kvfi_box_t kvfi_box_remote_side(const kvfi_box_t *box)
+{
+    kvfi_box_t side = *box;
+
+    side.local_off = box->remote_off;
+    side.local_block = box->remote_block;
+    for (int axis = 0; axis < 2; axis++)
+        side.local_stride[axis] = box->remote_stride[axis];
+    kvfi_box_fold(&side);
+    return side;
+}
+
 kvfi_box_t kvfi_box_local_side(const kvfi_box_t *box)
 {
     kvfi_box_t side = *box;

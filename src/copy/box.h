@@ -59,6 +59,9 @@ void kvfi_box_turn(kvfi_box_t *box, uint32_t dir);
 /* The bytes of the remote side, from the first to the end of the last; 0: it has none. */
 int kvfi_box_remote_span(const kvfi_box_t *box, uint64_t *from_p, uint64_t *to_p);
 
+/* The remote side of box alone, folded; both ids still tell which pairs are skipped. */
+kvfi_box_t kvfi_box_remote_side(const kvfi_box_t *box);
+
 /* The local side of box alone; remote ids still tell which pairs are skipped. */
 kvfi_box_t kvfi_box_local_side(const kvfi_box_t *box);
 

@@ -65,7 +65,8 @@ struct kvf_batch {
     int               given_up;   /* its ops have ended; it waits for owners until end_ns, */
     _Atomic uint32_t  unsettled;  /* to answer for so many WRITEs */
     enum { KVFI_NOT_HELD, KVFI_HELD, KVFI_ENDED_HELD } held; /* nothing of it has started */
-    uint32_t          held_settled; /* engine->open_writes.settled at the last look */
+    size_t            held_op;      /* held: the op that has to wait, */
+    uint32_t          held_settled; /* with engine->open_writes.settled at the last look */
     int               noting; /* the ops have ended, the notification has not */
     int               has_note, note_due; /* due: all ops to its peer ended well, */
     int               note_always;        /* or it is sent all the same */

@@ -75,6 +75,7 @@ static kvf_status_t open_engine(const kvf_engine_opts_t *opts, kvf_engine_t **en
     pthread_mutex_init(&engine->sleep_lock, NULL);
     pthread_mutex_init(&engine->queue_lock, NULL);
     pthread_mutex_init(&engine->inbox_lock, NULL);
+    kvfi_open_writes_init(&engine->open_writes);
     status = kvfi_settings_load(engine, opts);
     if (status == KVF_OK)
         status = draw_identity(engine);
@@ -338,6 +339,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     pthread_mutex_destroy(&engine->sleep_lock);
     pthread_mutex_destroy(&engine->queue_lock);
     pthread_mutex_destroy(&engine->inbox_lock);
+    kvfi_open_writes_destroy(&engine->open_writes);
     kvfi_object_close(engine);
     kvfi_fork_disengage();
     return status == KVF_OK ? settled : status;

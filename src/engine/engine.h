@@ -3,9 +3,9 @@
  * An engine, flat.
  *
  * Locks, outer to inner: engine->import_lock, batch->lock, peer->out_lock, engine->inbox_lock,
- * engine->lock, engine->far_lock, a link's lock, engine->grants_lock. The lock of the round (round.h) and
- * engine->queue_lock are inside of a batch's; under engine->sleep_lock no other is taken. No lock is held
- * while bytes are copied, but a batch's own inside post.
+ * engine->lock, engine->far_lock, a link's lock, engine->grants_lock or open_writes.lock. The lock of the
+ * round (round.h) and engine->queue_lock are inside of a batch's; under engine->sleep_lock no other is taken.
+ * No lock is held while bytes are copied, but a batch's own inside post.
  */
 #ifndef KVFI_ENGINE_ENGINE_H
 #define KVFI_ENGINE_ENGINE_H

@@ -4,7 +4,7 @@
  * here. They end in revoke.c.
  *
  * Blob body: slot u32, epoch u32, only u64, count u32, rank of regions count u32; the regions
- * {uid u64, address u64, length u64, key bytes}; the ranges {region u32, rights u32, flags u32,
+ * {uid u64, address u64, length u64, address where the owner uses it u64, key bytes}; the ranges {region u32, rights u32, flags u32,
  * first block u32, address u64, length u64, generations' address u64, their number u32}.
  */
 #include <stdlib.h>
@@ -161,6 +161,7 @@ static void put_region(kvfi_writer_t *writer, const kvf_segment_t *segment)
     kvfi_put_u64(writer, segment->uid);
     kvfi_put_u64(writer, (uintptr_t)segment->region);
     kvfi_put_u64(writer, segment->region_len);
+    kvfi_put_u64(writer, (uintptr_t)(segment->adopted ? segment->adopted : segment->region));
     if (segment->mem)
         kvfi_put_bytes(writer, kvfi_mem_key(segment->mem), sizeof(kvfi_share_key_t));
     else

@@ -20,11 +20,6 @@
 
 #define GRACE_NS UINT64_C(100000000) /* for an owner to answer */
 
-static kvfi_am_t *machine_of(kvf_engine_t *engine, const kvf_peer_t *peer)
-{
-    return peer->locality == KVF_LOCALITY_CROSS ? atomic_load(&engine->am) : engine->stage;
-}
-
 /* ------------------------------------------------------------------ giving up */
 
 /* The ops end here; what is copied has ended already. Only if the engine closes is nobody waited for: the
@@ -80,21 +75,16 @@ int kvfi_held_is_settled(kvf_batch_t *batch, const kvfi_xfer_t *xfer)
 
 /* ------------------------------------------------------------------ held back */
 
-/* Does an op touch bytes that may still be written? */
+/* Does an op touch bytes that may still be written? The first that does is noted. */
 static int touches(kvf_batch_t *batch)
 {
     kvf_engine_t *engine = batch->object.engine;
 
-    for (size_t i = 0; i < batch->count; i++) {
-        const kvfi_xfer_t *xfer = &batch->xfers[i];
-        const kvf_peer_t  *peer = batch->ops[i].remote->peer;
-        kvfi_am_t         *am = machine_of(engine, peer);
-        uint64_t           from, to, base = xfer->target->raddr;
-
-        if (am && kvfi_box_remote_span(&xfer->box, &from, &to) &&
-            kvfi_am_may_land(am, peer->incarnation, base + from, base + to))
+    for (size_t i = 0; i < batch->count; i++)
+        if (kvfi_open_writes_touch(&engine->open_writes, &batch->xfers[i])) {
+            batch->held_op = i;
             return 1;
-    }
+        }
     return 0;
 }
 

@@ -344,6 +344,7 @@ static kvf_status_t import(kvf_engine_t *engine, const kvfi_card_t *card, kvf_pe
     peer->incarnation = card->incarnation;
     peer->rank = card->rank;
     peer->proc = card->proc;
+    peer->process = kvfi_proc_number(&card->proc, card->boot);
     memcpy(peer->host, card->host, sizeof peer->host);
     snprintf(peer->name, sizeof peer->name, "rank %llu on %s (pid %d)", (unsigned long long)card->rank,
              card->host, card->proc.pid);

@@ -34,6 +34,7 @@ struct kvf_peer {
     kvfi_object_t    object;
     uint64_t         incarnation, rank;
     kvfi_proc_id_t   proc;
+    uint64_t         process; /* the same as a number: engines of one process have the same */
     char             host[64];
     char             name[120]; /* for sentences: rank, host and pid */
     kvf_locality_t   locality;

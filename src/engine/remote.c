@@ -20,7 +20,7 @@
 #define RANGES_MAX 4096u
 
 typedef struct kvfi_region_card {
-    uint64_t    uid, addr, len;
+    uint64_t    uid, addr, len, lands; /* where it is mapped for peers, where its owner uses it */
     const void *key;
     size_t      key_len;
 } kvfi_region_card_t;
@@ -97,8 +97,10 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_grant_card_t *c
         region->uid = kvfi_get_u64(reader);
         region->addr = kvfi_get_u64(reader);
         region->len = kvfi_get_u64(reader);
+        region->lands = kvfi_get_u64(reader);
         region->key = kvfi_get_bytes(reader, &region->key_len);
-        if (!region->uid || region->len > UINT64_MAX - region->addr)
+        if (!region->uid || region->len > UINT64_MAX - region->addr ||
+            region->len > UINT64_MAX - region->lands)
             return kvfi_fail(KVF_ERR_BLOB, "region %u of the grant blob is impossible", i);
     }
     ahead = *reader;
@@ -203,6 +205,8 @@ static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card,
                               .in_process = peer->locality == KVF_LOCALITY_SELF,
                               .near = peer->locality == KVF_LOCALITY_NODE,
                               .raddr = range->addr,
+                              .process = peer->process,
+                              .lands = card->regions[range->region].lands + (range->addr - base),
                               .guarded = (range->flags & KVFI_RANGE_GUARDED) != 0,
                               .gens_count = range->gens_count,
                               .kind = KVF_MEM_HOST,

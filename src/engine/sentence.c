@@ -72,11 +72,12 @@ void kvfi_sentence_op(kvf_batch_t *batch, size_t i, kvf_status_t status, uint64_
     int                read = xfer->dir == KVF_READ;
     uint64_t           stale;
     uint32_t           first = first_bad(xfer, status, &stale);
-    char               reason[160], block[80] = "";
+    char               reason[160], block[120] = "";
 
     put_why(batch, batch->ops[i].remote->peer, status, xfer->path, stale, reason, sizeof reason);
     if (batch->held)
-        snprintf(block, sizeof block, "; it was held back by an earlier WRITE there that is not settled");
+        snprintf(block, sizeof block, "; the batch was held back, since op %llu overlaps an earlier WRITE "
+                 "that is not settled", (ull_t)batch->held_op);
     else if (xfer->box.blocks > 1 && first < xfer->box.blocks)
         snprintf(block, sizeof block, "; the first block without its bytes is %u (remote id %u)", first,
                  kvfi_box_id(xfer->box.remote_ids, first));

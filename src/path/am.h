@@ -11,6 +11,7 @@
 #define KVFI_PATH_AM_H
 
 #include "path/carrier.h"
+#include "path/open_writes.h"
 #include "path/path.h"
 #include "ucx/ucx.h"
 
@@ -25,12 +26,6 @@ typedef struct kvfi_am_view {
     const _Atomic uint32_t *gens; /* of id 0, or NULL */
     uint32_t                gens_count;
 } kvfi_am_view_t;
-
-/* WRITEs that were given up and of which bytes may still land, of all machines of one engine. */
-typedef struct kvfi_open_writes {
-    _Atomic uint32_t count;
-    _Atomic uint32_t settled; /* of them since open: another number is worth a look */
-} kvfi_open_writes_t;
 
 /* What the machine needs of its engine. Called with the machine's lock held. */
 typedef struct kvfi_am_host {
@@ -115,8 +110,6 @@ void kvfi_am_cancel_unmoved(kvfi_xfer_t *xfer, kvf_status_t status);
 /* ---- settle.c: WRITEs that were given up, see am_internal.h */
 /* Nothing lands any more of the WRITE that was given up with that token. */
 int  kvfi_am_is_settled(kvfi_am_t *am, uint64_t token);
-/* May bytes of such a WRITE land in that stretch of an owner's memory? */
-int  kvfi_am_may_land(kvfi_am_t *am, uint64_t incarnation, uint64_t from, uint64_t to);
 /* What still counts in *waits does so no longer. */
 void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits);
 /* Adds to *asked_p those that owners have yet to answer for, to *lost_p those whose connection broke. */

@@ -95,7 +95,7 @@ typedef struct kvfi_am_message {
     char                    data[];
 } kvfi_am_message_t;
 
-/* Where the bytes of a WRITE land. It is in its peer's list from when the WRITE was given up with bytes
+/* A WRITE, and where its bytes land. It is in its peer's list from when the WRITE was given up with bytes
  * under way, until the owner has answered its CANCEL, or can write no more for us: its process has died,
  * it has shut its ring, or its engine has said BYE. The messages of one connection come in order, so
  * nothing lands after the answer; what an earlier connection still brings the owner drops by the floor of
@@ -103,7 +103,7 @@ typedef struct kvfi_am_message {
 typedef struct kvfi_unsettled {
     struct kvfi_unsettled *next;
     uint64_t               token;
-    uint64_t               from, to; /* addresses in the owner */
+    kvfi_landing_t         landing;
     _Atomic uint32_t      *waits; /* of the batch that waits for it, or NULL */
 } kvfi_unsettled_t;
 

@@ -27,7 +27,9 @@ typedef struct kvfi_target {
     kvfi_hold_t    *hold;      /* seat in the owner's page; NULL: far */
     kvfi_life_t    *life;      /* of a near owner in another process */
     char           *map;       /* the range in this process, NULL: not mapped */
-    uint64_t        raddr;     /* the range in its owner */
+    uint64_t        raddr;     /* the range in its owner, */
+    uint64_t        process;   /* which is this one (kvfi_proc_number()), */
+    uint64_t        lands;     /* and where it uses the range itself: adopted memory is mapped there twice */
     kvfi_cma_t     *cma;       /* of a near owner: may we reach across? */
     const _Atomic uint32_t *gens; /* of remote id 0, NULL: no pool or not mapped */
     int             guarded;   /* a pool's */

@@ -14,7 +14,6 @@
 kvfi_unsettled_t *kvfi_settle_record(kvfi_am_t *am, const kvfi_xfer_t *xfer)
 {
     kvfi_unsettled_t *record = am->free_records;
-    uint64_t          from = 0, to = 0;
 
     if (record)
         am->free_records = record->next;
@@ -22,10 +21,8 @@ kvfi_unsettled_t *kvfi_settle_record(kvfi_am_t *am, const kvfi_xfer_t *xfer)
         record = malloc(sizeof *record);
     if (!record)
         return NULL;
-    kvfi_box_remote_span(&xfer->box, &from, &to);
-    *record = (kvfi_unsettled_t){.token = xfer->token,
-                                 .from = xfer->target->raddr + from,
-                                 .to = xfer->target->raddr + to};
+    record->token = xfer->token;
+    kvfi_landing_note(&record->landing, xfer);
     return record;
 }
 
@@ -43,7 +40,7 @@ static void keep(kvfi_am_peer_t *peer, kvfi_unsettled_t *record, _Atomic uint32_
     peer->unsettled_end = &record->next;
     if (waits)
         atomic_fetch_add(waits, 1);
-    atomic_fetch_add(&peer->am->host.open_writes->count, 1);
+    kvfi_open_writes_add(peer->am->host.open_writes, &record->landing);
 }
 
 static void settle(kvfi_am_peer_t *peer, kvfi_unsettled_t **at)
@@ -56,9 +53,8 @@ static void settle(kvfi_am_peer_t *peer, kvfi_unsettled_t **at)
         peer->unsettled_end = at;
     if (record->waits)
         atomic_fetch_sub(record->waits, 1);
+    kvfi_open_writes_settle(am->host.open_writes, &record->landing);
     kvfi_settle_spare(am, record);
-    atomic_fetch_sub(&am->host.open_writes->count, 1);
-    atomic_fetch_add(&am->host.open_writes->settled, 1);
     am->changed = 1;
 }
 
@@ -174,20 +170,6 @@ int kvfi_am_is_settled(kvfi_am_t *am, uint64_t token)
             ;
     kvfi_lock_give(am->lock);
     return !found;
-}
-
-int kvfi_am_may_land(kvfi_am_t *am, uint64_t incarnation, uint64_t from, uint64_t to)
-{
-    const kvfi_unsettled_t *found;
-    const kvfi_am_peer_t   *peer;
-
-    kvfi_lock_take(am->lock);
-    peer = kvfi_table_get(&am->peers, incarnation);
-    for (found = peer ? peer->unsettled : NULL; found && (found->from >= to || from >= found->to);
-         found = found->next)
-        ;
-    kvfi_lock_give(am->lock);
-    return found != NULL;
 }
 
 void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits)

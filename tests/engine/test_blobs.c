@@ -365,10 +365,11 @@ START_TEST(a_short_body_is_refused)
 }
 END_TEST
 
-/* A near grant of one range: its region {uid, address, length, key behind its length}, whose last two words
- * are the region's address and length once more, then the range {four u32, address, length, ...}. */
+/* A near grant of one range: its region {uid, address, length, address in use, key behind its length},
+ * whose last two words are the region's address and length once more, then the range {four u32, address,
+ * length, ...}. */
 #define REGION (HEADER + 4 + 4 + 8 + 4 + 4)
-#define KEY_LEN (REGION + 3 * 8)
+#define KEY_LEN (REGION + 4 * 8)
 
 static void put64(sample_t *s, size_t at, uint64_t value)
 {
