@@ -26,7 +26,7 @@ static kvf_status_t look(const char *name, const void *theirs, size_t size, uint
 kvf_status_t kvf_struct_read(const char *name, const void *theirs, size_t size, void *ours_p)
 {
     const char   *bytes = theirs;
-    uint32_t      ours_size = (uint32_t)size, their_size;
+    uint32_t      ours_size = (uint32_t)size, their_size = 0;
     kvf_status_t  status = look(name, theirs, size, &their_size);
 
     if (status != KVF_OK)
@@ -45,7 +45,7 @@ kvf_status_t kvf_struct_write(const char *name, const void *ours, size_t size, v
 {
     const char   *from = ours;
     char         *to = theirs_p;
-    uint32_t      their_size;
+    uint32_t      their_size = 0;
     kvf_status_t  status = look(name, theirs_p, size, &their_size);
 
     if (status != KVF_OK || !ours)

@@ -173,7 +173,8 @@ kvf_status_t kvfi_mpi_wait(kvfi_mpi_line_t *line, const char *call, MPI_Request 
         }
         if (line->engine) {
             kvf_progress(line->engine);
-            uint64_t now_served = served_by(line->engine);
+            /* once it has been eager for long enough: the counters are sums over all peers */
+            uint64_t now_served = eager > 0 ? served : served_by(line->engine);
             if (now_served != served) {
                 served = now_served;
                 eager = EAGER_LOOKS;
