@@ -156,7 +156,7 @@ kvf_status_t kvf_layout_unpack(const void *buf, size_t len, kvf_layout_t **layou
  *  keep a recurrent state. */
 typedef struct kvf_kv_model {
     uint32_t    struct_size;
-    uint32_t    layers;          /**< layers that keep KV */
+    uint32_t    layers;          /**< layers, those that keep a state among them */
     const char *name;            /**< "llama-3.1-8b" */
     uint32_t    heads;           /**< KV heads; 1 in MLA */
     uint32_t    mla;             /**< 1: one latent plane instead of K and V */
@@ -183,9 +183,9 @@ kvf_status_t kvf_kv_model_find(const char *name, const kvf_kv_model_t **model_p)
 /** Model index of those known, NULL past the last. Static storage. */
 const kvf_kv_model_t *kvf_kv_model_at(uint32_t index);
 
-/** Bytes that tokens tokens of a request take over all layers and heads, indexer, scales and states
- *  apart; layers with
- *  a window count their last window tokens only. Errors: INVALID (NULL, overflow). */
+/** Bytes of K and V, or of latents, that a request of so many tokens takes over all layers that keep them
+ *  and all heads; indexers, scales and states are not counted, and of a layer with a window only the last
+ *  window tokens. Errors: INVALID (NULL, overflow). */
 kvf_status_t kvf_kv_model_bytes(const kvf_kv_model_t *model, uint64_t tokens, uint64_t *bytes_p);
 
 /* -------------------------------------------------------- layouts by name */
@@ -213,9 +213,9 @@ typedef struct kvf_layout_opts {
 /** Build the layout of a model's cache by name, without gaps. A name spells the axes from the
  *  outermost inwards: L layer, B block, N token in block, H head, 2 K or V, and last C (cell: K and
  *  V fused, or the latent) or D (K and V apart, with a 2 somewhere). Any order of the axes is
- *  understood. H may be left out where a model has one head (LBNC). A / after L, 2 or both in front
- *  gives each of these a segment of its own, numbered in that order; without it there is one
- *  segment.
+ *  understood. H may be left out where a model has one head (LBNC). A name that begins with L/, 2/,
+ *  2L/ or L2/ gives each layer, each of K and V, or each of both a segment of its own, numbered in
+ *  that order; without the / there is one segment.
  *      LBHNC LBNHC LHBNC BLHNC BLNHC BHLNC   K and V fused: plane KV
  *      L2BNHD LB2NHD BL2HND BL2NHD 2LBNHD 2BLNHD   planes K and V
  *      LBNC BLNC   MLA: plane LATENT
@@ -589,9 +589,9 @@ kvf_status_t kvf_stream_query(kvf_stream_t *stream, kvf_stream_state_t *state_p)
 kvf_status_t kvf_stream_layer(kvf_stream_t *stream, uint32_t layer);
 
 /** Wait until the layers of the stream up to and with that id are there (UINT32_MAX: all), one of
- *  them failed, or timeout_ns passed: KVF_OK, the error, INPROGRESS. Looks for 50 us, or for
- *  2 ms where layers come less than 1 ms apart (before two of a stream have come, those of another
- *  stand for them), but so long once a layer only; then sleeps.
+ *  them failed, or timeout_ns passed: KVF_OK, the error, INPROGRESS. The thread looks for 50 us, then
+ *  sleeps. Where layers come less than 1 ms apart, it looks for up to 2 ms, once a layer; until two layers
+ *  of a stream have come, how fast those of other streams came decides.
  *  Threads may wait for several streams, and for one. Errors: INVALID (no layer up to that id),
  *  those of kvf_channel_recv(), PEER (a source died), what a source told. */
 kvf_status_t kvf_stream_wait(kvf_stream_t *stream, uint32_t layer, uint64_t timeout_ns);

@@ -38,8 +38,8 @@ static kvf_status_t check_tables(const kvf_bind_t *bind, const char *side,
     if (tables == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "bind: %s_tables is NULL", side);
     if (count != end->group_count && count != 1)
-        return kvfi_fail(KVF_ERR_INVALID, "bind: %s_table_count is %u, the layout has %u groups",
-                         side, count, end->group_count);
+        return kvfi_fail(KVF_ERR_INVALID, "bind: %s_table_count is %u, the layout has %u group%s",
+                         side, count, end->group_count, end->group_count == 1 ? "" : "s");
     for (uint32_t g = 1; count == 1 && g < end->group_count; g++) {
         if (end->groups[g].block_tokens != end->groups[0].block_tokens ||
             end->groups[g].span != end->groups[0].span)

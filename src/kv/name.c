@@ -84,6 +84,8 @@ static kvf_status_t check_name(const kvf_kv_model_t *model, const char *name)
     for (size_t i = 0; i + 1 < len; i++) {
         if (apart > 0 && i == apart)
             continue;
+        if (name[i] == '/')
+            return fail_name(name, "/ stands twice");
         if (strchr(AXES, name[i]) == NULL)
             return fail_name(name, "an axis is none of L, B, N, H, 2");
         if (memchr(name, name[i], i) != NULL)

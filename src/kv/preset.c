@@ -81,21 +81,43 @@ kvf_status_t kvf_kv_model_find(const char *name, const kvf_kv_model_t **model_p)
     return kvfi_fail(KVF_ERR_INVALID, "model \"%.64s\" is unknown; known are %s", name, known);
 }
 
+/* How many layers keep K and V, and in *windowed_p how many of these have a window: the ids first,
+ * first + step, ..., of which one in `period` is a multiple of window_every, if any is. */
+static uint64_t layers_with_kv(const kvf_kv_model_t *model, uint64_t *windowed_p)
+{
+    uint64_t step = model->state_every != 0 ? model->state_every : 1, first = step - 1;
+    uint64_t count = model->layers / step, period = model->window_every, rest = step, at = 0;
+
+    *windowed_p = 0;
+    if (period == 0)
+        return count;
+    for (uint64_t divisor = period; divisor != 0;) { /* rest becomes the greatest common one */
+        uint64_t next = rest % divisor;
+
+        rest = divisor;
+        divisor = next;
+    }
+    period /= rest;
+    while (at < period && at < count && (first + at * step) % model->window_every != 0)
+        at++;
+    if (at < period && at < count)
+        *windowed_p = (count - at + period - 1) / period;
+    return count;
+}
+
 kvf_status_t kvf_kv_model_bytes(const kvf_kv_model_t *model, uint64_t tokens, uint64_t *bytes_p)
 {
     kvf_kv_model_t own;
-    uint64_t windowed, near, cells, more, cell;
+    uint64_t layers, windowed, near, cells, more, cell;
     kvf_status_t status = kvf_struct_read("model bytes: model", model, sizeof(own), &own);
 
     if (status != KVF_OK)
         return status;
     if (bytes_p == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "model bytes: bytes_p is NULL");
-    windowed = own.window_every == 0
-                   ? 0
-                   : ((uint64_t)own.layers + own.window_every - 1) / own.window_every;
+    layers = layers_with_kv(&own, &windowed);
     near = tokens < own.window ? tokens : own.window;
-    if (__builtin_mul_overflow(own.layers - windowed, tokens, &cells) ||
+    if (__builtin_mul_overflow(layers - windowed, tokens, &cells) ||
         __builtin_mul_overflow(windowed, near, &more) ||
         __builtin_add_overflow(cells, more, &cells) ||
         __builtin_add_overflow(own.k_bytes, own.v_bytes, &cell) ||

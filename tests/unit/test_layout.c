@@ -63,6 +63,27 @@ START_TEST(model_sizes_are_the_published_ones)
 }
 END_TEST
 
+/* The layers that keep K and V, counted one by one. */
+START_TEST(layers_with_a_state_take_no_kv)
+{
+    kvf_kv_model_t model = *model_of("llama-3.1-8b");
+    const uint64_t token = (model.k_bytes + model.v_bytes) * model.heads;
+    uint64_t bytes, want;
+
+    model.window = 4;
+    for (model.layers = 1; model.layers < 40; model.layers++)
+        for (model.state_every = 0; model.state_every < 9; model.state_every++)
+            for (model.window_every = 0; model.window_every < 9; model.window_every++) {
+                want = 0;
+                for (uint32_t id = 0; id < model.layers; id++)
+                    if (model.state_every == 0 || id % model.state_every == model.state_every - 1)
+                        want += model.window_every != 0 && id % model.window_every == 0 ? 4 : 10;
+                ck_assert_int_eq(kvf_kv_model_bytes(&model, 10, &bytes), KVF_OK);
+                ck_assert_uint_eq(bytes, want * token);
+            }
+}
+END_TEST
+
 START_TEST(models_are_listed_and_found)
 {
     uint32_t count = 0;
@@ -346,7 +367,7 @@ static const struct {
     {"qwen3-8b", "", "layout \"\": it ends neither in C nor in D; known are LBHNC, LBNHC"},
     {"qwen3-8b", "LB/HNC", "layout \"LB/HNC\": in front of a / stand L, 2 or both"},
     {"qwen3-8b", "/LBHNC", "layout \"/LBHNC\": in front of a / stand"},
-    {"qwen3-8b", "L/B/HNC", "layout \"L/B/HNC\": an axis is none of"},
+    {"qwen3-8b", "L/B/HNC", "layout \"L/B/HNC\": / stands twice"},
     {"kimi-k2", "sglang", "layout \"2L/BNHD\": a latent is one plane"},
     {"qwen3-8b", "LBHN", "layout \"LBHN\": it ends neither"},
     {"qwen3-8b", "LBXHNC", "layout \"LBXHNC\": an axis is none of"},
@@ -492,6 +513,7 @@ static Suite *suite(void)
 
     tcase_add_loop_test(models, model_sizes_are_the_published_ones, 0, ROWS(sizes));
     tcase_add_test(models, models_are_listed_and_found);
+    tcase_add_test(models, layers_with_a_state_take_no_kv);
     tcase_add_test(models, unknown_model_is_refused_with_the_known_ones);
     suite_add_tcase(s, models);
     tcase_add_test(named, names_put_cells_where_their_letters_say);

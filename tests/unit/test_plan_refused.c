@@ -78,7 +78,7 @@ static const struct {
     {BIND(struct_size), 4, KVF_ERR_INVALID, "bind: bind.struct_size is 4"},
     {BIND(flags), 4, KVF_ERR_INVALID, "bind: flags 0x4"},
     {BIND(dir), 2, KVF_ERR_INVALID, "bind: dir 2"},
-    {BIND(src_table_count), 0, KVF_ERR_INVALID, "bind: src_table_count is 0, the layout has 1 gr"},
+    {BIND(src_table_count), 0, KVF_ERR_INVALID, "bind: src_table_count is 0, the layout has 1 group"},
     {BIND(dst_table_count), 2, KVF_ERR_INVALID, "bind: dst_table_count is 2, the layout has 1 gr"},
     {BIND(src_tables), 0, KVF_ERR_INVALID, "bind: src_tables is NULL"},
     {BIND(dst_tables), 0, KVF_ERR_INVALID, "bind: dst_tables is NULL"},
