@@ -90,28 +90,27 @@ int kvfi_cli_next(int argc, char *const *argv, const struct option *longs)
     return '?';
 }
 
-static int number(const char *what, const char *text, uint64_t *value_p, const char **rest_p)
+/* "-4" and what does not fit in 64 bits are numbers, but outside of any range. */
+static int number(const char *what, const char *text, uint64_t *value_p, const char **rest_p,
+                  bool *outside_p)
 {
+    bool below = text[0] == '-' && isdigit((unsigned char)text[1]);
     char *rest;
 
-    if (text[0] == '-' && isdigit((unsigned char)text[1])) {
-        return kvfi_cli_fail("%s: %s is below 0", what, text);
-    }
-    if (!isdigit((unsigned char)text[0])) {
+    if (!below && !isdigit((unsigned char)text[0])) {
         return kvfi_cli_fail("%s: \"%s\" is not a number", what, text);
     }
     errno = 0;
-    *value_p = strtoull(text, &rest, 10);
-    if (errno == ERANGE) {
-        return kvfi_cli_fail("%s: %s does not fit in 64 bits", what, text);
-    }
+    *value_p = strtoull(text + below, &rest, 10);
+    *outside_p = below || errno == ERANGE;
     *rest_p = rest;
     return 0;
 }
 
-static int within(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t value)
+static int within(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t value,
+                  bool outside)
 {
-    if (value < min || value > max) {
+    if (outside || value < min || value > max) {
         return kvfi_cli_fail("%s: %s is not within %llu to %llu", what, text,
                              (unsigned long long)min, (unsigned long long)max);
     }
@@ -123,14 +122,15 @@ int kvfi_cli_count(const char *what, const char *text, uint64_t min, uint64_t ma
 {
     uint64_t value;
     const char *rest;
+    bool outside;
 
-    if (number(what, text, &value, &rest) != 0) {
+    if (number(what, text, &value, &rest, &outside) != 0) {
         return -1;
     }
     if (*rest != '\0') {
         return kvfi_cli_fail("%s: \"%s\" is not a number", what, text);
     }
-    if (within(what, text, min, max, value) != 0) {
+    if (within(what, text, min, max, value, outside) != 0) {
         return -1;
     }
     *value_p = value;
@@ -160,8 +160,9 @@ int kvfi_cli_size(const char *what, const char *text, uint64_t min, uint64_t max
 {
     uint64_t whole, num = 0, den = 1;
     const char *rest;
+    bool outside;
 
-    if (number(what, text, &whole, &rest) != 0) {
+    if (number(what, text, &whole, &rest, &outside) != 0) {
         return -1;
     }
     if (*rest == '.') {
@@ -177,12 +178,10 @@ int kvfi_cli_size(const char *what, const char *text, uint64_t min, uint64_t max
         return kvfi_cli_fail("%s: \"%s\" is not a size: bytes, or a number with K, M, G or T", what,
                              text);
     }
-    if (whole > UINT64_MAX >> bits) {
-        return kvfi_cli_fail("%s: %s does not fit in 64 bits", what, text);
-    }
+    outside = outside || whole > UINT64_MAX >> bits;
     uint64_t part = (uint64_t)((double)num / (double)den * (double)(UINT64_C(1) << bits));
     uint64_t value = (whole << bits) + part;
-    if (within(what, text, min, max, value) != 0) {
+    if (within(what, text, min, max, value, outside) != 0) {
         return -1;
     }
     *value_p = value;
@@ -203,12 +202,13 @@ int kvfi_cli_fraction(const char *what, const char *text, uint64_t *num_p, uint6
 {
     uint64_t num, den = 1;
     const char *rest;
+    bool outside, outside_too = false;
 
-    if (number(what, text, &num, &rest) != 0) {
+    if (number(what, text, &num, &rest, &outside) != 0) {
         return -1;
     }
     if (*rest == '/') {
-        if (number(what, rest + 1, &den, &rest) != 0) {
+        if (number(what, rest + 1, &den, &rest, &outside_too) != 0) {
             return kvfi_cli_fail("%s: \"%s\" is not a fraction such as 1/64", what, text);
         }
     } else if (*rest == '.') {
@@ -220,7 +220,7 @@ int kvfi_cli_fraction(const char *what, const char *text, uint64_t *num_p, uint6
     if (*rest != '\0') {
         return kvfi_cli_fail("%s: \"%s\" is not a fraction such as 1/64", what, text);
     }
-    if (num == 0 || den == 0 || num > den) {
+    if (outside || outside_too || num == 0 || den == 0 || num > den) {
         return kvfi_cli_fail("%s: %s is not above 0 and at most 1", what, text);
     }
     uint64_t divisor = common_divisor(num, den);

@@ -108,7 +108,7 @@ static kvf_status_t parse_deadline(const char *name, const char *value, kvf_engi
     uint64_t ms;
 
     if (!number(value, UINT64_MAX / 1000000, &ms))
-        return malformed(name, value, "milliseconds, at least 1");
+        return malformed(name, value, "milliseconds, 1 to 18446744073709");
     if (!opts->deadline_ns)
         opts->deadline_ns = ms * 1000000;
     return KVF_OK;

@@ -29,7 +29,7 @@ wrong "--blocks 8000000: a pool of so many trace blocks takes 976.56 GiB" --bloc
 grep -q "are free (MemAvailable)\|are free (the cgroup" "$TMP/out" || fail "nobody says what is free"
 wrong "; no smaller --scale takes less" --blocks 8000000 --scale 1/65536
 wrong ", and a smaller --scale takes less" --blocks 8000000 --scale 1/4
-wrong "--seed: -1 is below 0" --seed -1
+wrong "--seed: -1 is not within 0 to 18446744073709551615" --seed -1
 wrong "--blocks: 4294967295 trace blocks are 4294967295 KV blocks" --blocks 4294967295
 wrong "--src-tp: 0 is not within" --src-tp 0
 wrong "--dst-pp: \"x\" is not a number" --dst-pp x

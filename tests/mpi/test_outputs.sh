@@ -29,7 +29,7 @@ refuse 2 "$TMP/none: open" kvf_replay --trace "$TMP/none" --json "$TMP/report"
 refuse 2 '--layout: layout "XYZ"' kvf_replay --trace "$TMP/trace" --layout XYZ --json "$TMP/report"
 KVFERRY_NET=none refuse 1 'opening kvferry: ' kvf_bench --path self --json "$TMP/report"
 refuse 1 'own, pieces of 1 GiB: the case takes ' kvf_bench --path self --piece 1G --pieces 60000 --json "$TMP/report"
-refuse 2 '--src-rank: there' kvf_explain --src-rank 9 --json "$TMP/report"
+refuse 2 '--src-rank: no rank 9: ranks are counted from 0, and the last one is 0' kvf_explain --src-rank 9 --json "$TMP/report"
 refuse 1 'these ranks have nothing in common' kvf_explain --layers 0 --src-pp 2 --src-rank 1 --json "$TMP/report"
 if command -v gnuplot >/dev/null; then
     refuse 2 "--plot: cannot write $TMP/none/x.svg" kvf_bench --path self --hot --plot "$TMP/none/x.svg"

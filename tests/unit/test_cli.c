@@ -28,6 +28,16 @@ START_TEST(a_count_that_is_not_one_is_refused_by_name)
         ck_assert_msg(strncmp(kvfi_cli_error(), "--reps: ", 8) == 0, "%s", kvfi_cli_error());
         ck_assert_uint_eq(value, 7);
     }
+    for (size_t i = 0; i < 4; i++) {
+        static const char *const outside[] = {"-1", "0", "101", "18446744073709551616"};
+        char want[80];
+
+        snprintf(want, sizeof(want), "--reps: %s is not within 1 to 100", outside[i]);
+        kvfi_cli_count("--reps", outside[i], 1, 100, &value);
+        ck_assert_str_eq(kvfi_cli_error(), want);
+        kvfi_cli_size("--reps", outside[i], 1, 100, &value);
+        ck_assert_str_eq(kvfi_cli_error(), want);
+    }
     ck_assert_int_eq(kvfi_cli_count("--reps", "18446744073709551615", 0, UINT64_MAX, &value), 0);
     ck_assert(value == UINT64_MAX);
 }

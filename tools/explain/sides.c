@@ -190,8 +190,8 @@ static int cut_model(const struct explain_world *world, const struct kvfi_side_o
     side->cp = (uint32_t)cp;
     side->rank_count = side->tp * side->pp * side->cp;
     if (rank != EXPLAIN_ANY && rank >= side->rank_count) {
-        return kvfi_cli_fail("--%s-rank: there are %u ranks, counted from 0, and no rank %" PRIu64,
-                             option_names[side - world->side], side->rank_count, rank);
+        return kvfi_cli_fail("--%s-rank: no rank %" PRIu64 ": ranks are counted from 0, and the last one is %u",
+                             option_names[side - world->side], rank, side->rank_count - 1);
     }
     side->ranks = calloc(side->rank_count, sizeof(*side->ranks));
     if (side->ranks == NULL) {
