@@ -121,7 +121,9 @@ static void progress(kvfi_am_t *am)
 
 static int arm(kvfi_am_t *am)
 {
-    return kvfi_wire_arm(wire_of(am));
+    int busy = kvfi_wire_arm(wire_of(am));
+
+    return busy || am->changed; /* UCX may tell of a failure and count nothing */
 }
 
 static void wake(kvfi_am_t *am)

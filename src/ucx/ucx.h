@@ -62,7 +62,7 @@ kvfi_lock_t *kvfi_wire_lock(kvfi_wire_t *wire);
 const void  *kvfi_wire_address(const kvfi_wire_t *wire, size_t *len_p);
 unsigned     kvfi_wire_progress(kvfi_wire_t *wire); /* (L) */
 int          kvfi_wire_fd(const kvfi_wire_t *wire);
-/* (L) 0: armed, poll the fd; 1: events wait, progress first. */
+/* (L) Looks once more. 0: nothing was there; poll the fd. 1: something was, or waits: progress first. */
 int          kvfi_wire_arm(kvfi_wire_t *wire);
 void         kvfi_wire_wake(kvfi_wire_t *wire);
 /* (L) Wait for endpoints that close; by force after end_ns, or a second. To do before closing. */

@@ -271,9 +271,11 @@ int kvfi_wire_fd(const kvfi_wire_t *wire)
     return wire->fd;
 }
 
+/* While a connection comes up, UCX takes its interface out of the descriptor and looks at it in each progress;
+ * it puts it back in one that finds nothing. So only after such a one does the descriptor tell all. */
 int kvfi_wire_arm(kvfi_wire_t *wire)
 {
-    return ucp_worker_arm(wire->worker) == UCS_ERR_BUSY;
+    return kvfi_wire_progress(wire) || ucp_worker_arm(wire->worker) == UCS_ERR_BUSY;
 }
 
 void kvfi_wire_wake(kvfi_wire_t *wire)
