@@ -66,11 +66,38 @@ static int all_said_hello(const kvfi_am_t *am)
     return greeted;
 }
 
+/* UCX 1.13 ends the process if an endpoint closes as it connects, so that even who has no time to close waits
+ * for a moment. */
 static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
 {
-    while (!all_said_hello(am) && kvfi_now_ns() < end_ns) {
+    uint64_t now = kvfi_now_ns(), most = now + KVFI_AM_HELLO_NS, least = now + am->carrier->connect_ns;
+
+    end_ns = end_ns > most ? most : end_ns;
+    end_ns = end_ns < least ? least : end_ns;
+    while ((!all_said_hello(am) || am->carrier->expects(am)) && kvfi_now_ns() < end_ns) {
         am->carrier->progress(am);
         kvfi_am_pump(am);
+    }
+}
+
+static void let_go_all(kvfi_am_t *am)
+{
+    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
+        atomic_store(&peer->dead, 1); /* what still comes in is dropped */
+        kvfi_am_let_go(peer, KVF_ERR_CLOSED, 0);
+    }
+}
+
+/* Who connects meanwhile is answered, and told that the engine closes. */
+static void turn_away(kvfi_am_t *am, uint64_t end_ns)
+{
+    uint64_t most = kvfi_now_ns() + KVFI_AM_HELLO_NS;
+
+    end_ns = end_ns > most ? most : end_ns;
+    while (am->carrier->expects(am) && kvfi_now_ns() < end_ns) {
+        am->carrier->progress(am);
+        kvfi_am_pump(am);
+        let_go_all(am);
     }
 }
 
@@ -107,11 +134,11 @@ void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
     if (!am)
         return;
     kvfi_lock_take(am->lock);
-    await_hellos(am, kvfi_now_ns() + am->carrier->connect_ns);
-    for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next) {
-        atomic_store(&peer->dead, 1); /* what still comes in is dropped */
-        kvfi_am_let_go(peer, KVF_ERR_CLOSED, 0);
-    }
+    if (am->carrier->expects)
+        await_hellos(am, end);
+    let_go_all(am);
+    if (am->carrier->expects)
+        turn_away(am, end);
     kvfi_lock_give(am->lock);
     am->carrier->close(am, end); /* what is under way ends in it: peers are needed until here */
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)

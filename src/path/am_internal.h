@@ -28,6 +28,7 @@
 #include "path/own.h"
 
 #define KVFI_AM_CHUNKS 4u /* chunks a peer may have under way */
+#define KVFI_AM_HELLO_NS UINT64_C(1000000000) /* that a close with time waits for peers that connect */
 #define KVFI_AM_FAIR   8u /* chunks of a short stream, so that both sides copy at once */
 
 /* What a peer may make us hold: its requests while they are served, one of any size or together enough for

@@ -28,12 +28,14 @@ typedef struct kvfi_carrier {
     size_t      am_bytes, peer_bytes; /* of its state: am->state, peer->state */
     uint32_t    least, most;          /* bytes of a chunk; of a short stream it has fewer */
     unsigned    turn;                 /* chunks that leave for a peer at a time */
-    uint64_t    connect_ns;           /* that a close waits for connections under way */
+    uint64_t    connect_ns;           /* that a close waits for connections under way, at least */
 
     /* ---- the machine */
     /* Sets am->lock and am->fd, and am->address if peers need one. On an error, whose sentence it writes,
      * nothing is left behind. */
     kvf_status_t (*open)(kvfi_am_t *am);
+    /* Peers connect of whom the machine does not know yet: a close waits for them too. NULL: nobody does. */
+    int (*expects)(kvfi_am_t *am);
     /* All peers have been dropped. What was sent may still leave until end_ns; after this returns, nothing of
      * the carrier runs. */
     void (*close)(kvfi_am_t *am, uint64_t end_ns);

@@ -108,10 +108,21 @@ static kvf_status_t open_wire(kvfi_am_t *am)
 
 static void close_wire(kvfi_am_t *am, uint64_t end_ns)
 {
+    int safe;
+
     kvfi_lock_take(am->lock);
-    kvfi_wire_settle(wire_of(am), end_ns);
+    safe = kvfi_wire_settle(wire_of(am), end_ns);
     kvfi_lock_give(am->lock);
-    kvfi_wire_close(wire_of(am));
+    if (safe)
+        kvfi_wire_close(wire_of(am));
+    else
+        kvfi_log(KVFI_LOG_WARN, "a far connection has not come up, and UCX %s would end this process if it were "
+                 "closed: its descriptors and buffers stay until the process ends", kvf_ucx_version());
+}
+
+static int expects(kvfi_am_t *am)
+{
+    return kvfi_wire_has_strangers(wire_of(am));
 }
 
 static void progress(kvfi_am_t *am)
@@ -255,6 +266,7 @@ const kvfi_carrier_t kvfi_endpoints = {
     .turn = TURN,
     .connect_ns = CONNECT_NS,
     .open = open_wire,
+    .expects = expects,
     .close = close_wire,
     .progress = progress,
     .arm = arm,

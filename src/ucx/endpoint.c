@@ -85,12 +85,20 @@ kvf_status_t kvfi_ep_open(kvfi_wire_t *wire, const void *address, kvfi_ep_failed
         free(ep);
         return status;
     }
+    ep->refs = 1;
+    wire->endpoints++;
     *ep_p = ep;
     return KVF_OK;
 }
 
 /* Closing is always by force, after a flush if it is to be orderly: a flush that never ends (a frozen
- * peer) can be cut short, a close cannot. UCX is not called from its callbacks: they only note. */
+ * peer) can be cut short, a close cannot. But what UCX has to say while a connection comes up it must be let
+ * say, or it ends the process: then nothing is cut short. UCX is not called from its callbacks: they only
+ * note. */
+static int may_be_forced(const kvfi_ep_t *ep)
+{
+    return ep->stands || ep->called;
+}
 
 static void release(kvfi_ep_t *ep)
 {
@@ -99,6 +107,7 @@ static void release(kvfi_ep_t *ep)
     *ep->link_of = ep->next;
     if (ep->next)
         ep->next->link_of = ep->link_of;
+    ep->wire->endpoints--;
     free(ep);
 }
 
@@ -145,13 +154,13 @@ void kvfi_ep_close(kvfi_ep_t *ep, int force)
         return;
     wire = ep->wire;
     ep->closing = 1;
-    ep->refs = 2; /* of the flush and of the close */
+    ep->refs++; /* of the flush */
     ep->next = wire->closing;
     ep->link_of = &wire->closing;
     if (ep->next)
         ep->next->link_of = &ep->next;
     wire->closing = ep;
-    if (force || !UCS_PTR_IS_PTR(ucp_ep_flush_nbx(ep->ucp, &param))) {
+    if ((force && may_be_forced(ep)) || !UCS_PTR_IS_PTR(ucp_ep_flush_nbx(ep->ucp, &param))) {
         ep->flushed = 1;
         ep->refs--;
         close_now(ep);
@@ -162,13 +171,14 @@ void kvfi_wire_close_flushed(kvfi_wire_t *wire, int force)
 {
     for (kvfi_ep_t *ep = wire->closing, *next; ep; ep = next) {
         next = ep->next;
-        if ((ep->flushed || force) && !ep->closed)
+        if ((ep->flushed || (force && may_be_forced(ep))) && !ep->closed)
             close_now(ep);
     }
 }
 
 /* The callback's argument pair, alive until the message left. */
 typedef struct {
+    kvfi_ep_t  *ep;
     kvfi_sent_t sent;
     void       *arg;
 } kvfi_send_t;
@@ -179,6 +189,8 @@ static void on_sent(void *request, ucs_status_t status, void *arg)
 
     free(arg);
     ucp_request_free(request);
+    send.ep->stands |= status == UCS_OK;
+    release(send.ep);
     send.sent(send.arg, status != UCS_OK);
 }
 
@@ -198,11 +210,14 @@ void kvfi_ep_send(kvfi_ep_t *ep, const void *head, size_t head_len, const void *
         sent(arg, 1);
         return;
     }
-    *send = (kvfi_send_t){sent, arg};
+    *send = (kvfi_send_t){ep, sent, arg};
     request = ucp_am_send_nbx(ep->ucp, KVFI_AM_ID, head, head_len, data, len, &param);
-    if (UCS_PTR_IS_PTR(request))
+    if (UCS_PTR_IS_PTR(request)) {
+        ep->refs++;
         return;
+    }
     free(send);
+    ep->stands |= !request;
     sent(arg, UCS_PTR_IS_ERR(request));
 }
 

@@ -61,6 +61,8 @@ struct kvfi_wire {
     kvfi_wire_recv_t recv;
     void            *arg;
     kvfi_ep_t       *closing; /* endpoints under way to closed */
+    unsigned         endpoints; /* ours, with those */
+    char             counted[80]; /* where UCX tells how many there are */
 };
 
 struct kvfi_ep {
@@ -69,8 +71,9 @@ struct kvfi_ep {
     kvfi_ep_failed_t failed;
     void            *arg;
     int              closing, called;
+    int              stands;          /* a message has left by it */
     int              flushed, closed; /* while it closes */
-    unsigned         refs;            /* of UCX's requests that close it */
+    unsigned         refs; /* till it is closed; of its flush, and of messages under way */
     struct kvfi_ep  *next, **link_of;
 };
 

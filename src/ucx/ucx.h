@@ -65,8 +65,11 @@ int          kvfi_wire_fd(const kvfi_wire_t *wire);
 /* (L) Looks once more. 0: nothing was there; poll the fd. 1: something was, or waits: progress first. */
 int          kvfi_wire_arm(kvfi_wire_t *wire);
 void         kvfi_wire_wake(kvfi_wire_t *wire);
-/* (L) Wait for endpoints that close; by force after end_ns, or a second. To do before closing. */
-void         kvfi_wire_settle(kvfi_wire_t *wire, uint64_t end_ns);
+/* (L) Peers connect of whom no endpoint of ours knows yet. */
+int          kvfi_wire_has_strangers(const kvfi_wire_t *wire);
+/* (L) Wait for endpoints that close; by force after end_ns, or a second. To do before closing. 0: UCX would
+ * end the process if the wire were closed, which must be left alone. */
+int          kvfi_wire_settle(kvfi_wire_t *wire, uint64_t end_ns);
 
 /* ---- their endpoints: PEER error handling, our own handler, called once, with the lock held */
 typedef void (*kvfi_ep_failed_t)(void *arg, const char *why);
@@ -75,7 +78,8 @@ typedef void (*kvfi_ep_failed_t)(void *arg, const char *why);
 #define KVFI_ADDRESS_ROOM 65536u
 kvf_status_t kvfi_ep_open(kvfi_wire_t *wire, const void *address, kvfi_ep_failed_t failed, void *arg,
                           kvfi_ep_t **ep_p); /* (L) */
-/* (L) Starts to close, after what was sent has left, or by force; progress does the rest. NULL is fine. */
+/* (L) Starts to close, after what was sent has left, or by force; progress does the rest. One that comes up is
+ * closed when it stands: UCX 1.13 ends the process else. NULL is fine. */
 void         kvfi_ep_close(kvfi_ep_t *ep, int force);
 /* (L) "tcp/eth0", or "". */
 void         kvfi_ep_wire(kvfi_ep_t *ep, char *buf, size_t len);

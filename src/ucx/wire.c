@@ -8,6 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <stdatomic.h>
+#include <ucs/datastruct/string_buffer.h>
+#include <ucs/vfs/base/vfs_obj.h>
+
 #include "base/clock.h"
 #include "base/status.h"
 #include "ucx/internal.h"
@@ -59,11 +63,12 @@ static void set_transports(ucp_config_t *config, const char *net, const char *de
     set_of(config, "TCP_", "CONN_NB", "y");
 }
 
-static ucs_status_t open_context(const char *net, const char *devices, ucp_context_h *context_p)
+static ucs_status_t open_context(const char *net, const char *devices, const char *name,
+                                 ucp_context_h *context_p)
 {
     ucp_params_t  params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
                             .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
-                            .name = "kvferry-far"};
+                            .name = name};
     ucp_config_t *config;
     ucs_status_t  status = ucp_config_read(NULL, NULL, &config);
 
@@ -77,8 +82,10 @@ static ucs_status_t open_context(const char *net, const char *devices, ucp_conte
 
 static ucs_status_t open_worker(kvfi_wire_t *wire)
 {
-    ucp_worker_params_t    params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
-                                     .thread_mode = UCS_THREAD_MODE_SERIALIZED};
+    ucp_worker_params_t    params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE |
+                                                   UCP_WORKER_PARAM_FIELD_NAME,
+                                     .thread_mode = UCS_THREAD_MODE_SERIALIZED,
+                                     .name = "wire"};
     ucp_am_handler_param_t handler = {.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID |
                                                     UCP_AM_HANDLER_PARAM_FIELD_CB |
                                                     UCP_AM_HANDLER_PARAM_FIELD_ARG,
@@ -166,10 +173,14 @@ static int leads_away(ucp_context_h context)
 
 static ucs_status_t start(const char *net, const char *devices, kvfi_wire_t *wire)
 {
+    static atomic_uint opened;
+    char         name[32];
     ucs_status_t status;
 
+    snprintf(name, sizeof name, "kvferry-far-%u", atomic_fetch_add(&opened, 1));
+    snprintf(wire->counted, sizeof wire->counted, "/ucp/context/%s/worker/wire/num_all_eps", name);
     kvfi_fds_look(&wire->before);
-    status = open_context(net, devices, &wire->context);
+    status = open_context(net, devices, name, &wire->context);
     if (status != UCS_OK)
         return status;
     status = leads_away(wire->context) ? open_worker(wire) : UCS_ERR_NO_DEVICE;
@@ -283,16 +294,41 @@ void kvfi_wire_wake(kvfi_wire_t *wire)
     ucp_worker_signal(wire->worker);
 }
 
-void kvfi_wire_settle(kvfi_wire_t *wire, uint64_t end_ns)
+/* How many endpoints UCX has: ours, and those that it made for peers which connect. -1: it does not tell. */
+static long count_endpoints(const kvfi_wire_t *wire)
+{
+    ucs_string_buffer_t text;
+    char               *end;
+    long                count = -1;
+
+    ucs_string_buffer_init(&text);
+    if (ucs_vfs_path_read_file(wire->counted, &text) == UCS_OK) {
+        count = strtol(ucs_string_buffer_cstr(&text), &end, 10);
+        count = end == ucs_string_buffer_cstr(&text) ? -1 : count;
+    }
+    ucs_string_buffer_cleanup(&text);
+    return count;
+}
+
+int kvfi_wire_has_strangers(const kvfi_wire_t *wire)
+{
+    return count_endpoints(wire) > (long)wire->endpoints;
+}
+
+/* Until all endpoints are closed. */
+static void progress_until(kvfi_wire_t *wire, uint64_t end_ns)
+{
+    while ((wire->closing || count_endpoints(wire) > 0) && kvfi_now_ns() < end_ns)
+        kvfi_wire_progress(wire);
+}
+
+int kvfi_wire_settle(kvfi_wire_t *wire, uint64_t end_ns)
 {
     uint64_t forced_ns = kvfi_deadline(kvfi_now_ns(), SETTLE_NS);
 
-    if (end_ns < forced_ns)
-        forced_ns = end_ns;
-    while (wire->closing && kvfi_now_ns() < forced_ns)
-        kvfi_wire_progress(wire);
+    progress_until(wire, end_ns < forced_ns ? end_ns : forced_ns);
     kvfi_wire_close_flushed(wire, 1);
-    forced_ns = kvfi_deadline(kvfi_now_ns(), SETTLE_NS);
-    while (wire->closing && kvfi_now_ns() < forced_ns)
-        kvfi_wire_progress(wire);
+    if (wire->closing)
+        progress_until(wire, kvfi_deadline(kvfi_now_ns(), SETTLE_NS));
+    return !wire->closing && count_endpoints(wire) <= 0;
 }
