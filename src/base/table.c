@@ -61,6 +61,14 @@ static int grow(kvfi_table_t *table)
     return 0;
 }
 
+int kvfi_table_room(kvfi_table_t *table, size_t more)
+{
+    while ((table->count + more) * 2 > table->capacity)
+        if (grow(table))
+            return -1;
+    return 0;
+}
+
 int kvfi_table_put(kvfi_table_t *table, uint64_t key, void *value)
 {
     size_t i;

@@ -23,6 +23,8 @@ typedef struct kvfi_table {
 void *kvfi_table_get(const kvfi_table_t *table, uint64_t key);
 /* 0, or -1 without memory. Replaces. */
 int   kvfi_table_put(kvfi_table_t *table, uint64_t key, void *value);
+/* 0: so many more can be put without asking for memory; or -1. */
+int   kvfi_table_room(kvfi_table_t *table, size_t more);
 /* What was there, or NULL. */
 void *kvfi_table_take(kvfi_table_t *table, uint64_t key);
 void  kvfi_table_free(kvfi_table_t *table);

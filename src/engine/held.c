@@ -45,19 +45,28 @@ static void give_up(kvf_batch_t *batch)
     atomic_store_explicit(&batch->end_ns, kvfi_now_ns() + grace, memory_order_relaxed);
 }
 
-int kvfi_held_given_up(kvf_batch_t *batch)
+static kvfi_am_t *machine_of(const kvf_batch_t *batch, const kvfi_xfer_t *xfer)
 {
     kvf_engine_t *engine = batch->object.engine;
 
+    return xfer->path->driver == KVFI_BY_WIRE ? atomic_load(&engine->am) : engine->stage;
+}
+
+static void stop_waiting(kvf_batch_t *batch)
+{
+    for (size_t i = 0; i < batch->count; i++)
+        if (batch->xfers[i].unsettled)
+            kvfi_am_stop_waiting(machine_of(batch, &batch->xfers[i]), batch->xfers[i].unsettled);
+}
+
+int kvfi_held_given_up(kvf_batch_t *batch)
+{
     if (!batch->given_up)
         give_up(batch);
     if (atomic_load(&batch->unsettled)) {
         if (kvfi_now_ns() < atomic_load_explicit(&batch->end_ns, memory_order_relaxed))
             return 0;
-        if (engine->stage)
-            kvfi_am_stop_waiting(engine->stage, &batch->unsettled);
-        if (atomic_load(&engine->am))
-            kvfi_am_stop_waiting(atomic_load(&engine->am), &batch->unsettled);
+        stop_waiting(batch);
     }
     for (size_t i = 0; i < batch->am_count; i++)
         batch->result.unsettled += !kvfi_held_is_settled(batch, batch->am_xfers[i]);
@@ -66,11 +75,8 @@ int kvfi_held_given_up(kvf_batch_t *batch)
 
 int kvfi_held_is_settled(kvf_batch_t *batch, const kvfi_xfer_t *xfer)
 {
-    kvf_engine_t *engine = batch->object.engine;
-    kvfi_am_t    *am = xfer->path->driver == KVFI_BY_WIRE ? atomic_load(&engine->am) : engine->stage;
-
-    return !xfer->unsettled || !atomic_load(&engine->open_writes.count) ||
-           kvfi_am_is_settled(am, xfer->unsettled);
+    return !xfer->unsettled || !atomic_load(&batch->object.engine->open_writes.count) ||
+           kvfi_am_is_settled(machine_of(batch, xfer), xfer->unsettled);
 }
 
 /* ------------------------------------------------------------------ held back */
@@ -127,7 +133,9 @@ int kvfi_held_release(kvf_batch_t *batch)
     if (batch->held != KVFI_HELD || settled == batch->held_settled)
         return 0;
     batch->held_settled = settled;
-    if (touches(batch))
+    /* most often it is the same op as before */
+    if (kvfi_open_writes_touch(&batch->object.engine->open_writes, &batch->xfers[batch->held_op]) ||
+        touches(batch))
         return 0;
     batch->held = KVFI_NOT_HELD;
     kvfi_served_start(batch);

@@ -124,6 +124,7 @@ static void free_all(kvfi_am_t *am)
     }
     kvfi_table_free(&am->peers);
     kvfi_table_free(&am->xfers);
+    kvfi_table_free(&am->unsettled);
     free(am);
 }
 

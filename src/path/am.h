@@ -110,8 +110,8 @@ void kvfi_am_cancel_unmoved(kvfi_xfer_t *xfer, kvf_status_t status);
 /* ---- settle.c: WRITEs that were given up, see am_internal.h */
 /* Nothing lands any more of the WRITE that was given up with that token. */
 int  kvfi_am_is_settled(kvfi_am_t *am, uint64_t token);
-/* What still counts in *waits does so no longer. */
-void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits);
+/* If it still counts in what kvfi_am_cancel() was given, it does so no longer. */
+void kvfi_am_stop_waiting(kvfi_am_t *am, uint64_t token);
 /* Adds to *asked_p those that owners have yet to answer for, to *lost_p those whose connection broke. */
 void kvfi_am_unanswered(kvfi_am_t *am, unsigned *asked_p, unsigned *lost_p);
 /* Wait until no chunk is being scattered. */

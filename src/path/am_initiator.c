@@ -72,11 +72,8 @@ static void start_one(kvfi_am_t *am, kvfi_xfer_t *xfer)
     kvfi_box_fold(&xfer->box);
     xfer->cursor = kvfi_cursor_at_start(&xfer->box);
     xfer->checked = 0;
-    if (xfer->dir == KVF_WRITE) {
-        xfer->next = NULL;
-        *peer->writes_end = xfer;
-        peer->writes_end = &xfer->next;
-    }
+    if (xfer->dir == KVF_WRITE)
+        kvfi_am_write_link(peer, xfer);
 }
 
 size_t kvfi_am_start(kvfi_xfer_t *const *xfers, size_t count)

@@ -102,7 +102,8 @@ typedef struct kvfi_am_message {
  * nothing lands after the answer; what an earlier connection still brings the owner drops by the floor of
  * the next one's HELLO. */
 typedef struct kvfi_unsettled {
-    struct kvfi_unsettled *next;
+    struct kvfi_unsettled *next, **link;
+    kvfi_am_peer_t        *peer;
     uint64_t               token;
     kvfi_landing_t         landing;
     _Atomic uint32_t      *waits; /* of the batch that waits for it, or NULL */
@@ -164,6 +165,7 @@ struct kvfi_am {
     kvfi_table_t       peers;  /* by incarnation */
     kvfi_am_peer_t    *list;
     kvfi_table_t       xfers;  /* by token */
+    kvfi_table_t       unsettled; /* by token; with room for all xfers */
     uint64_t           last_token;
     unsigned           serving; /* requests of others */
     int                look;    /* at lives, at the next progress */
@@ -213,6 +215,9 @@ void kvfi_am_pump_and_unlock(kvfi_am_t *am);
 
 /* ---- settle.c */
 void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status);
+/* Into the list of those with bytes to send, and out of it, where it is there. */
+void kvfi_am_write_link(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer);
+void kvfi_am_write_unlink(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer);
 /* A record for a WRITE that is about to start; NULL without memory. */
 kvfi_unsettled_t *kvfi_settle_record(kvfi_am_t *am, const kvfi_xfer_t *xfer);
 void kvfi_settle_spare(kvfi_am_t *am, kvfi_unsettled_t *record);

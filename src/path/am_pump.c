@@ -88,20 +88,15 @@ static int send_write_chunk(kvfi_am_peer_t *peer)
 
     if (!message)
         return 0;
-    peer->writes = xfer->next;
-    if (!peer->writes)
-        peer->writes_end = &peer->writes;
+    kvfi_am_write_unlink(peer, xfer);
     message->head.off = xfer->sent;
     message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf,
                                                    chunk_bytes(peer, xfer), &xfer->moved.pieces);
     message->head.flags |= KVFI_AM_TO_OWNER;
     xfer->sent += message->head.len;
     xfer->calls++;
-    if (xfer->sent < xfer->stream) {
-        xfer->next = NULL;
-        *peer->writes_end = xfer;
-        peer->writes_end = &xfer->next;
-    }
+    if (xfer->sent < xfer->stream)
+        kvfi_am_write_link(peer, xfer);
     kvfi_am_send(peer, message);
     return 1;
 }

@@ -72,7 +72,7 @@ typedef struct kvfi_xfer {
     kvfi_am_peer_t      *peer;
     _Atomic uint32_t    *pending; /* xfers of the batch on this path that have not ended */
     uint64_t             token;   /* 0: not with the am machine */
-    struct kvfi_xfer    *next;
+    struct kvfi_xfer    *next, **link; /* with bytes to send; link NULL: it has none */
     uint64_t             sent;    /* WRITE: bytes of the stream handed to the wire */
     uint64_t             stream;  /* bytes of the whole stream */
     struct kvfi_unsettled *record; /* WRITE with the am machine: where its bytes land */

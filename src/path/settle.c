@@ -15,12 +15,15 @@ kvfi_unsettled_t *kvfi_settle_record(kvfi_am_t *am, const kvfi_xfer_t *xfer)
 {
     kvfi_unsettled_t *record = am->free_records;
 
+    if (kvfi_table_room(&am->unsettled, am->xfers.count + 1))
+        return NULL;
     if (record)
         am->free_records = record->next;
     else
         record = malloc(sizeof *record);
     if (!record)
         return NULL;
+    record->peer = xfer->peer;
     record->token = xfer->token;
     kvfi_landing_note(&record->landing, xfer);
     return record;
@@ -34,23 +37,27 @@ void kvfi_settle_spare(kvfi_am_t *am, kvfi_unsettled_t *record)
 
 static void keep(kvfi_am_peer_t *peer, kvfi_unsettled_t *record, _Atomic uint32_t *waits)
 {
-    record->next = NULL;
     record->waits = waits;
+    record->next = NULL;
+    record->link = peer->unsettled_end;
     *peer->unsettled_end = record;
     peer->unsettled_end = &record->next;
+    kvfi_table_put(&peer->am->unsettled, record->token, record); /* there is room */
     if (waits)
         atomic_fetch_add(waits, 1);
     kvfi_open_writes_add(peer->am->host.open_writes, &record->landing);
 }
 
-static void settle(kvfi_am_peer_t *peer, kvfi_unsettled_t **at)
+static void settle(kvfi_unsettled_t *record)
 {
-    kvfi_am_t        *am = peer->am;
-    kvfi_unsettled_t *record = *at;
+    kvfi_am_t *am = record->peer->am;
 
-    *at = record->next;
-    if (!*at)
-        peer->unsettled_end = at;
+    *record->link = record->next;
+    if (record->next)
+        record->next->link = record->link;
+    else
+        record->peer->unsettled_end = record->link;
+    kvfi_table_take(&am->unsettled, record->token);
     if (record->waits)
         atomic_fetch_sub(record->waits, 1);
     kvfi_open_writes_settle(am->host.open_writes, &record->landing);
@@ -60,45 +67,47 @@ static void settle(kvfi_am_peer_t *peer, kvfi_unsettled_t **at)
 
 int kvfi_settle_answered(kvfi_am_peer_t *peer, uint64_t token)
 {
-    kvfi_unsettled_t **at = &peer->unsettled;
+    kvfi_unsettled_t *record = kvfi_table_get(&peer->am->unsettled, token);
 
-    while (*at && (*at)->token != token)
-        at = &(*at)->next;
-    if (!*at)
+    if (!record || record->peer != peer)
         return 0;
-    settle(peer, at);
+    settle(record);
     return 1;
 }
 
 void kvfi_settle_all(kvfi_am_peer_t *peer)
 {
     while (peer->unsettled)
-        settle(peer, &peer->unsettled);
+        settle(peer->unsettled);
 }
 
 /* --------------------------------------------------------------------- ends */
 
-static void unlink_write(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer)
+void kvfi_am_write_link(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer)
 {
-    kvfi_xfer_t **at = &peer->writes;
+    xfer->next = NULL;
+    xfer->link = peer->writes_end;
+    *peer->writes_end = xfer;
+    peer->writes_end = &xfer->next;
+}
 
-    if (xfer->sent == xfer->stream)
-        return; /* it left the list with its last chunk */
-    while (*at && *at != xfer)
-        at = &(*at)->next;
-    if (!*at)
+void kvfi_am_write_unlink(kvfi_am_peer_t *peer, kvfi_xfer_t *xfer)
+{
+    if (!xfer->link)
         return;
-    *at = xfer->next;
-    if (!*at)
-        peer->writes_end = at;
+    *xfer->link = xfer->next;
+    if (xfer->next)
+        xfer->next->link = xfer->link;
+    else
+        peer->writes_end = xfer->link;
+    xfer->link = NULL;
 }
 
 void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
 {
     if (xfer->token) {
         kvfi_table_take(&am->xfers, xfer->token);
-        if (xfer->dir == KVF_WRITE)
-            unlink_write(xfer->peer, xfer);
+        kvfi_am_write_unlink(xfer->peer, xfer);
         xfer->token = 0;
     }
     if (xfer->record) {
@@ -162,23 +171,22 @@ void kvfi_settle_ask_again(kvfi_am_peer_t *peer)
 
 int kvfi_am_is_settled(kvfi_am_t *am, uint64_t token)
 {
-    const kvfi_unsettled_t *found = NULL;
+    int found;
 
     kvfi_lock_take(am->lock);
-    for (const kvfi_am_peer_t *peer = am->list; peer && !found; peer = peer->next)
-        for (found = peer->unsettled; found && found->token != token; found = found->next)
-            ;
+    found = kvfi_table_get(&am->unsettled, token) != NULL;
     kvfi_lock_give(am->lock);
     return !found;
 }
 
-void kvfi_am_stop_waiting(kvfi_am_t *am, const _Atomic uint32_t *waits)
+void kvfi_am_stop_waiting(kvfi_am_t *am, uint64_t token)
 {
+    kvfi_unsettled_t *record;
+
     kvfi_lock_take(am->lock);
-    for (const kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)
-        for (kvfi_unsettled_t *record = peer->unsettled; record; record = record->next)
-            if (record->waits == waits)
-                record->waits = NULL;
+    record = kvfi_table_get(&am->unsettled, token);
+    if (record)
+        record->waits = NULL;
     kvfi_lock_give(am->lock);
 }
 

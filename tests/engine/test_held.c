@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define BLOCK (UINT64_C(64) << 10)
 #define COUNT 64u
@@ -276,6 +277,45 @@ START_TEST(a_long_list_holds_back_what_lies_between)
 }
 END_TEST
 
+static uint64_t cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* Each op asks the same of us, however many are unsettled beside it: of tens of thousands, microseconds. */
+START_TEST(many_ops_are_given_up_and_settled_one_by_one)
+{
+    enum { OPS = 20000 };
+    kvf_op_t *ops = calloc(OPS, sizeof(*ops));
+    uint64_t before;
+    pair_t pair;
+
+    pair_open(&pair, ALLOCATED);
+    for (uint32_t i = 0; i < OPS; i++)
+        ops[i] = op_plain(pair.rig.me.segment, 0, pair.far, i * 128u, 64, KVF_WRITE);
+    ok(run_ops(pair.late, ops, 1, NULL));
+    proc_signal(&pair.rig.owner, SIGSTOP);
+    ok(kvf_batch_post(pair.late, ops, OPS, sizeof(*ops), NULL));
+    answers(kvf_batch_wait(pair.late, 20 * MS), KVF_INPROGRESS);
+    before = cpu_ns();
+    answers(kvf_batch_cancel(pair.late), KVF_ERR_CANCELED);
+    must(kvf_batch_op_settled(pair.late, 0) == KVF_INPROGRESS, "it is settled: the test shows nothing");
+    for (uint32_t i = 0; i < OPS; i++) {
+        ops[i].remote = pair.near;
+        ops[i].remote_off += 64;
+    }
+    ok(run_ops(pair.rig.batch, ops, OPS, NULL));
+    before = cpu_ns() - before;
+    must(before < patient(1) / 3, "%llu us of %u ops", (unsigned long long)before / 1000, OPS);
+    go_on(&pair);
+    free(ops);
+    pair_close(&pair);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("held");
@@ -286,6 +326,7 @@ int main(void)
     tcase_add_loop_test(tc, only_blocks_that_overlap_are_held_back, 0, 2);
     tcase_add_test(tc, gaps_of_a_strided_box_are_free);
     tcase_add_test(tc, a_long_list_holds_back_what_lies_between);
+    tcase_add_test(tc, many_ops_are_given_up_and_settled_one_by_one);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
