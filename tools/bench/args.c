@@ -106,7 +106,7 @@ void kvfi_bench_usage(FILE *file)
         "                         program's, adopted; default own for cma and stage, else pool\n"
         "  --copy-threads N       of each engine, 0 to 64; default 0: copies run in the calling thread\n"
         "  --await wait|fd        of W8: the receiver is in kvf_stream_wait() (default), or sleeps in\n"
-        "                         poll on the engine's event fd\n"
+        "                         poll on the fd of the streams' channel\n"
         "  --gap US               of W8: the sender rests so long before each layer; default 0\n"
         "  --depth N[,N..]        batches under way, 1 to 64; default 1; each case at each of them\n"
         "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
