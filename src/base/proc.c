@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * Liveness of neighbours, and the count of forks. Looks are a few system calls and never block.
+ * Liveness of neighbours, and the count of forks. Looks are a few system calls and never block;
+ * only who asks whether a neighbour ends may wait, for as long as it says.
  */
 #define _GNU_SOURCE
 #define XXH_INLINE_ALL
 #include "base/proc.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -18,6 +20,7 @@
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -83,10 +86,15 @@ static ssize_t read_text(const char *path, char *text, size_t size)
     return len;
 }
 
+#define EXITING 4u                     /* of a task's flags: PF_EXITING of the kernel */
+#define KILLED  (1ul << (SIGKILL - 1)) /* of the signals that wait for it */
+
 typedef struct proc_stat {
     char               state;
+    unsigned           flags;
     int                threads; /* not reaped yet */
     unsigned long long start;
+    unsigned long      signals;
 } proc_stat_t;
 
 /* 0, or -1 with errno. */
@@ -98,8 +106,9 @@ static int read_stat(const char *path, proc_stat_t *stat_p)
     if (read_text(path, text, sizeof text) < 0)
         return -1;
     end = strrchr(text, ')'); /* the name may hold anything */
-    if (end && sscanf(end, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d "
-                           "%*d %llu", &stat_p->state, &stat_p->threads, &stat_p->start) == 3)
+    if (end && sscanf(end, ") %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d "
+                           "%*d %llu %*u %*d %*u %*u %*u %*u %*u %*u %lu", &stat_p->state, &stat_p->flags,
+                           &stat_p->threads, &stat_p->start, &stat_p->signals) == 5)
         return 0;
     errno = EPROTO;
     return -1;
@@ -343,6 +352,61 @@ int kvfi_life_check(kvfi_life_t *life, uint64_t max_age_ns)
     }
     atomic_store(&life->dead, 1);
     return 0;
+}
+
+static int task_leaves(const proc_stat_t *stat)
+{
+    return stat->flags & EXITING || stat->signals & KILLED;
+}
+
+/* Each of its threads has ended or cannot but end, though the kernel has not ended the process yet. A thread
+ * that is made meanwhile stands behind its maker in the folder. */
+static int is_leaving(const kvfi_proc_id_t *id)
+{
+    char           path[300];
+    proc_stat_t    stat;
+    DIR           *tasks;
+    struct dirent *task;
+    int            leaving = 1;
+
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)id->pid);
+    if (!id->start || id->time_ns != self.time_ns || read_stat(path, &stat) || stat.start != id->start ||
+        !task_leaves(&stat))
+        return 0;
+    snprintf(path, sizeof path, "/proc/%d/task", (int)id->pid);
+    tasks = opendir(path);
+    while (tasks && leaving && (task = readdir(tasks))) {
+        if (task->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof path, "/proc/%d/task/%s/stat", (int)id->pid, task->d_name);
+        leaving = read_stat(path, &stat) ? errno == ENOENT || errno == ESRCH : task_leaves(&stat);
+    }
+    if (tasks)
+        closedir(tasks);
+    return tasks && leaving;
+}
+
+int kvfi_life_ends(kvfi_life_t *life, uint64_t wait_ns)
+{
+    const struct timespec pause = {.tv_nsec = 200000};
+    uint64_t              end = kvfi_now_ns() + wait_ns;
+
+    while (kvfi_life_check(life, 0)) {
+        if (life->pid_here && proc_mount_ours && is_leaving(&life->id))
+            atomic_store(&life->dead, 1);
+        else if (kvfi_now_ns() >= end)
+            return 0;
+        else
+            nanosleep(&pause, NULL);
+    }
+    return 1;
+}
+
+int kvfi_proc_ends(kvfi_proc_id_t id, uint64_t wait_ns)
+{
+    kvfi_life_t life;
+
+    return !place(&life, id) && kvfi_life_ends(&life, wait_ns);
 }
 
 void kvfi_life_close(kvfi_life_t *life)

@@ -65,6 +65,12 @@ typedef struct kvfi_life {
 int  kvfi_life_open(kvfi_life_t *life, kvfi_proc_id_t id);
 /* 1 alive, 0 dead, from state at most max_age_ns old. */
 int  kvfi_life_check(kvfi_life_t *life, uint64_t max_age_ns);
+/* Its memory is not there any more: has it ended, or can it not but end? 1, and dead from here on; 0: no sign
+ * of it within wait_ns. */
+int  kvfi_life_ends(kvfi_life_t *life, uint64_t wait_ns);
+int  kvfi_proc_ends(kvfi_proc_id_t id, uint64_t wait_ns);
+/* A sensible wait: exec() takes memory apart bit by bit. */
+#define KVFI_ENDING_NS UINT64_C(20000000)
 void kvfi_life_close(kvfi_life_t *life);
 
 /* Rises in each forked child, so that a handle can tell that it is the parent's. */

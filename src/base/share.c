@@ -265,6 +265,11 @@ kvf_status_t kvfi_map_open(const void *data, size_t data_len, uint64_t raddr, ui
     return KVF_OK;
 }
 
+int kvfi_map_is_gone(int error)
+{
+    return error == EINVAL || error == EIDRM || error == ENOENT || error == ESRCH;
+}
+
 void kvfi_map_close(kvfi_map_t *map)
 {
     if (!map)

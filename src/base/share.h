@@ -52,5 +52,7 @@ typedef struct kvfi_map kvfi_map_t;
 kvf_status_t kvfi_map_open(const void *key, size_t key_len, uint64_t raddr, uint64_t len,
                            kvfi_map_t **map_p, void **addr_p);
 void         kvfi_map_close(kvfi_map_t *map);
+/* Does that errno say that there is no such memory, as of a maker that has ended? */
+int          kvfi_map_is_gone(int error);
 
 #endif

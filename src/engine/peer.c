@@ -107,8 +107,8 @@ static int is_page_of(const void *page, const kvfi_card_t *card)
            !memcmp(head.nonce, card->nonce, sizeof head.nonce) && head.depth == card->depth;
 }
 
-/* Map all of the page and read the nonce: 1 if it is the engine's, 0 if not, -1 with errno if that cannot be
- * known. why: what refused to map it, if anything did. */
+/* Map all of the page and read the nonce: 1 if it is the engine's, 0 with errno if not, -1 with errno if that
+ * cannot be known. why: what refused to map it, if anything did. */
 static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p, char *why, size_t why_len)
 {
     int error;
@@ -123,6 +123,7 @@ static int map_page(kvf_peer_t *peer, const kvfi_card_t *card, void **page_p, ch
     if (is_page_of(*page_p, card))
         return 1;
     unmap_page(peer);
+    errno = EIDRM; /* it went, and another has its name */
     return 0;
 }
 
@@ -197,7 +198,14 @@ static void tell_where(kvf_peer_t *peer, const kvfi_card_t *card)
     }
 }
 
-/* KVF_OK and locality NODE if it is proved to be near; KVF_OK and CROSS if it is not. */
+static kvf_status_t has_died(const kvfi_card_t *card)
+{
+    return kvfi_fail(KVF_ERR_PEER, "rank %llu on %s (pid %d) has died", (unsigned long long)card->rank,
+                     card->host, card->proc.pid);
+}
+
+/* KVF_OK and locality NODE if it is proved to be near; KVF_OK and CROSS if it is not. The dying leave nothing
+ * to map, which makes nobody far. */
 static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
 {
     kvf_engine_t *engine = peer->object.engine;
@@ -214,6 +222,8 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
         return kvfi_fail(KVF_ERR_SYSTEM, "whether peer %s (pid %d) is near cannot be known: %m%s", card->host,
                          card->proc.pid, errno == ENOMEM ? "" : "; raise RLIMIT_NOFILE (ulimit -n)");
     if (!proved) {
+        if (kvfi_map_is_gone(errno) && is_here(engine, card) && kvfi_proc_ends(card->proc, KVFI_ENDING_NS))
+            return has_died(card);
         explain_unmapped(peer, card, ucx_says);
         return KVF_OK;
     }
@@ -286,12 +296,12 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
 
     if (status != KVF_OK)
         return status;
-    warn_of_release(peer->object.engine);
-    hear_addresses(card);
     if (!card->far_len)
         return kvfi_fail(KVF_ERR_NEED_FAR, "peer %s (rank %llu) is not near (%s), and its blob holds no "
                          "far address: its owner exports with KVF_BLOB_FAR", card->host,
                          (unsigned long long)card->rank, peer->why_far);
+    warn_of_release(peer->object.engine);
+    hear_addresses(card);
     status = kvfi_links_far(peer->object.engine, &am);
     if (status != KVF_OK)
         return status;
@@ -302,12 +312,6 @@ static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
     status = kvfi_am_connect(am, card->incarnation, address, &peer->am);
     free(address);
     return status == KVF_OK ? KVF_OK : kvfi_fail_within(status, "far peer %s", peer->name);
-}
-
-static kvf_status_t has_died(const kvfi_card_t *card)
-{
-    return kvfi_fail(KVF_ERR_PEER, "rank %llu on %s (pid %d) has died", (unsigned long long)card->rank,
-                     card->host, card->proc.pid);
 }
 
 static kvf_status_t reach(kvf_peer_t *peer, const kvfi_card_t *card)
@@ -323,7 +327,6 @@ static kvf_status_t reach(kvf_peer_t *peer, const kvfi_card_t *card)
         return status;
     }
     status = try_near(peer, card);
-    /* the dead leave nothing to map, which makes nobody far */
     if (status == KVF_OK && peer->locality == KVF_LOCALITY_CROSS)
         status = is_here(peer->object.engine, card) && !kvfi_proc_lives(card->proc) ? has_died(card)
                                                                                     : connect_far(peer, card);

@@ -3,6 +3,7 @@
  * Remotes: from a grant's blob to ranges with a target each. Where the memory is the library's and
  * the owner near, its region is mapped here, once for all ranges and grants in it.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <string.h>
@@ -120,7 +121,7 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_grant_card_t *c
 /* ----------------------------------------------------------------- regions */
 
 /* What cannot be mapped is reached otherwise; what is not as the blob says is refused. */
-static kvf_status_t map_region(const kvf_peer_t *peer, const kvfi_region_card_t *card,
+static kvf_status_t map_region(kvf_peer_t *peer, const kvfi_region_card_t *card,
                                kvfi_region_t *region)
 {
     kvf_status_t status;
@@ -133,6 +134,8 @@ static kvf_status_t map_region(const kvf_peer_t *peer, const kvfi_region_card_t 
     status = kvfi_map_open(card->key, card->key_len, card->addr, card->len, &region->map, &addr);
     if (status == KVF_OK)
         region->addr = addr;
+    else if (kvfi_map_is_gone(errno) && kvfi_life_ends(&peer->life, 0))
+        return kvfi_fail(KVF_ERR_PEER, "%s %s", peer->name, kvfi_peer_end(peer));
     else if (status != KVF_ERR_BLOB)
         kvfi_log(KVFI_LOG_WARN, "memory of pid %d: %s", peer->proc.pid, kvf_last_error());
     return status == KVF_ERR_BLOB ? status : KVF_OK;

@@ -24,7 +24,7 @@ typedef struct kvfi_cma {
 /* Read the proof (at most 64 bytes) at raddr of a neighbour, and see whether a write would be let
  * through. Where reading is refused nothing proves whose memory a write would reach, so there is none.
  * cma is zeroed before. */
-void kvfi_cma_prove(kvfi_cma_t *cma, const kvfi_life_t *life, uint64_t raddr, const void *expected,
+void kvfi_cma_prove(kvfi_cma_t *cma, kvfi_life_t *life, uint64_t raddr, const void *expected,
                     size_t len);
 
 /* The kernel refused a call of that direction with error: never again. */

@@ -2,18 +2,23 @@
  *
  * The kill matrix: an owner or a reader dies of SIGKILL in the middle of a batch. Each batch of the
  * others ends within 5 s, OK with the right bytes or PEER; each later post says PEER; a third process
- * is not disturbed; a freshly opened engine is imported and works; nothing piles up in the survivor.
+ * is not disturbed; a freshly opened engine is imported and works; nothing piles up in the survivor. And who
+ * is imported while the kernel takes it apart has died, and is not far.
  */
 #include "rig.h"
 
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "forbid.h"
 
@@ -403,15 +408,128 @@ START_TEST(newcomers_after_deaths_leave_nothing_behind)
 }
 END_TEST
 
+/* --------------------------------------------------------------- who is dying */
+
+#define DYING 6
+
+static void *sleep_on(void *arg)
+{
+    for (;;) {
+        pause();
+    }
+    return arg;
+}
+
+/* What makes its end long: memory and descriptors to give back, threads to end. */
+static void at_grow(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    struct rlimit files = { 900, 900 };
+    size_t len = (size_t)64 << 20;
+    pthread_t thread;
+    void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    (void)state;
+    (void)in;
+    (void)in_len;
+    (void)out;
+    must(mem != MAP_FAILED, "no memory");
+    madvise(mem, len, MADV_NOHUGEPAGE);
+    memset(mem, 1, len);
+    setrlimit(RLIMIT_NOFILE, &files);
+    while (open("/proc/self/stat", O_RDONLY | O_CLOEXEC) >= 0) {
+    }
+    for (int i = 0; i < 3; i++) {
+        must(pthread_create(&thread, NULL, sleep_on, NULL) == 0, "no thread");
+    }
+}
+
+typedef struct blobs {
+    uint8_t peer[BLOB_MAX], grant[BLOB_MAX];
+    size_t peer_len, grant_len;
+} blobs_t;
+
+/* One import of all, and a read: 0 once its end is known. Nothing but PEER tells of it. */
+static int sees_it_alive(kvf_engine_t *engine, kvf_segment_t *segment, kvf_batch_t *batch,
+                         const blobs_t *blobs)
+{
+    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .paths = KVF_PATH_BIT(KVF_PATH_CMA) };
+    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_status_t status;
+    kvf_remote_t *remote = NULL;
+    kvf_peer_t *peer;
+    uint32_t count = 1;
+    kvf_op_t op;
+
+    status = kvf_peer_import(engine, blobs->peer, blobs->peer_len, &peer);
+    must(status == KVF_OK || status == KVF_ERR_PEER, "import: %s", kvf_last_error());
+    if (status != KVF_OK) {
+        return 0;
+    }
+    ok(kvf_peer_query(peer, &attr));
+    must(attr.locality == KVF_LOCALITY_NODE, "far: %s", attr.why_far);
+    status = kvf_remote_import(peer, blobs->grant, blobs->grant_len, &remote, &count);
+    must(status == KVF_OK || status == KVF_ERR_PEER, "remote: %s", kvf_last_error());
+    if (status == KVF_OK) {
+        op = op_plain(segment, 0, remote, 0, 4096, KVF_READ);
+        status = kvf_batch_post(batch, &op, 1, sizeof(op), &opts);
+        if (status == KVF_OK) {
+            status = kvf_batch_wait(batch, patient(20));
+        }
+        must(status == KVF_OK || status == KVF_ERR_PEER, "read: %s", kvf_last_error());
+        ok(kvf_remote_forget(remote));
+    }
+    ok(kvf_peer_forget(peer));
+    return 1;
+}
+
+/* Its memory goes long before the kernel calls it ended. */
+START_TEST(a_dying_neighbour_is_neither_far_nor_without_a_path)
+{
+    static blobs_t blobs;
+    proc_t child[DYING];
+    kvf_engine_t *engine;
+    kvf_segment_t *segment;
+    kvf_batch_t *batch;
+
+    if (!cma_works()) {
+        return;
+    }
+    for (int i = 0; i < DYING; i++) {
+        proc_start(&child[i], sizeof(side_t), 60, NULL);
+    }
+    ok(kvf_engine_open(NULL, &engine));
+    ok(kvf_segment_alloc(engine, 4096, &segment));
+    ok(kvf_batch_create(engine, &batch));
+    for (int i = 0; i < DYING; i++) {
+        uint32_t flags = 0;
+
+        child_open(&child[i], WHERE_CMA, 7);
+        proc_call(&child[i], at_grow, NULL, 0, NULL, 0);
+        blobs.peer_len = proc_call(&child[i], side_blob, &flags, sizeof(flags), blobs.peer, BLOB_MAX);
+        blobs.grant_len = proc_call(&child[i], side_grant_blob, NULL, 0, blobs.grant, BLOB_MAX);
+        must(sees_it_alive(engine, segment, batch, &blobs), "%s", kvf_last_error());
+        kill(child[i].pid, SIGKILL);
+        while (sees_it_alive(engine, segment, batch, &blobs)) {
+        }
+        proc_signal(&child[i], SIGKILL); /* reaps */
+    }
+    ok(kvf_engine_close(engine, patient(5)));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("kill");
     TCase *tc = tcase_create("kill");
+    TCase *dying = tcase_create("dying");
 
     tcase_set_timeout(tc, 40);
+    tcase_set_timeout(dying, 40);
     tcase_add_loop_test(tc, an_owner_killed_in_a_batch, 0, 8);
     tcase_add_loop_test(tc, a_reader_killed_in_a_batch, 0, 8);
     tcase_add_loop_test(tc, newcomers_after_deaths_leave_nothing_behind, WHERE_SHM, WHERE_COUNT);
+    tcase_add_test(dying, a_dying_neighbour_is_neither_far_nor_without_a_path);
     suite_add_tcase(suite, tc);
+    suite_add_tcase(suite, dying);
     return run_suite(suite);
 }
