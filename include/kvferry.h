@@ -415,7 +415,9 @@ typedef struct kvf_peer_attr {
     uint64_t bytes_read;    /**< moved from the peer to us, since import */
     uint64_t bytes_written; /**< moved from us to the peer, since import */
     const char *why_far;  /**< of a far peer, why it is not near; else "". Lives as long as the peer */
-    uint64_t reserved[3];
+    int32_t  closed;      /**< 1: its engine closed, and said so; alive is 0 then, and nobody died */
+    uint32_t reserved32;
+    uint64_t reserved[2];
 } kvf_peer_attr_t;
 
 /** Import an engine's blob. Importing the same engine again returns the same peer, counted. One's
@@ -761,7 +763,8 @@ kvf_status_t kvf_exchange_grants(kvf_engine_t *engine, const kvf_oob_t *oob, kvf
                                  uint32_t *counts_p);
 
 /** Collective: KVF_OK if no member brought an error, else the error of the first rank that did, the
- *  same on each; the sentence names it. Errors: SYSTEM, or what a member brought. */
+ *  same on each; the sentence names it, and is that of its last error if that was of this status, else the
+ *  status's name. Errors: SYSTEM, or what a member brought. */
 kvf_status_t kvf_exchange_agree(const kvf_oob_t *oob, kvf_status_t status);
 
 /* ----------------------------------------------------------------- monitor */

@@ -556,9 +556,15 @@ int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
            (peer->locality == KVF_LOCALITY_SELF || kvfi_life_check(&peer->life, max_age_ns));
 }
 
+/* Its end was in order. */
+static int has_closed(const kvf_peer_t *peer)
+{
+    return peer->hold.page ? atomic_load(&peer->hold.page->closed) != 0 : peer->am && kvfi_am_parted(peer->am);
+}
+
 const char *kvfi_peer_end(const kvf_peer_t *peer)
 {
-    return peer->hold.page && atomic_load(&peer->hold.page->closed) ? "has closed its engine"
+    return has_closed(peer) ? "has closed its engine"
            : peer->locality == KVF_LOCALITY_CROSS ? "has died, or the connection to it broke" : "has died";
 }
 
@@ -578,6 +584,7 @@ kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)
                              .bytes_read = kvfi_meter_bytes(&peer->flows, KVF_READ),
                              .bytes_written = kvfi_meter_bytes(&peer->flows, KVF_WRITE)};
     memcpy(attr.host, peer->host, sizeof attr.host);
+    attr.closed = !attr.alive && has_closed(peer);
     if (peer->am)
         kvfi_am_wire(atomic_load(&peer->object.engine->am), peer->am, attr.wire, sizeof attr.wire);
     status = kvf_struct_write("attr_p", &attr, sizeof attr, attr_p);

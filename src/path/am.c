@@ -217,6 +217,11 @@ int kvfi_am_alive(const kvfi_am_peer_t *peer)
     return !atomic_load(&peer->dead);
 }
 
+int kvfi_am_parted(const kvfi_am_peer_t *peer)
+{
+    return atomic_load(&peer->parted);
+}
+
 uint32_t kvfi_am_heard(const kvfi_am_peer_t *peer)
 {
     return atomic_load_explicit(&peer->heard, memory_order_relaxed);

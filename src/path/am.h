@@ -94,6 +94,8 @@ int          kvfi_am_greeted(kvfi_am_t *am);
  * connection of the caller's still lends it. */
 void         kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer, const _Atomic uint32_t *closed);
 int          kvfi_am_alive(const kvfi_am_peer_t *peer);
+/* It is not alive, as its engine closed and said so. */
+int          kvfi_am_parted(const kvfi_am_peer_t *peer);
 /* How many messages came from it: another number says that it lives and works. */
 uint32_t     kvfi_am_heard(const kvfi_am_peer_t *peer);
 void         kvfi_am_wire(kvfi_am_t *am, kvfi_am_peer_t *peer, char *buf, size_t len);

@@ -137,6 +137,7 @@ struct kvfi_am_peer {
     int                watched;  /* and life is open */
     const _Atomic uint32_t *closed; /* what the last to connect lent, or NULL */
     _Atomic int        dead;
+    _Atomic int        parted;   /* its engine has said BYE */
     _Atomic uint32_t   heard;    /* messages from it */
     int                failed;   /* to be buried by the pump */
     int                quiet;    /* it writes nothing for us any more */

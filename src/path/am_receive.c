@@ -128,6 +128,7 @@ static void on_ack(kvfi_am_peer_t *peer, const kvfi_am_head_t *head)
 static void on_bye(kvfi_am_peer_t *peer)
 {
     peer->quiet = 1;
+    atomic_store(&peer->parted, 1);
     kvfi_am_peer_fail(peer, "its engine has closed");
 }
 
