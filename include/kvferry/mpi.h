@@ -15,20 +15,23 @@
  * status, the sentence in kvf_last_error() names the first rank that failed, and nobody is left waiting. A
  * rank that waits in one sleeps, and drives the job's engine, so that others can go on pulling from it.
  *
- * A rank that dies ends a collective: once its engine knows of the death, each of the others gets
- * KVF_ERR_PEER with the rank, its host and pid (and those that left since); kvf_mpi_set_timeout() bounds the
- * wait for a rank that lives and does not come. MPI cannot take a collective back, so that the communicator
- * is of no use then: every later collective of the job answers the same at once, kvf_mpi_close() too, which
- * still closes the engine. Point to point all goes on: batches with the ranks that live, notifications,
- * kvf_peer_query(). Whether MPI_Finalize() returns after a death is MPI's matter. Before the peers are known,
- * inside of kvf_mpi_open(), nobody can know of a death.
+ * A rank that dies ends a collective: each of the others gets KVF_ERR_PEER, with the rank, its host and pid in
+ * the sentence, once its engine knows of the death. Those that died are named first. Who closed its engine, or
+ * gave up, is named apart: it did not die. kvf_mpi_set_timeout() bounds the wait for a rank that lives and does
+ * not come. The sentence of KVF_ERR_TIMEOUT says how long this rank waited, and of which ranks there was no
+ * sign: to know it, the call takes up to 0.1 s more. MPI cannot take a collective back, so that the communicator
+ * is of no use after either: every later collective of the job answers the same at once, kvf_mpi_close() too,
+ * which still closes the engine; and the other ranks, which are told so, do not wait for this one any more, but
+ * get KVF_ERR_TIMEOUT (or KVF_ERR_PEER) from the next collective. Point to point all goes on: batches with the
+ * ranks that live, notifications, kvf_peer_query(). Whether MPI_Finalize() returns after a death is MPI's
+ * matter. Before the peers are known, inside of kvf_mpi_open(), nobody can know of a death.
  *
  * MPI is called on the caller's thread only, inside the calls below: MPI_THREAD_SINGLE is enough as
  * long as one thread makes them. The job has its own duplicate of the communicator, on which MPI
  * returns its errors; the caller's communicator and error handler stay as they are.
  *
  * Link with libkvferry_mpi and libkvferry. NULL for a job answers KVF_ERR_INVALID, a call in a
- * forked child KVF_ERR_FORKED; this is not repeated below.
+ * forked child KVF_ERR_FORKED, kvf_mpi_open() too if the parent had initialised MPI; this is not repeated below.
  */
 #ifndef KVFERRY_MPI_H
 #define KVFERRY_MPI_H
@@ -58,20 +61,22 @@ typedef struct kvf_mpi kvf_mpi_t;
 kvf_status_t kvf_mpi_open(MPI_Comm comm, const kvf_engine_opts_t *opts, kvf_mpi_t **job_p);
 
 /** Collective: close the job. Waits until every rank has come, serving them meanwhile; closes the
- *  engine and so everything made with it; waits again, so that no rank leaves before the last
+ *  engine and so everything made with it; agrees on how that went, so that no rank leaves before the last
  *  one's connections are down; frees the communicator. NULL is fine. The job is gone whatever is
- *  returned. Once timeout_ns passed it waits for nobody: the engine is closed, the communicator is
- *  left to MPI_Finalize(), and TIMEOUT is returned. The same with PEER where a rank has died, two
- *  seconds after that is known, as one that left in order looks the same at first; of one that dies
- *  when all have come, while engines close, only the time tells. All ranks return the same status if
- *  all came in time. Errors: TIMEOUT, PEER, INVALID (MPI is finalized: the engine was closed, alone),
+ *  returned. All ranks that come in time return the same status. Once timeout_ns passed, a rank waits for
+ *  nobody: the engine is closed, the communicator is left to MPI_Finalize(), and TIMEOUT is returned. The other
+ *  ranks are told, and return TIMEOUT too, at once, however long their own timeout is; so does a rank that comes
+ *  when the others gave up. PEER: a rank died before all came, or while the engines close. A neighbour's death
+ *  is seen at once. That a far rank cannot be reached any more counts after two seconds, as it may be through;
+ *  while engines close only the time tells of a far rank's death. Who dies when all have agreed does no harm.
+ *  Errors: TIMEOUT, PEER, NOMEM, INVALID (MPI is finalized: the engine was closed, alone),
  *  SYSTEM (MPI failed), and those of kvf_engine_close(). */
 kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns);
 
 /** Let each later collective but kvf_mpi_close(), which has its own, end with TIMEOUT if not all ranks
  *  came within timeout_ns of the call; KVF_FOREVER, the default, or 0: it waits as long as they live.
- *  Ranks may differ; one that comes late may still end well with a collective that others gave up.
- *  Local. Errors: INVALID (MPI is finalized), and what ended a collective before. */
+ *  Ranks may differ; one that comes late may still end well with a collective that others gave up, and not
+ *  with the next. Local. Errors: INVALID (MPI is finalized), and what ended a collective before. */
 kvf_status_t kvf_mpi_set_timeout(kvf_mpi_t *job, uint64_t timeout_ns);
 
 /** The job's engine; the job's own, closed by kvf_mpi_close() only. NULL for a NULL job. */
@@ -102,7 +107,8 @@ kvf_status_t kvf_mpi_exchange_grants(kvf_mpi_t *job, kvf_grant_t *grant, uint32_
 kvf_status_t kvf_mpi_exchange_layouts(kvf_mpi_t *job, const kvf_layout_t *layout, kvf_layout_t **layouts_p);
 
 /** Collective: bring a status, get that of the first rank that brought an error, the same on each,
- *  with its sentence, which is that of its last error. With KVF_OK it is a barrier that sleeps.
+ *  with its sentence, which is that of its last error if that was of this status, and else the status's name.
+ *  A sentence that came from an agreement is brought as it is. With KVF_OK it is a barrier that sleeps.
  *  Errors: what a rank brought; INVALID (MPI is finalized), SYSTEM (MPI failed), PEER, TIMEOUT. */
 kvf_status_t kvf_mpi_agree(kvf_mpi_t *job, kvf_status_t status);
 

@@ -5,8 +5,12 @@
  * no communicator to agree on (no MPI, a null communicator, a launch in pieces) returns at once.
  *
  *   open:  duplicate - agree (options, memory, engine) - exchange peers (agrees inside)
- *   close: barrier (others may still read from us) - close the engine - meet again - free
+ *   close: all come (others may still read from us) - close the engine - agree - all leave - free
  *
+ * Each round of closing proves something to who is in the next. Once all came, an engine that closes does no
+ * harm; that it closed says nothing about a rank, which may have come, or given up, and then it says so. Who
+ * is in the agreement cannot have lost a process to its good end, as nobody ends before all have agreed; and
+ * who waits for all to leave has the status that all have, whatever becomes of them.
  * Both block until all ranks came; close has a timeout.
  */
 #include "mpi/job.h"
@@ -22,9 +26,6 @@
 
 /* For an engine whose open failed on some rank: nobody has granted anything yet. */
 #define UNDO_NS UINT64_C(10000000000)
-
-/* Longer than a rank whose message others wait for is likely to be off its core. */
-#define PATIENCE_NS UINT64_C(2000000000)
 
 /* A child of fork() has a copy of its parent's MPI, with its connections: a call there takes messages that
  * are the parent's. */
@@ -164,7 +165,8 @@ static kvf_status_t open_alone(kvfi_mpi_line_t *line, const kvf_engine_opts_t *o
     if (!*job_p) {
         return kvf_fail(KVF_ERR_NOMEM, "no memory for a job of %d ranks", line->size);
     }
-    return kvf_engine_open(&own, &line->engine);
+    status = kvfi_mpi_roll_open(line);
+    return status == KVF_OK ? kvf_engine_open(&own, &line->engine) : status;
 }
 
 /* Keeps the sentence of what went wrong, which all ranks agreed on. */
@@ -178,6 +180,7 @@ static void undo_line(kvfi_mpi_line_t *line)
             kvf_fail(closed, "%s", said);
         }
     }
+    kvfi_mpi_roll_close(line);
     if (line->broken == KVF_OK) {
         MPI_Comm_free(&line->comm);
     }
@@ -230,30 +233,37 @@ static uint64_t left_ns(uint64_t until_ns)
     return until_ns > now ? until_ns - now : 0;
 }
 
-/* The worst that any rank's close came to. *held_p: MPI still uses the job's memory. */
-static kvf_status_t close_together(kvf_mpi_t *job, kvf_status_t status, uint64_t until_ns,
-                                   int *held_p)
+/* All came; their processes are watched from here on. */
+static kvf_status_t close_meet(kvfi_mpi_line_t *line)
+{
+    uint64_t own = kvfi_mpi_namespace();
+    uint64_t *all = calloc((size_t)line->size, sizeof(*all));
+    kvf_status_t status = all ? KVF_OK : kvfi_mpi_break(line, KVF_ERR_NOMEM, "no memory to close the job");
+    if (status == KVF_OK) {
+        kvfi_mpi_watch_open(line);
+        status = kvfi_mpi_allgather(line, &own, sizeof(own), all);
+    }
+    if (status == KVF_OK) {
+        kvfi_mpi_watch_keep(line, all);
+    }
+    free(all);
+    return status;
+}
+
+/* Nobody leaves before all know the status; if this does not end well, they know it still. */
+static kvf_status_t close_part(kvfi_mpi_line_t *line, kvf_status_t agreed)
 {
     MPI_Request request;
-    job->mine.status = status;
-    job->mine.rank = job->line.rank;
-    int error =
-        MPI_Iallreduce(&job->mine, &job->worst, 1, MPI_2INT, MPI_MINLOC, job->line.comm, &request);
-    if (error != MPI_SUCCESS) {
-        return kvfi_mpi_fail("MPI_Iallreduce", error);
+    char said[1024];
+    snprintf(said, sizeof(said), "%s", kvf_last_error());
+    line->told = true;
+    line->nth++;
+    if (MPI_Ibarrier(line->comm, &request) != MPI_SUCCESS) {
+        kvfi_mpi_break(line, KVF_ERR_SYSTEM, "MPI_Ibarrier failed");
+    } else {
+        kvfi_mpi_wait(line, "MPI_Ibarrier", &request, line->until_ns);
     }
-    kvf_status_t met = kvfi_mpi_wait(&job->line, "MPI_Iallreduce", &request, until_ns);
-    *held_p = met != KVF_OK;
-    if (met != KVF_OK) {
-        return met;
-    }
-    MPI_Comm_free(&job->line.comm);
-    if (job->worst.status != KVF_OK) {
-        kvf_status_t worst = (kvf_status_t)job->worst.status;
-        return kvf_fail(worst, "rank %d: its engine closed with %s", job->worst.rank,
-                        kvf_status_name(worst));
-    }
-    return KVF_OK;
+    return agreed == KVF_OK ? KVF_OK : kvf_fail(agreed, "%s", said);
 }
 
 kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns)
@@ -265,28 +275,28 @@ kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns)
     if (status == KVF_ERR_FORKED) {
         return status;
     }
-    MPI_Request request;
-    int held = 0;
-    uint64_t until = kvfi_mpi_until(timeout_ns);
-    /* Whoever has met all others closes its engine, and is gone before all have heard that they met. */
-    job->line.patience_ns = PATIENCE_NS;
+    kvfi_mpi_line_t *line = &job->line;
+    bool usable = status == KVF_OK || status == line->broken;
+    line->closing = true;
+    line->until_ns = kvfi_mpi_until(timeout_ns);
     if (status == KVF_OK) {
-        int error = MPI_Ibarrier(job->line.comm, &request);
-        status = error != MPI_SUCCESS ? kvfi_mpi_fail("MPI_Ibarrier", error)
-                                      : kvfi_mpi_wait(&job->line, "MPI_Ibarrier", &request, until);
+        status = close_meet(line);
     }
-    kvf_status_t closed = kvf_engine_close(job->line.engine, left_ns(until));
-    job->line.engine = NULL;
-    job->line.peers = NULL;
+    kvf_status_t closed = kvf_engine_close(line->engine, left_ns(line->until_ns));
+    line->engine = NULL;
+    line->peers = NULL;
     if (status == KVF_OK) {
-        status = close_together(job, closed, until, &held);
+        status = kvfi_mpi_agree(line, closed);
+        status = line->broken == KVF_OK ? close_part(line, status) : status;
+    } else if (line->broken != KVF_OK) {
+        status = kvfi_mpi_whole(line); /* said anew, after what closing said */
     }
-    if (job->line.broken != KVF_OK) {
-        status = kvfi_mpi_whole(&job->line); /* said anew, after what closing said */
+    if (usable && line->broken == KVF_OK) {
+        MPI_Comm_free(&line->comm);
     }
-    if (!held) {
-        free(job);
-    }
+    kvfi_mpi_watch_close(line);
+    kvfi_mpi_roll_close(line);
+    free(job);
     return status;
 }
 

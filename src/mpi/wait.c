@@ -21,16 +21,11 @@
 #define EAGER_LOOKS 64 /* looks without a sleep after something moved */
 #define NAP_MIN_NS  20000u
 #define NAP_MAX_NS  1000000u
-#define LOOK_NS     10000000u /* from one look for dead ranks to the next */
-#define LOOK_RANKS  64        /* of which one looks at so many */
-#define NAMED       4         /* ranks in a sentence, at most */
+#define LOOK_NS     10000000u /* from one look for those that have gone to the next */
 
-uint64_t kvfi_mpi_now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
+/* So long the death may be unseen that far ranks left for; so long a far rank that broke its connection while
+ * all close may have met all others, and MPI may take to bring what was said before all left. */
+#define PATIENCE_NS UINT64_C(2000000000)
 
 kvf_status_t kvfi_mpi_fail(const char *call, int error)
 {
@@ -58,11 +53,12 @@ static void nap(uint64_t len_ns)
     nanosleep(&len, NULL);
 }
 
-/* What ended a collective before all came ends all later ones. */
-static kvf_status_t line_break(kvfi_mpi_line_t *line, kvf_status_t status, const char *why)
+/* What ended a collective before all came ends all later ones, and those of the others. */
+kvf_status_t kvfi_mpi_break(kvfi_mpi_line_t *line, kvf_status_t status, const char *why)
 {
     line->broken = status;
     snprintf(line->why, sizeof(line->why), "%s", why);
+    kvfi_mpi_roll_tell(line, status, false);
     return kvf_fail(status, "%s", line->why);
 }
 
@@ -71,101 +67,100 @@ kvf_status_t kvfi_mpi_whole(const kvfi_mpi_line_t *line)
     return line->broken == KVF_OK ? KVF_OK : kvf_fail(line->broken, "%s", line->why);
 }
 
-static bool is_dead(const kvfi_mpi_line_t *line, int rank, kvf_peer_attr_t *attr_p)
-{
-    *attr_p = (kvf_peer_attr_t){.struct_size = sizeof(*attr_p)};
-    return rank != line->rank && kvf_peer_query(line->peers[rank], attr_p) == KVF_OK && !attr_p->alive;
-}
-
-/* The next few ranks, round and round: whether the engine knows one of them to be dead. */
-static bool one_is_dead(kvfi_mpi_line_t *line)
-{
-    int count = line->engine && line->peers ? line->size : 0;
-    for (int i = 0; i < count && i < LOOK_RANKS; i++) {
-        kvf_peer_attr_t attr;
-        if (is_dead(line, line->look, &attr)) {
-            return true; /* and the next look begins with it */
-        }
-        line->look = (line->look + 1) % line->size;
-    }
-    return false;
-}
-
-/* Those that are dead, by name: which of them was the first, so that the others left, nobody knows. */
-static void name_dead(const kvfi_mpi_line_t *line, const char *call, char *why, size_t len)
-{
-    size_t at = 0;
-    int named = 0;
-    for (int rank = 0; rank < line->size && named < NAMED; rank++) {
-        kvf_peer_attr_t attr;
-        if (is_dead(line, rank, &attr) && at < len) {
-            at += (size_t)snprintf(why + at, len - at, "%srank %d (host %.64s, pid %d)",
-                                   named++ > 0 ? ", " : "", rank, attr.host, (int)attr.pid);
-        }
-    }
-    if (at < len) {
-        snprintf(why + at, len - at, " died, or left the job, before all %d ranks came (%s)", line->size,
-                 call);
-    }
-}
-
-/* OK, or PEER: a rank is dead, and has been for as long as the line is patient. */
-static kvf_status_t look_for_dead(kvfi_mpi_line_t *line, const char *call, uint64_t now)
+static kvf_status_t break_gone(kvfi_mpi_line_t *line, const char *call)
 {
     char why[sizeof(line->why)];
-    if (!one_is_dead(line)) {
-        return KVF_OK;
-    }
-    line->dead_ns = line->dead_ns != 0 ? line->dead_ns : now;
-    if (now - line->dead_ns < line->patience_ns) {
-        return KVF_OK;
-    }
-    name_dead(line, call, why, sizeof(why));
-    return line_break(line, KVF_ERR_PEER, why);
+    kvfi_mpi_name_gone(line, call, why, sizeof(why));
+    return kvfi_mpi_break(line, KVF_ERR_PEER, why);
 }
 
-static kvf_status_t too_late(kvfi_mpi_line_t *line, const char *call)
+/* Who asks first: a death that is seen only now is the reason why others gave up. */
+static kvf_status_t break_missing(kvfi_mpi_line_t *line, const char *call, kvf_status_t status, uint64_t from)
 {
     char why[sizeof(line->why)];
-    snprintf(why, sizeof(why), "rank %d: not all of the %d ranks came in time (%s)", line->rank,
-             line->size, call);
-    return line_break(line, KVF_ERR_TIMEOUT, why);
+    kvfi_mpi_gone_t gone;
+    uint64_t waited_ns = kvfi_mpi_now_ns() - from;
+    kvfi_mpi_roll_tell(line, status, true);
+    kvfi_mpi_count_gone(line, &gone);
+    if (status == KVF_ERR_PEER) {
+        return break_gone(line, call);
+    }
+    kvfi_mpi_name_missing(line, call, waited_ns, why, sizeof(why));
+    return kvfi_mpi_break(line, status, why);
+}
+
+/* OK, or PEER or TIMEOUT: nobody is known to be dead, and somebody has gone who has to come. A neighbour whose
+ * engine closed comes no more; but while all close it may have met all others, and gone on. */
+static kvf_status_t judge_left(kvfi_mpi_line_t *line, const char *call, const kvfi_mpi_gone_t *gone,
+                               uint64_t now, uint64_t from)
+{
+    int lost = gone->of[KVFI_MPI_LOST];
+    bool all_left = gone->of[KVFI_MPI_LEFT] == line->size - 1;
+    if (line->closing && lost == 0 && !all_left) {
+        return KVF_OK;
+    }
+    line->gone_ns = line->gone_ns != 0 ? line->gone_ns : now;
+    if ((line->closing || (gone->far && lost == 0)) && now - line->gone_ns < PATIENCE_NS) {
+        return KVF_OK;
+    }
+    return all_left && line->closing ? break_missing(line, call, KVF_ERR_TIMEOUT, from)
+                                     : break_gone(line, call);
+}
+
+/* What became of the others, and what they say. With the engine closed a process that ends may have said
+ * before that it gave up: it did not die. */
+static kvf_status_t look(kvfi_mpi_line_t *line, const char *call, uint64_t now, uint64_t from)
+{
+    kvfi_mpi_gone_t gone = {0};
+    bool one_gone = kvfi_mpi_one_gone(line);
+    kvf_status_t theirs = kvfi_mpi_roll_hear(line);
+    if (one_gone) {
+        kvfi_mpi_count_gone(line, &gone);
+    }
+    if (gone.of[KVFI_MPI_DEAD] > 0 && (line->engine || theirs == KVF_OK)) {
+        return break_gone(line, call);
+    }
+    if (theirs != KVF_OK) {
+        return break_missing(line, call, theirs, from);
+    }
+    return one_gone ? judge_left(line, call, &gone, now, from) : KVF_OK;
 }
 
 /* MPI gave up, which a death may be the reason of. */
-static kvf_status_t mpi_failed(kvfi_mpi_line_t *line, const char *call, int error, uint64_t now)
+static kvf_status_t mpi_failed(kvfi_mpi_line_t *line, const char *call, int error)
 {
-    kvf_status_t status = look_for_dead(line, call, now);
+    uint64_t now = kvfi_mpi_now_ns();
+    kvf_status_t status = look(line, call, now, now);
     if (status != KVF_OK) {
         return status;
     }
     kvfi_mpi_fail(call, error);
     char why[sizeof(line->why)];
     snprintf(why, sizeof(why), "%s", kvf_last_error());
-    return line_break(line, KVF_ERR_SYSTEM, why);
+    return kvfi_mpi_break(line, KVF_ERR_SYSTEM, why);
 }
 
 kvf_status_t kvfi_mpi_wait(kvfi_mpi_line_t *line, const char *call, MPI_Request *request,
                            uint64_t until_ns)
 {
-    uint64_t served = 0, look_ns = kvfi_mpi_now_ns() + LOOK_NS;
+    uint64_t served = 0, from = kvfi_mpi_now_ns(), look_ns = from + LOOK_NS;
     uint64_t nap_ns = NAP_MIN_NS;
     int eager = EAGER_LOOKS;
-    line->dead_ns = 0;
+    line->gone_ns = 0;
     for (;;) {
         int done = 0, error = MPI_Test(request, &done, MPI_STATUS_IGNORE);
         uint64_t now = kvfi_mpi_now_ns();
         if (error != MPI_SUCCESS) {
-            return mpi_failed(line, call, error, now);
+            return mpi_failed(line, call, error);
         }
         if (done) {
             return KVF_OK;
         }
         if (until_ns != KVF_FOREVER && now >= until_ns) {
-            return too_late(line, call);
+            return break_missing(line, call, KVF_ERR_TIMEOUT, from);
         }
         if (now >= look_ns) {
-            kvf_status_t status = look_for_dead(line, call, now);
+            kvf_status_t status = look(line, call, now, from);
             if (status != KVF_OK) {
                 return status;
             }
@@ -207,21 +202,23 @@ kvf_status_t kvfi_mpi_allgather(kvfi_mpi_line_t *line, const void *send, size_t 
     if (status != KVF_OK) {
         return status;
     }
+    line->nth++;
     if (len > INT_MAX) {
-        return line_break(line, KVF_ERR_SYSTEM, "more than 2 GiB of a rank in one collective");
+        return kvfi_mpi_break(line, KVF_ERR_SYSTEM, "more than 2 GiB of a rank in one collective");
     }
     bytes = malloc(len + all);
     if (!bytes) {
-        return line_break(line, KVF_ERR_NOMEM, "no memory to hear the other ranks");
+        return kvfi_mpi_break(line, KVF_ERR_NOMEM, "no memory to hear the other ranks");
     }
     memcpy(bytes, send, len);
     int error = MPI_Iallgather(bytes, (int)len, MPI_BYTE, bytes + len, (int)len, MPI_BYTE, line->comm,
                                &request);
     if (error != MPI_SUCCESS) {
         free(bytes);
-        return mpi_failed(line, "MPI_Iallgather", error, kvfi_mpi_now_ns());
+        return mpi_failed(line, "MPI_Iallgather", error);
     }
-    status = kvfi_mpi_wait(line, "MPI_Iallgather", &request, kvfi_mpi_until(line->timeout_ns));
+    status = kvfi_mpi_wait(line, "MPI_Iallgather", &request,
+                           line->closing ? line->until_ns : kvfi_mpi_until(line->timeout_ns));
     if (status != KVF_OK) {
         return status;
     }

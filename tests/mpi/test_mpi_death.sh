@@ -10,23 +10,25 @@ need_open_mpi
 tmpdir
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
-# run_death CASE RANK...: those ranks get through
+# run_death CASE[,far] RANK...: those ranks get through
 run_death()
 {
-    local case=$1 rank
+    local case=${1%,*} far=${1#"${1%,*}"} dir=$TMP/$1 rank
     shift
-    mkdir "$TMP/$case"
+    mkdir "$dir"
     "$MPIRUN" --oversubscribe --bind-to none "${kill_args[@]}" -n 3 \
-        "$top_builddir/tests/mpi/mpi_death" "$case" "$TMP/$case" >"$TMP/out" 2>&1
+        "$top_builddir/tests/mpi/mpi_death" "$case" "$dir" ${far:+far} >"$TMP/out" 2>&1
     for rank; do
-        [ -e "$TMP/$case/ok.$rank" ] || { cat "$TMP/out"; fail "$case: rank $rank"; }
+        [ -e "$dir/ok.$rank" ] || { cat "$TMP/out"; fail "$case$far: rank $rank"; }
     done
-    echo "ok: $case"
+    echo "ok: $case$far"
 }
 
-cases="agree close"
-[ -z "${KVF_FULL:-}" ] || cases="agree close matrix totals grants layouts"
+cases="agree close closing"
+[ -z "${KVF_FULL:-}" ] || cases="agree close closing matrix totals grants layouts"
 for case in $cases; do
     run_death "$case" 0 2
 done
-run_death late 0 1 2
+for case in late late,far close_late held; do
+    run_death "$case" 0 1 2
+done
