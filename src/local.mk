@@ -92,6 +92,7 @@ path_sources = \
 	src/path/absent.c \
 	src/path/am.c \
 	src/path/am.h \
+	src/path/am_driver.c \
 	src/path/am_initiator.c \
 	src/path/am_internal.h \
 	src/path/am_message.c \
@@ -104,6 +105,7 @@ path_sources = \
 	src/path/cma.c \
 	src/path/cma.h \
 	src/path/cma_why.c \
+	src/path/driver.h \
 	src/path/endpoints.c \
 	src/path/mail.c \
 	src/path/mail.h \

@@ -106,8 +106,7 @@ static kvf_status_t open_engine(const kvf_engine_opts_t *opts, kvf_engine_t **en
 close_event:
     kvfi_thread_stop(engine);
     kvfi_event_close(engine);
-    kvfi_am_close(engine->stage, 0);
-    kvfi_am_close(atomic_load(&engine->am), 0);
+    kvfi_links_close(engine, 0);
 release_home:
     kvfi_home_retire(engine->home);
     kvfi_home_release(engine->home);
@@ -324,8 +323,7 @@ kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
     kvfi_thread_stop(engine);
     kvfi_event_close(engine);
     free_objects(engine, status != KVF_OK);
-    kvfi_am_close(atomic_load(&engine->am), end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);
-    kvfi_am_close(engine->stage, end_ns > kvfi_now_ns() ? end_ns - kvfi_now_ns() : 0);
+    kvfi_links_close(engine, end_ns);
     if (status == KVF_OK)
         kvfi_home_release(home);
     kvfi_table_free(&engine->peers);

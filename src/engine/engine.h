@@ -53,8 +53,7 @@ struct kvf_engine {
 
     pthread_mutex_t   import_lock; /* of importing remotes */
     pthread_mutex_t   far_lock;    /* of opening the far side, of connections for stage */
-    kvfi_am_t *_Atomic am;
-    kvfi_am_t        *stage; /* on the near link; NULL: no near peers */
+    kvfi_driver_t *_Atomic drivers[KVFI_DRIVERS]; /* NULL: no near peers; no far one so far */
     int               far_driven; /* by the thread, or by who polls the event fd */
     _Atomic int       near_driven; /* by the thread */
     atomic_flag       told_of_stage, told_of_far, told_of_release; /* the user was warned */
@@ -79,7 +78,7 @@ struct kvf_engine {
     int             (*sweep)(kvf_engine_t *engine, int copy); /* progress.c's, for the thread */
     pthread_t         thread;
     _Atomic int       thread_on;
-    _Atomic unsigned  drivers; /* waits that drive the links: the thread stands back */
+    _Atomic unsigned  waiters; /* that drive in the place of the thread: it stands back */
     pthread_mutex_t   inbox_lock;
     kvf_channel_t    *channels;
     kvfi_shelf_t      shelf;     /* of what is for no channel */
@@ -87,5 +86,11 @@ struct kvf_engine {
 
     kvfi_meter_t      meter;
 };
+
+/* NULL: not open. */
+static inline kvfi_driver_t *kvfi_driver(const kvf_engine_t *engine, unsigned id)
+{
+    return atomic_load_explicit(&engine->drivers[id], memory_order_acquire);
+}
 
 #endif

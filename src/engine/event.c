@@ -187,12 +187,16 @@ void kvfi_event_wake_all(kvf_engine_t *engine)
 __attribute__((hot))
 void kvfi_event_posted(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
 {
+    kvfi_driver_t *driver;
+
     if (atomic_load(&engine->sleeper.armed))
         kvfi_sleeper_wake(engine, &engine->sleeper);
     if (sleeper)
         kvfi_sleeper_wake(engine, sleeper);
-    if (atomic_load(&engine->thread_on))
-        kvfi_am_wake(atomic_load(&engine->near_driven) ? engine->stage : atomic_load(&engine->am));
+    if (atomic_load(&engine->thread_on)) {
+        driver = kvfi_driver(engine, atomic_load(&engine->near_driven) ? KVFI_NEAR : KVFI_WIRE);
+        driver->ops->wake(driver);
+    }
 }
 
 /* ------------------------------------------------------------------- lives */
@@ -255,9 +259,10 @@ static int is_deaf(const kvf_engine_t *engine)
 /* When a running batch, or a near peer that serves us, needs a look though nothing came; or UINT64_MAX. */
 static uint64_t next_look(kvf_engine_t *engine)
 {
-    uint64_t least = kvfi_running_next_look(engine), lives;
+    kvfi_driver_t *near = kvfi_driver(engine, KVFI_NEAR);
+    uint64_t       least = kvfi_running_next_look(engine), lives;
 
-    if (engine->stage && kvfi_am_busy(engine->stage)) {
+    if (near && near->ops->busy(near)) {
         lives = kvfi_now_ns() + LIVES_NS;
         least = lives < least ? lives : least;
     }
@@ -294,15 +299,23 @@ static void set_timer(kvf_engine_t *engine, const kvfi_sleeper_t *sleeper)
     timerfd_settime(sleeper->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
 }
 
+/* Does the thread drive it, and arm it? */
+static int is_threads(kvf_engine_t *engine, kvfi_driver_id_t id)
+{
+    return id == KVFI_NEAR ? atomic_load(&engine->near_driven) : engine->progress == KVF_PROGRESS_THREAD;
+}
+
 static int is_busy(kvf_engine_t *engine)
 {
-    kvfi_am_t *am = atomic_load(&engine->am);
-
     if (kvfi_running_copies(engine))
         return 1;
-    if (engine->stage && !atomic_load(&engine->near_driven) && kvfi_am_arm(engine->stage))
-        return 1;
-    return am && engine->progress == KVF_PROGRESS_CALLER && kvfi_am_arm(am);
+    for (unsigned i = 0; i < KVFI_DRIVERS; i++) {
+        kvfi_driver_t *driver = kvfi_driver(engine, i);
+
+        if (driver && !is_threads(engine, i) && driver->ops->arm(driver))
+            return 1;
+    }
+    return 0;
 }
 
 kvf_status_t kvfi_sleeper_arm(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
@@ -338,21 +351,20 @@ kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
 void kvfi_event_nap(kvf_engine_t *engine, uint64_t until_ns)
 {
     uint64_t        now = kvfi_now_ns(), left = until_ns > now ? until_ns - now : 0;
-    kvfi_am_t      *links[2] = {atomic_load(&engine->am), engine->stage};
-    struct pollfd   fds[2];
+    struct pollfd   fds[KVFI_DRIVERS];
     struct timespec at;
     unsigned        count = 0;
 
-    if (links[1] && !kvfi_am_busy(links[1]))
-        links[1] = NULL;
     if (is_deaf(engine) && left > DEAF_NS)
         left = DEAF_NS;
-    for (int i = 0; i < 2; i++) {
-        if (!links[i])
+    for (unsigned i = KVFI_DRIVERS; i--;) {
+        kvfi_driver_t *driver = kvfi_driver(engine, i);
+
+        if (!driver || (i == KVFI_NEAR && !driver->ops->busy(driver)))
             continue;
-        if (kvfi_am_arm(links[i]))
+        if (driver->ops->arm(driver))
             return;
-        fds[count++] = (struct pollfd){.fd = kvfi_am_fd(links[i]), .events = POLLIN};
+        fds[count++] = (struct pollfd){.fd = driver->ops->fd(driver), .events = POLLIN};
     }
     at = kvfi_timespec(count || left < NAP_NS ? left : NAP_NS);
     if (count)

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "engine/engine.h"
 #include "engine/event.h"
+#include "engine/links.h"
 #include "engine/object.h"
 #include "engine/progress.h"
 
@@ -172,7 +173,7 @@ static kvf_status_t export_engine(kvf_engine_t *engine, uint32_t flags, void **b
 static void await_greetings(kvf_engine_t *engine)
 {
     uint64_t   end_ns = kvfi_now_ns() + GREETING_NS;
-    kvfi_am_t *am = atomic_load(&engine->am);
+    kvfi_am_t *am = kvfi_links_am(engine, KVFI_WIRE);
 
     while (am && !kvfi_am_greeted(am) && kvfi_now_ns() < end_ns)
         if (!kvfi_progress_drive(engine, 0))

@@ -45,18 +45,19 @@ static void give_up(kvf_batch_t *batch)
     atomic_store_explicit(&batch->end_ns, kvfi_now_ns() + grace, memory_order_relaxed);
 }
 
-static kvfi_am_t *machine_of(const kvf_batch_t *batch, const kvfi_xfer_t *xfer)
+static kvfi_driver_t *driver_of(const kvf_batch_t *batch, const kvfi_xfer_t *xfer)
 {
-    kvf_engine_t *engine = batch->object.engine;
-
-    return xfer->path->driver == KVFI_BY_WIRE ? atomic_load(&engine->am) : engine->stage;
+    return kvfi_driver(batch->object.engine, xfer->path->driver);
 }
 
 static void stop_waiting(kvf_batch_t *batch)
 {
-    for (size_t i = 0; i < batch->count; i++)
-        if (batch->xfers[i].unsettled)
-            kvfi_am_stop_waiting(machine_of(batch, &batch->xfers[i]), batch->xfers[i].unsettled);
+    for (size_t i = 0; i < batch->count; i++) {
+        const kvfi_xfer_t *xfer = &batch->xfers[i];
+
+        if (xfer->unsettled)
+            driver_of(batch, xfer)->ops->stop_waiting(driver_of(batch, xfer), xfer->unsettled);
+    }
 }
 
 int kvfi_held_given_up(kvf_batch_t *batch)
@@ -76,7 +77,7 @@ int kvfi_held_given_up(kvf_batch_t *batch)
 int kvfi_held_is_settled(kvf_batch_t *batch, const kvfi_xfer_t *xfer)
 {
     return !xfer->unsettled || !atomic_load(&batch->object.engine->open_writes.count) ||
-           kvfi_am_is_settled(machine_of(batch, xfer), xfer->unsettled);
+           driver_of(batch, xfer)->ops->is_settled(driver_of(batch, xfer), xfer->unsettled);
 }
 
 /* ------------------------------------------------------------------ held back */
@@ -151,15 +152,16 @@ int kvfi_held_release(kvf_batch_t *batch)
 
 unsigned kvfi_held_unanswered(kvf_engine_t *engine, unsigned *lost_p)
 {
-    kvfi_am_t *am = atomic_load(&engine->am);
-    unsigned   asked = 0;
+    unsigned asked = 0;
 
     *lost_p = 0;
     if (!atomic_load(&engine->open_writes.count))
         return 0;
-    if (engine->stage)
-        kvfi_am_unanswered(engine->stage, &asked, lost_p);
-    if (am)
-        kvfi_am_unanswered(am, &asked, lost_p);
+    for (unsigned i = 0; i < KVFI_DRIVERS; i++) {
+        kvfi_driver_t *driver = kvfi_driver(engine, i);
+
+        if (driver)
+            driver->ops->unanswered(driver, &asked, lost_p);
+    }
     return asked;
 }

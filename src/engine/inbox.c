@@ -17,6 +17,7 @@
 #include "base/table.h"
 #include "engine/engine.h"
 #include "engine/inbox.h"
+#include "engine/links.h"
 #include "engine/progress.h"
 
 typedef struct kvfi_arrival arrival_t;
@@ -84,7 +85,7 @@ static int has_room(void *arg, uint32_t number)
 static int fetch(sorter_t *sorter, arrival_t *arrival_p)
 {
     kvf_engine_t *engine = sorter->engine;
-    kvfi_am_t    *am = atomic_load(&engine->am);
+    kvfi_am_t    *am = kvfi_links_am(engine, KVFI_WIRE);
     int           taken;
 
     pthread_mutex_lock(&engine->lock);
@@ -116,6 +117,7 @@ static int sort(sorter_t *sorter, arrival_t *arrival_p)
 static kvf_status_t hand_out(kvf_engine_t *engine, const arrival_t *arrival,
                              kvf_notification_t *notification_p)
 {
+    kvfi_driver_t     *near = kvfi_driver(engine, KVFI_NEAR);
     const kvfi_note_t *note = &arrival->note;
     kvf_notification_t n = {.len = note->len,
                             .incarnation = arrival->incarnation,
@@ -124,8 +126,8 @@ static kvf_status_t hand_out(kvf_engine_t *engine, const arrival_t *arrival,
                             .channel = note->channel};
 
     /* its batch was given up, and whoever gave it up has taken away what nobody had begun with */
-    if (note->status != KVF_OK && engine->stage)
-        kvfi_am_pass(engine->stage);
+    if (note->status != KVF_OK && near)
+        near->ops->pass(near);
     memcpy(n.data, note->data, note->len);
     pthread_mutex_lock(&engine->lock);
     n.peer = kvfi_table_get(&engine->peers, arrival->incarnation);

@@ -122,23 +122,22 @@ kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *counters_
     kvf_status_t        status = kvfi_enter(engine, KVFI_ENGINE);
     const kvfi_meter_t *meter;
     kvf_counters_t      counters;
-    kvfi_am_stats_t     am = {0}, stage = {0};
+    kvfi_driver_stats_t served = {0};
 
     if (status != KVF_OK)
         return status;
     meter = &engine->meter;
-    if (atomic_load(&engine->am))
-        kvfi_am_stats(atomic_load(&engine->am), &am);
-    if (engine->stage)
-        kvfi_am_stats(engine->stage, &stage);
+    for (unsigned i = 0; i < KVFI_DRIVERS; i++)
+        if (kvfi_driver(engine, i))
+            kvfi_driver(engine, i)->ops->stats(kvfi_driver(engine, i), &served);
     counters = (kvf_counters_t){.batches = load(&meter->batches),
                                 .stale_blocks = load(&meter->stale_blocks),
-                                .served_bytes = am.served_bytes + stage.served_bytes,
+                                .served_bytes = served.served_bytes,
                                 .notify_sent = load(&meter->notify_sent),
                                 .notify_received = load(&meter->notify_received),
                                 .views = load(&meter->views),
                                 .viewed_bytes = load(&meter->viewed_bytes),
-                                .dropped_messages = am.dropped + stage.dropped};
+                                .dropped_messages = served.dropped};
     sum_flows(engine, &counters);
     status = kvf_struct_write("counters_p", &counters, sizeof counters, counters_p);
     kvfi_leave(engine);

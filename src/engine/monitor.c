@@ -25,7 +25,7 @@ static kvf_status_t look(kvf_engine_t *engine, const kvfi_path_t *path)
     kvfi_node_t  node = {.engine = engine,
                          .local_off = engine->local_off,
                          .why_private = home->near ? NULL : home->why_private,
-                         .rings = engine->stage != NULL,
+                         .rings = kvfi_driver(engine, KVFI_NEAR) != NULL,
                          .proc = &home->proc,
                          .proof = engine->proof,
                          .proof_len = sizeof engine->proof,

@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "engine/home.h"
+#include "engine/links.h"
 #include "engine/notify.h"
 #include "engine/peer.h"
 
@@ -45,7 +46,7 @@ void kvfi_note_drop(kvfi_out_note_t *note, kvf_status_t status)
 
     pthread_mutex_lock(&peer->out_lock);
     if (atomic_load(&note->sent)) {
-        kvfi_am_note_cancel(atomic_load(&peer->object.engine->am), peer->am, &note->am, status);
+        kvfi_am_note_cancel(kvfi_links_am(peer->object.engine, KVFI_WIRE), peer->am, &note->am, status);
         atomic_store(&note->status, atomic_load(&note->am.status));
     } else if (atomic_load(&note->status) == KVF_INPROGRESS) {
         leave_line(peer, note);
@@ -72,7 +73,7 @@ static void send_far(kvf_peer_t *peer, kvfi_out_note_t *note)
     note->am.told = note->told;
     memcpy(note->am.data, note->data, note->len);
     atomic_store(&note->sent, 1); /* first: who is woken by its end looks here */
-    kvfi_am_note_send(atomic_load(&peer->object.engine->am), peer->am, &note->am);
+    kvfi_am_note_send(kvfi_links_am(peer->object.engine, KVFI_WIRE), peer->am, &note->am);
 }
 
 /* 0: the ring is full. */

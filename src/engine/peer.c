@@ -446,7 +446,8 @@ void kvfi_peer_free(kvf_peer_t *peer)
         strike(engine, peer);
     pthread_mutex_unlock(&engine->lock);
     if (atomic_load(&peer->stage))
-        kvfi_am_disconnect(engine->stage, atomic_load(&peer->stage), &peer->hold.page->closed);
+        kvfi_am_disconnect(kvfi_links_am(engine, KVFI_NEAR), atomic_load(&peer->stage),
+                           &peer->hold.page->closed);
     kvfi_hold_close(&peer->hold);
     if (peer->home)
         kvfi_home_release(peer->home);
@@ -454,7 +455,7 @@ void kvfi_peer_free(kvf_peer_t *peer)
     kvfi_event_unwatch_peer(peer);
     kvfi_life_close(&peer->life);
     if (peer->am)
-        kvfi_am_disconnect(atomic_load(&engine->am), peer->am, NULL);
+        kvfi_am_disconnect(kvfi_links_am(engine, KVFI_WIRE), peer->am, NULL);
     pthread_mutex_destroy(&peer->out_lock);
     kvfi_object_close(peer);
 }
@@ -478,9 +479,9 @@ static kvf_status_t connect_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
     pthread_mutex_lock(&engine->far_lock);
     stage = atomic_load(&peer->stage);
     if (!stage || !kvfi_am_alive(stage)) {
-        status = kvfi_am_connect(engine->stage, peer->incarnation, &near, &fresh);
+        status = kvfi_am_connect(kvfi_links_am(engine, KVFI_NEAR), peer->incarnation, &near, &fresh);
         if (status == KVF_OK && stage)
-            kvfi_am_disconnect(engine->stage, stage, NULL); /* the same one, counted once */
+            kvfi_am_disconnect(kvfi_links_am(engine, KVFI_NEAR), stage, NULL); /* the same one, counted once */
         if (status == KVF_OK)
             atomic_store(&peer->stage, fresh);
         else
@@ -586,7 +587,7 @@ kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)
     memcpy(attr.host, peer->host, sizeof attr.host);
     attr.closed = !attr.alive && has_closed(peer);
     if (peer->am)
-        kvfi_am_wire(atomic_load(&peer->object.engine->am), peer->am, attr.wire, sizeof attr.wire);
+        kvfi_am_wire(kvfi_links_am(peer->object.engine, KVFI_WIRE), peer->am, attr.wire, sizeof attr.wire);
     status = kvf_struct_write("attr_p", &attr, sizeof attr, attr_p);
     kvfi_leave(peer->object.engine);
     return status;

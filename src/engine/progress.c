@@ -42,13 +42,13 @@ int kvfi_progress_sweep(kvf_engine_t *engine, int copy)
 
 int kvfi_progress_drive(kvf_engine_t *engine, int copy)
 {
-    kvfi_am_t *am = atomic_load(&engine->am);
-    int        worked = 0;
+    int worked = 0;
 
-    if (engine->stage)
-        worked |= kvfi_am_progress(engine->stage, 0);
-    if (am)
-        worked |= kvfi_am_progress(am, 0);
+    for (unsigned i = 0; i < KVFI_DRIVERS; i++) {
+        kvfi_driver_t *driver = kvfi_driver(engine, i);
+
+        worked |= driver && driver->ops->progress(driver, 0);
+    }
     return worked | kvfi_progress_sweep(engine, copy);
 }
 

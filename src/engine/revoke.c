@@ -44,12 +44,12 @@ kvf_status_t kvfi_revoke_quiesce(kvf_engine_t *engine, uint32_t slot, uint64_t e
     uint32_t           seen[KVFI_PAGE_SEATS * KVFI_SEAT_WORDS];
     const kvfi_seat_t *seat = NULL;
     const char        *what;
-    kvfi_am_t         *served[2] = {atomic_load(&engine->am), engine->stage};
 
-    for (int i = 0; i < 2; i++) {
-        /* what is served looks at the epoch under the machine's lock */
-        if (served[i])
-            kvfi_am_pass(served[i]);
+    for (unsigned i = 0; i < KVFI_DRIVERS; i++) {
+        kvfi_driver_t *driver = kvfi_driver(engine, i);
+
+        if (driver) /* what is served looks at the epoch under the driver's lock */
+            driver->ops->pass(driver);
     }
     kvfi_page_snapshot(page, seen);
     while ((what = held_by(page, slot, seen, &seat))) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The one thread that an engine starts once a peer may need its help: far, or near without the right to
- * reach our own memory. It drives the links, and the running batches through engine->sweep, sleeps until
+ * reach our own memory. It drives the drivers, and the running batches through engine->sweep, sleeps until
  * something comes, and stands back while a waiter drives in its place.
  */
 #define _GNU_SOURCE
@@ -28,16 +28,17 @@
 #define LINGER_NS     UINT64_C(8000)  /* and a little for the next request: to be woken takes longer */
 #define STAND_BACK_MS 5 /* a waiter that goes wakes the thread; this is for one that a debugger holds */
 
-/* The links that the thread drives. */
-static unsigned driven(kvf_engine_t *engine, kvfi_am_t *links[2])
+/* Those that the thread drives. */
+static unsigned driven(kvf_engine_t *engine, kvfi_driver_t *drivers[KVFI_DRIVERS])
 {
-    kvfi_am_t *am = atomic_load(&engine->am);
-    unsigned   count = 0;
+    unsigned count = 0;
 
-    if (atomic_load(&engine->near_driven))
-        links[count++] = engine->stage;
-    if (am)
-        links[count++] = am;
+    for (unsigned i = 0; i < KVFI_DRIVERS; i++) {
+        kvfi_driver_t *driver = kvfi_driver(engine, i);
+
+        if (driver && (i != KVFI_NEAR || atomic_load(&engine->near_driven)))
+            drivers[count++] = driver;
+    }
     return count;
 }
 
@@ -52,15 +53,15 @@ static void clear_wake(kvf_engine_t *engine, const struct pollfd *fd)
 }
 
 /* Until a message, a wake, or the next look that is due; not at all if something waits already. */
-static void thread_sleep(kvf_engine_t *engine, kvfi_am_t *const links[2], unsigned count)
+static void thread_sleep(kvf_engine_t *engine, kvfi_driver_t *const *drivers, unsigned count)
 {
-    struct pollfd fds[3] = {{.fd = engine->wake_fd, .events = POLLIN}};
+    struct pollfd fds[1 + KVFI_DRIVERS] = {{.fd = engine->wake_fd, .events = POLLIN}};
     uint64_t      look, now;
 
     for (unsigned i = 0; i < count; i++) {
-        if (kvfi_am_arm(links[i]))
+        if (drivers[i]->ops->arm(drivers[i]))
             return;
-        fds[i + 1] = (struct pollfd){.fd = kvfi_am_fd(links[i]), .events = POLLIN};
+        fds[i + 1] = (struct pollfd){.fd = drivers[i]->ops->fd(drivers[i]), .events = POLLIN};
     }
     look = kvfi_event_next_near_look(engine);
     now = kvfi_now_ns();
@@ -83,35 +84,35 @@ static void stand_back(kvf_engine_t *engine)
 
 static void *thread_main(void *arg)
 {
-    kvf_engine_t *engine = arg;
-    kvfi_am_t    *links[2];
-    kvfi_place_t  place;
-    uint64_t      moved_ns = 0;
+    kvf_engine_t  *engine = arg;
+    kvfi_driver_t *near = kvfi_driver(engine, KVFI_NEAR), *drivers[KVFI_DRIVERS];
+    kvfi_place_t   place;
+    uint64_t       moved_ns = 0;
 
     kvfi_place_find(&place);
 
     while (atomic_load(&engine->thread_on)) {
-        unsigned count = driven(engine, links);
+        unsigned count = driven(engine, drivers);
         int      worked = 0;
 
-        if (atomic_load(&engine->drivers)) {
+        if (atomic_load(&engine->waiters)) {
             stand_back(engine);
             continue;
         }
         for (unsigned i = 0; i < count; i++)
-            worked |= kvfi_am_progress(links[i], 1);
+            worked |= drivers[i]->ops->progress(drivers[i], 1);
         if (engine->sweep(engine, 0) || worked) {
             moved_ns = kvfi_now_ns();
-            if (engine->stage)
-                kvfi_place_look(&place, kvfi_am_crowded(engine->stage), moved_ns);
+            if (near)
+                kvfi_place_look(&place, kvfi_am_crowded(kvfi_am_of(near)), moved_ns);
             continue;
         }
-        if (engine->stage && atomic_load(&engine->near_driven) &&
-            kvfi_now_ns() - moved_ns < (kvfi_am_busy(engine->stage) ? SPIN_NS : LINGER_NS)) {
+        if (near && atomic_load(&engine->near_driven) &&
+            kvfi_now_ns() - moved_ns < (near->ops->busy(near) ? SPIN_NS : LINGER_NS)) {
             kvfi_relax();
             continue;
         }
-        thread_sleep(engine, links, count);
+        thread_sleep(engine, drivers, count);
     }
     return NULL;
 }
@@ -162,9 +163,11 @@ void kvfi_thread_stop(kvf_engine_t *engine)
 
 kvf_status_t kvfi_thread_far(kvf_engine_t *engine)
 {
+    kvfi_driver_t *driver = kvfi_driver(engine, KVFI_WIRE);
+
     if (engine->progress == KVF_PROGRESS_THREAD)
         return start_thread(engine);
-    if (kvfi_event_watch(engine, kvfi_am_fd(atomic_load(&engine->am))))
+    if (kvfi_event_watch(engine, driver->ops->fd(driver)))
         return kvfi_fail(KVF_ERR_SYSTEM, "epoll_ctl of the far link: %m");
     return KVF_OK;
 }
@@ -174,7 +177,7 @@ kvf_status_t kvfi_thread_near(kvf_engine_t *engine)
 {
     kvf_status_t status = KVF_OK;
 
-    if (!engine->stage || engine->local_off || engine->progress != KVF_PROGRESS_THREAD ||
+    if (!kvfi_driver(engine, KVFI_NEAR) || engine->local_off || engine->progress != KVF_PROGRESS_THREAD ||
         atomic_load(&engine->near_driven))
         return KVF_OK;
     pthread_mutex_lock(&engine->far_lock);
@@ -192,14 +195,16 @@ kvf_status_t kvfi_thread_near(kvf_engine_t *engine)
 
 int kvfi_thread_take(kvf_engine_t *engine)
 {
-    if (!atomic_load(&engine->near_driven) || !kvfi_am_busy(engine->stage))
+    kvfi_driver_t *near = kvfi_driver(engine, KVFI_NEAR);
+
+    if (!atomic_load(&engine->near_driven) || !near->ops->busy(near))
         return 0;
-    atomic_fetch_add(&engine->drivers, 1);
+    atomic_fetch_add(&engine->waiters, 1);
     return 1;
 }
 
 void kvfi_thread_hand_back(kvf_engine_t *engine)
 {
-    if (atomic_fetch_sub(&engine->drivers, 1) == 1 && wake_thread(engine))
+    if (atomic_fetch_sub(&engine->waiters, 1) == 1 && wake_thread(engine))
         kvfi_log(KVFI_LOG_WARN, "the progress thread cannot be woken: %m");
 }

@@ -11,6 +11,7 @@
 #define KVFI_PATH_AM_H
 
 #include "path/carrier.h"
+#include "path/driver.h"
 #include "path/open_writes.h"
 #include "path/path.h"
 #include "ucx/ucx.h"
@@ -62,6 +63,9 @@ typedef struct kvfi_am_stats {
 kvf_status_t kvfi_am_open(const kvfi_carrier_t *carrier, const kvfi_am_host_t *host, kvfi_am_t **am_p);
 /* Ends what runs with CLOSED and closes the connections, waiting at most timeout_ns for them. */
 void         kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns);
+/* Opened as a driver, which its close closes; and the machine of such a one, NULL for NULL. */
+kvf_status_t kvfi_am_drive(const kvfi_carrier_t *carrier, const kvfi_am_host_t *host, kvfi_driver_t **driver_p);
+kvfi_am_t   *kvfi_am_of(kvfi_driver_t *driver);
 /* Where peers reach it, for blobs; NULL where they need none. */
 const void  *kvfi_am_address(const kvfi_am_t *am, size_t *len_p);
 /* Drive it once; 1 if anything moved. With wait 0 it gives up if another thread drives. */

@@ -13,6 +13,7 @@
 #include "base/proc.h"
 #include "copy/copy.h"
 #include "path/cma.h"
+#include "path/driver.h"
 #include "path/page.h"
 
 typedef struct kvfi_am_peer kvfi_am_peer_t;
@@ -109,14 +110,11 @@ enum {
     KVFI_PATH_DEVICE = 4, /* a side is device memory; paths without it take host memory only */
 };
 
-/* Which machine ends what was started. */
-typedef enum kvfi_driven_by { KVFI_BY_NOBODY, KVFI_BY_NEAR, KVFI_BY_WIRE } kvfi_driven_by_t;
-
 struct kvfi_path {
     const char        *name;
     kvf_path_t         id;
     uint32_t           traits;
-    kvfi_driven_by_t   driver;
+    kvfi_driver_id_t   driver; /* that ends what is started */
     uint32_t           pairs_most; /* of an op; 0: any number */
     uint64_t           part_bytes; /* the most of one part that is sliced, if it is not MAPPED, */
     uint32_t           part_pieces; /* of pieces that do not merge */

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "engine/engine.h"
+#include "engine/links.h"
 #include "engine/peer.h"
 #include "path/rings.h"
 
@@ -287,7 +288,7 @@ static void at_forge(void *state, const void *in, size_t in_len, proc_out_t *out
     (void)out;
     memcpy(&what, in, in_len);
     ok(kvfi_peer_connect(side->peer[0], KVF_READ, &stage));
-    while (!kvfi_am_greeted(side->engine->stage)) {
+    while (!kvfi_am_greeted(kvfi_links_am(side->engine, KVFI_NEAR))) {
         must(now_ns() < end, "not met");
         ok(kvf_progress(side->engine));
     }
@@ -300,7 +301,7 @@ static void at_forge(void *state, const void *in, size_t in_len, proc_out_t *out
         sleep_ms(1);
     }
     ok(kvfi_peer_connect(side->peer[0], KVF_READ, &again));
-    while (!kvfi_am_greeted(side->engine->stage)) {
+    while (!kvfi_am_greeted(kvfi_links_am(side->engine, KVFI_NEAR))) {
         must(now_ns() < end, "not met again");
         ok(kvf_progress(side->engine));
     }
@@ -355,7 +356,7 @@ static void at_meet(void *state, const void *in, size_t in_len, proc_out_t *out)
     (void)in_len;
     (void)out;
     ok(kvfi_peer_connect(side->peer[0], KVF_READ, &stage));
-    while (!kvfi_am_greeted(side->engine->stage)) {
+    while (!kvfi_am_greeted(kvfi_links_am(side->engine, KVFI_NEAR))) {
         ok(kvf_progress(side->engine));
     }
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "engine/links.h"
 #include "engine/peer.h"
 #include "engine/remote.h"
 #include "path/rings.h"
@@ -19,9 +20,9 @@
 
 static kvfi_am_t *machine(const side_t *side)
 {
-    kvfi_am_t *am = atomic_load(&side->engine->am);
+    kvfi_am_t *am = kvfi_links_am(side->engine, KVFI_WIRE);
 
-    return am != NULL ? am : side->engine->stage;
+    return am != NULL ? am : kvfi_links_am(side->engine, KVFI_NEAR);
 }
 
 /* A small op, which ends after all that was asked before. */
