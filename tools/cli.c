@@ -46,6 +46,13 @@ bool kvfi_cli_speaks(void)
     return true;
 }
 
+bool kvfi_cli_in_job(void)
+{
+    const char *ompi = getenv("OMPI_COMM_WORLD_SIZE"), *pmi = getenv("PMI_SIZE");
+
+    return (ompi != NULL && atoi(ompi) > 1) || (pmi != NULL && atoi(pmi) > 1);
+}
+
 int kvfi_cli_next(int argc, char *const *argv, const struct option *longs)
 {
     opterr = 0;

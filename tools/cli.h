@@ -30,6 +30,9 @@ int kvfi_cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)))
  * say, is the one that prints. */
 bool kvfi_cli_speaks(void);
 
+/* Likewise: whether mpirun started more than this one process. */
+bool kvfi_cli_in_job(void);
+
 /* The next option as getopt_long gives it (the value of its `val`), -1 at the end, '?' with a sentence
  * for an unknown or ambiguous option, a value that is missing, or one that is not wanted. -h is --help. */
 int kvfi_cli_next(int argc, char *const *argv, const struct option *longs);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "same_line.h"
 
 static void complain(const struct bench_shape *shape)
 {
@@ -186,7 +187,7 @@ static int close_report(const struct bench_args *args, struct bench_report *repo
     return code;
 }
 
-static int run_mpi(struct bench_args *args)
+static int run_mpi(struct bench_args *args, int argc, char *const *argv)
 {
     struct bench_report report = {0};
     int code = KVFI_EXIT_OK, rank, size;
@@ -194,7 +195,8 @@ static int run_mpi(struct bench_args *args)
     MPI_Init(NULL, NULL);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    if (kvfi_bench_job_paths(args, size) != 0 || (rank == 0 && check_report(args, &report) != 0)) {
+    if (kvfi_same_line(argc, argv) != 0 || kvfi_bench_job_paths(args, size) != 0 ||
+        (rank == 0 && check_report(args, &report) != 0)) {
         code = KVFI_EXIT_USAGE;
         if (rank == 0) {
             complain(NULL);
@@ -232,7 +234,7 @@ int main(int argc, char **argv)
             printf("kvf_bench %s, UCX %s\n", kvf_version(), kvf_ucx_version());
         }
     } else {
-        code = run_mpi(&args);
+        code = run_mpi(&args, argc, argv);
     }
     kvfi_bench_args_free(&args);
     return code;

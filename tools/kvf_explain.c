@@ -115,15 +115,10 @@ static int explain(const struct explain_job *job, const struct explain_opts *opt
 static int run_job(int argc, char **argv, const struct explain_opts *opts)
 {
     struct explain_job job;
-    int code;
+    int code = kvfi_explain_job_open(opts, &argc, &argv, &job);
 
-    if (kvfi_explain_job_open(opts, &argc, &argv, &job) != 0) {
-        speaks = job.rank == 0;
-        code = fail(job.size > 0 ? KVFI_EXIT_WRONG : KVFI_EXIT_USAGE);
-    } else {
-        speaks = job.rank == 0;
-        code = explain(&job, opts);
-    }
+    speaks = job.rank == 0;
+    code = code != KVFI_EXIT_OK ? fail(code) : explain(&job, opts);
     kvfi_explain_job_close(&job);
     return code;
 }
@@ -148,7 +143,7 @@ int main(int argc, char **argv)
         }
         return fflush(stdout) == 0 ? KVFI_EXIT_OK : KVFI_EXIT_WRONG;
     }
-    if (opts.analyze) {
+    if (opts.analyze || kvfi_cli_in_job()) {
         return run_job(argc, argv, &opts);
     }
     speaks = kvfi_cli_speaks();

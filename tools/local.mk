@@ -40,6 +40,8 @@ if HAVE_MPI
 bin_PROGRAMS += tools/kvf_bench
 tools_kvf_bench_SOURCES = \
 	tools/kvf_bench.c \
+	tools/same_line.c \
+	tools/same_line.h \
 	tools/bench/args.c \
 	tools/bench/bench.h \
 	tools/bench/beside.c \

@@ -46,6 +46,27 @@ wait $!
 grep -q '"pairs"' "$TMP/through" || fail "nothing came through the FIFO"
 [ -p "$TMP/fifo" ] || fail "the FIFO was replaced"
 
+# apart WANT TOOL ARGUMENTS of rank 0 : ARGUMENTS of rank 1: told at once, by the name of the option
+apart()
+{
+    local want=$1 tool=$2 code=0
+    shift 2
+    timeout 20 "$MPIRUN" --oversubscribe --bind-to none -n 1 "$tools/$tool" "$@" >"$TMP/out" 2>"$TMP/err" || code=$?
+    [ $code -eq 2 ] || { cat "$TMP/err"; fail "$tool $*: ends with $code"; }
+    grep -qF -- "$tool: $want: all ranks must be given the same" "$TMP/err" || { cat "$TMP/err"; fail "$tool $*: no \"$want\""; }
+}
+rank1=(: -n 1)
+apart 'rank 1: --reps 2 here and --reps 1 on rank 0' kvf_bench --path shm --reps 1 --scale 1/256 "${rank1[@]}" \
+    "$tools/kvf_bench" --path shm --reps 2 --scale 1/256
+apart 'rank 1: --shape W1 here and no more options on rank 0' kvf_bench --scale 1/256 "${rank1[@]}" \
+    "$tools/kvf_bench" --scale 1/256 --shape W1
+apart 'rank 1: --tokens 16 here and --analyze on rank 0' kvf_explain --analyze --tokens 16 "${rank1[@]}" \
+    "$tools/kvf_explain" --tokens 16
+
+# what takes two ranks says so to one
+refuse 2 'rank 0: --path shm takes 2 ranks, and the job has 1' kvf_explain --analyze --tokens 16 --path shm --json "$TMP/report"
+refuse 2 '--paths: one rank alone takes self' kvf_replay --trace "$TMP/trace" --paths shm --json "$TMP/report"
+
 for tool in kvf_info kvf_bench kvf_explain kvf_replay; do
     "$tools/$tool" -h >"$TMP/out" 2>&1 || { cat "$TMP/out"; fail "$tool -h ends with $?"; }
     "$tools/$tool" --help | cmp -s - "$TMP/out" || fail "$tool -h is not --help"

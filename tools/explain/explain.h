@@ -242,7 +242,8 @@ struct explain_job {
     int rank, size;
 };
 
-/* Collective. Closing is due also where opening failed. */
+/* Collective; only --analyze opens an engine, too. Returns an exit code. Closing is due also where
+ * opening failed. */
 int kvfi_explain_job_open(const struct explain_opts *opts, int *argc, char ***argv,
                           struct explain_job *job_p);
 void kvfi_explain_job_close(struct explain_job *job);

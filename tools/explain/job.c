@@ -8,35 +8,12 @@
 
 #include "explain.h"
 
-#include <string.h>
-
 #include <kvferry/mpi.h>
 
 #include "../cli.h"
+#include "../same_line.h"
 
 #define CLOSE_NS UINT64_C(30000000000)
-#define LINE_LEN 4096
-
-/* Whether all processes have rank 0's words. Collective. */
-static int compare_lines(struct explain_job *job, int argc, char *const *argv)
-{
-    char mine[LINE_LEN] = "", first[LINE_LEN];
-    size_t at = 0;
-
-    for (int i = 1; i < argc && at + 1 < sizeof(mine); i++) {
-        at += (size_t)snprintf(mine + at, sizeof(mine) - at, "%s ", argv[i]);
-    }
-    memcpy(first, mine, sizeof(first));
-    MPI_Bcast(first, LINE_LEN, MPI_CHAR, 0, MPI_COMM_WORLD);
-    kvf_status_t status =
-        strcmp(mine, first) == 0
-            ? KVF_OK
-            : kvf_fail(KVF_ERR_INVALID, "all processes must be given the same options");
-    if (kvf_mpi_agree(job->mpi, status) != KVF_OK) {
-        return kvfi_cli_fail("%s", kvf_last_error());
-    }
-    return 0;
-}
 
 int kvfi_explain_job_open(const struct explain_opts *opts, int *argc, char ***argv,
                           struct explain_job *job_p)
@@ -46,20 +23,28 @@ int kvfi_explain_job_open(const struct explain_opts *opts, int *argc, char ***ar
 
     *job_p = job;
     if (MPI_Init(argc, argv) != MPI_SUCCESS) {
-        return kvfi_cli_fail("MPI does not start");
+        kvfi_cli_fail("MPI does not start");
+        return KVFI_EXIT_WRONG;
     }
     MPI_Comm_rank(MPI_COMM_WORLD, &job.rank);
     MPI_Comm_size(MPI_COMM_WORLD, &job.size);
     *job_p = job;
+    if (kvfi_same_line(*argc, *argv) != 0) {
+        return KVFI_EXIT_USAGE;
+    }
+    if (!opts->analyze) {
+        return KVFI_EXIT_OK;
+    }
     if (opts->path == KVF_PATH_BIT(KVF_PATH_AM)) {
         engine.local = KVF_SWITCH_OFF;
     }
     if (kvf_mpi_open(MPI_COMM_WORLD, &engine, &job.mpi) != KVF_OK) {
-        return kvfi_cli_fail("%s", kvf_last_error());
+        kvfi_cli_fail("%s", kvf_last_error());
+        return KVFI_EXIT_WRONG;
     }
     job.engine = kvf_mpi_engine(job.mpi);
     *job_p = job;
-    return compare_lines(&job, *argc, *argv);
+    return KVFI_EXIT_OK;
 }
 
 int kvfi_explain_job_agree(const struct explain_job *job, int rc)

@@ -16,7 +16,9 @@ tools_kvf_explain_SOURCES += \
 	tools/explain/cache.c \
 	tools/explain/job.c \
 	tools/explain/run.c \
-	tools/explain/run.h
+	tools/explain/run.h \
+	tools/same_line.c \
+	tools/same_line.h
 else
 tools_kvf_explain_SOURCES += tools/explain/no_job.c
 endif

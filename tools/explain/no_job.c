@@ -13,11 +13,14 @@
 int kvfi_explain_job_open(const struct explain_opts *opts, int *argc, char ***argv,
                           struct explain_job *job_p)
 {
-    (void)opts;
     (void)argc;
     (void)argv;
-    *job_p = (struct explain_job){.mpi = NULL};
-    return kvfi_cli_fail("--analyze: kvferry was built without MPI");
+    *job_p = (struct explain_job){.mpi = NULL, .rank = kvfi_cli_speaks() ? 0 : 1};
+    if (!opts->analyze) {
+        return KVFI_EXIT_OK;
+    }
+    kvfi_cli_fail("--analyze: kvferry was built without MPI");
+    return KVFI_EXIT_USAGE;
 }
 
 int kvfi_explain_job_agree(const struct explain_job *job, int rc)

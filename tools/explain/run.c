@@ -99,7 +99,13 @@ static int take_seats(struct run *r)
     uint32_t sources = r->world->side[EXPLAIN_SOURCE].rank_count;
     uint32_t all = sources + r->world->side[EXPLAIN_DEST].rank_count;
 
+    const uint32_t path = r->world->opts->path;
+
     r->comes = calloc(sources, sizeof(*r->comes));
+    if (r->job->size == 1 && path != 0 && path != KVF_PATH_BIT(KVF_PATH_SELF)) {
+        return kvfi_cli_fail("--path %s takes 2 ranks, and the job has 1: mpirun -n 2 --bind-to none",
+                             kvf_path_name((kvf_path_t)__builtin_ctz(path)));
+    }
     if (r->job->size > 2 && (uint32_t)r->job->size != all) {
         return kvfi_cli_fail(
             "--analyze: the job has %d processes; 1 or 2 run one pair of ranks, %u all "

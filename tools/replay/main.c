@@ -143,7 +143,11 @@ static int prepare(struct replay_comm *comm, int argc, char **argv, struct repla
 
     code = kvfi_replay_agree(comm, code, kvfi_cli_error(), text);
     if (code != 0) {
-        return say(comm, code, text);
+        say(comm, code, text);
+        if (comm->rank == 0) {
+            fputs("kvf_replay --help says more\n", stderr);
+        }
+        return code;
     }
     if (kvfi_replay_options_compare(comm, opts) != 0) {
         return say(comm, KVFI_EXIT_USAGE, kvfi_cli_error());

@@ -124,6 +124,9 @@ static int choose_ranks(const struct replay_opts *opts, int ranks, struct replay
     uint64_t all = (uint64_t)ranks, prefill = opts->prefill != 0 ? opts->prefill : src->members;
 
     shape->both = ranks == 1 && prefill == 1;
+    if (shape->both && opts->paths != 0 && (opts->paths & KVF_PATH_BIT(KVF_PATH_SELF)) == 0) {
+        return kvfi_cli_fail("--paths: one rank alone takes self, which is left out: mpirun -n 2");
+    }
     if (shape->both) {
         src->ranks = dst->ranks = src->instances = dst->instances = 1;
         return 0;
