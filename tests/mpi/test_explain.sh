@@ -158,7 +158,7 @@ refuse 2 '--dst-pp: llama-3.1-8b has 32 layers, fewer than 33 stages' --dst-pp 3
 refuse 2 '--dst-tp, --dst-pp: 32768 ranks are more than' --dst-pp 32 --dst-tp 1024
 refuse 2 '--dst-tp, --dst-pp, --dst-cp: 8192 ranks are more than' --dst-cp 8 --dst-tp 1024
 refuse 2 '--src-cp: 0 is not within' --src-cp 0
-refuse 2 '--dst-rank: there are 2 ranks, counted from 0, and no rank 2' --dst-tp 2 --dst-rank 2
+refuse 2 '--dst-rank: no rank 2: ranks are counted from 0, and the last one is 1' --dst-tp 2 --dst-rank 2
 refuse 1 'these ranks have nothing in common, so nothing moves' --src-tp 4 --dst-tp 4 --src-rank 3 --dst-rank 0
 refuse 1 'these ranks have nothing in common in these layers' --dst-pp 2 --layers 0-3 --dst-rank 1
 refuse 2 '--layers: llama-3.1-8b has layers 0 to 31' --layers 30-32
