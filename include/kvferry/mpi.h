@@ -67,8 +67,9 @@ kvf_status_t kvf_mpi_open(MPI_Comm comm, const kvf_engine_opts_t *opts, kvf_mpi_
  *  nobody: the engine is closed, the communicator is left to MPI_Finalize(), and TIMEOUT is returned. The other
  *  ranks are told, and return TIMEOUT too, at once, however long their own timeout is; so does a rank that comes
  *  when the others gave up. PEER: a rank died before all came, or while the engines close. A neighbour's death
- *  is seen at once. That a far rank cannot be reached any more counts after two seconds, as it may be through;
- *  while engines close only the time tells of a far rank's death. Who dies when all have agreed does no harm.
+ *  is seen at once, and told to the far ones. That a far rank cannot be reached any more counts after two
+ *  seconds, as it may be through; while engines close, only the time tells of the death of a rank that is alone
+ *  on its machine. Who dies when all have agreed does no harm.
  *  Errors: TIMEOUT, PEER, NOMEM, INVALID (MPI is finalized: the engine was closed, alone),
  *  SYSTEM (MPI failed), and those of kvf_engine_close(). */
 kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns);

@@ -250,18 +250,22 @@ static kvf_status_t close_meet(kvfi_mpi_line_t *line)
     return status;
 }
 
-/* Nobody leaves before all know the status; if this does not end well, they know it still. */
+/* Nobody leaves before all know the status. Who could not hear it gave up the agreement, and says so: then all
+ * end as that one does. If this does not end well otherwise, the status is known still. */
 static kvf_status_t close_part(kvfi_mpi_line_t *line, kvf_status_t agreed)
 {
     MPI_Request request;
     char said[1024];
     snprintf(said, sizeof(said), "%s", kvf_last_error());
-    line->told = true;
+    line->parting = true;
     line->nth++;
     if (MPI_Ibarrier(line->comm, &request) != MPI_SUCCESS) {
         kvfi_mpi_break(line, KVF_ERR_SYSTEM, "MPI_Ibarrier failed");
     } else {
         kvfi_mpi_wait(line, "MPI_Ibarrier", &request, line->until_ns);
+    }
+    if (line->broken != KVF_OK && kvfi_mpi_roll_hear(line) != KVF_OK) {
+        return kvfi_mpi_whole(line);
     }
     return agreed == KVF_OK ? KVF_OK : kvf_fail(agreed, "%s", said);
 }

@@ -25,7 +25,8 @@ typedef struct kvfi_mpi_line {
     uint64_t gone_ns;        /* when one was first seen gone, in the wait at hand; 0: none was */
     int look;                /* the rank that is looked at next */
     bool closing;
-    bool told;               /* the others know that we gave up, or need not */
+    bool parting;            /* all agreed, and wait for each other to know it */
+    bool told;               /* the others that we gave up */
     kvf_status_t broken;     /* OK, or what ended a collective before all came, with its sentence */
     char why[1024];
 } kvfi_mpi_line_t;

@@ -135,7 +135,7 @@ static bool all_answered(kvfi_mpi_line_t *line)
 void kvfi_mpi_roll_tell(kvfi_mpi_line_t *line, kvf_status_t status, bool and_ask)
 {
     uint64_t until_ns = kvfi_mpi_now_ns() + ROLL_NS;
-    if (line->told) {
+    if (line->told || line->parting) {
         return;
     }
     line->told = true;

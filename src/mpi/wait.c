@@ -24,7 +24,7 @@
 #define LOOK_NS     10000000u /* from one look for those that have gone to the next */
 
 /* So long the death may be unseen that far ranks left for; so long a far rank that broke its connection while
- * all close may have met all others, and MPI may take to bring what was said before all left. */
+ * all close may have met all others, and MPI may take to bring what was said before somebody left. */
 #define PATIENCE_NS UINT64_C(2000000000)
 
 kvf_status_t kvfi_mpi_fail(const char *call, int error)
@@ -108,7 +108,8 @@ static kvf_status_t judge_left(kvfi_mpi_line_t *line, const char *call, const kv
 }
 
 /* What became of the others, and what they say. With the engine closed a process that ends may have said
- * before that it gave up: it did not die. */
+ * before that it gave up: it did not die. Where all part it may have left, or have died when others still
+ * waited for it, who say so then. */
 static kvf_status_t look(kvfi_mpi_line_t *line, const char *call, uint64_t now, uint64_t from)
 {
     kvfi_mpi_gone_t gone = {0};
@@ -118,7 +119,8 @@ static kvf_status_t look(kvfi_mpi_line_t *line, const char *call, uint64_t now, 
         kvfi_mpi_count_gone(line, &gone);
     }
     if (gone.of[KVFI_MPI_DEAD] > 0 && (line->engine || theirs == KVF_OK)) {
-        return break_gone(line, call);
+        line->gone_ns = line->gone_ns != 0 ? line->gone_ns : now;
+        return line->parting && now - line->gone_ns < PATIENCE_NS ? KVF_OK : break_gone(line, call);
     }
     if (theirs != KVF_OK) {
         return break_missing(line, call, theirs, from);

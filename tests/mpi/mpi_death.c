@@ -21,9 +21,9 @@
 static const char *dir;
 static int rank, victim_pid;
 
-/* What the victim does at a call of MPI's while it closes: it is held up before it looks at the first round,
- * or dies as it begins the second. */
-static int tests_until_held, rounds_until_death;
+/* What a rank does at a call of MPI's while it closes: the victim is held up before it looks at the first
+ * round, or dies before or after it said its part in the second; or another comes late to that one. */
+static int tests_until_held, rounds_until_death, rounds_until_death_after, rounds_until_late;
 
 int MPI_Test(MPI_Request *request, int *done_p, MPI_Status *status_p)
 {
@@ -37,7 +37,12 @@ int MPI_Iallgather(const void *send, int send_count, MPI_Datatype send_type, voi
 {
     if (rounds_until_death > 0 && --rounds_until_death == 0)
         raise(SIGKILL);
-    return PMPI_Iallgather(send, send_count, send_type, recv, recv_count, recv_type, comm, request_p);
+    if (rounds_until_late > 0 && --rounds_until_late == 0)
+        usleep(600000);
+    int error = PMPI_Iallgather(send, send_count, send_type, recv, recv_count, recv_type, comm, request_p);
+    if (rounds_until_death_after > 0 && --rounds_until_death_after == 0)
+        raise(SIGKILL);
+    return error;
 }
 
 static double now(void)
@@ -163,7 +168,7 @@ int main(int argc, char **argv)
     victim_pid = attr.pid;
     REQUIRE(kvf_mpi_agree(job, KVF_OK) == KVF_OK);
     int lives = strcmp(name, "late") == 0 || strcmp(name, "close_late") == 0 || strcmp(name, "held") == 0;
-    if (rank == VICTIM && !lives && strcmp(name, "closing") != 0) {
+    if (rank == VICTIM && !lives && strcmp(name, "closing") != 0 && strcmp(name, "agreeing") != 0) {
         usleep(100000); /* the others wait already */
         raise(SIGKILL);
     }
@@ -177,6 +182,10 @@ int main(int argc, char **argv)
         REQUIRE(kvf_mpi_close(job, 10000000000u) == KVF_OK);
     } else if (strcmp(name, "closing") == 0) {
         rounds_until_death = rank == VICTIM ? 2 : 0;
+        named(__LINE__, kvf_mpi_close(job, KVF_FOREVER), from);
+    } else if (strcmp(name, "agreeing") == 0) {
+        rounds_until_death_after = rank == VICTIM ? 2 : 0;
+        rounds_until_late = rank == 0 ? 2 : 0; /* then rank 2 has seen the death, and this one need not */
         named(__LINE__, kvf_mpi_close(job, KVF_FOREVER), from);
     } else if (strcmp(name, "close") == 0) {
         named(__LINE__, kvf_mpi_close(job, KVF_FOREVER), from);

@@ -24,8 +24,8 @@ run_death()
     echo "ok: $case$far"
 }
 
-cases="agree close closing"
-[ -z "${KVF_FULL:-}" ] || cases="agree close closing matrix totals grants layouts"
+cases="agree close closing agreeing"
+[ -z "${KVF_FULL:-}" ] || cases="agree close closing agreeing matrix totals grants layouts"
 for case in $cases; do
     run_death "$case" 0 2
 done
