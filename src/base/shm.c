@@ -24,6 +24,7 @@
 #include "base/memory.h"
 
 #define SHM_DIR "/dev/shm"
+#define LIFE_S  10 /* seconds that it takes at most to take apart a process that is killed */
 
 typedef struct sysv_limits {
     uint64_t segment, all, used; /* bytes */
@@ -148,11 +149,29 @@ static int read_line(const char *text, sysv_line_t *line)
                   &line->atime, &line->dtime, &line->ctime, &line->resident, &line->swapped) == 16;
 }
 
+/* The library's own are the lifeline, of one byte; UCX makes whole pages, and lets the group in. */
+static int could_be_ours(const sysv_line_t *line)
+{
+    unsigned mode = line->mode & 07777;
+
+    return line->key == IPC_PRIVATE && line->cuid == geteuid() && (mode == 0600 || mode == 0660) &&
+           (line->size == 1 || line->size % (uint64_t)sysconf(_SC_PAGESIZE) == 0);
+}
+
+/* Who reads the memory of a process that is killed takes it apart in its stead, and counts as the last: then
+ * the segment was left as soon as it had been made. */
+static int left_by_maker(const sysv_line_t *line)
+{
+    return !line->last || line->last == line->maker ||
+           (line->dtime >= line->ctime && line->dtime - line->ctime <= LIFE_S);
+}
+
+/* Made by one of this user's that has ended, of a kind that the library makes, with nobody there and never a
+ * byte written: nothing is lost with it, whosever it was. */
 static int is_left_over(const sysv_line_t *line)
 {
-    return line->key == IPC_PRIVATE && line->cuid == geteuid() && !line->attached &&
-           !line->resident && !line->swapped && line->maker > 0 &&
-           (!line->last || line->last == line->maker) && kill(line->maker, 0) && errno == ESRCH;
+    return could_be_ours(line) && !line->attached && !line->resident && !line->swapped && line->maker > 0 &&
+           left_by_maker(line) && kill(line->maker, 0) && errno == ESRCH;
 }
 
 void kvfi_shm_sweep(void)

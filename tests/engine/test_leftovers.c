@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Jobs killed at random moments of each phase of their life, among hostile files: no file of /dev/shm or
- * /tmp and no abstract socket is left, no System V segment survives the next engine, and no name of
- * another's is used. And jobs of two users at once, of one group too. KVF_FULL=1 makes 100 rounds a phase.
+ * /tmp and no abstract socket is left, no System V segment survives the next engine, and nothing of another's
+ * is used or removed. And jobs of two users at once, of one group too. KVF_FULL=1 makes 100 rounds a phase.
  */
 #define _GNU_SOURCE
 #include "rig.h"
@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB (UINT64_C(1) << 20)
@@ -225,6 +226,73 @@ START_TEST(a_killed_job_leaves_nothing)
 }
 END_TEST
 
+/* A segment of a maker that has ended, attached last by another that has ended too; touched: written to. */
+static int left_segment(size_t len, int mode, int touched)
+{
+    int id, pipes[2];
+    char *at;
+    pid_t pid;
+
+    must(pipe(pipes) == 0, "no pipe");
+    for (int i = 0; i < 2; i++) {
+        pid = fork();
+        must(pid >= 0, "no child");
+        if (pid == 0 && i == 0) {
+            id = shmget(IPC_PRIVATE, len, IPC_CREAT | mode);
+            _exit(id < 0 || write(pipes[1], &id, sizeof(id)) != sizeof(id));
+        }
+        if (pid == 0) {
+            at = shmat(id, NULL, 0);
+            if (touched) {
+                *at = 1;
+            }
+            _exit(shmdt(at));
+        }
+        must(waitpid(pid, NULL, 0) == pid, "waitpid");
+        must(i == 1 || read(pipes[0], &id, sizeof(id)) == sizeof(id), "no segment");
+    }
+    close(pipes[0]);
+    close(pipes[1]);
+    return id;
+}
+
+static int is_there(int id)
+{
+    struct shmid_ds ds;
+
+    return shmctl(id, IPC_STAT, &ds) == 0;
+}
+
+/* One that reads the memory of a killed maker is the last to have been attached, in place of the maker. */
+START_TEST(an_empty_segment_is_swept_whoever_left_it_last_and_others_are_not)
+{
+    side_open_t open = { .opts = { .struct_size = sizeof(open.opts) } };
+    int ours[3], others[4];
+    proc_t next;
+
+    world_enter(1);
+    ours[0] = left_segment(1056768, 0660, 0); /* a staging ring */
+    ours[1] = left_segment(4096, 0600, 0);
+    ours[2] = left_segment(1, 0600, 0);
+    others[0] = left_segment(4096, 0660, 1);
+    others[1] = left_segment(4096, 0666, 0);
+    others[2] = left_segment(100, 0660, 0);
+    others[3] = shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0660); /* its maker lives */
+    must(others[3] >= 0, "shmget");
+    proc_start(&next, sizeof(side_t), 30, side_idle);
+    proc_call(&next, side_open_engine, &open, sizeof(open), NULL, 0);
+    proc_call(&next, side_close, NULL, 0, NULL, 0);
+    proc_end(&next);
+    for (int i = 0; i < 3; i++) {
+        must(!is_there(ours[i]), "segment %d of ours is left", i);
+    }
+    for (int i = 0; i < 4; i++) {
+        must(is_there(others[i]), "segment %d of others has gone", i);
+        shmctl(others[i], IPC_RMID, NULL);
+    }
+}
+END_TEST
+
 static void become(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     (void)state;
@@ -350,6 +418,7 @@ int main(void)
     world_needed();
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, a_killed_job_leaves_nothing, 0, 2 * PHASES - 1);
+    tcase_add_test(tc, an_empty_segment_is_swept_whoever_left_it_last_and_others_are_not);
     tcase_add_loop_test(tc, jobs_of_two_users_do_not_meet, 0, 2);
     tcase_add_loop_test(tc, another_user_of_the_same_group_opens_nothing, 0, 2);
     suite_add_tcase(suite, tc);
