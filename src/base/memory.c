@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -33,7 +34,7 @@ int kvfi_memory_prot(const void *addr, uint64_t len)
     uint64_t at = (uintptr_t)addr, end = at + len, from, to;
     int      prot = PROT_READ | PROT_WRITE, error;
     char     line[512], bits[5];
-    FILE    *maps = fopen("/proc/self/maps", "re");
+    FILE    *maps = fopen("/proc/thread-self/maps", "re");
 
     if (!maps)
         return -2;
@@ -56,7 +57,7 @@ int kvfi_memory_prot(const void *addr, uint64_t len)
 int kvfi_memory_peek(const void *addr, void *to, size_t len)
 {
     struct iovec here = {to, len}, there = {(void *)(uintptr_t)addr, len};
-    ssize_t      done = process_vm_readv(getpid(), &here, 1, &there, 1, 0);
+    ssize_t      done = process_vm_readv((pid_t)syscall(SYS_gettid), &here, 1, &there, 1, 0);
     int          fds[2], failed;
 
     if (done >= 0 || errno == EFAULT)

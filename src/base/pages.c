@@ -144,8 +144,8 @@ kvfi_pages_t kvfi_pages_read(FILE *smaps, FILE *numa_maps, int nodes, uint64_t f
 kvfi_pages_t kvfi_pages_look(const void *addr, uint64_t len)
 {
     int          nodes = count_nodes();
-    FILE        *smaps = fopen("/proc/self/smaps", "re");
-    FILE        *numa_maps = nodes > 1 ? fopen("/proc/self/numa_maps", "re") : NULL;
+    FILE        *smaps = fopen("/proc/thread-self/smaps", "re");
+    FILE        *numa_maps = nodes > 1 ? fopen("/proc/thread-self/numa_maps", "re") : NULL;
     kvfi_pages_t pages = kvfi_pages_read(smaps, numa_maps, nodes, (uintptr_t)addr,
                                          (uintptr_t)addr + len);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * See share.h. What a key names is mapped first, so that it stays, and then looked at: its size, its
- * owner, who else may open it. System V segments are found by the id that /proc/self/maps shows as their
+ * owner, who else may open it. System V segments are found by the id that /proc shows in maps as their
  * inode, files through the maker's descriptor, as UCX gives them no name.
  */
 #define _GNU_SOURCE
@@ -42,7 +42,7 @@ typedef struct backing {
 /* What lies behind the mapping that starts at addr; 0, or -1 with errno. */
 static int backing_of(const void *addr, backing_t *backing_p)
 {
-    FILE    *maps = fopen("/proc/self/maps", "re");
+    FILE    *maps = fopen("/proc/thread-self/maps", "re");
     char     line[4352], name[16];
     uint64_t from, ino;
     unsigned major, minor;
@@ -68,7 +68,7 @@ static int backing_of(const void *addr, backing_t *backing_p)
 /* A descriptor of ours of that file; -1: none. */
 static int descriptor_of(const backing_t *backing)
 {
-    DIR           *dir = opendir("/proc/self/fd");
+    DIR           *dir = opendir("/proc/thread-self/fd");
     struct dirent *entry;
     struct stat    stat;
     int            fd = -1;
@@ -177,6 +177,28 @@ static kvf_status_t attach(const kvfi_share_key_t *key, kvfi_map_t *map)
     return KVF_OK;
 }
 
+/* Of a process whose first thread has ended the others have the descriptors. */
+static int open_of_thread(const kvfi_share_key_t *key)
+{
+    char           path[300];
+    DIR           *dir;
+    struct dirent *entry;
+    int            fd = -1;
+
+    snprintf(path, sizeof path, "/proc/%d/task", key->pid);
+    dir = opendir(path);
+    while (dir && fd < 0 && (entry = readdir(dir))) {
+        snprintf(path, sizeof path, "/proc/%d/task/%s/fd/%d", key->pid, entry->d_name, key->id);
+        if (entry->d_name[0] != '.')
+            fd = open(path, O_PATH | O_CLOEXEC);
+    }
+    if (dir)
+        closedir(dir);
+    if (fd < 0)
+        errno = ENOENT;
+    return fd;
+}
+
 /* A regular file that is the key's; what else a descriptor may be is not opened: that could wait. */
 static int open_file(const kvfi_share_key_t *key, struct stat *stat_p)
 {
@@ -185,6 +207,8 @@ static int open_file(const kvfi_share_key_t *key, struct stat *stat_p)
 
     snprintf(path, sizeof path, "/proc/%d/fd/%d", key->pid, key->id);
     at = open(path, O_PATH | O_CLOEXEC);
+    if (at < 0 && errno == ENOENT)
+        at = open_of_thread(key);
     if (at < 0)
         return -1;
     if (fstat(at, stat_p) || !S_ISREG(stat_p->st_mode) || stat_p->st_dev != key->dev ||
@@ -193,7 +217,7 @@ static int open_file(const kvfi_share_key_t *key, struct stat *stat_p)
         errno = ENOENT;
         return -1;
     }
-    snprintf(path, sizeof path, "/proc/self/fd/%d", at);
+    snprintf(path, sizeof path, "/proc/thread-self/fd/%d", at);
     fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     close(at);
     return fd;

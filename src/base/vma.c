@@ -94,7 +94,7 @@ kvfi_vma_verdict_t kvfi_vma_judge(const void *addr, uint64_t len, const char **w
 {
     uint64_t           at = (uintptr_t)addr, end = at + len;
     kvfi_vma_verdict_t verdict = KVFI_VMA_PLAIN;
-    FILE              *smaps = fopen("/proc/self/smaps", "re");
+    FILE              *smaps = fopen("/proc/thread-self/smaps", "re");
     vma_t              vma;
     int                error;
 
@@ -124,7 +124,7 @@ int kvfi_vma_same(const void *addr, uint64_t len, const void *other)
     vma_t    vma, object = {0};
     char     line[512];
     int      same = 1, error;
-    FILE    *maps = fopen("/proc/self/maps", "re");
+    FILE    *maps = fopen("/proc/thread-self/maps", "re");
 
     if (!maps)
         return -1;

@@ -34,7 +34,7 @@ static const char *why(kvf_status_t status)
 
 /* path is NULL for a notification. */
 static void put_why(const kvf_batch_t *batch, const kvf_peer_t *peer, kvf_status_t status,
-                    const kvfi_path_t *path, uint64_t stale, char *buf, size_t len)
+                    const kvfi_path_t *path, uint32_t dir, uint64_t stale, char *buf, size_t len)
 {
     uint64_t us = batch->deadline_ns / 1000;
 
@@ -46,6 +46,8 @@ static void put_why(const kvf_batch_t *batch, const kvf_peer_t *peer, kvf_status
         snprintf(buf, len, ", since %llu of its blocks hold something else by now", (ull_t)stale);
     else if (status == KVF_ERR_FAULT)
         snprintf(buf, len, ", since %s", fault(path));
+    else if (status == KVF_ERR_SYSTEM && path && path->id == KVF_PATH_CMA && atomic_load(&peer->cma.why[dir]))
+        snprintf(buf, len, ", since %s", atomic_load(&peer->cma.why[dir]));
     else
         snprintf(buf, len, "%s", why(status));
 }
@@ -72,9 +74,10 @@ void kvfi_sentence_op(kvf_batch_t *batch, size_t i, kvf_status_t status, uint64_
     int                read = xfer->dir == KVF_READ;
     uint64_t           stale;
     uint32_t           first = first_bad(xfer, status, &stale);
-    char               reason[160], block[120] = "";
+    char               reason[420], block[120] = "";
 
-    put_why(batch, batch->ops[i].remote->peer, status, xfer->path, stale, reason, sizeof reason);
+    put_why(batch, batch->ops[i].remote->peer, status, xfer->path, xfer->dir, stale, reason,
+            sizeof reason);
     if (batch->held)
         snprintf(block, sizeof block, "; the batch was held back, since op %llu overlaps an earlier WRITE "
                  "that is not settled", (ull_t)batch->held_op);
@@ -92,7 +95,7 @@ void kvfi_sentence_note(kvf_batch_t *batch, kvf_status_t status)
 {
     char reason[160];
 
-    put_why(batch, batch->note.peer, status, NULL, 0, reason, sizeof reason);
+    put_why(batch, batch->note.peer, status, NULL, 0, 0, reason, sizeof reason);
     snprintf(batch->sentence, sizeof batch->sentence,
              "the notification to %s could not be delivered: it ended with %s%s", batch->note.peer->name,
              kvf_status_name(status), reason);

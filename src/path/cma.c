@@ -5,7 +5,8 @@
  * what the kernel takes (0x7ffff000) and short enough for who waits: a deadline, a revoke. The
  * kernel checks the addresses; memory that the owner unmapped is FAULT. A PID may come to name
  * another process, so the owner's life is looked at around reads, and before and after each write.
- * Where the kernel refuses the call itself (EPERM, ENOSYS) the xfer is handed on to stage.
+ * Where the kernel refuses the call itself (EPERM, ENOSYS) the xfer is handed on to stage; where it finds no
+ * memory behind the pid (ESRCH) too, if the owner lives: a process goes on without its first thread.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -53,11 +54,9 @@ static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
     kvfi_life_t *life = xfer->target->life;
     const char  *name = xfer->target->name;
 
-    if (error == ESRCH)
-        atomic_store(&life->dead, 1); /* its memory has gone; a pidfd tells a moment later */
-    if (!kvfi_life_check(life, 0))
+    if (error == ESRCH ? kvfi_life_ends(life, 0) : !kvfi_life_check(life, 0))
         return kvfi_fail(KVF_ERR_PEER, "%s has died", name);
-    if (error == EPERM || error == ENOSYS) {
+    if (error == EPERM || error == ENOSYS || error == ESRCH) {
         kvfi_cma_lose(xfer->target->cma, life, xfer->dir, error);
         if (xfer->instead)
             return KVFI_INSTEAD;

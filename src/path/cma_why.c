@@ -143,6 +143,9 @@ static void explain(char *buf, size_t len, uint32_t dir, int error, pid_t pid)
         explain_filter(buf, len, dir, error);
     else if (error == EPERM || error == EACCES)
         explain_access(buf, len, dir, error, pid);
+    else if (error == ESRCH)
+        snprintf(buf, len, "%s: %s: the peer's main thread has ended, and the process goes on without it; let "
+                 "that thread end last", name_of(dir), strerror(error));
     else
         snprintf(buf, len, "%s: %s", name_of(dir), strerror(error));
 }

@@ -76,8 +76,10 @@ static ssize_t ask_at_once(question_t *q, unsigned from)
     unsigned long count = q->count - from;
     struct iovec *at = q->at + from, flat = {q->bytes + from, count};
 
-    return q->data ? process_vm_readv(getpid(), at, count, &flat, 1, 0)
-                   : process_vm_writev(getpid(), at, count, &flat, 1, 0);
+    pid_t        self = (pid_t)syscall(SYS_gettid); /* the first thread may have ended */
+
+    return q->data ? process_vm_readv(self, at, count, &flat, 1, 0)
+                   : process_vm_writev(self, at, count, &flat, 1, 0);
 }
 
 static kvf_status_t ask_all(question_t *q)

@@ -60,6 +60,7 @@ engine_tests = \
 	tests/engine/test_prepare \
 	tests/engine/test_settle \
 	tests/engine/test_held \
+	tests/engine/test_leader \
 	tests/engine/test_far \
 	tests/engine/test_results \
 	tests/engine/test_results_midway \
@@ -99,6 +100,7 @@ tests_engine_test_stop_LDADD = $(engine_test_libs)
 tests_engine_test_prepare_LDADD = $(engine_test_libs)
 tests_engine_test_settle_LDADD = $(engine_test_libs)
 tests_engine_test_held_LDADD = $(engine_test_libs)
+tests_engine_test_leader_LDADD = $(engine_test_libs)
 tests_engine_test_far_LDADD = $(engine_test_libs)
 tests_engine_test_results_LDADD = $(engine_test_libs)
 tests_engine_test_results_midway_LDADD = $(engine_test_libs)
