@@ -15,23 +15,24 @@
  * status, the sentence in kvf_last_error() names the first rank that failed, and nobody is left waiting. A
  * rank that waits in one sleeps, and drives the job's engine, so that others can go on pulling from it.
  *
- * A rank that dies ends a collective: each of the others gets KVF_ERR_PEER, with the rank, its host and pid in
- * the sentence, once its engine knows of the death. Those that died are named first. Who closed its engine, or
- * gave up, is named apart: it did not die. kvf_mpi_set_timeout() bounds the wait for a rank that lives and does
- * not come. The sentence of KVF_ERR_TIMEOUT says how long this rank waited, and of which ranks there was no
- * sign: to know it, the call takes up to 0.1 s more. MPI cannot take a collective back, so that the communicator
- * is of no use after either: every later collective of the job answers the same at once, kvf_mpi_close() too,
- * which still closes the engine; and the other ranks, which are told so, do not wait for this one any more, but
- * get KVF_ERR_TIMEOUT (or KVF_ERR_PEER) from the next collective. Point to point all goes on: batches with the
- * ranks that live, notifications, kvf_peer_query(). Whether MPI_Finalize() returns after a death is MPI's
- * matter. Before the peers are known, inside of kvf_mpi_open(), nobody can know of a death.
+ * A rank that dies ends a collective: each of the others gets KVF_ERR_PEER, with the rank, its host and pid
+ * in the sentence, once its engine knows of the death. Those that died are named first. Who closed its
+ * engine, or gave up, is named apart: it did not die. kvf_mpi_set_timeout() bounds the wait for a rank that
+ * lives and does not come. The sentence of KVF_ERR_TIMEOUT says how long this rank waited, and of which ranks
+ * there was no sign: to know it, the call takes up to 0.1 s more. MPI cannot take a collective back, so that
+ * the communicator is of no use after either: every later collective of the job answers the same at once,
+ * kvf_mpi_close() too, which still closes the engine; and the other ranks, which are told so, do not wait for
+ * this one any more, but get KVF_ERR_TIMEOUT (or KVF_ERR_PEER) from the next collective. Point to point all
+ * goes on: batches with the ranks that live, notifications, kvf_peer_query(). Whether MPI_Finalize() returns
+ * after a death is MPI's matter. Before the peers are known, inside of kvf_mpi_open(), nobody can know of a
+ * death.
  *
  * MPI is called on the caller's thread only, inside the calls below: MPI_THREAD_SINGLE is enough as
  * long as one thread makes them. The job has its own duplicate of the communicator, on which MPI
  * returns its errors; the caller's communicator and error handler stay as they are.
  *
- * Link with libkvferry_mpi and libkvferry. NULL for a job answers KVF_ERR_INVALID, a call in a
- * forked child KVF_ERR_FORKED, kvf_mpi_open() too if the parent had initialised MPI; this is not repeated below.
+ * Link with libkvferry_mpi and libkvferry. NULL for a job answers KVF_ERR_INVALID, a call in a forked child
+ * KVF_ERR_FORKED, kvf_mpi_open() too if the parent had initialised MPI; this is not repeated below.
  */
 #ifndef KVFERRY_MPI_H
 #define KVFERRY_MPI_H
@@ -60,18 +61,17 @@ typedef struct kvf_mpi kvf_mpi_t;
  *  those of kvf_engine_open() and kvf_exchange_peers(). */
 kvf_status_t kvf_mpi_open(MPI_Comm comm, const kvf_engine_opts_t *opts, kvf_mpi_t **job_p);
 
-/** Collective: close the job. Waits until every rank has come, serving them meanwhile; closes the
- *  engine and so everything made with it; agrees on how that went, so that no rank leaves before the last
- *  one's connections are down; frees the communicator. NULL is fine. The job is gone whatever is
- *  returned. All ranks that come in time return the same status. Once timeout_ns passed, a rank waits for
- *  nobody: the engine is closed, the communicator is left to MPI_Finalize(), and TIMEOUT is returned. The other
- *  ranks are told, and return TIMEOUT too, at once, however long their own timeout is; so does a rank that comes
- *  when the others gave up. PEER: a rank died before all came, or while the engines close. A neighbour's death
- *  is seen at once, and told to the far ones. That a far rank cannot be reached any more counts after two
- *  seconds, as it may be through; while engines close, only the time tells of the death of a rank that is alone
- *  on its machine. Who dies when all have agreed does no harm.
- *  Errors: TIMEOUT, PEER, NOMEM, INVALID (MPI is finalized: the engine was closed, alone),
- *  SYSTEM (MPI failed), and those of kvf_engine_close(). */
+/** Collective: close the job. Waits until every rank has come, serving them meanwhile; closes the engine and
+ *  so everything made with it; agrees on how that went, so that no rank leaves before the last one's
+ *  connections are down; frees the communicator. NULL is fine. The job is gone whatever is returned. All
+ *  ranks that come in time return the same status. Once timeout_ns passed, a rank waits for nobody: the
+ *  engine is closed, the communicator is left to MPI_Finalize(), and TIMEOUT is returned. The other ranks are
+ *  told, and return TIMEOUT too, at once, however long their own timeout is; so does a rank that comes when
+ *  the others gave up. PEER: a rank died before all came, or while the engines close. A neighbour's death is
+ *  seen at once, and told to the far ones. That a far rank cannot be reached any more counts after two
+ *  seconds, as it may be through; while engines close, only the time tells of the death of a rank that is
+ *  alone on its machine. Who dies when all have agreed does no harm. Errors: TIMEOUT, PEER, NOMEM, INVALID
+ *  (MPI is finalized: the engine was closed, alone), SYSTEM (MPI failed), and those of kvf_engine_close(). */
 kvf_status_t kvf_mpi_close(kvf_mpi_t *job, uint64_t timeout_ns);
 
 /** Let each later collective but kvf_mpi_close(), which has its own, end with TIMEOUT if not all ranks

@@ -560,7 +560,9 @@ int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
 /* Its end was in order. */
 static int has_closed(const kvf_peer_t *peer)
 {
-    return peer->hold.page ? atomic_load(&peer->hold.page->closed) != 0 : peer->am && kvfi_am_parted(peer->am);
+    if (peer->hold.page)
+        return atomic_load(&peer->hold.page->closed) != 0;
+    return peer->am && kvfi_am_parted(peer->am);
 }
 
 const char *kvfi_peer_end(const kvf_peer_t *peer)

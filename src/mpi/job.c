@@ -250,8 +250,8 @@ static kvf_status_t close_meet(kvfi_mpi_line_t *line)
     return status;
 }
 
-/* Nobody leaves before all know the status. Who could not hear it gave up the agreement, and says so: then all
- * end as that one does. If this does not end well otherwise, the status is known still. */
+/* Nobody leaves before all know the status. Who could not hear it gave up the agreement, and says so: then
+ * all end as that one does. If this does not end well otherwise, the status is known still. */
 static kvf_status_t close_part(kvfi_mpi_line_t *line, kvf_status_t agreed)
 {
     MPI_Request request;

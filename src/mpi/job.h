@@ -93,7 +93,7 @@ void kvfi_mpi_roll_close(kvfi_mpi_line_t *line);
 /* Hear what others say: OK, or why one that has to come gave up. */
 kvf_status_t kvfi_mpi_roll_hear(kvfi_mpi_line_t *line);
 
-/* Tell the others that we gave up, and why, once; and_ask: wait a moment for those who are there to say so. */
+/* Tell the others once that we gave up, and why; and_ask: give those who are there a moment to say so. */
 void kvfi_mpi_roll_tell(kvfi_mpi_line_t *line, kvf_status_t status, bool and_ask);
 
 /* What a rank let us hear of itself, as to the collective at hand. */

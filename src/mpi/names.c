@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
- * The sentences about ranks that are waited for in vain: the dead first, by rank, host and process, then those
- * that cannot be reached, those that left in order, those that gave up, and those of whom there is no sign.
+ * The sentences about ranks that are waited for in vain: the dead first, by rank, host and process, then
+ * those that cannot be reached, those that left in order, those that gave up, and those of whom there is no
+ * sign.
  */
 #include "mpi/job.h"
 

@@ -2,8 +2,8 @@
  *
  * The roll: who gave up, and who is there. A rank that gives up a collective for good says so to each other,
  * and waits a moment for those who wait in it too to say that they are there; who says nothing is missing.
- * Each word is one small message of MPI's, beside the collectives. Nobody frees the communicator after one was
- * sent, as a rank that has given up comes to no later collective. Blocks for ROLL_NS at most.
+ * Each word is one small message of MPI's, beside the collectives. Nobody frees the communicator after one
+ * was sent, as a rank that has given up comes to no later collective. Blocks for ROLL_NS at most.
  */
 #include "mpi/job.h"
 

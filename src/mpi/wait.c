@@ -74,14 +74,12 @@ static kvf_status_t break_gone(kvfi_mpi_line_t *line, const char *call)
     return kvfi_mpi_break(line, KVF_ERR_PEER, why);
 }
 
-/* Who asks first: a death that is seen only now is the reason why others gave up. */
+/* The others are told before the sentence is made, as those who are there answer. */
 static kvf_status_t break_missing(kvfi_mpi_line_t *line, const char *call, kvf_status_t status, uint64_t from)
 {
     char why[sizeof(line->why)];
-    kvfi_mpi_gone_t gone;
     uint64_t waited_ns = kvfi_mpi_now_ns() - from;
     kvfi_mpi_roll_tell(line, status, true);
-    kvfi_mpi_count_gone(line, &gone);
     if (status == KVF_ERR_PEER) {
         return break_gone(line, call);
     }
@@ -89,8 +87,8 @@ static kvf_status_t break_missing(kvfi_mpi_line_t *line, const char *call, kvf_s
     return kvfi_mpi_break(line, status, why);
 }
 
-/* OK, or PEER or TIMEOUT: nobody is known to be dead, and somebody has gone who has to come. A neighbour whose
- * engine closed comes no more; but while all close it may have met all others, and gone on. */
+/* OK, or PEER or TIMEOUT: nobody is known to be dead, and somebody has gone who has to come. A neighbour
+ * whose engine closed comes no more; but while all close it may have met all others, and gone on. */
 static kvf_status_t judge_left(kvfi_mpi_line_t *line, const char *call, const kvfi_mpi_gone_t *gone,
                                uint64_t now, uint64_t from)
 {
