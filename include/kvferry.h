@@ -583,7 +583,7 @@ typedef struct kvf_batch_opts {
  *  if the receiver's queue has room, before those of earlier posts, and is lost if it has none. */
 #define KVF_BATCH_NOTIFY_ALWAYS 2u
 
-typedef struct kvf_batch_result {
+typedef struct { /* no tag: it would be the function's name, which hides it in C++ */
     uint32_t     struct_size;
     int32_t      status;       /**< KVF_OK, or that of the first op (by index) that did not end well */
     uint64_t     bytes;        /**< moved by pairs that ended OK or STALE */

@@ -433,7 +433,7 @@ kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
 
 /** What arrived at one destination of one request, over all its sources. Begin with all 0 but
  *  struct_size; with bindings set to 0 it begins again. */
-typedef struct kvf_plan_results {
+typedef struct { /* no tag: it would be the function's name, which hides it in C++ */
     uint32_t struct_size;
     int32_t  status;        /**< KVF_OK if nothing failed, else the lowest error of any pair */
     uint64_t first_token;   /**< the range, that of the first binding */

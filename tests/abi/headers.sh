@@ -23,7 +23,7 @@ for header in "$top_srcdir"/include/kvferry.h "$top_srcdir"/include/kvferry/*.h;
             "$TMP/t.c" || { echo "$name does not stand alone in $std"; bad=1; }
     done
     if command -v "${CXX%% *}" >/dev/null; then
-        $CXX -std=c++17 "${strict[@]}" "${flags[@]}" -I"$top_srcdir/include" "$TMP/t.cc" ||
+        $CXX -std=c++17 "${strict[@]}" -Wshadow "${flags[@]}" -I"$top_srcdir/include" "$TMP/t.cc" ||
             { echo "$name does not stand alone in C++17"; bad=1; }
         {
             echo "#include <$name>"
