@@ -13,8 +13,8 @@
  * The lifeline is a System V segment of one page that only its maker attaches. The kernel destroys it
  * with the maker's memory.
  *
- * Dead is what the kernel says has ended. Whatever else a look answers (no descriptor, no memory, no
- * permission) proves nothing, and then the neighbour lives.
+ * Dead is what the kernel says has ended, or cannot but end. Whatever else a look answers (no descriptor, no
+ * memory, no permission) proves nothing, and then the neighbour lives.
  */
 #ifndef KVFI_BASE_PROC_H
 #define KVFI_BASE_PROC_H
