@@ -16,7 +16,7 @@
 #include "kvferry.h"
 
 #define KVFI_BLOB_HEADER 40u
-#define KVFI_BLOB_FORMAT 4u
+#define KVFI_BLOB_FORMAT 5u
 #define KVFI_BLOB_ORDER  0x01020304u
 #define KVFI_WIRE_LOWEST 1u
 #define KVFI_WIRE_HIGHEST 1u

@@ -95,6 +95,7 @@ kvf_status_t kvfi_adopt_cover(kvf_segment_t *segment, void *addr, int *lost_p)
     status = map_twin(segment, addr);
     if (status == KVF_OK) {
         segment->adopted = addr;
+        segment->memory.provider = KVFI_ADOPTED;
         return KVF_OK;
     }
     error = errno;

@@ -175,8 +175,10 @@ static void put_range(kvfi_writer_t *writer, const kvf_range_t *range, uint32_t 
 
     kvfi_put_u32(writer, region);
     kvfi_put_u32(writer, range->rights);
-    kvfi_put_u32(writer, (segment->shared ? KVFI_RANGE_SHARED : 0) | (pool ? KVFI_RANGE_GUARDED : 0));
+    kvfi_put_u32(writer, pool ? KVFI_RANGE_GUARDED : 0);
     kvfi_put_u32(writer, pool ? pool->blocks - range->first_block : 0);
+    kvfi_put_u32(writer, segment->memory.kind);
+    kvfi_put_u32(writer, segment->memory.provider);
     kvfi_put_u64(writer, (uintptr_t)segment->addr + range->off);
     kvfi_put_u64(writer, range->len);
     kvfi_put_u64(writer, pool ? (uintptr_t)(pool->shown + range->first_block) : 0);
@@ -269,7 +271,7 @@ kvf_status_t kvfi_grant_view(void *arg, uint64_t incarnation, uint32_t slot, uin
         *view_p = (kvfi_am_view_t){.base = r->segment->addr + r->off,
                                    .len = r->len,
                                    .rights = r->rights,
-                                   .own = !r->segment->shared && !r->segment->ours,
+                                   .own = r->segment->memory.provider == KVFI_CALLERS,
                                    .gens = pool ? pool->gens + r->first_block : NULL,
                                    .gens_count = pool ? pool->blocks - r->first_block : 0};
     }

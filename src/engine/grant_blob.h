@@ -5,7 +5,6 @@
 #ifndef KVFI_ENGINE_GRANT_BLOB_H
 #define KVFI_ENGINE_GRANT_BLOB_H
 
-#define KVFI_RANGE_SHARED  1u /* library-allocated: the region's key maps it */
-#define KVFI_RANGE_GUARDED 2u /* a pool's: generations */
+#define KVFI_RANGE_GUARDED 1u /* a pool's: generations */
 
 #endif

@@ -36,6 +36,7 @@ typedef struct kvfi_grant_card {
 typedef struct kvfi_range_card {
     uint32_t region, rights, flags, gens_count;
     uint64_t addr, len, gens_addr;
+    kvfi_memory_t memory;
 } kvfi_range_card_t;
 
 static kvfi_range_card_t read_range(kvfi_reader_t *reader)
@@ -46,6 +47,8 @@ static kvfi_range_card_t read_range(kvfi_reader_t *reader)
     range.rights = kvfi_get_u32(reader);
     range.flags = kvfi_get_u32(reader);
     range.gens_count = kvfi_get_u32(reader);
+    range.memory.kind = kvfi_get_u32(reader);
+    range.memory.provider = kvfi_get_u32(reader);
     range.addr = kvfi_get_u64(reader);
     range.len = kvfi_get_u64(reader);
     range.gens_addr = kvfi_get_u64(reader);
@@ -62,9 +65,16 @@ static kvf_status_t check_range(const kvfi_grant_card_t *card, const kvfi_range_
 {
     const kvfi_region_card_t *region = &card->regions[range->region];
 
+    if (range->memory.kind > KVF_MEM_CUDA)
+        return kvfi_fail(KVF_ERR_VERSION, "range %u of the grant blob is memory of kind %u, this library "
+                         "knows those up to %d", i, range->memory.kind, KVF_MEM_CUDA);
+    if (range->memory.provider >= KVFI_PROVIDERS)
+        return kvfi_fail(KVF_ERR_VERSION, "range %u of the grant blob is memory of provider %u, this library "
+                         "knows those up to %d", i, range->memory.provider, KVFI_PROVIDERS - 1);
     if (!range->len || !range->rights ||
         range->rights & ~(KVF_RIGHT_READ | KVF_RIGHT_WRITE) ||
-        range->flags & ~(KVFI_RANGE_SHARED | KVFI_RANGE_GUARDED) ||
+        range->flags & ~KVFI_RANGE_GUARDED ||
+        kvfi_memory_is_shared(&range->memory) != (region->key_len != 0) ||
         !within(range->addr, range->len, region) ||
         (range->flags & KVFI_RANGE_GUARDED &&
          (range->gens_addr % sizeof(uint32_t) ||
@@ -212,7 +222,7 @@ static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card,
                               .lands = card->regions[range->region].lands + (range->addr - base),
                               .guarded = (range->flags & KVFI_RANGE_GUARDED) != 0,
                               .gens_count = range->gens_count,
-                              .kind = KVF_MEM_HOST,
+                              .memory = range->memory,
                               .am = peer->am,
                               .owner = peer,
                               .connect = kvfi_peer_connect};
@@ -242,7 +252,7 @@ static kvf_status_t remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
         return KVF_ERR_NOMEM;
     remote->peer = peer;
     remote->rights = range->rights;
-    remote->shared = (range->flags & KVFI_RANGE_SHARED) != 0;
+    remote->shared = kvfi_memory_is_shared(&range->memory);
     remote->imports = 1;
     pthread_mutex_lock(&engine->lock);
     status = region_get(peer, region, &remote->region);

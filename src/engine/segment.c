@@ -88,6 +88,7 @@ kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len
     segment->addr = segment->region = addr;
     segment->len = segment->region_len = len;
     segment->writable = (prot & PROT_WRITE) != 0;
+    segment->memory = (kvfi_memory_t){KVF_MEM_HOST, KVFI_CALLERS};
     *segment_p = segment;
 leave:
     kvfi_leave(engine);
@@ -107,6 +108,8 @@ static kvf_status_t map_shared(kvf_segment_t *segment, int huge)
         segment->region = kvfi_mem_addr(segment->mem);
         segment->region_len = kvfi_mem_len(segment->mem);
         segment->shared = 1;
+        segment->memory.provider =
+            kvfi_mem_key(segment->mem)->kind == KVFI_SHM_SYSV ? KVFI_SYSV : KVFI_POSIX;
     }
     return status;
 }
@@ -120,6 +123,7 @@ static kvf_status_t map_private(kvf_segment_t *segment)
         return kvfi_fail(KVF_ERR_NOMEM, "mmap of %llu bytes: %m",
                          (unsigned long long)segment->region_len);
     segment->ours = 1;
+    segment->memory.provider = KVFI_PRIVATE;
     return KVF_OK;
 }
 

@@ -18,7 +18,7 @@ struct kvf_segment {
     char            *addr;
     uint64_t         len;
     int              shared, writable;
-    kvfi_memory_t    memory; /* as paths see it */
+    kvfi_memory_t    memory; /* what grants say of it */
     uint64_t         uid;      /* names the region to peers; unique in this incarnation */
     char            *region;   /* what was allocated, with a pool's generations in front */
     uint64_t         region_len;

@@ -23,7 +23,7 @@ const kvfi_path_t *kvfi_path_of(kvf_path_t id)
 static const char *why_out(const kvfi_path_t *path, const kvfi_memory_t *local, const kvfi_target_t *target,
                            uint32_t dir, uint32_t mask)
 {
-    int device = (local->kind | target->kind) != KVF_MEM_HOST;
+    int device = (local->kind | target->memory.kind) != KVF_MEM_HOST;
 
     if (mask && !(mask & KVF_PATH_BIT(path->id)))
         return "forbidden by mask";
@@ -36,7 +36,7 @@ __attribute__((hot))
 const kvfi_path_t *kvfi_path_choose(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir,
                                     uint32_t mask)
 {
-    uint32_t device = local->kind | target->kind ? KVFI_PATH_DEVICE : 0;
+    uint32_t device = local->kind | target->memory.kind ? KVFI_PATH_DEVICE : 0;
 
     if (!mask)
         mask = UINT32_MAX;

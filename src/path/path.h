@@ -19,6 +19,28 @@
 typedef struct kvfi_am_peer kvfi_am_peer_t;
 typedef struct kvfi_path    kvfi_path_t;
 
+/* Where memory comes from. Numbers of blobs: a new one goes to the end. */
+typedef enum kvfi_provider {
+    KVFI_CALLERS, /* the caller's own */
+    KVFI_PRIVATE, /* the library's, where there is no shared memory */
+    KVFI_SYSV,    /* the library's, by UCX: a System V segment, */
+    KVFI_POSIX,   /* or a file of /dev/shm */
+    KVFI_ADOPTED, /* the caller's pages, made shared at their address */
+    KVFI_PROVIDERS
+} kvfi_provider_t;
+
+/* What the memory of a segment, or of a granted range, is. */
+typedef struct kvfi_memory {
+    uint32_t kind;     /* kvf_mem_kind_t */
+    uint32_t provider; /* kvfi_provider_t */
+} kvfi_memory_t;
+
+/* Neighbours may map it, by its region's key. */
+static inline int kvfi_memory_is_shared(const kvfi_memory_t *memory)
+{
+    return memory->provider >= KVFI_SYSV;
+}
+
 /* A granted range as it is reached from here. Fixed after import. */
 typedef struct kvfi_target {
     uint32_t        grant, epoch, range;
@@ -35,16 +57,11 @@ typedef struct kvfi_target {
     const _Atomic uint32_t *gens; /* of remote id 0, NULL: no pool or not mapped */
     int             guarded;   /* a pool's */
     uint32_t        gens_count;
-    uint32_t        kind;      /* kvf_mem_kind_t */
+    kvfi_memory_t   memory;
     kvfi_am_peer_t *am;        /* NULL: no far connection */
     kvf_peer_t     *owner;     /* to connect to, */
     kvf_status_t  (*connect)(kvf_peer_t *owner, uint32_t dir, kvfi_am_peer_t **peer_p); /* if it is near */
 } kvfi_target_t;
-
-/* Memory of a segment here. */
-typedef struct kvfi_memory {
-    uint32_t kind; /* kvf_mem_kind_t */
-} kvfi_memory_t;
 
 /* A pair that did not end well. */
 typedef struct kvfi_bad_pair {

@@ -13,7 +13,10 @@ static const char *reach(const kvfi_memory_t *local, const kvfi_target_t *target
         return "the peer is this process";
     if (!target->near)
         return "the peer is not near";
-    return target->map ? NULL : "the memory is the caller's own, not the library's";
+    if (target->map)
+        return NULL;
+    return kvfi_memory_is_shared(&target->memory) ? "the library's memory could not be mapped here"
+                                                  : "the memory is the caller's own, not the library's";
 }
 
 static const char *here(kvfi_node_t *node)

@@ -366,8 +366,8 @@ START_TEST(a_short_body_is_refused)
 END_TEST
 
 /* A near grant of one range: its region {uid, address, length, address in use, key behind its length},
- * whose last two words are the region's address and length once more, then the range {four u32, address,
- * length, ...}. */
+ * whose last two words are the region's address and length once more, then the range {six u32, the last
+ * two its memory's kind and provider, address, length, ...}. */
 #define REGION (HEADER + 4 + 4 + 8 + 4 + 4)
 #define KEY_LEN (REGION + 4 * 8)
 
@@ -393,7 +393,7 @@ START_TEST(a_region_that_is_not_as_the_blob_says_is_refused)
     rig.remote = NULL;
     memcpy(&key, s.data + KEY_LEN, sizeof(key));
     memcpy(&addr, s.data + REGION + 8, sizeof(addr));
-    range = KEY_LEN + 4 + key + 16;
+    range = KEY_LEN + 4 + key + 24;
     if (_i == 0) {
         put64(&s, REGION + 16, gib);
         put64(&s, KEY_LEN + 4 + key - 8, gib);
@@ -409,6 +409,54 @@ START_TEST(a_region_that_is_not_as_the_blob_says_is_refused)
     status = import(&rig, import_remote, s.data, s.len);
     /* under another address it is the same memory, all of it */
     must(status == (_i == 2 ? KVF_OK : KVF_ERR_BLOB), "%s: %s", kvf_status_name(status), kvf_last_error());
+    rig_close(&rig);
+}
+END_TEST
+
+static size_t memory_of(const sample_t *s)
+{
+    uint32_t key;
+
+    memcpy(&key, s->data + KEY_LEN, sizeof(key));
+    return KEY_LEN + 4 + key + 16;
+}
+
+/* What the memory is, in words that this library does not know, or that contradict the region's key. */
+START_TEST(memory_of_a_kind_that_is_not_known_is_refused_by_name)
+{
+    static const struct wrong {
+        uint32_t kind, provider;
+        kvf_status_t status;
+        const char *start;
+    } wrong[] = {
+        { 2, 2, KVF_ERR_VERSION, "range 0 of the grant blob is memory of kind 2" },
+        { 0, 5, KVF_ERR_VERSION, "range 0 of the grant blob is memory of provider 5" },
+        { 0, 0, KVF_ERR_BLOB, "range 0 of the grant blob is impossible" },
+        { 1, 2, KVF_OK, NULL },
+    };
+    const struct wrong *w = &wrong[_i];
+    kvf_path_t path = KVF_PATH_NONE;
+    kvf_status_t status;
+    uint32_t count = 1;
+    sample_t s;
+    rig_t rig;
+
+    rig_open(&rig, WHERE_SHM, NULL);
+    s.len = rig_call(&rig, side_grant_blob, NULL, 0, s.data, sizeof(s.data));
+    s.name = "grant blob";
+    ok(kvf_remote_forget(rig.remote));
+    rig.remote = NULL;
+    memcpy(s.data + memory_of(&s), &w->kind, sizeof(w->kind));
+    memcpy(s.data + memory_of(&s) + 4, &w->provider, sizeof(w->provider));
+    seal(s.data, s.len);
+    status = kvf_remote_import(rig.peer, s.data, s.len, &rig.remote, &count);
+    must(status == w->status, "%s: %s", kvf_status_name(status), kvf_last_error());
+    if (status == KVF_OK) { /* device memory: known, and on no path */
+        refused_naming(kvf_path_of(rig.me.segment, rig.remote, 0, &path), KVF_ERR_NO_PATH,
+                       "self: a side is device memory|cuda_copy: not in this release");
+    } else {
+        must(strncmp(kvf_last_error(), w->start, strlen(w->start)) == 0, "%s", kvf_last_error());
+    }
     rig_close(&rig);
 }
 END_TEST
@@ -429,6 +477,7 @@ int main(void)
     tcase_add_loop_test(tc, fields_behind_the_known_ones_are_ignored, 0, 4);
     tcase_add_loop_test(tc, a_short_body_is_refused, 0, 4);
     tcase_add_loop_test(tc, a_region_that_is_not_as_the_blob_says_is_refused, 0, 3);
+    tcase_add_loop_test(tc, memory_of_a_kind_that_is_not_known_is_refused_by_name, 0, 4);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }
