@@ -35,13 +35,17 @@ fields()
             lines = split(text, line, "\n")
             for (i = 1; i <= lines; i++) {
                 at = line[i]
-                if (at ~ /^typedef struct kvf_[a-z_]+ \{/) { split(at, word, " "); name = word[3] "_t" }
-                if (at ~ /^\}/) name = ""
-                if (name == "" || at !~ /;[ \t]*$/) continue
+                if (at ~ /^typedef struct (kvf_[a-z_]+ )?\{/) { inside = 1; count = 0 }
+                if (at ~ /^\}/ && inside) {
+                    gsub(/^\} |;.*/, "", at)
+                    for (j = 0; j < count; j++) print at, field[j]
+                    inside = 0
+                }
+                if (!inside || at !~ /;[ \t]*$/) continue
                 sub(/\)\(.*/, "", at)
                 sub(/(\[[A-Za-z0-9_]*\])?;.*/, "", at)
                 sub(/.*[ *(}]/, "", at)
-                if (at !~ /^(struct_size|reserved.*)$/) print name, at
+                if (at !~ /^(struct_size|reserved.*)$/) field[count++] = at
             }
         }' "$1"
 }
@@ -73,7 +77,7 @@ for header in "$top_srcdir"/include/kvferry.h "$top_srcdir"/include/kvferry/*.h;
         grep -q "^\.Fo $f\$" "$page" || complain "the synopsis of ${page##*/} lacks $f"
         grep -q "^\.It Fn $f\$" "$page" || complain "${page##*/} does not say what $f does"
     done
-    for f in $(sed -n '/^typedef struct kvf_[a-z_]* {$/,/^}/s/^} \(kvf_[a-z_]*\);.*/\1/p' "$header"); do
+    for f in $(sed -n '/^typedef struct \(kvf_[a-z_]* \)\{0,1\}{/,/^}/s/^} \(kvf_[a-z_]*\);.*/\1/p' "$header"); do
         grep -q "^\.Vt $f\$" "$page" || complain "${page##*/} does not say what the fields of $f mean"
     done
     while read -r struct f; do
