@@ -19,7 +19,13 @@
 struct kvfi_mpi_watch {
     struct pollfd *fds;   /* of each rank's process; -1: not watched */
     kvf_peer_attr_t *who; /* as the engine knew them */
+    int dead;             /* of them, already then */
 };
+
+static bool was_dead(const kvf_peer_attr_t *who)
+{
+    return !who->alive && !who->closed && who->locality != KVF_LOCALITY_CROSS;
+}
 
 kvfi_mpi_end_t kvfi_mpi_end_of(const kvfi_mpi_line_t *line, int rank, kvf_peer_attr_t *attr_p)
 {
@@ -30,7 +36,8 @@ kvfi_mpi_end_t kvfi_mpi_end_of(const kvfi_mpi_line_t *line, int rank, kvf_peer_a
     }
     if (!line->engine && watch) {
         *attr_p = watch->who[rank];
-        return watch->fds[rank].fd >= 0 && watch->fds[rank].revents != 0 ? KVFI_MPI_DEAD : KVFI_MPI_LIVES;
+        bool ended = watch->fds[rank].fd >= 0 && watch->fds[rank].revents != 0;
+        return ended || was_dead(attr_p) ? KVFI_MPI_DEAD : KVFI_MPI_LIVES;
     }
     if (!line->engine || !line->peers || kvf_peer_query(line->peers[rank], attr_p) != KVF_OK ||
         attr_p->alive) {
@@ -46,7 +53,7 @@ bool kvfi_mpi_one_gone(kvfi_mpi_line_t *line)
 {
     kvf_peer_attr_t attr;
     if (!line->engine && line->watch) {
-        return poll(line->watch->fds, (nfds_t)line->size, 0) > 0;
+        return poll(line->watch->fds, (nfds_t)line->size, 0) > 0 || line->watch->dead > 0;
     }
     for (int i = 0; line->engine && line->peers && i < line->size && i < LOOK_RANKS; i++) {
         if (kvfi_mpi_end_of(line, line->look, &attr) != KVFI_MPI_LIVES) {
@@ -89,7 +96,7 @@ void kvfi_mpi_watch_open(kvfi_mpi_line_t *line)
     for (int rank = 0; rank < line->size; rank++) {
         struct pollfd *at = &watch->fds[rank];
         *at = (struct pollfd){.fd = -1, .events = POLLIN};
-        watch->who[rank].struct_size = sizeof(*watch->who);
+        watch->who[rank] = (kvf_peer_attr_t){.struct_size = sizeof(*watch->who), .alive = 1};
         if (rank == line->rank || kvf_peer_query(line->peers[rank], &watch->who[rank]) != KVF_OK ||
             watch->who[rank].locality == KVF_LOCALITY_CROSS) {
             continue;
@@ -100,6 +107,7 @@ void kvfi_mpi_watch_open(kvfi_mpi_line_t *line)
             close(at->fd); /* the number may be another process's already */
             at->fd = -1;
         }
+        watch->dead += was_dead(&watch->who[rank]);
     }
     line->watch = watch;
 }
