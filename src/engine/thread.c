@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * The one thread that an engine starts once a peer may need its help: far, or near without the right to
- * reach our own memory. It drives the drivers, and the running batches through engine->sweep, sleeps until
- * something comes, and stands back while a waiter drives in its place.
+ * reach our own memory. It runs the progress of the drivers, sweeps the running batches (engine->sweep),
+ * sleeps until something comes, and stands back while a waiter drives in its place.
  */
 #define _GNU_SOURCE
 #include <errno.h>
