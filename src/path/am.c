@@ -67,14 +67,17 @@ static int all_said_hello(const kvfi_am_t *am)
 }
 
 /* UCX 1.13 ends the process if an endpoint closes as it connects, so that even who has no time to close waits
- * for a moment. */
+ * for a moment. And who stood still until now may have been connected to without any sign of it here yet: with
+ * time it listens for a while, so that who wrote to it is told that nothing lands any more. */
 static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
 {
     uint64_t now = kvfi_now_ns(), most = now + KVFI_AM_HELLO_NS, least = now + am->carrier->connect_ns;
+    uint64_t listen = now + KVFI_AM_LISTEN_NS > end_ns ? end_ns : now + KVFI_AM_LISTEN_NS;
 
     end_ns = end_ns > most ? most : end_ns;
     end_ns = end_ns < least ? least : end_ns;
-    while ((!all_said_hello(am) || am->carrier->expects(am)) && kvfi_now_ns() < end_ns) {
+    for (; now < listen || ((!all_said_hello(am) || am->carrier->expects(am)) && now < end_ns);
+         now = kvfi_now_ns()) {
         am->carrier->progress(am);
         kvfi_am_pump(am);
     }

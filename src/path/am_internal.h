@@ -27,9 +27,10 @@
 #include "path/carrier.h"
 #include "path/own.h"
 
-#define KVFI_AM_CHUNKS 4u /* chunks a peer may have under way */
-#define KVFI_AM_HELLO_NS UINT64_C(1000000000) /* that a close with time waits for peers that connect */
-#define KVFI_AM_FAIR   8u /* chunks of a short stream, so that both sides copy at once */
+#define KVFI_AM_CHUNKS    4u /* chunks a peer may have under way */
+#define KVFI_AM_FAIR      8u /* chunks of a short stream, so that both sides copy at once */
+#define KVFI_AM_HELLO_NS  UINT64_C(1000000000) /* that a close with time waits for peers that connect, */
+#define KVFI_AM_LISTEN_NS UINT64_C(50000000)   /* and listens for those of whom there is no sign yet */
 
 /* What a peer may make us hold: its requests while they are served, one of any size or together enough for
  * 32 Mi blocks with their generations or half a million small ops; and answers that it has not taken, which

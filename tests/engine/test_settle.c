@@ -355,6 +355,46 @@ START_TEST(what_a_far_owner_leaves_when_it_closes_is_settled)
 }
 END_TEST
 
+/* It was silent from before the connection on, and hears of it, and of the WRITE, only as it closes. */
+START_TEST(what_a_far_owner_never_heard_of_is_settled_when_it_closes)
+{
+    static uint8_t blob[BLOB_MAX];
+    side_open_t there = { .net = "tcp" };
+    side_mem_t mem = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    kvf_batch_opts_t opts = over(KVF_PATH_AM, 60 * MS);
+    uint32_t flags = KVF_BLOB_FAR, count = 1;
+    kvf_engine_opts_t here;
+    kvf_op_t op;
+    size_t len;
+    rig_t rig;
+
+    rig_fork(&rig, WHERE_AM, NULL);
+    where_opts(WHERE_AM, &here);
+    ok(kvf_engine_open(&here, &rig.me.engine));
+    there.opts = here;
+    there.opts.net = NULL;
+    there.opts.progress = KVF_PROGRESS_CALLER;
+    rig_call(&rig, side_open_engine, &there, sizeof(there), NULL, 0);
+    rig_call(&rig, at_fall_silent, NULL, 0, NULL, 0);
+    rig_call(&rig, side_make_memory, &mem, sizeof(mem), NULL, 0);
+    len = rig_call(&rig, side_blob, &flags, sizeof(flags), blob, sizeof(blob));
+    ok(kvf_peer_import(rig.me.engine, blob, len, &rig.peer));
+    len = rig_call(&rig, side_grant_blob, NULL, 0, blob, sizeof(blob));
+    ok(kvf_remote_import(rig.peer, blob, len, &rig.remote, &count));
+    mem.rights = 0;
+    side_make_memory(&rig.me, &mem, sizeof(mem), NULL);
+    ok(kvf_batch_create(rig.me.engine, &rig.batch));
+    op = whole_op(&rig, KVF_WRITE);
+    start(&rig, &op, &opts, LATE);
+    answers(kvf_batch_wait(rig.batch, patient(5)), KVF_ERR_TIMEOUT);
+    must(unsettled_of(rig.batch) == 1, "nothing was sent: the test shows nothing");
+    rig_call(&rig, side_close, NULL, 0, NULL, 0);
+    await_settled(&rig, rig.batch);
+    side_close(&rig.me, NULL, 0, NULL);
+    proc_end(&rig.owner);
+}
+END_TEST
+
 /* Each TCP connection of this process. */
 static void break_connections(void)
 {
@@ -410,6 +450,7 @@ int main(void)
     tcase_add_loop_test(tc, the_last_word_comes_last, 1, 3);
     tcase_add_test(tc, what_is_settled);
     tcase_add_test(tc, what_a_far_owner_leaves_when_it_closes_is_settled);
+    tcase_add_test(tc, what_a_far_owner_never_heard_of_is_settled_when_it_closes);
     tcase_add_test(tc, a_broken_connection_settles_nothing);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
