@@ -140,7 +140,9 @@ const char *kvf_ucx_version(void);
 
 /* ------------------------------------------------------------------- paths */
 
-/** The rows of the truth table. */
+/** The rows of the truth table. A read over cma never brings bytes of a program that took the owner's place by
+ *  exec() or got its PID. A write may reach that program if the exec() comes within the microsecond before it;
+ *  it ends with PEER. So leave cma out of kvf_batch_opts_t.paths for writes to owners that may exec(). */
 typedef enum kvf_path {
     KVF_PATH_NONE      = 0,
     KVF_PATH_SELF      = 1, /**< this process: copy engine */

@@ -22,6 +22,7 @@
 #include "engine/roll.h"
 #include "kvferry.h"
 #include "path/am.h"
+#include "path/cma.h"
 #include "path/page.h"
 
 struct kvf_engine {
@@ -46,7 +47,7 @@ struct kvf_engine {
     char             *setting_text; /* values for kvf_engine_setting() */
 
     uint64_t          incarnation;
-    uint64_t          proof[4]; /* read by peers through cma */
+    uint64_t          proof[KVFI_CMA_PROOF / 8]; /* read by peers through cma */
     kvfi_home_t      *home;
     kvfi_table_t      peers; /* by incarnation, */
     kvfi_roll_t       roll;  /* and by place */

@@ -28,7 +28,6 @@ static kvf_status_t look(kvf_engine_t *engine, const kvfi_path_t *path)
                          .rings = kvfi_driver(engine, KVFI_NEAR) != NULL,
                          .proc = &home->proc,
                          .proof = engine->proof,
-                         .proof_len = sizeof engine->proof,
                          .open_far = open_far};
     const char  *why = path->here(&node);
     char         copy[512];

@@ -27,7 +27,7 @@ typedef struct kvfi_card {
     uint64_t       incarnation, rank, proof_addr, page_addr;
     kvfi_proc_id_t proc;
     char           host[64], boot[KVFI_BOOT_LEN];
-    uint64_t       nonce[2], proof[4];
+    uint64_t       nonce[2], proof[KVFI_CMA_PROOF / 8];
     uint32_t       depth, local_off, driven;
     const void    *near, *page_key, *far, *addrs;
     size_t         near_len, page_key_len, far_len, addrs_len;
@@ -247,7 +247,7 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
                  "namespace, where nothing wakes it: both sides look every millisecond; let the "
                  "containers share the namespace", card->host, card->proc.pid);
     }
-    kvfi_cma_prove(&peer->cma, &peer->life, card->proof_addr, card->proof, sizeof card->proof);
+    kvfi_cma_prove(&peer->cma, &peer->life, card->proof_addr, card->proof);
     peer->locality = KVF_LOCALITY_NODE;
     return KVF_OK;
 }

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,9 +157,11 @@ static void set_both(kvfi_cma_t *cma, const char *why)
     atomic_store(&cma->why[KVF_WRITE], why);
 }
 
-void kvfi_cma_lose(kvfi_cma_t *cma, const kvfi_life_t *life, uint32_t dir, int error)
+static pthread_mutex_t explaining = PTHREAD_MUTEX_INITIALIZER;
+
+static void lose(kvfi_cma_t *cma, const kvfi_life_t *life, uint32_t dir, int error)
 {
-    if (atomic_flag_test_and_set(&cma->lost[dir]))
+    if (atomic_load(&cma->why[dir]))
         return;
     explain(cma->text[dir], sizeof cma->text[dir], dir, error, life->id.pid);
     atomic_store(&cma->why[dir], cma->text[dir]);
@@ -167,7 +170,7 @@ void kvfi_cma_lose(kvfi_cma_t *cma, const kvfi_life_t *life, uint32_t dir, int e
 /* A write finds its process by the pid alone: only what is read there proves whose memory it is. */
 static void lose_unproved(kvfi_cma_t *cma)
 {
-    if (atomic_flag_test_and_set(&cma->lost[KVF_WRITE]))
+    if (atomic_load(&cma->why[KVF_WRITE]))
         return;
     snprintf(cma->text[KVF_WRITE], sizeof cma->text[KVF_WRITE],
              "%s: never without a proof by reading: %.340s",
@@ -175,21 +178,40 @@ static void lose_unproved(kvfi_cma_t *cma)
     atomic_store(&cma->why[KVF_WRITE], cma->text[KVF_WRITE]);
 }
 
-void kvfi_cma_prove(kvfi_cma_t *cma, kvfi_life_t *life, uint64_t raddr, const void *expected,
-                    size_t len)
+void kvfi_cma_lose(kvfi_cma_t *cma, const kvfi_life_t *life, uint32_t dir, int error)
 {
-    char         got[64];
-    struct iovec local = {got, len}, remote = {(void *)(uintptr_t)raddr, len};
-    ssize_t      done;
-    int          error;
+    if (dir == KVF_WRITE && kvfi_cma_ask(cma, life->id.pid) == error)
+        dir = KVF_READ;
+    pthread_mutex_lock(&explaining);
+    lose(cma, life, dir, error);
+    if (dir == KVF_READ)
+        lose_unproved(cma);
+    pthread_mutex_unlock(&explaining);
+}
+
+int kvfi_cma_ask(const kvfi_cma_t *cma, pid_t pid)
+{
+    char         got[KVFI_CMA_PROOF];
+    struct iovec local = {got, sizeof got}, remote = {(void *)(uintptr_t)cma->proof_addr, sizeof got};
+    ssize_t      done = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+
+    if (done < 0 && errno != EFAULT)
+        return errno;
+    return done == (ssize_t)sizeof got && !memcmp(got, cma->proof, sizeof got) ? 0 : ESTALE;
+}
+
+void kvfi_cma_prove(kvfi_cma_t *cma, kvfi_life_t *life, uint64_t raddr, const void *proof)
+{
+    int error;
 
     if (!life->pid_here) {
         set_both(cma, "the peer is in another PID namespace");
         return;
     }
-    done = process_vm_readv(life->id.pid, &local, 1, &remote, 1, 0);
-    error = done < 0 ? errno : 0;
-    if (done >= 0 && (done != (ssize_t)len || memcmp(got, expected, len))) {
+    cma->proof_addr = raddr;
+    memcpy(cma->proof, proof, sizeof cma->proof);
+    error = kvfi_cma_ask(cma, life->id.pid);
+    if (error == ESTALE) {
         set_both(cma, "another process answers to the peer's PID");
         return;
     }
@@ -197,7 +219,6 @@ void kvfi_cma_prove(kvfi_cma_t *cma, kvfi_life_t *life, uint64_t raddr, const vo
         return; /* that says more than why its memory is not reached */
     if (error) {
         kvfi_cma_lose(cma, life, KVF_READ, error);
-        lose_unproved(cma);
         return;
     }
     error = call_of_nothing(life->id.pid, KVF_WRITE);

@@ -146,7 +146,7 @@ static uint64_t measure_copy(const field_t *field)
 /* One call of at most `most` pieces: how many, 0 if the kernel will not. */
 static unsigned call(const field_t *field, kvfi_cursor_t *cursor, unsigned most)
 {
-    struct iovec local[KVFI_CMA_VECTORS], remote[KVFI_CMA_VECTORS];
+    struct iovec local[KVFI_CMA_PIECES], remote[KVFI_CMA_PIECES];
     unsigned     count = 0;
     uint64_t     bytes = 0;
     kvfi_run_t   run;
@@ -186,7 +186,7 @@ static uint64_t measure_cma(const field_t *field)
 {
     uint64_t pieces = SAMPLE_BYTES / field->box.len;
 
-    return measure_calls(field, KVFI_CMA_VECTORS, pieces < CMA_PIECES ? pieces : CMA_PIECES);
+    return measure_calls(field, KVFI_CMA_PIECES, pieces < CMA_PIECES ? pieces : CMA_PIECES);
 }
 
 /* --------------------------------------------------------------------- stage */

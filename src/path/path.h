@@ -116,7 +116,6 @@ typedef struct kvfi_node {
     int                   rings;       /* there is a machine for them */
     const kvfi_proc_id_t *proc;        /* ours */
     const void           *proof;       /* bytes that anybody of ours may read */
-    size_t                proof_len;
     kvf_status_t        (*open_far)(kvf_engine_t *engine);
     kvfi_cma_t            cma; /* zeroed: room for what a try of it tells */
 } kvfi_node_t;

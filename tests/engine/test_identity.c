@@ -13,8 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "forbid.h"
@@ -22,6 +24,8 @@
 #include "world.h"
 
 #define LEN (UINT64_C(1) << 20)
+
+#define BALLAST (UINT64_C(16) << 20)
 
 static uint8_t *common; /* in each process of a test: private, at one address */
 
@@ -284,6 +288,113 @@ START_TEST(a_peer_that_has_called_exec_is_dead)
 }
 END_TEST
 
+/* Where addresses are not drawn by lot, another run of this program has it at the same one, of zeros. */
+static _Alignas(4096) uint8_t image_memory[LEN];
+
+/* Touched, it takes the kernel a few milliseconds to take down. */
+static void at_load_ballast(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    void *ballast = private_memory(BALLAST);
+
+    (void)state;
+    (void)in_len;
+    (void)out;
+    madvise(ballast, BALLAST, MADV_NOHUGEPAGE);
+    if (*(const uint32_t *)in == KVF_WRITE) {
+        memset(ballast, 1, BALLAST);
+    }
+}
+
+static void at_exec_image(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    (void)state;
+    (void)in;
+    (void)in_len;
+    (void)out;
+    execl("/proc/self/exe", "image", "image", (char *)NULL);
+    must(0, "exec: %s", strerror(errno));
+}
+
+/* Then the pid has its new memory; the kernel may still take down the old one, with the lifeline in it. */
+static void wait_for_other_memory(pid_t pid)
+{
+    uint64_t end = now_ns() + patient(10);
+    char path[64], text[64];
+    ssize_t len;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+    do {
+        must(now_ns() < end, "no exec()");
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        must(fd >= 0, "%s", strerror(errno));
+        len = read(fd, text, sizeof(text) - 1);
+        text[len < 0 ? 0 : len] = '\0';
+        close(fd);
+    } while (strtoull(text, NULL, 10) > BALLAST / 4096);
+}
+
+static void image_must_be_untouched(pid_t pid)
+{
+    static uint8_t got[LEN];
+    struct iovec here = { got, LEN }, there = { image_memory, LEN };
+    uint64_t end = now_ns() + patient(10);
+
+    while (process_vm_readv(pid, &here, 1, &there, 1, 0) != (ssize_t)LEN) {
+        must(now_ns() < end, "no image: %s", strerror(errno));
+    }
+    for (uint64_t i = 0; i < LEN; i++) {
+        must(got[i] == 0, "byte %zu of the new program was overwritten", (size_t)i);
+    }
+}
+
+/* From the moment when the pid has another memory, an op ends with PEER: a read brings none of it, and a
+ * write leaves it alone, though the same addresses are mapped there. The write is posted while the old
+ * memory is taken down, the read once the new one is there. */
+START_TEST(the_memory_of_a_program_that_took_the_pid_is_not_taken_for_the_owners)
+{
+    uint32_t dir = _i % 2 == 0 ? KVF_WRITE : KVF_READ;
+    uint8_t buf[BLOB_MAX], *mine = private_memory(LEN);
+    kvf_batch_opts_t over = { .struct_size = sizeof(over), .paths = KVF_PATH_BIT(KVF_PATH_CMA) };
+    kvf_segment_t *segment;
+    kvf_remote_t *remote;
+    kvf_engine_t *engine;
+    kvf_batch_t *batch;
+    kvf_peer_t *peer;
+    kvf_op_t op;
+    proc_t owner;
+    size_t len;
+    uint32_t count = 1;
+
+    common = image_memory;
+    proc_start(&owner, sizeof(side_t), 60, side_idle);
+    proc_call(&owner, at_open, NULL, 0, NULL, 0);
+    proc_call(&owner, at_register_common, NULL, 0, NULL, 0);
+    proc_call(&owner, at_load_ballast, &dir, sizeof(dir), NULL, 0);
+    ok(kvf_engine_open(NULL, &engine));
+    ok(kvf_segment_register(engine, mine, LEN, &segment));
+    ok(kvf_batch_create(engine, &batch));
+    len = proc_call(&owner, side_blob, NULL, 0, buf, sizeof(buf));
+    ok(kvf_peer_import(engine, buf, len, &peer));
+    len = proc_call(&owner, side_grant_blob, NULL, 0, buf, sizeof(buf));
+    ok(kvf_remote_import(peer, buf, len, &remote, &count));
+    pattern_fill(mine, LEN, 1);
+    op = op_plain(segment, 0, remote, 0, LEN, dir);
+    ok(run_ops(batch, &op, 1, &over));
+    must(pattern_compare(mine, LEN, 1) == UINT64_MAX, "not what the owner has");
+    proc_ask(&owner, at_exec_image, NULL, 0);
+    wait_for_other_memory(owner.pid);
+    if (dir == KVF_READ) {
+        image_must_be_untouched(owner.pid);
+    }
+    refused_naming(run_ops(batch, &op, 1, &over), KVF_ERR_PEER, "has died");
+    image_must_be_untouched(owner.pid);
+    must(!alive(peer), "another program counts as the peer");
+    proc_signal(&owner, SIGKILL);
+    ok(kvf_engine_close(engine, patient(5)));
+}
+END_TEST
+
 /* What it left cannot be mapped, which makes no neighbour far: killed or another program by exec(). Whose
  * numbers mean nothing here cannot be known to be dead. */
 START_TEST(a_neighbour_that_has_ended_is_dead_and_not_far)
@@ -502,10 +613,29 @@ START_TEST(adopted_memory_is_not_released_half_for_want_of_descriptors)
 }
 END_TEST
 
-int main(void)
+/* Starts this program again with its addresses where each run has them; 0 if that is not allowed. */
+static int fix_addresses(char **argv)
 {
+    int now = personality(0xffffffff);
+
+    if (now >= 0 && now & ADDR_NO_RANDOMIZE) {
+        return 1;
+    }
+    if (now >= 0 && personality((unsigned long)now | ADDR_NO_RANDOMIZE) >= 0) {
+        execv("/proc/self/exe", argv);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    int fixed = fix_addresses(argv);
     Suite *suite = suite_create("identity");
     TCase *tc = tcase_create("identity");
+
+    if (argc == 2) {
+        return pause();
+    }
 
     world_needed();
     tcase_set_timeout(tc, 60);
@@ -515,6 +645,9 @@ int main(void)
     }
     tcase_add_test(tc, a_far_peer_of_this_machine_is_told_with_the_reason);
     tcase_add_loop_test(tc, a_peer_that_has_called_exec_is_dead, 0, 4);
+    if (fixed && cma_works()) {
+        tcase_add_loop_test(tc, the_memory_of_a_program_that_took_the_pid_is_not_taken_for_the_owners, 0, 4);
+    }
     tcase_add_loop_test(tc, a_neighbour_that_has_ended_is_dead_and_not_far, 0, 5);
     tcase_add_test(tc, a_view_ends_with_the_program_that_opened_it);
     tcase_add_test(tc, a_living_reader_counts_without_descriptors_to_look_at_it);

@@ -280,7 +280,7 @@ static void *no_thread(void *arg)
  * the rest of the batch can be cancelled, or goes on. */
 START_TEST(an_op_that_stage_cannot_take_either_fails_alone)
 {
-    static const long denied[] = { SYS_process_vm_readv, SYS_clone3 }; /* clone() is the leak checker's */
+    static const long denied[] = { SYS_process_vm_writev, SYS_clone3 }; /* clone() is the leak checker's */
     rig_opts_t opts = { .owner_len = 16 << 20, .local_len = 16 << 20 };
     pthread_t thread;
     kvf_status_t status;
@@ -289,7 +289,7 @@ START_TEST(an_op_that_stage_cannot_take_either_fails_alone)
 
     rig_open(&rig, WHERE_CMA, &opts);
     for (int i = 0; i < 2; i++) {
-        ops[i] = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, i == 0 ? KVF_READ : KVF_WRITE);
+        ops[i] = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, i == 0 ? KVF_WRITE : KVF_READ);
         ops[i].blocks = 2048; /* two calls */
         ops[i].local_block = ops[i].remote_block = 8192;
     }
