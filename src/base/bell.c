@@ -25,7 +25,7 @@ uint64_t kvfi_bell_realm(void)
 {
     struct stat net;
 
-    return stat("/proc/self/ns/net", &net) ? 0 : net.st_ino;
+    return stat("/proc/thread-self/ns/net", &net) ? 0 : net.st_ino;
 }
 
 /* Rings without the secret are dropped in the kernel, at the expense of who rang. Where there are no

@@ -34,7 +34,7 @@ static const char *word_of(const char *path, const char *why_not, kvfi_limit_t t
 
 int kvfi_limit_group(const char *mark, char *path, size_t len)
 {
-    FILE *groups = fopen("/proc/self/cgroup", "re");
+    FILE *groups = fopen("/proc/thread-self/cgroup", "re");
     char  line[4096], *at;
     int   found = -1;
 

@@ -172,8 +172,8 @@ static int find_self(void)
         return -1;
     if (look_at_proc_mount(&proc_mount_ours))
         return -1;
-    id.pid_ns = namespace_of_ours("/proc/self/ns/pid");
-    id.time_ns = namespace_of_ours("/proc/self/ns/time");
+    id.pid_ns = namespace_of_ours("/proc/thread-self/ns/pid");
+    id.time_ns = namespace_of_ours("/proc/thread-self/ns/time");
     id.ipc_ns = namespace_of_ours("/proc/thread-self/ns/ipc");
     make_lifeline(&id);
     self = id;

@@ -80,7 +80,7 @@ void kvfi_mpi_count_gone(const kvfi_mpi_line_t *line, kvfi_mpi_gone_t *gone_p)
 uint64_t kvfi_mpi_namespace(void)
 {
     struct stat about;
-    return stat("/proc/self/ns/pid", &about) == 0 ? (uint64_t)about.st_ino : 0;
+    return stat("/proc/thread-self/ns/pid", &about) == 0 ? (uint64_t)about.st_ino : 0;
 }
 
 void kvfi_mpi_watch_open(kvfi_mpi_line_t *line)

@@ -81,11 +81,11 @@ static int in_another_user_namespace(pid_t pid)
     size_t      len;
 
     snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
-    if (!stat("/proc/self/ns/user", &ours) && !stat(path, &theirs))
+    if (!stat("/proc/thread-self/ns/user", &ours) && !stat(path, &theirs))
         return ours.st_ino != theirs.st_ino;
     snprintf(path, sizeof path, "/proc/%d/uid_map", (int)pid);
     len = read_uid_map(path, their_map, sizeof their_map);
-    return len && (len != read_uid_map("/proc/self/uid_map", our_map, sizeof our_map) ||
+    return len && (len != read_uid_map("/proc/thread-self/uid_map", our_map, sizeof our_map) ||
                    memcmp(our_map, their_map, len));
 }
 
@@ -93,14 +93,14 @@ static int in_another_user_namespace(pid_t pid)
 static int has_more_capabilities(const char *its_status)
 {
     long long its = number_in(its_status, "CapPrm:", 16);
-    long long ours = number_in("/proc/self/status", "CapPrm:", 16);
+    long long ours = number_in("/proc/thread-self/status", "CapPrm:", 16);
 
     return its >= 0 && ours >= 0 && its & ~ours;
 }
 
 static void explain_filter(char *buf, size_t len, uint32_t dir, int error)
 {
-    long long mode = number_in("/proc/self/status", "Seccomp:", 10);
+    long long mode = number_in("/proc/thread-self/status", "Seccomp:", 10);
 
     snprintf(buf, len, "%s: %s: %s (Seccomp mode %lld); let the container's profile pass "
              "process_vm_readv and process_vm_writev (CAP_SYS_PTRACE does so in most)", name_of(dir),
@@ -111,7 +111,7 @@ static void explain_filter(char *buf, size_t len, uint32_t dir, int error)
 static void explain_access(char *buf, size_t len, uint32_t dir, int error, pid_t pid)
 {
     long long   yama = number_in("/proc/sys/kernel/yama/ptrace_scope", "", 10), uid;
-    unsigned    caps = (unsigned)(number_in("/proc/self/status", "CapEff:", 16) >> CAP_PTRACE) & 1;
+    unsigned    caps = (unsigned)(number_in("/proc/thread-self/status", "CapEff:", 16) >> CAP_PTRACE) & 1;
     char        path[48], reason[200];
     const char *why = reason;
 

@@ -98,7 +98,7 @@ static int is_of_ucx(int fd, int in_call)
     char    path[40], text[40];
     ssize_t len;
 
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
     len = readlink(path, text, sizeof text - 1);
     text[len > 0 ? len : 0] = 0;
     return !strcmp(text, "anon_inode:[timerfd]") ||
@@ -112,7 +112,7 @@ static void keep(int fd)
     char        path[40];
     owned_t    *more;
 
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd); /* which UCX may close meanwhile */
+    snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd); /* which UCX may close meanwhile */
     if (stat(path, &st))
         return;
     for (size_t i = 0; i < owned_count; i++)
@@ -167,7 +167,7 @@ static int next_fd(DIR *dir)
 
 void kvfi_fds_look(kvfi_fds_t *now_p)
 {
-    DIR *dir = opendir("/proc/self/fd");
+    DIR *dir = opendir("/proc/thread-self/fd");
 
     memset(now_p, 0, sizeof *now_p);
     for (int fd = next_fd(dir); fd >= 0; fd = next_fd(dir))
@@ -178,7 +178,7 @@ void kvfi_fds_look(kvfi_fds_t *now_p)
 
 void kvfi_fds_settle(const kvfi_fds_t *before, int in_call)
 {
-    DIR *dir = opendir("/proc/self/fd");
+    DIR *dir = opendir("/proc/thread-self/fd");
 
     pthread_mutex_lock(&lock);
     for (int fd = next_fd(dir); fd >= 0; fd = next_fd(dir))
