@@ -82,7 +82,8 @@ static void find_place(kvfi_shm_kind_t kind, kvfi_place_t *place)
         fclose(file);
     }
     /* the namespace that names of segments hold in: a file's name is one of /proc */
-    place->names = inode_of(kind == KVFI_SHM_SYSV ? "/proc/thread-self/ns/ipc" : "/proc/self/ns/pid");
+    place->names = inode_of(kind == KVFI_SHM_SYSV ? "/proc/thread-self/ns/ipc"
+                                                  : "/proc/thread-self/ns/pid");
 }
 
 /* What is not known fits: the page at the end of the way proves itself. */
