@@ -288,14 +288,14 @@ static uint64_t cpu_ns(void)
 /* Each op asks the same of us, however many are unsettled beside it: of tens of thousands, microseconds. */
 START_TEST(many_ops_are_given_up_and_settled_one_by_one)
 {
-    enum { OPS = 40000 };
+    enum { OPS = 20000 }; /* more do not leave while the owner stands still */
     kvf_op_t *ops = calloc(OPS, sizeof(*ops));
     uint64_t before;
     pair_t pair;
 
     pair_open(&pair, ALLOCATED);
     for (uint32_t i = 0; i < OPS; i++)
-        ops[i] = op_plain(pair.rig.me.segment, 0, pair.far, i * 96u, 64, KVF_WRITE);
+        ops[i] = op_plain(pair.rig.me.segment, 0, pair.far, i * 128u, 64, KVF_WRITE);
     ok(run_ops(pair.late, ops, 1, NULL));
     proc_signal(&pair.rig.owner, SIGSTOP);
     ok(kvf_batch_post(pair.late, ops, OPS, sizeof(*ops), NULL));
@@ -310,7 +310,7 @@ START_TEST(many_ops_are_given_up_and_settled_one_by_one)
     }
     ok(run_ops(pair.rig.batch, ops, OPS, NULL));
     before = cpu_ns() - before;
-    must(before < patient(2) / 5, "%llu us of %u ops", (unsigned long long)before / 1000, OPS);
+    must(before < patient(1) / 6, "%llu us of %u ops", (unsigned long long)before / 1000, OPS);
     go_on(&pair);
     free(ops);
     pair_close(&pair);
