@@ -256,13 +256,14 @@ static int is_deaf(const kvf_engine_t *engine)
     return atomic_load_explicit(&engine->home->page->deaf, memory_order_relaxed) != 0;
 }
 
-/* When a running batch, or a near peer that serves us, needs a look though nothing came; or UINT64_MAX. */
+/* When a running batch, a near peer that serves us, or a WRITE that was given up needs a look though nothing
+ * came; or UINT64_MAX. */
 static uint64_t next_look(kvf_engine_t *engine)
 {
     kvfi_driver_t *near = kvfi_driver(engine, KVFI_NEAR);
     uint64_t       least = kvfi_running_next_look(engine), lives;
 
-    if (near && near->ops->busy(near)) {
+    if ((near && near->ops->busy(near)) || atomic_load(&engine->open_writes.count)) {
         lives = kvfi_now_ns() + LIVES_NS;
         least = lives < least ? lives : least;
     }

@@ -67,16 +67,21 @@ static int all_said_hello(const kvfi_am_t *am)
 }
 
 /* UCX 1.13 ends the process if an endpoint closes as it connects, so that even who has no time to close waits
- * for a moment. And who stood still until now may have been connected to without any sign of it here yet: with
- * time it listens for a while, so that who wrote to it is told that nothing lands any more. */
-static void await_hellos(kvfi_am_t *am, uint64_t end_ns)
+ * for a moment. */
+static uint64_t hellos_end(const kvfi_am_t *am, uint64_t end_ns)
 {
     uint64_t now = kvfi_now_ns(), most = now + KVFI_AM_HELLO_NS, least = now + am->carrier->connect_ns;
-    uint64_t listen = now + KVFI_AM_LISTEN_NS > end_ns ? end_ns : now + KVFI_AM_LISTEN_NS;
 
     end_ns = end_ns > most ? most : end_ns;
-    end_ns = end_ns < least ? least : end_ns;
-    for (; now < listen || ((!all_said_hello(am) || am->carrier->expects(am)) && now < end_ns);
+    return end_ns < least ? least : end_ns;
+}
+
+/* Who stood still until now may have been connected to without any sign of it here yet: until listen_ns it
+ * listens for that, so that who wrote to it is told that nothing lands any more. */
+static void await_hellos(kvfi_am_t *am, uint64_t listen_ns, uint64_t end_ns)
+{
+    for (uint64_t now = kvfi_now_ns();
+         now < listen_ns || ((!all_said_hello(am) || am->carrier->expects(am)) && now < end_ns);
          now = kvfi_now_ns()) {
         am->carrier->progress(am);
         kvfi_am_pump(am);
@@ -94,9 +99,6 @@ static void let_go_all(kvfi_am_t *am)
 /* Who connects meanwhile is answered, and told that the engine closes. */
 static void turn_away(kvfi_am_t *am, uint64_t end_ns)
 {
-    uint64_t most = kvfi_now_ns() + KVFI_AM_HELLO_NS;
-
-    end_ns = end_ns > most ? most : end_ns;
     while (am->carrier->expects(am) && kvfi_now_ns() < end_ns) {
         am->carrier->progress(am);
         kvfi_am_pump(am);
@@ -133,16 +135,17 @@ static void free_all(kvfi_am_t *am)
 
 void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
 {
-    uint64_t end = kvfi_deadline(kvfi_now_ns(), timeout_ns);
+    uint64_t now = kvfi_now_ns(), end = kvfi_deadline(now, timeout_ns), listen = now + KVFI_AM_LISTEN_NS, hellos;
 
     if (!am)
         return;
     kvfi_lock_take(am->lock);
+    hellos = hellos_end(am, end);
     if (am->carrier->expects)
-        await_hellos(am, end);
+        await_hellos(am, listen < end ? listen : end, hellos);
     let_go_all(am);
     if (am->carrier->expects)
-        turn_away(am, end);
+        turn_away(am, hellos);
     kvfi_lock_give(am->lock);
     am->carrier->close(am, end); /* what is under way ends in it: peers are needed until here */
     for (kvfi_am_peer_t *peer = am->list; peer; peer = peer->next)

@@ -31,6 +31,8 @@
 #define KVFI_AM_FAIR      8u /* chunks of a short stream, so that both sides copy at once */
 #define KVFI_AM_HELLO_NS  UINT64_C(1000000000) /* that a close with time waits for peers that connect, */
 #define KVFI_AM_LISTEN_NS UINT64_C(50000000)   /* and listens for those of whom there is no sign yet */
+/* A connection on which nothing came for so long is not kept. */
+#define KVFI_AM_SILENT_NS UINT64_C(1000000000)
 
 /* What a peer may make us hold: its requests while they are served, one of any size or together enough for
  * 32 Mi blocks with their generations or half a million small ops; and answers that it has not taken, which
@@ -144,6 +146,9 @@ struct kvfi_am_peer {
     int                quiet;    /* it writes nothing for us any more */
     uint64_t           floor;    /* requests up to that token are of an earlier connection */
     kvfi_unsettled_t  *unsettled, **unsettled_end;
+    uint64_t           ask_ns, ask_gap_ns;   /* when to ask for them again, and again after */
+    uint64_t           silent_ns;            /* since then it has been asked, or let an op run out of time, */
+    uint32_t           silent_heard;         /* and has said no more; silent_ns 0: not so */
     kvfi_am_message_t *outbox, **outbox_end;
     kvfi_xfer_t       *writes, **writes_end; /* xfers with bytes to send */
     kvfi_am_serve_t   *reads, **reads_end;   /* serves with bytes to send */
@@ -231,6 +236,10 @@ int  kvfi_settle_answered(kvfi_am_peer_t *peer, uint64_t token);
 void kvfi_settle_all(kvfi_am_peer_t *peer);
 /* On a new connection. */
 void kvfi_settle_ask_again(kvfi_am_peer_t *peer);
+/* For who pumps, while WRITEs are unsettled: they are asked for again now and then. */
+void kvfi_settle_remind(kvfi_am_peer_t *peer);
+/* It has said nothing for so long since it was asked, or let an op run out of time. */
+int  kvfi_settle_is_silent(const kvfi_am_peer_t *peer, uint64_t for_ns);
 
 /* ---- am_serve.c: the owner's side */
 void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *data, size_t len);

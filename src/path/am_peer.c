@@ -49,6 +49,7 @@ void kvfi_am_linked(kvfi_am_peer_t *peer, kvfi_am_message_t *first)
     peer->linked = 1;
     peer->quiet = 0;
     atomic_store(&peer->parted, 0);
+    peer->silent_ns = 0;
     atomic_store(&peer->dead, 0);
     kvfi_am_queue(peer, first);
     kvfi_settle_ask_again(peer);

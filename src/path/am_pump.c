@@ -156,6 +156,8 @@ static void pump_peer(kvfi_am_peer_t *peer)
 {
     if (peer->hello && !peer->failed)
         answer_hello(peer);
+    if (peer->unsettled && peer->linked && !peer->failed)
+        kvfi_settle_remind(peer);
     if (peer->linked && !peer->failed) {
         acknowledge_notes(peer);
         while (peer->outbox && !peer->failed) {

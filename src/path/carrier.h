@@ -29,6 +29,8 @@ typedef struct kvfi_carrier {
     uint32_t    least, most;          /* bytes of a chunk; of a short stream it has fewer */
     unsigned    turn;                 /* chunks that leave for a peer at a time */
     uint64_t    connect_ns;           /* that a close waits for connections under way, at least */
+    uint64_t    deaf_ns;              /* a peer that is asked and says nothing for so long has failed; 0: never,
+                                         and it is asked once */
 
     /* ---- the machine */
     /* Sets am->lock and am->fd, and am->address if peers need one. On an error, whose sentence it writes,

@@ -13,6 +13,7 @@
 
 #define ADDRESS_MAX 65536u
 #define TURN        16u /* chunks that leave for a peer at a time: the machine's lock is held */
+#define DEAF_NS     UINT64_C(10000000000)
 #define CONNECT_NS  UINT64_C(100000000) /* UCX 1.13 ends the process if an endpoint closes as it connects */
 
 typedef struct state {
@@ -265,6 +266,7 @@ const kvfi_carrier_t kvfi_endpoints = {
     .most = KVFI_WIRE_CHUNK,
     .turn = TURN,
     .connect_ns = CONNECT_NS,
+    .deaf_ns = DEAF_NS,
     .open = open_wire,
     .expects = expects,
     .close = close_wire,

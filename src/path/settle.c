@@ -7,7 +7,11 @@
  */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "path/am_internal.h"
+
+#define ASK_NS      UINT64_C(200000000) /* till a question is asked again, doubled each time, */
+#define ASK_MOST_NS UINT64_C(1600000000) /* up to this */
 
 /* ------------------------------------------------------------------ records */
 
@@ -128,6 +132,17 @@ void kvfi_am_xfer_end(kvfi_am_t *am, kvfi_xfer_t *xfer, kvf_status_t status)
 
 /* ------------------------------------------------------------------ giving up */
 
+/* From when on it owes us a word. */
+static void expect_word(kvfi_am_peer_t *peer)
+{
+    uint32_t heard = atomic_load_explicit(&peer->heard, memory_order_relaxed);
+
+    if (peer->silent_ns && peer->silent_heard == heard)
+        return;
+    peer->silent_ns = kvfi_now_ns();
+    peer->silent_heard = heard;
+}
+
 static void ask(kvfi_am_peer_t *peer, uint64_t token, int answer)
 {
     kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_CANCEL, token, 0, 0);
@@ -135,6 +150,12 @@ static void ask(kvfi_am_peer_t *peer, uint64_t token, int answer)
     if (message && answer)
         message->head.flags = KVFI_AM_TO_OWNER;
     kvfi_am_queue(peer, message);
+}
+
+static void ask_later(kvfi_am_peer_t *peer, uint64_t gap_ns)
+{
+    peer->ask_gap_ns = gap_ns < ASK_MOST_NS ? gap_ns : ASK_MOST_NS;
+    peer->ask_ns = kvfi_now_ns() + peer->ask_gap_ns;
 }
 
 /* What the carrier can take back is taken in any case. Without a byte sent none lands, whatever becomes of
@@ -151,7 +172,11 @@ void kvfi_settle_give_up(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_
     kvfi_am_peer_t *peer = xfer->peer;
     int             open = xfer->record && lands_later(peer, xfer);
 
+    if (peer->am->carrier->deaf_ns && (open || status == KVF_ERR_TIMEOUT))
+        expect_word(peer);
     if (open) {
+        if (!peer->unsettled)
+            ask_later(peer, ASK_NS);
         keep(peer, xfer->record, waits);
         xfer->record = NULL;
         xfer->unsettled = xfer->token;
@@ -165,6 +190,32 @@ void kvfi_settle_ask_again(kvfi_am_peer_t *peer)
 {
     for (const kvfi_unsettled_t *record = peer->unsettled; record; record = record->next)
         ask(peer, record->token, 1);
+    if (peer->unsettled)
+        ask_later(peer, ASK_NS);
+}
+
+int kvfi_settle_is_silent(const kvfi_am_peer_t *peer, uint64_t for_ns)
+{
+    uint32_t heard = atomic_load_explicit(&peer->heard, memory_order_relaxed);
+
+    return peer->silent_ns && peer->silent_heard == heard && kvfi_now_ns() - peer->silent_ns >= for_ns;
+}
+
+/* The question, or its answer, is lost if the owner has yet to notice that a connection broke and another was
+ * made. A connection may also be dead without a word of it. */
+void kvfi_settle_remind(kvfi_am_peer_t *peer)
+{
+    uint64_t deaf_ns = peer->am->carrier->deaf_ns, gap_ns = peer->ask_gap_ns;
+
+    if (!deaf_ns || kvfi_now_ns() < peer->ask_ns)
+        return;
+    if (kvfi_settle_is_silent(peer, deaf_ns)) {
+        kvfi_am_peer_fail(peer, "it does not answer what became of a WRITE that was given up");
+        return;
+    }
+    expect_word(peer);
+    kvfi_settle_ask_again(peer);
+    ask_later(peer, 2 * gap_ns);
 }
 
 /* ------------------------------------------------------------------ the API */

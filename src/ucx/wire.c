@@ -18,6 +18,8 @@
 
 #define SETTLE_NS   UINT64_C(1000000000) /* for a peer to take what was sent, then for UCX to let go */
 
+#define GONE_NS     UINT64_C(200000000) /* for UCX to put away what it has closed */
+
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
                                const ucp_am_recv_param_t *param)
 {
@@ -179,7 +181,6 @@ static ucs_status_t start(const char *net, const char *devices, kvfi_wire_t *wir
 
     snprintf(name, sizeof name, "kvferry-far-%u", atomic_fetch_add(&opened, 1));
     snprintf(wire->counted, sizeof wire->counted, "/ucp/context/%s/worker/wire/num_all_eps", name);
-    kvfi_fds_look(&wire->before);
     status = open_context(net, devices, name, &wire->context);
     if (status != UCS_OK)
         return status;
@@ -189,7 +190,6 @@ static ucs_status_t start(const char *net, const char *devices, kvfi_wire_t *wir
         return status;
     }
     kvfi_lock_init(&wire->lock);
-    kvfi_fds_settle(&wire->before, 1);
     return UCS_OK;
 }
 
@@ -205,7 +205,9 @@ static kvf_status_t open_checked(const char *net, kvfi_wire_t *wire)
         ready = choose_devices(net, devices, sizeof devices, wire);
     if (ready != KVF_OK)
         return ready;
+    kvfi_fds_look(&wire->before);
     status = start(net, devices, wire);
+    kvfi_fds_settle(&wire->before, 1);
     if (status == UCS_OK)
         return KVF_OK;
     append_settings(settings, sizeof settings);
@@ -315,10 +317,9 @@ int kvfi_wire_has_strangers(const kvfi_wire_t *wire)
     return count_endpoints(wire) > (long)wire->endpoints;
 }
 
-/* Until all endpoints are closed. */
 static void progress_until(kvfi_wire_t *wire, uint64_t end_ns)
 {
-    while ((wire->closing || count_endpoints(wire) > 0) && kvfi_now_ns() < end_ns)
+    while (wire->closing && kvfi_now_ns() < end_ns)
         kvfi_wire_progress(wire);
 }
 
@@ -328,7 +329,9 @@ int kvfi_wire_settle(kvfi_wire_t *wire, uint64_t end_ns)
 
     progress_until(wire, end_ns < forced_ns ? end_ns : forced_ns);
     kvfi_wire_close_flushed(wire, 1);
-    if (wire->closing)
-        progress_until(wire, kvfi_deadline(kvfi_now_ns(), SETTLE_NS));
+    progress_until(wire, kvfi_deadline(kvfi_now_ns(), SETTLE_NS));
+    end_ns = kvfi_now_ns() + GONE_NS;
+    while (count_endpoints(wire) > 0 && kvfi_now_ns() < end_ns)
+        kvfi_wire_progress(wire);
     return !wire->closing && count_endpoints(wire) <= 0;
 }

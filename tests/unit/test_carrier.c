@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "path/am_internal.h"
 
@@ -38,6 +39,7 @@ typedef struct side {
     kvf_status_t refused; /* not OK: why there is none ever, told once */
     int shortages;        /* of meet() */
     int recalled;         /* answer of recall() */
+    int deaf;             /* so many messages that ask get lost */
     /* and what was asked of it */
     unsigned chunks, orderly, forced, asked;
 } side_t;
@@ -114,7 +116,9 @@ static void toy_progress(kvfi_am_t *am)
         side->mail = letter->next;
         if (side->mail == NULL)
             side->mail_end = &side->mail;
-        if (letter->head.kind == KVFI_AM_HELLO)
+        if (letter->head.kind == KVFI_AM_CANCEL && side->deaf > 0)
+            side->deaf--;
+        else if (letter->head.kind == KVFI_AM_HELLO)
             on_hello(am, &letter->head);
         else if (peer != NULL && kvfi_am_admit(peer, &letter->head))
             kvfi_am_take(peer, &letter->head, letter->data);
@@ -207,6 +211,7 @@ static const kvfi_carrier_t toy = {
     .least = CHUNK,
     .most = CHUNK,
     .turn = 100,
+    .deaf_ns = 500000000,
     .open = toy_open,
     .close = toy_close,
     .progress = toy_progress,
@@ -459,6 +464,55 @@ START_TEST(a_write_that_is_given_up_is_settled_by_recall_or_by_the_owner)
 }
 END_TEST
 
+static uint64_t drive_until(kvfi_am_peer_t *peer, uint64_t most_ns)
+{
+    uint64_t from = kvfi_now_ns();
+
+    while (may_land() && kvfi_am_alive(peer) && kvfi_now_ns() - from < most_ns)
+        drive(1);
+    return kvfi_now_ns() - from;
+}
+
+/* What gets lost with a connection that breaks is repeated, and not too often. */
+START_TEST(a_question_that_got_lost_is_asked_again)
+{
+    kvfi_am_peer_t *peer = open_both();
+    uint64_t took;
+
+    drive(3);
+    start(peer, KVF_WRITE);
+    sides[1].deaf = 1;
+    kvfi_am_cancel(&op.xfer, KVF_ERR_CANCELED, NULL);
+    took = drive_until(peer, 5000000000u);
+    ck_assert_int_eq(may_land(), 0);
+    ck_assert_int_eq(kvfi_am_alive(peer), 1);
+    ck_assert_uint_eq(sides[0].asked, 2);
+    ck_assert_uint_ge(took, 100000000);
+    close_both();
+}
+END_TEST
+
+/* Nothing comes of it for long: the peer has failed, and what may land is still held against it. */
+START_TEST(a_peer_that_never_answers_a_question_fails)
+{
+    kvfi_am_peer_t *peer = open_both();
+
+    drive(3);
+    start(peer, KVF_WRITE);
+    sides[1].deaf = 1000;
+    kvfi_am_cancel(&op.xfer, KVF_ERR_CANCELED, NULL);
+    drive_until(peer, 5000000000u);
+    ck_assert_int_eq(kvfi_am_alive(peer), 0);
+    ck_assert_int_eq(may_land(), 1);
+    ck_assert_uint_eq(sides[0].forced, 1);
+    sides[1].deaf = 0;
+    ck_assert_int_eq(kvfi_am_connect(sides[0].am, 200, &sides[1], &peer), KVF_OK);
+    drive(5);
+    ck_assert_int_eq(may_land(), 0);
+    close_both();
+}
+END_TEST
+
 START_TEST(a_peer_that_fails_is_dropped_by_force_and_what_is_under_way_ends)
 {
     kvfi_am_peer_t *peer = open_both();
@@ -499,6 +553,8 @@ int main(void)
     tcase_add_test(tc, a_peer_that_cannot_be_answered_yet_is_answered_later);
     tcase_add_test(tc, a_hello_that_waits_is_answered_though_an_import_connects_first);
     tcase_add_loop_test(tc, a_write_that_is_given_up_is_settled_by_recall_or_by_the_owner, 0, 2);
+    tcase_add_test(tc, a_question_that_got_lost_is_asked_again);
+    tcase_add_test(tc, a_peer_that_never_answers_a_question_fails);
     tcase_add_test(tc, a_peer_that_fails_is_dropped_by_force_and_what_is_under_way_ends);
     tcase_add_test(tc, each_net_option_has_a_carrier);
     suite_add_tcase(suite, tc);
