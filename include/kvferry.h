@@ -32,7 +32,11 @@
  * engines were closed after it.
  *
  * Fork. A child may read what the parent had mapped; its calls are refused. It cannot open an engine of its
- * own either if the parent had one open at the fork: fork before, or exec() in the child.
+ * own either if the parent had one open at the fork: fork before, or exec() in the child. A child of fork()
+ * holds no connection of a far peer that stands or was accepted. posix_spawn(), vfork() and clone() tell the
+ * library nothing: a program started so while a far peer connects may inherit that connection, and if this
+ * process then dies, the peer does not learn of it before that program ends. Start programs by fork() and
+ * exec(), or before far peers connect.
  *
  * Environment. KVFERRY_NET, KVFERRY_LOCAL, KVFERRY_PROGRESS, KVFERRY_DEADLINE (ms),
  * KVFERRY_NOTIFY_DEPTH, KVFERRY_COPY_THREADS, KVFERRY_PACK, KVFERRY_COPY_KERNEL,

@@ -34,6 +34,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static owned_t        *owned;
 static size_t          owned_count, owned_room;
 static uint16_t        ports[LISTENERS]; /* of listeners, 0: none */
+static const kvfi_fds_t *calling;        /* what was open before a call of UCX that opens, while it runs */
+
+static void sweep(const kvfi_fds_t *before, int in_call);
 
 static void before_fork(void)
 {
@@ -45,10 +48,16 @@ static void in_parent(void)
     pthread_mutex_unlock(&lock);
 }
 
+/* With what UCX had accepted between the last look and the fork. */
 static void in_child(void)
 {
+    static const kvfi_fds_t all = {{[0 ... KVFI_FDS_MAX / 64 - 1] = ~UINT64_C(0)}};
     struct stat st;
 
+    if (calling)
+        sweep(calling, 1);
+    else if (ports[0])
+        sweep(&all, 0);
     for (size_t i = 0; i < owned_count; i++)
         if (!fstat(owned[i].fd, &st) && S_ISSOCK(st.st_mode) && st.st_ino == owned[i].ino)
             close(owned[i].fd);
@@ -174,16 +183,26 @@ void kvfi_fds_look(kvfi_fds_t *now_p)
         now_p->bits[fd / 64] |= UINT64_C(1) << (fd % 64);
     if (dir)
         closedir(dir);
+    pthread_mutex_lock(&lock);
+    calling = calling ? calling : now_p;
+    pthread_mutex_unlock(&lock);
+}
+
+static void sweep(const kvfi_fds_t *before, int in_call)
+{
+    DIR *dir = opendir("/proc/thread-self/fd");
+
+    for (int fd = next_fd(dir); fd >= 0; fd = next_fd(dir))
+        settle(before, in_call, fd);
+    if (dir)
+        closedir(dir);
 }
 
 void kvfi_fds_settle(const kvfi_fds_t *before, int in_call)
 {
-    DIR *dir = opendir("/proc/thread-self/fd");
-
     pthread_mutex_lock(&lock);
-    for (int fd = next_fd(dir); fd >= 0; fd = next_fd(dir))
-        settle(before, in_call, fd);
+    sweep(before, in_call);
+    if (in_call && calling == before)
+        calling = NULL;
     pthread_mutex_unlock(&lock);
-    if (dir)
-        closedir(dir);
 }

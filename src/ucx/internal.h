@@ -98,6 +98,7 @@ void         kvfi_net_devices(const kvfi_net_if_t *at, int only_tcp, char *buf, 
 void         kvfi_net_text(const kvfi_net_if_t *at, char *buf, size_t len);
 
 /* ---- fds.c */
+/* Before a call that opens; *now_p stays until kvfi_fds_settle() right after it. */
 void kvfi_fds_look(kvfi_fds_t *now_p);
 /* What is new and UCX's is to be closed by exec, and its sockets in children: in_call right after a call
  * that opens, else only a timer, and what has the port of one of our listeners. */

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  *
  * Far peers at the moments when a connection comes up or ends: an owner that sleeps until its first client
- * comes, and one that closes just then.
+ * comes, one that closes just then, and one that forks.
  */
 #include "rig.h"
 
 #include <check.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define LEN 4096u
 
@@ -139,6 +143,64 @@ START_TEST(who_closes_as_a_peer_connects_lives)
 }
 END_TEST
 
+/* The port where UCX listens, asked for with 0; else 1 if this process has a socket of that port. */
+static int find_port(int port)
+{
+    for (int fd = 3; fd < 256; fd++) {
+        struct sockaddr_in at;
+        socklen_t len = sizeof(at), one = sizeof(int);
+        int listens = 0;
+
+        if (getsockname(fd, (struct sockaddr *)&at, &len) != 0 || at.sin_family != AF_INET)
+            continue;
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &one);
+        if (port == 0 ? listens : at.sin_port == port)
+            return port == 0 ? at.sin_port : 1;
+    }
+    return 0;
+}
+
+/* At the owner: forks over and over, until a peer has written its last byte. */
+static void fork_and_look(void *state, const void *in, size_t in_len, proc_out_t *out)
+{
+    side_t *side = state;
+    volatile uint8_t *last = side->mem + LEN - 1;
+    int held = 0, forks = 0, port = find_port(0), status;
+    pid_t pid;
+
+    (void)in, (void)in_len, (void)out;
+    must(port != 0, "UCX listens nowhere");
+    while (*last == 0) {
+        pid = fork();
+        if (pid == 0)
+            _exit(find_port(port));
+        must(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status), "fork");
+        held += WEXITSTATUS(status);
+        forks++;
+    }
+    must(held == 0, "%d of %d children hold a connection", held, forks);
+}
+
+START_TEST(a_child_holds_no_connection_that_was_just_accepted)
+{
+    uint8_t blob[BLOB_MAX], grant[BLOB_MAX];
+    uint32_t flags = KVF_BLOB_FAR;
+    size_t blob_len, grant_len;
+    proc_t owner;
+
+    proc_start(&owner, sizeof(side_t), 60, side_idle);
+    open_owner(&owner, KVF_PROGRESS_THREAD);
+    blob_len = proc_call(&owner, side_blob, &flags, sizeof(flags), blob, sizeof(blob));
+    grant_len = proc_call(&owner, side_grant_blob, NULL, 0, grant, sizeof(grant));
+    proc_ask(&owner, fork_and_look, NULL, 0);
+    for (int i = 0; i < 6; i++)
+        visit(blob, blob_len, grant, grant_len, i < 5 ? 0 : LEN - 1);
+    proc_reply(&owner, NULL, 0);
+    proc_call(&owner, side_close, NULL, 0, NULL, 0);
+    proc_end(&owner);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("far");
@@ -146,6 +208,7 @@ int main(void)
 
     tcase_add_test(all, a_sleeping_owner_hears_who_connects);
     tcase_add_test(all, who_closes_as_a_peer_connects_lives);
+    tcase_add_test(all, a_child_holds_no_connection_that_was_just_accepted);
     suite_add_tcase(suite, all);
     return run_suite(suite);
 }
