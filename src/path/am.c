@@ -135,7 +135,8 @@ static void free_all(kvfi_am_t *am)
 
 void kvfi_am_close(kvfi_am_t *am, uint64_t timeout_ns)
 {
-    uint64_t now = kvfi_now_ns(), end = kvfi_deadline(now, timeout_ns), listen = now + KVFI_AM_LISTEN_NS, hellos;
+    uint64_t now = kvfi_now_ns(), end = kvfi_deadline(now, timeout_ns), hellos;
+    uint64_t listen = now + KVFI_AM_LISTEN_NS;
 
     if (!am)
         return;
