@@ -325,9 +325,10 @@ kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
 kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t **segment_p);
 
 /** Release a segment; frees it if the library allocated it. An adopted one becomes private memory
- *  again, contents kept, which takes as much memory again while it is done. Errors: BUSY (a live
- *  grant, or a running batch uses it; or it is a pool's), NOMEM or SYSTEM (it stays adopted, nothing
- *  has changed). */
+ *  again, contents kept, which takes as much memory again while it is done. If a part of it was unmapped
+ *  or mapped anew by its owner, all of it is left as it is, the rest of it shared, and a warning says so.
+ *  Errors: BUSY (a live grant, or a running batch uses it; or it is a pool's), NOMEM or SYSTEM (it stays
+ *  adopted, nothing has changed). */
 kvf_status_t kvf_segment_release(kvf_segment_t *segment);
 
 /** What a segment is, pages included as they are now: walks page tables, milliseconds a GiB.
