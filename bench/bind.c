@@ -40,8 +40,8 @@ static void ok(kvf_status_t status, const char *what)
     exit(1);
 }
 
-static kvf_layout_t *layout_of(const char *name, uint32_t first_head, uint32_t heads,
-                               uint32_t tokens, uint32_t blocks)
+static kvf_layout_t *layout_of(const char *name, uint32_t first_head, uint32_t heads, uint32_t tokens,
+                               uint32_t blocks)
 {
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts),
                               .block_tokens = tokens,
@@ -82,9 +82,9 @@ static piece_t *list_op(const kvf_op_t *op, piece_t *piece)
 
         for (uint32_t y = 0; y < op->count[1]; y++)
             for (uint32_t x = 0; x < op->count[0]; x++)
-                *piece++ = (piece_t){
-                    local + (uint64_t)(y * op->local_stride[1] + x * op->local_stride[0]),
-                    remote + (uint64_t)(y * op->remote_stride[1] + x * op->remote_stride[0]), op->len};
+                *piece++ = (piece_t){local + (uint64_t)(y * op->local_stride[1] + x * op->local_stride[0]),
+                                     remote + (uint64_t)(y * op->remote_stride[1] + x * op->remote_stride[0]),
+                                     op->len};
     }
     return piece;
 }
@@ -147,8 +147,7 @@ static __attribute__((noinline)) void bind_all(run_t *r, unsigned binds)
     for (unsigned i = 0; i < binds; i++) {
         r->op_count = OPS_MAX;
         r->id_count = 2 * MOST;
-        ok(kvf_plan_bind(r->plan, &r->bind, r->ops, sizeof r->ops[0], &r->op_count, r->ids,
-                         &r->id_count),
+        ok(kvf_plan_bind(r->plan, &r->bind, r->ops, sizeof r->ops[0], &r->op_count, r->ids, &r->id_count),
            "bind");
         end = r->pieces;
         for (size_t k = 0; end != NULL && k < r->op_count; k++)
@@ -215,10 +214,10 @@ static void print_post(const run_t *r, double *ns[3], unsigned count)
 static void run_post(run_t *r, int cold, void (*post)(run_t *, kvf_batch_t *, uint64_t[3]), unsigned count)
 {
     static owner_t owner;
-    kvf_engine_t  *engine;
-    kvf_batch_t   *batch;
-    double        *ns[3];
-    char          *other = cold ? calloc(FLUSH, 1) : NULL;
+    kvf_engine_t *engine;
+    kvf_batch_t *batch;
+    double *ns[3];
+    char *other = cold ? calloc(FLUSH, 1) : NULL;
 
     for (int i = 0; i < 3; i++)
         ns[i] = calloc(count, sizeof *ns[i]);
@@ -264,9 +263,8 @@ static void run_bind(run_t *r, unsigned binds)
 
 int main(int argc, char **argv)
 {
-    static const char *const cases[] = {"whole", "cut",  "layers", "ends",
-                                        "sizes", "list", "post",   "cold",
-                                        "plan"};
+    static const char *const cases[] = {"whole", "cut",  "layers", "ends", "sizes",
+                                        "list",  "post", "cold",   "plan"};
     static run_t r;
     uint32_t blocks = argc == 4 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     unsigned binds = argc == 4 ? (unsigned)strtoul(argv[3], NULL, 10) : 0, known = 0;

@@ -13,10 +13,10 @@
 #include <string.h>
 #include <time.h>
 
-#define PIECE    64u
-#define MEMORY   (UINT64_C(1) << 20)
-#define ROUNDS   31
-#define OPS_MAX  1024u
+#define PIECE   64u
+#define MEMORY  (UINT64_C(1) << 20)
+#define ROUNDS  31
+#define OPS_MAX 1024u
 
 static void ok(kvf_status_t status, const char *what)
 {
@@ -28,17 +28,16 @@ static void ok(kvf_status_t status, const char *what)
 
 /* What is measured; callgrind finds it by name. */
 static __attribute__((noinline)) void post_all(kvf_batch_t *batch, const kvf_op_t *ops, size_t count,
-                                        unsigned posts)
+                                               unsigned posts)
 {
     for (unsigned i = 0; i < posts; i++)
-        if (kvf_batch_post(batch, ops, count, sizeof *ops, NULL) != KVF_OK ||
-            kvf_batch_test(batch) != KVF_OK)
+        if (kvf_batch_post(batch, ops, count, sizeof *ops, NULL) != KVF_OK || kvf_batch_test(batch) != KVF_OK)
             ok(KVF_ERR_INVALID, "post");
 }
 
 /* The same where a batch has not ended when post returns: how long the wait is depends on the owner. */
 static __attribute__((noinline)) kvf_status_t post_one(kvf_batch_t *batch, const kvf_op_t *ops, size_t count,
-                                                const kvf_batch_opts_t *opts)
+                                                       const kvf_batch_opts_t *opts)
 {
     return kvf_batch_post(batch, ops, count, sizeof *ops, opts);
 }
@@ -82,29 +81,31 @@ static int by_size(const void *a, const void *b)
 
 int main(int argc, char **argv)
 {
-    static owner_t   owner;
-    static kvf_op_t  ops[OPS_MAX];
-    static uint32_t  ids[MEMORY / PIECE];
-    kvf_engine_t    *engine;
-    kvf_segment_t   *segment;
-    kvf_remote_t    *remote;
-    kvf_batch_t     *batch;
-    double           ns[ROUNDS];
+    static owner_t owner;
+    static kvf_op_t ops[OPS_MAX];
+    static uint32_t ids[MEMORY / PIECE];
+    kvf_engine_t *engine;
+    kvf_segment_t *segment;
+    kvf_remote_t *remote;
+    kvf_batch_t *batch;
+    double ns[ROUNDS];
     kvf_engine_opts_t opts = {.struct_size = sizeof opts};
-    kvf_path_t       path = argc == 5 ? path_by_name(argv[1]) : KVF_PATH_NONE;
-    int              self = path == KVF_PATH_SELF, in_post = self || path == KVF_PATH_SHM;
-    size_t           op_count = argc == 5 ? strtoul(argv[2], NULL, 10) : 0;
-    uint32_t         pairs = argc == 5 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0;
-    unsigned         posts = argc == 5 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
+    kvf_path_t path = argc == 5 ? path_by_name(argv[1]) : KVF_PATH_NONE;
+    int self = path == KVF_PATH_SELF, in_post = self || path == KVF_PATH_SHM;
+    size_t op_count = argc == 5 ? strtoul(argv[2], NULL, 10) : 0;
+    uint32_t pairs = argc == 5 ? (uint32_t)strtoul(argv[3], NULL, 10) : 0;
+    unsigned posts = argc == 5 ? (unsigned)strtoul(argv[4], NULL, 10) : 0;
 
-    if (path == KVF_PATH_NONE || !op_count || op_count > OPS_MAX || !pairs || pairs > MEMORY / PIECE || !posts) {
+    if (path == KVF_PATH_NONE || !op_count || op_count > OPS_MAX || !pairs || pairs > MEMORY / PIECE ||
+        !posts) {
         fprintf(stderr, "usage: cost self|shm|cma|stage|am OPS PAIRS POSTS\n");
         return 2;
     }
     if (!self)
-        owner_fork(&owner, "cost", MEMORY, path == KVF_PATH_SHM  ? OWNER_SHARED
-                                           : path == KVF_PATH_AM ? OWNER_FAR
-                                                                 : OWNER_PRIVATE);
+        owner_fork(&owner, "cost", MEMORY,
+                   path == KVF_PATH_SHM  ? OWNER_SHARED
+                   : path == KVF_PATH_AM ? OWNER_FAR
+                                         : OWNER_PRIVATE);
     opts.local = path == KVF_PATH_AM ? KVF_SWITCH_OFF : KVF_SWITCH_DEFAULT;
     ok(kvf_engine_open(&opts, &engine), "open");
     if (self)
@@ -115,10 +116,19 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < pairs; i++)
         ids[i] = i * 7 % pairs;
     for (size_t i = 0; i < op_count; i++)
-        ops[i] = (kvf_op_t){.segment = segment, .remote = remote, .len = PIECE, .count = {1, 1},
-                            .blocks = pairs, .dir = KVF_READ, .local_off = i * PIECE % (MEMORY / 2),
-                            .local_ids = ids, .remote_ids = ids, .local_block = PIECE,
-                            .remote_block = PIECE, .local_cap = pairs, .remote_cap = pairs};
+        ops[i] = (kvf_op_t){.segment = segment,
+                            .remote = remote,
+                            .len = PIECE,
+                            .count = {1, 1},
+                            .blocks = pairs,
+                            .dir = KVF_READ,
+                            .local_off = i * PIECE % (MEMORY / 2),
+                            .local_ids = ids,
+                            .remote_ids = ids,
+                            .local_block = PIECE,
+                            .remote_block = PIECE,
+                            .local_cap = pairs,
+                            .remote_cap = pairs};
     for (int r = 0; r < ROUNDS; r++) {
         uint64_t from = now_ns();
 

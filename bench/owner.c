@@ -29,11 +29,11 @@ static void grant(owner_t *owner, uint64_t len)
     ok(owner, kvf_grant_create(owner->engine, &range, 1, NULL, &owner->grant), "grant");
     owner->segment = range.segment;
     owner->len[0] = owner->len[1] = BLOB_MAX;
-    ok(owner, kvf_engine_export(owner->engine, owner->kind == OWNER_FAR ? KVF_BLOB_FAR : 0, owner->blob[0],
-                                &owner->len[0]),
+    ok(owner,
+       kvf_engine_export(owner->engine, owner->kind == OWNER_FAR ? KVF_BLOB_FAR : 0, owner->blob[0],
+                         &owner->len[0]),
        "export");
-    ok(owner, kvf_grant_export(owner->grant, owner->blob[1], &owner->len[1]),
-       "export of the grant");
+    ok(owner, kvf_grant_export(owner->grant, owner->blob[1], &owner->len[1]), "export of the grant");
 }
 
 void owner_here(owner_t *owner, const char *program, kvf_engine_t *engine, uint64_t len)
@@ -49,7 +49,7 @@ static void child_main(owner_t *owner, uint64_t len, int from, int to)
 {
     kvf_engine_opts_t opts = {.struct_size = sizeof opts,
                               .local = owner->kind == OWNER_FAR ? KVF_SWITCH_OFF : KVF_SWITCH_DEFAULT};
-    char              end;
+    char end;
 
     ok(owner, kvf_engine_open(&opts, &owner->engine), "open");
     grant(owner, len);
@@ -67,7 +67,7 @@ static void child_main(owner_t *owner, uint64_t len, int from, int to)
 
 void owner_fork(owner_t *owner, const char *program, uint64_t len, owner_kind_t kind)
 {
-    int   to[2], from[2];
+    int to[2], from[2];
     pid_t pid;
 
     owner->program = program;
@@ -98,13 +98,12 @@ void owner_fork(owner_t *owner, const char *program, uint64_t len, owner_kind_t 
 
 kvf_remote_t *owner_import(owner_t *owner, kvf_engine_t *engine)
 {
-    kvf_peer_t   *peer;
+    kvf_peer_t *peer;
     kvf_remote_t *remote;
-    uint32_t      count = 1;
+    uint32_t count = 1;
 
     ok(owner, kvf_peer_import(engine, owner->blob[0], owner->len[0], &peer), "import");
-    ok(owner, kvf_remote_import(peer, owner->blob[1], owner->len[1], &remote, &count),
-       "import of the grant");
+    ok(owner, kvf_remote_import(peer, owner->blob[1], owner->len[1], &remote, &count), "import of the grant");
     return remote;
 }
 

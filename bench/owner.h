@@ -20,14 +20,14 @@ typedef enum owner_kind {
 } owner_kind_t;
 
 typedef struct owner {
-    const char    *program; /* whose name sentences begin with */
-    owner_kind_t   kind;
-    kvf_engine_t  *engine;
+    const char *program; /* whose name sentences begin with */
+    owner_kind_t kind;
+    kvf_engine_t *engine;
     kvf_segment_t *segment;
-    kvf_grant_t   *grant;
-    uint8_t        blob[2][BLOB_MAX]; /* engine, grant */
-    size_t         len[2];
-    int            hold; /* closing it ends the child; -1: there is none */
+    kvf_grant_t *grant;
+    uint8_t blob[2][BLOB_MAX]; /* engine, grant */
+    size_t len[2];
+    int hold; /* closing it ends the child; -1: there is none */
 } owner_t;
 
 /* len bytes, granted by engine in this process. */

@@ -163,18 +163,17 @@ typedef enum kvf_path {
 /** Bit of a path in a mask. */
 #define KVF_PATH_BIT(path) (UINT32_C(1) << (path))
 /** The paths that never touch a network. */
-#define KVF_PATHS_LOCAL                                                                            \
-    (KVF_PATH_BIT(KVF_PATH_SELF) | KVF_PATH_BIT(KVF_PATH_SHM) | KVF_PATH_BIT(KVF_PATH_CMA) |       \
-     KVF_PATH_BIT(KVF_PATH_STAGE) | KVF_PATH_BIT(KVF_PATH_CUDA_IPC) |                              \
-     KVF_PATH_BIT(KVF_PATH_CUDA_COPY))
+#define KVF_PATHS_LOCAL                                                                                      \
+    (KVF_PATH_BIT(KVF_PATH_SELF) | KVF_PATH_BIT(KVF_PATH_SHM) | KVF_PATH_BIT(KVF_PATH_CMA) |                 \
+     KVF_PATH_BIT(KVF_PATH_STAGE) | KVF_PATH_BIT(KVF_PATH_CUDA_IPC) | KVF_PATH_BIT(KVF_PATH_CUDA_COPY))
 
 /** Lower-case name of a path, "shm"; "none" for anything else. Static storage. */
 const char *kvf_path_name(kvf_path_t path);
 
 /** Where a peer is, proved by reading its nonce through the path itself. */
 typedef enum kvf_locality {
-    KVF_LOCALITY_SELF = 0,  /**< this process */
-    KVF_LOCALITY_NODE = 1,  /**< same node, its control page is mapped here */
+    KVF_LOCALITY_SELF  = 0, /**< this process */
+    KVF_LOCALITY_NODE  = 1, /**< same node, its control page is mapped here */
     KVF_LOCALITY_CROSS = 2, /**< anything else */
     KVF_LOCALITY_COUNT = 3
 } kvf_locality_t;
@@ -183,12 +182,16 @@ typedef enum kvf_locality {
 
 typedef enum kvf_progress_mode {
     KVF_PROGRESS_DEFAULT = 0,
-    KVF_PROGRESS_THREAD = 1, /**< one thread, from the moment a far address exists, memory of the
+    KVF_PROGRESS_THREAD  = 1, /**< one thread, from the moment a far address exists, memory of the
                               *   caller's own is granted, or an op goes over stage; asleep when idle */
-    KVF_PROGRESS_CALLER = 2  /**< kvf_progress() and the waits drive everything */
+    KVF_PROGRESS_CALLER  = 2  /**< kvf_progress() and the waits drive everything */
 } kvf_progress_mode_t;
 
-typedef enum kvf_switch { KVF_SWITCH_DEFAULT = 0, KVF_SWITCH_ON = 1, KVF_SWITCH_OFF = 2 } kvf_switch_t;
+typedef enum kvf_switch {
+    KVF_SWITCH_DEFAULT = 0,
+    KVF_SWITCH_ON      = 1,
+    KVF_SWITCH_OFF     = 2
+} kvf_switch_t;
 
 /** How ops reach a neighbour's own memory. Direct is cma: the kernel copies piece by piece, and the
  *  neighbour does nothing. Packed is stage: the neighbour's progress gathers or scatters its side in
@@ -196,12 +199,12 @@ typedef enum kvf_switch { KVF_SWITCH_DEFAULT = 0, KVF_SWITCH_ON = 1, KVF_SWITCH_
  *  other paths there is no choice: am always packs. */
 typedef enum kvf_pack {
     KVF_PACK_DEFAULT = 0,
-    KVF_PACK_AUTO = 1,   /**< the default: packed where it is clearly less work for both processors
+    KVF_PACK_AUTO    = 1, /**< the default: packed where it is clearly less work for both processors
                           *   together, by the figures of kvf_path_cost(), and a thread of the
                           *   neighbour's engine drives its half; else direct. What comes to nothing
                           *   packed, before a byte has moved, goes direct in the same batch */
-    KVF_PACK_DIRECT = 2, /**< direct, wherever the kernel lets us */
-    KVF_PACK_PACKED = 3  /**< packed, whatever it costs; waits for a neighbour that nobody drives */
+    KVF_PACK_DIRECT  = 2, /**< direct, wherever the kernel lets us */
+    KVF_PACK_PACKED  = 3  /**< packed, whatever it costs; waits for a neighbour that nobody drives */
 } kvf_pack_t;
 
 typedef struct kvf_engine_opts {
@@ -276,13 +279,13 @@ typedef enum kvf_mem_kind {
 
 typedef struct kvf_segment_attr {
     uint32_t struct_size;
-    uint32_t kind;      /**< kvf_mem_kind_t */
-    void    *addr;      /**< first byte, in this process */
-    uint64_t len;       /**< bytes */
-    uint32_t shared;    /**< 1: library-allocated, near peers map it */
-    uint32_t writable;  /**< 0: a read-only mapping */
-    uint32_t adopted;   /**< 1: the caller's own pages, made shared at their address */
-    int32_t  numa_node; /**< that all its pages are on; -1: several, unknown, or none touched yet */
+    uint32_t kind;         /**< kvf_mem_kind_t */
+    void    *addr;         /**< first byte, in this process */
+    uint64_t len;          /**< bytes */
+    uint32_t shared;       /**< 1: library-allocated, near peers map it */
+    uint32_t writable;     /**< 0: a read-only mapping */
+    uint32_t adopted;      /**< 1: the caller's own pages, made shared at their address */
+    int32_t  numa_node;    /**< that all its pages are on; -1: several, unknown, or none touched yet */
     uint64_t page_bytes;   /**< of the mapping (the smallest, if several); 0: unknown */
     uint64_t huge_bytes;   /**< of the region, in huge pages: set aside or transparent */
     uint64_t region_bytes; /**< what it takes: len, rounded to whole pages, and a pool's generations */
@@ -299,8 +302,7 @@ typedef struct kvf_segment_attr {
  *  process's own ops, and views, touch the memory themselves, with no such look. Errors: INVALID (NULL, zero
  *  or overflowing range, part of it not mapped), UNSUPPORTED (device memory, which no path takes),
  *  NOMEM, SYSTEM. */
-kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len,
-                                  kvf_segment_t **segment_p);
+kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len, kvf_segment_t **segment_p);
 
 /** Turn len bytes of the caller's own private memory at addr into shared memory at the same address,
  *  contents kept, so that near peers reach it over shm, as fast as a pool. addr and len are multiples
@@ -312,8 +314,7 @@ kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len
  *  INVALID (NULL, zero, overflowing, not page-aligned, part of it not mapped), UNSUPPORTED (a file or
  *  a device is behind it, shared already, locked, kept from forks, not writable, a stack, in
  *  hugetlbfs: the sentence says which; or no shared memory on this machine), NOMEM, SYSTEM. */
-kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
-                               kvf_segment_t **segment_p);
+kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_segment_t **segment_p);
 
 /** Allocate len bytes, zeroed, shared with near peers; private only where the engine found no shared
  *  memory at all and said so at open. The pages go to the NUMA node that the calling thread runs on,
@@ -410,21 +411,21 @@ kvf_status_t kvf_grant_revoke(kvf_grant_t *grant, uint64_t timeout_ns);
 /* ---------------------------------------------------------- peer and remote */
 
 typedef struct kvf_peer_attr {
-    uint32_t struct_size;
-    uint32_t locality;    /**< kvf_locality_t */
-    uint64_t incarnation;
-    uint64_t rank;        /**< the number that the peer's engine was opened with */
-    int32_t  alive;       /**< 0: known dead, or, of a far peer, the connection broke; a
+    uint32_t    struct_size;
+    uint32_t    locality; /**< kvf_locality_t */
+    uint64_t    incarnation;
+    uint64_t    rank;          /**< the number that the peer's engine was opened with */
+    int32_t     alive;         /**< 0: known dead, or, of a far peer, the connection broke; a
                                neighbour's process is looked at in the call */
-    int32_t  pid;         /**< in the peer's own PID namespace */
-    char     host[64];    /**< what the peer calls itself; for people, not evidence */
-    char     wire[64];    /**< "tcp/eth0" of a connected far peer, else "" */
-    uint64_t bytes_read;    /**< moved from the peer to us, since import */
-    uint64_t bytes_written; /**< moved from us to the peer, since import */
-    const char *why_far;  /**< of a far peer, why it is not near; else "". Lives as long as the peer */
-    int32_t  closed;      /**< 1: its engine closed, and said so; alive is 0 then, and nobody died */
-    uint32_t reserved32;
-    uint64_t reserved[2];
+    int32_t     pid;           /**< in the peer's own PID namespace */
+    char        host[64];      /**< what the peer calls itself; for people, not evidence */
+    char        wire[64];      /**< "tcp/eth0" of a connected far peer, else "" */
+    uint64_t    bytes_read;    /**< moved from the peer to us, since import */
+    uint64_t    bytes_written; /**< moved from us to the peer, since import */
+    const char *why_far;       /**< of a far peer, why it is not near; else "". Lives as long as the peer */
+    int32_t     closed;        /**< 1: its engine closed, and said so; alive is 0 then, and nobody died */
+    uint32_t    reserved32;
+    uint64_t    reserved[2];
 } kvf_peer_attr_t;
 
 /** Import an engine's blob. Importing the same engine again returns the same peer, counted. One's
@@ -449,11 +450,11 @@ kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p);
 
 typedef struct kvf_remote_attr {
     uint32_t    struct_size;
-    uint32_t    rights;   /**< KVF_RIGHT_ bits */
-    uint64_t    len;      /**< bytes */
+    uint32_t    rights; /**< KVF_RIGHT_ bits */
+    uint64_t    len;    /**< bytes */
     kvf_peer_t *peer;
-    uint32_t    guarded;  /**< 1: a pool's, so remote_gens may be given */
-    uint32_t    shared;   /**< 1: library-allocated by its owner */
+    uint32_t    guarded; /**< 1: a pool's, so remote_gens may be given */
+    uint32_t    shared;  /**< 1: library-allocated by its owner */
     uint64_t    reserved[4];
 } kvf_remote_attr_t;
 
@@ -461,8 +462,8 @@ typedef struct kvf_remote_attr {
  *  out, number of ranges. Importing the same blob again returns the same remotes, counted.
  *  Errors: BLOB, VERSION, STALE (the blob is of another incarnation than peer), PERM (granted to
  *  another engine), REVOKED, SPACE (*count_p is set), PEER, NOMEM. */
-kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
-                               kvf_remote_t **remotes_p, uint32_t *count_p);
+kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len, kvf_remote_t **remotes_p,
+                               uint32_t *count_p);
 
 /** Undo one import of one remote. Errors: BUSY (a running batch or an open view uses it). */
 kvf_status_t kvf_remote_forget(kvf_remote_t *remote);
@@ -543,42 +544,42 @@ kvf_status_t kvf_view_close(kvf_view_t *view);
 /** A box, moved once for each pair of ids. Piece (x, y) of pair i lies, on each side, at
  *  off + id[i] * block + y * stride[1] + x * stride[0]. */
 typedef struct kvf_op {
-    kvf_segment_t  *segment;          /**< local memory */
-    kvf_remote_t   *remote;           /**< what a peer granted */
-    uint64_t        local_off;        /**< first piece, from the start of the segment */
-    uint64_t        remote_off;       /**< first piece, from the start of the granted range */
-    uint64_t        len;              /**< bytes of one piece, at least 1 */
-    uint32_t        count[2];         /**< pieces in a row, rows; at least 1 */
-    int64_t         local_stride[2];  /**< bytes from piece to piece, from row to row */
+    kvf_segment_t  *segment;         /**< local memory */
+    kvf_remote_t   *remote;          /**< what a peer granted */
+    uint64_t        local_off;       /**< first piece, from the start of the segment */
+    uint64_t        remote_off;      /**< first piece, from the start of the granted range */
+    uint64_t        len;             /**< bytes of one piece, at least 1 */
+    uint32_t        count[2];        /**< pieces in a row, rows; at least 1 */
+    int64_t         local_stride[2]; /**< bytes from piece to piece, from row to row */
     int64_t         remote_stride[2];
-    uint32_t        blocks;           /**< pairs; 0 moves nothing */
-    uint32_t        dir;              /**< KVF_READ or KVF_WRITE */
-    const uint32_t *local_ids;        /**< blocks entries; NULL: 0, 1, 2, ... */
+    uint32_t        blocks;    /**< pairs; 0 moves nothing */
+    uint32_t        dir;       /**< KVF_READ or KVF_WRITE */
+    const uint32_t *local_ids; /**< blocks entries; NULL: 0, 1, 2, ... */
     const uint32_t *remote_ids;
-    uint32_t        local_cap;        /**< ids stay below; 0: what fits in the segment */
-    uint32_t        remote_cap;       /**< ids stay below; 0: what fits in the grant */
-    uint64_t        local_block;      /**< bytes from block to block */
+    uint32_t        local_cap;   /**< ids stay below; 0: what fits in the segment */
+    uint32_t        remote_cap;  /**< ids stay below; 0: what fits in the grant */
+    uint64_t        local_block; /**< bytes from block to block */
     uint64_t        remote_block;
-    const uint32_t *remote_gens;      /**< NULL: unguarded; else the generation expected of each
+    const uint32_t *remote_gens;  /**< NULL: unguarded; else the generation expected of each
                                            pair; READ from a pool only */
-    int8_t         *block_status;     /**< NULL, or blocks entries, written before the op's status */
-    uint64_t        reserved[2];      /**< 0 */
+    int8_t         *block_status; /**< NULL, or blocks entries, written before the op's status */
+    uint64_t        reserved[2];  /**< 0 */
 } kvf_op_t;
 
 typedef struct kvf_batch_opts {
-    uint32_t    struct_size;
-    uint32_t    flags;       /**< KVF_BATCH_ bits */
-    uint64_t    tag;         /**< the caller's own, in sentences and in kvf_ended_t */
-    uint64_t    deadline_ns; /**< from post; 0: the engine's default; KVF_FOREVER */
-    uint32_t    paths;       /**< mask of allowed paths; 0: all */
-    uint32_t    notify_len;  /**< bytes of notify, at most KVF_NOTIFY_MAX */
-    kvf_peer_t *notify_peer; /**< NULL: no notification */
-    const void *notify;      /**< copied by post */
-    const void *after_event; /**< NULL; the place of a device event */
-    kvf_queue_t *queue;      /**< NULL, or what is to hear of the batch's end */
-    uint32_t    channel;     /**< of the notification, at its receiver; 0: kvf_notify_recv() */
-    uint32_t    reserved32;
-    uint64_t    reserved[2];
+    uint32_t     struct_size;
+    uint32_t     flags;       /**< KVF_BATCH_ bits */
+    uint64_t     tag;         /**< the caller's own, in sentences and in kvf_ended_t */
+    uint64_t     deadline_ns; /**< from post; 0: the engine's default; KVF_FOREVER */
+    uint32_t     paths;       /**< mask of allowed paths; 0: all */
+    uint32_t     notify_len;  /**< bytes of notify, at most KVF_NOTIFY_MAX */
+    kvf_peer_t  *notify_peer; /**< NULL: no notification */
+    const void  *notify;      /**< copied by post */
+    const void  *after_event; /**< NULL; the place of a device event */
+    kvf_queue_t *queue;       /**< NULL, or what is to hear of the batch's end */
+    uint32_t     channel;     /**< of the notification, at its receiver; 0: kvf_notify_recv() */
+    uint32_t     reserved32;
+    uint64_t     reserved[2];
 } kvf_batch_opts_t;
 
 /** Copy all of a local batch inside post, whatever its size. What is on stage is not copied inside
@@ -591,18 +592,18 @@ typedef struct kvf_batch_opts {
 #define KVF_BATCH_NOTIFY_ALWAYS 2u
 
 typedef struct { /* no tag: it would be the function's name, which hides it in C++ */
-    uint32_t     struct_size;
-    int32_t      status;       /**< KVF_OK, or that of the first op (by index) that did not end well */
-    uint64_t     bytes;        /**< moved by pairs that ended OK or STALE */
-    uint64_t     stale_blocks; /**< pairs that ended STALE */
-    uint64_t     bad_op;       /**< index of that first op; UINT64_MAX: none */
-    int32_t      notify;       /**< KVF_OK: the notification is in the receiver's queue;
+    uint32_t struct_size;
+    int32_t  status;       /**< KVF_OK, or that of the first op (by index) that did not end well */
+    uint64_t bytes;        /**< moved by pairs that ended OK or STALE */
+    uint64_t stale_blocks; /**< pairs that ended STALE */
+    uint64_t bad_op;       /**< index of that first op; UINT64_MAX: none */
+    int32_t  notify;       /**< KVF_OK: the notification is in the receiver's queue;
                                     KVF_SKIPPED: not sent, or none asked for; or an error. One that
                                     had left for a far peer when its batch was given up may arrive */
-    uint32_t     unsettled;    /**< ops of which bytes could still land when the batch ended; see
+    uint32_t unsettled;    /**< ops of which bytes could still land when the batch ended; see
                                     kvf_batch_op_settled() */
-    uint64_t     pieces;       /**< pieces after merging */
-    uint64_t     reserved[4];
+    uint64_t pieces;       /**< pieces after merging */
+    uint64_t reserved[4];
 } kvf_batch_result_t;
 
 /** Create a batch object, empty and ended. Errors: NOMEM. */
@@ -779,16 +780,16 @@ kvf_status_t kvf_exchange_agree(const kvf_oob_t *oob, kvf_status_t status);
 typedef struct kvf_counters {
     uint32_t struct_size;
     uint32_t reserved32;
-    uint64_t bytes;            /**< moved by the batches of this engine, over all paths, */
-    uint64_t self_bytes;       /**< of these with this process, */
-    uint64_t node_bytes;       /**< with neighbours, */
-    uint64_t cross_bytes;      /**< and with far peers */
-    uint64_t ops;              /**< ended */
-    uint64_t pieces;           /**< after merging */
-    uint64_t calls;            /**< system calls of cma, messages of am */
-    uint64_t batches;          /**< ended */
+    uint64_t bytes;       /**< moved by the batches of this engine, over all paths, */
+    uint64_t self_bytes;  /**< of these with this process, */
+    uint64_t node_bytes;  /**< with neighbours, */
+    uint64_t cross_bytes; /**< and with far peers */
+    uint64_t ops;         /**< ended */
+    uint64_t pieces;      /**< after merging */
+    uint64_t calls;       /**< system calls of cma, messages of am */
+    uint64_t batches;     /**< ended */
     uint64_t stale_blocks;
-    uint64_t served_bytes;     /**< moved for others by this engine's own hand (am) */
+    uint64_t served_bytes; /**< moved for others by this engine's own hand (am) */
     uint64_t notify_sent;
     uint64_t notify_received;
     uint64_t views;            /**< opened */

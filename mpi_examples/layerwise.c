@@ -16,11 +16,20 @@
 #include <kvferry/kv.h>
 #include <kvferry/mpi.h>
 
-enum { LAYERS = 12, HEADS = 4, BYTES = 256, TOKENS = 700, BLOCK = 16 };
-enum { BLOCKS = (TOKENS + BLOCK - 1) / BLOCK, REQUEST = 7 };
+enum {
+    LAYERS = 12,
+    HEADS = 4,
+    BYTES = 256,
+    TOKENS = 700,
+    BLOCK = 16
+};
+enum {
+    BLOCKS = (TOKENS + BLOCK - 1) / BLOCK,
+    REQUEST = 7
+};
 
-static const kvf_kv_model_t model = {sizeof(model), LAYERS, "example", HEADS, .k_bytes = BYTES,
-                                     .v_bytes = BYTES, .element = "bf16"};
+static const kvf_kv_model_t model = {sizeof(model),    LAYERS,           "example",        HEADS,
+                                     .k_bytes = BYTES, .v_bytes = BYTES, .element = "bf16"};
 
 static void must(kvf_status_t status, const char *what)
 {
@@ -59,8 +68,9 @@ static long visit(const struct end *e, uint32_t layer, int compute)
     for (uint32_t n = 0; n < 2 * TOKENS * HEADS; n++) {
         uint32_t v = n % 2, head = n / 2 % HEADS, token = n / 2 / HEADS;
         uint64_t off;
-        must(kvf_layout_locate(e->layout, 0, fused ? 0 : v, layer, token / BLOCK, head,
-                               token % BLOCK, NULL, &off), "locate");
+        must(kvf_layout_locate(e->layout, 0, fused ? 0 : v, layer, token / BLOCK, head, token % BLOCK, NULL,
+                               &off),
+             "locate");
         uint64_t *at = (uint64_t *)(e->mem + off + (fused ? v * BYTES : 0));
         for (uint64_t word = 0; word < BYTES / 8; word++) {
             uint64_t is = ((((uint64_t)token * 16 + layer) * 8 + head) * 2 + v) * 32 + word;
@@ -78,17 +88,25 @@ static void push(struct end *e, uint32_t layer, kvf_batch_t *batch)
     kvf_bind_table_t table = {.count = BLOCKS}; /* block i of the request is block i, at both ends */
     int to = kvf_mpi_size(e->job) - 1;
     kvf_bind_local_t local = {.segment = e->segment};
-    kvf_bind_t bind = {.struct_size = sizeof(bind), .dir = KVF_WRITE, .tokens = TOKENS,
-                       .src_tables = &table, .src_table_count = 1,
-                       .dst_tables = &table, .dst_table_count = 1,
-                       .locals = &local, .local_count = 1,
-                       .remotes = &e->remotes[to], .remote_count = 1,
-                       .first_layer = layer, .layer_count = 1};
+    kvf_bind_t bind = {.struct_size = sizeof(bind),
+                       .dir = KVF_WRITE,
+                       .tokens = TOKENS,
+                       .src_tables = &table,
+                       .src_table_count = 1,
+                       .dst_tables = &table,
+                       .dst_table_count = 1,
+                       .locals = &local,
+                       .local_count = 1,
+                       .remotes = &e->remotes[to],
+                       .remote_count = 1,
+                       .first_layer = layer,
+                       .layer_count = 1};
     unsigned char note[KVF_STREAM_NOTE];
     kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
                              .flags = KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS,
                              .notify_peer = kvf_mpi_peer(e->job, to),
-                             .notify = note, .notify_len = sizeof(note),
+                             .notify = note,
+                             .notify_len = sizeof(note),
                              .channel = KVF_STREAM_CHANNEL};
 
     must(kvf_stream_note(REQUEST, layer, 1, KVF_OK, note), "note");
@@ -138,8 +156,7 @@ int main(int argc, char **argv)
     e.receives = kvf_mpi_rank(e.job) == kvf_mpi_size(e.job) - 1 && !e.sends;
     e.layout = layout_of(e.sends ? "LBHNC" : "LB2NHD");
     e.other = layout_of(e.sends ? "LB2NHD" : "LBHNC");
-    must(kvf_plan_create(e.sends ? e.layout : e.other, e.sends ? e.other : e.layout, NULL, &e.plan),
-         "plan");
+    must(kvf_plan_create(e.sends ? e.layout : e.other, e.sends ? e.other : e.layout, NULL, &e.plan), "plan");
     range.len = BLOCKS * kvf_layout_block_bytes(e.layout);
     must(kvf_segment_alloc(kvf_mpi_engine(e.job), range.len, &e.segment), "memory");
     must(kvf_segment_query(e.segment, &attr), "query");
@@ -147,8 +164,8 @@ int main(int argc, char **argv)
     range.segment = e.segment;
     if (e.receives) {
         kvf_stream_source_t source = {.peer = kvf_mpi_peer(e.job, 0), .plan = e.plan};
-        kvf_stream_opts_t opts = {.struct_size = sizeof(opts), .source_count = 1,
-                                  .sources = &source, .id = REQUEST};
+        kvf_stream_opts_t opts = {
+            .struct_size = sizeof(opts), .source_count = 1, .sources = &source, .id = REQUEST};
         must(kvf_grant_create(kvf_mpi_engine(e.job), &range, 1, NULL, &grant), "grant");
         must(kvf_streams_open(kvf_mpi_engine(e.job), NULL, &streams), "streams");
         must(kvf_stream_open(streams, &opts, &stream), "stream"); /* before it is sent to */
@@ -164,8 +181,8 @@ int main(int argc, char **argv)
     }
     MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_LONG, MPI_SUM, MPI_COMM_WORLD);
     if (e.sends) {
-        printf("layerwise: %d layers of %d tokens, each used when it came, %ld words wrong\n",
-               LAYERS, TOKENS, wrong);
+        printf("layerwise: %d layers of %d tokens, each used when it came, %ld words wrong\n", LAYERS, TOKENS,
+               wrong);
     }
     must(kvf_plan_destroy(e.plan), "destroy");
     must(kvf_layout_destroy(e.layout), "destroy");

@@ -15,7 +15,13 @@
 
 #include <kvferry/mpi.h>
 
-enum { LAYERS = 8, CELL = 16384, WORDS = CELL / 8, BLOCKS = 64, LENGTH = 12 };
+enum {
+    LAYERS = 8,
+    CELL = 16384,
+    WORDS = CELL / 8,
+    BLOCKS = 64,
+    LENGTH = 12
+};
 
 struct request {
     uint32_t ids[LENGTH]; /* rank 0's blocks, in the order of the tokens */
@@ -138,8 +144,8 @@ int main(int argc, char **argv)
     }
     MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_LONG, MPI_SUM, MPI_COMM_WORLD);
     if (rank == 0) {
-        printf("prefill_decode: %d ranks pulled %d blocks of %d bytes each, %ld words wrong\n",
-               size - 1, LENGTH, (int)opts.block_bytes, wrong);
+        printf("prefill_decode: %d ranks pulled %d blocks of %d bytes each, %ld words wrong\n", size - 1,
+               LENGTH, (int)opts.block_bytes, wrong);
     }
     must(kvf_mpi_close(job, UINT64_C(10000000000)), "close");
     free(remotes);

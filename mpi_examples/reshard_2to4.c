@@ -16,17 +16,31 @@
 #include <kvferry/kv.h>
 #include <kvferry/mpi.h>
 
-enum { LAYERS = 8, HEADS = 6, BYTES = 256, TOKENS = 1000, PREFILL = 2, DECODE = 4, REUSED = 32 };
-enum { SMALL = 16, LARGE = 64, BLOCKS = (TOKENS + SMALL - 1) / SMALL };
-enum { ENTRIES = (TOKENS + LARGE - 1) / LARGE };
+enum {
+    LAYERS = 8,
+    HEADS = 6,
+    BYTES = 256,
+    TOKENS = 1000,
+    PREFILL = 2,
+    DECODE = 4,
+    REUSED = 32
+};
+enum {
+    SMALL = 16,
+    LARGE = 64,
+    BLOCKS = (TOKENS + SMALL - 1) / SMALL
+};
+enum {
+    ENTRIES = (TOKENS + LARGE - 1) / LARGE
+};
 
 /* What a rank tells the others. */
 struct card {
     uint32_t ids[BLOCKS], gens[BLOCKS]; /* blocks in the order of the tokens */
 };
 
-static const kvf_kv_model_t model = {sizeof(model), LAYERS, "example", HEADS, .k_bytes = BYTES,
-                                     .v_bytes = BYTES, .element = "bf16"};
+static const kvf_kv_model_t model = {sizeof(model),    LAYERS,           "example",        HEADS,
+                                     .k_bytes = BYTES, .v_bytes = BYTES, .element = "bf16"};
 
 static void must(kvf_status_t status, const char *what)
 {
@@ -60,9 +74,9 @@ static long visit(struct end *e, int write)
         uint32_t v = n % 2, layer = n / 2 % LAYERS, token = n / 2 / LAYERS % TOKENS;
         uint32_t head = group->first_head + n / 2 / LAYERS / TOKENS;
         uint64_t off;
-        must(kvf_layout_locate(e->layout, 0, fused ? 0 : v, layer,
-                               e->mine.ids[token / group->block_tokens], head,
-                               token % group->block_tokens, NULL, &off), "locate");
+        must(kvf_layout_locate(e->layout, 0, fused ? 0 : v, layer, e->mine.ids[token / group->block_tokens],
+                               head, token % group->block_tokens, NULL, &off),
+             "locate");
         uint64_t *at = (uint64_t *)((char *)attr.addr + off + (fused ? v * BYTES : 0));
         for (uint64_t word = 0; word < BYTES / 8; word++) {
             uint64_t is = (((token * 8ull + layer) * 8 + head) * 2 + v) * 32 + word;
@@ -100,8 +114,7 @@ static void open_end(struct end *e)
     }
     must(kvf_mpi_exchange_grants(e->job, grant, 1, e->remotes, NULL), "grants");
     must(kvf_mpi_exchange_layouts(e->job, e->layout, e->layouts), "layouts");
-    MPI_Allgather(&e->mine, sizeof(e->mine), MPI_BYTE, e->all, sizeof(e->mine), MPI_BYTE,
-                  MPI_COMM_WORLD);
+    MPI_Allgather(&e->mine, sizeof(e->mine), MPI_BYTE, e->all, sizeof(e->mine), MPI_BYTE, MPI_COMM_WORLD);
 }
 
 /* Who I read from, and a plan for each. */
@@ -125,12 +138,18 @@ static kvf_plan_results_t pull(struct end *e, const kvf_plan_source_t *sources, 
     to.block_status = memset(blocks, KVF_INPROGRESS, ENTRIES);
     for (uint32_t i = 0; i < count; i++) {
         uint32_t rank = sources[i].rank;
-        kvf_bind_t bind = {.struct_size = sizeof(bind), .flags = KVF_BIND_KEEP,
-                           .dir = KVF_READ, .tokens = TOKENS,
-                           .src_tables = &from, .src_table_count = 1,
-                           .dst_tables = &to, .dst_table_count = 1,
-                           .locals = &local, .local_count = 1,
-                           .remotes = &e->remotes[rank], .remote_count = 1};
+        kvf_bind_t bind = {.struct_size = sizeof(bind),
+                           .flags = KVF_BIND_KEEP,
+                           .dir = KVF_READ,
+                           .tokens = TOKENS,
+                           .src_tables = &from,
+                           .src_table_count = 1,
+                           .dst_tables = &to,
+                           .dst_table_count = 1,
+                           .locals = &local,
+                           .local_count = 1,
+                           .remotes = &e->remotes[rank],
+                           .remote_count = 1};
         kvf_batch_t *batch;
         from.ids = e->all[rank].ids;
         from.gens = e->all[rank].gens;
@@ -158,8 +177,10 @@ int main(int argc, char **argv)
     e.rank = kvf_mpi_rank(e.job);
     e.prefill = e.rank < PREFILL;
     e.part = (uint32_t)(e.prefill ? e.rank : e.rank - PREFILL);
-    must(kvf_mpi_size(e.job) == PREFILL + DECODE ? KVF_OK
-         : kvf_fail(KVF_ERR_INVALID, "it takes %d ranks", PREFILL + DECODE), "start");
+    must(kvf_mpi_size(e.job) == PREFILL + DECODE
+             ? KVF_OK
+             : kvf_fail(KVF_ERR_INVALID, "it takes %d ranks", PREFILL + DECODE),
+         "start");
     open_end(&e);
     if (!e.prefill) {
         count = find_sources(&e, sources);
@@ -181,8 +202,8 @@ int main(int argc, char **argv)
     MPI_Allreduce(MPI_IN_PLACE, sums, 3, MPI_LONG, MPI_SUM, MPI_COMM_WORLD);
     if (e.rank == 0) {
         printf("reshard_2to4: 4 ranks pulled %d tokens by %ld plans, %ld wrong; then a block was "
-               "reused, and %ld could use %d of them\n", TOKENS, sums[1], sums[0], sums[2],
-               REUSED * SMALL);
+               "reused, and %ld could use %d of them\n",
+               TOKENS, sums[1], sums[0], sums[2], REUSED * SMALL);
     }
     for (uint32_t i = 0; i < count; i++) {
         must(kvf_plan_destroy(sources[i].plan), "destroy");

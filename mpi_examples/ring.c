@@ -13,7 +13,9 @@
 
 #include <kvferry/mpi.h>
 
-enum { BLOCK = 1 << 20 };
+enum {
+    BLOCK = 1 << 20
+};
 
 /* Errors end the whole job here; kvf_last_error() says in words what went wrong. */
 static void must(kvf_status_t status, const char *what)

@@ -34,8 +34,7 @@ int kvfi_cli_fail(const char *format, ...)
 
 bool kvfi_cli_speaks(void)
 {
-    static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
-                                        "SLURM_PROCID"};
+    static const char *const ranks[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"};
 
     for (size_t i = 0; i < sizeof(ranks) / sizeof(ranks[0]); i++) {
         const char *rank = getenv(ranks[i]);
@@ -98,8 +97,7 @@ int kvfi_cli_next(int argc, char *const *argv, const struct option *longs)
 }
 
 /* "-4" and what does not fit in 64 bits are numbers, but outside of any range. */
-static int number(const char *what, const char *text, uint64_t *value_p, const char **rest_p,
-                  bool *outside_p)
+static int number(const char *what, const char *text, uint64_t *value_p, const char **rest_p, bool *outside_p)
 {
     bool below = text[0] == '-' && isdigit((unsigned char)text[1]);
     char *rest;
@@ -118,14 +116,13 @@ static int within(const char *what, const char *text, uint64_t min, uint64_t max
                   bool outside)
 {
     if (outside || value < min || value > max) {
-        return kvfi_cli_fail("%s: %s is not within %llu to %llu", what, text,
-                             (unsigned long long)min, (unsigned long long)max);
+        return kvfi_cli_fail("%s: %s is not within %llu to %llu", what, text, (unsigned long long)min,
+                             (unsigned long long)max);
     }
     return 0;
 }
 
-int kvfi_cli_count(const char *what, const char *text, uint64_t min, uint64_t max,
-                   uint64_t *value_p)
+int kvfi_cli_count(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *value_p)
 {
     uint64_t value;
     const char *rest;
@@ -182,8 +179,7 @@ int kvfi_cli_size(const char *what, const char *text, uint64_t min, uint64_t max
     }
     int bits = suffix_bits(rest);
     if (bits < 0 || (num != 0 && bits == 0)) {
-        return kvfi_cli_fail("%s: \"%s\" is not a size: bytes, or a number with K, M, G or T", what,
-                             text);
+        return kvfi_cli_fail("%s: \"%s\" is not a size: bytes, or a number with K, M, G or T", what, text);
     }
     outside = outside || whole > UINT64_MAX >> bits;
     uint64_t part = (uint64_t)((double)num / (double)den * (double)(UINT64_C(1) << bits));
@@ -248,8 +244,7 @@ int kvfi_cli_choice(const char *what, const char *text, const char *const *names
             return 0;
         }
         if (len < sizeof(list)) {
-            len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i == 0 ? "" : ", ",
-                                    names[i]);
+            len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i == 0 ? "" : ", ", names[i]);
         }
     }
     return kvfi_cli_fail("%s: \"%s\" is none of %s", what, text, list);
@@ -265,7 +260,6 @@ const char *kvfi_cli_bytes(uint64_t bytes, char *buf, size_t len)
         value /= 1024;
         unit++;
     }
-    snprintf(buf, len, value == (double)(uint64_t)value ? "%.0f %s" : "%.2f %s", value,
-             units[unit]);
+    snprintf(buf, len, value == (double)(uint64_t)value ? "%.0f %s" : "%.2f %s", value, units[unit]);
     return buf;
 }

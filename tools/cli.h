@@ -56,15 +56,15 @@ const char *kvfi_cli_bytes(uint64_t bytes, char *buf, size_t len);
 /* A JSON writer. Keys are NULL inside an array. Numbers that JSON has no word for become null.
  * Text that is not UTF-8 is escaped byte by byte. */
 struct kvfi_json {
-    FILE    *file;
-    int      indent; /* blanks a level; 0: all on one line */
+    FILE *file;
+    int indent; /* blanks a level; 0: all on one line */
     unsigned depth;
-    bool     filled[24]; /* the level has an item */
+    bool filled[24]; /* the level has an item */
 };
 
 void kvfi_json_init(struct kvfi_json *json, FILE *file, int indent);
-void kvfi_json_open(struct kvfi_json *json, const char *key, char bracket); /* '{' or '[' */
-void kvfi_json_close(struct kvfi_json *json, char bracket);                 /* '}' or ']' */
+void kvfi_json_open(struct kvfi_json *json, const char *key, char bracket);      /* '{' or '[' */
+void kvfi_json_close(struct kvfi_json *json, char bracket);                      /* '}' or ']' */
 void kvfi_json_text(struct kvfi_json *json, const char *key, const char *value); /* NULL: null */
 void kvfi_json_u64(struct kvfi_json *json, const char *key, uint64_t value);
 void kvfi_json_i64(struct kvfi_json *json, const char *key, int64_t value);

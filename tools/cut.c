@@ -23,8 +23,7 @@ void kvfi_cut_heads(uint32_t heads, uint32_t tp, uint32_t rank, uint32_t *first_
     }
 }
 
-void kvfi_cut_layers(uint32_t layers, uint32_t pp, uint32_t stage, uint32_t *first_p,
-                     uint32_t *count_p)
+void kvfi_cut_layers(uint32_t layers, uint32_t pp, uint32_t stage, uint32_t *first_p, uint32_t *count_p)
 {
     even(layers, pp, stage, first_p, count_p);
 }

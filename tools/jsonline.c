@@ -65,8 +65,8 @@ static int unexpected(kvfi_jsonline_t *json, const char *what)
     int c = byte_at(json, json->off);
 
     if (c < 0)
-        return kvfi_jsonline_fail(json, json->off,
-                                  "the line ends where %s should be (is the file cut?)", what);
+        return kvfi_jsonline_fail(json, json->off, "the line ends where %s should be (is the file cut?)",
+                                  what);
     if (c == 0)
         return kvfi_jsonline_fail(json, json->off, "a NUL byte where %s should be", what);
     if (c >= 0x20 && c < 0x7f)
@@ -246,8 +246,7 @@ static int not_a_number(kvfi_jsonline_t *json, const char *name, const char *wan
     return kvfi_jsonline_fail(json, json->off, "%s is %s, not %s", name, kind, wanted);
 }
 
-static int take_unsigned(kvfi_jsonline_t *json, const char *name, const char *wanted,
-                         number_t *number_p)
+static int take_unsigned(kvfi_jsonline_t *json, const char *name, const char *wanted, number_t *number_p)
 {
     size_t off;
 
@@ -271,9 +270,8 @@ int kvfi_jsonline_u64(kvfi_jsonline_t *json, const char *name, uint64_t *value_p
     if (!number.integer) {
         int shown = number.len < NUMBER_SHOWN ? (int)number.len : NUMBER_SHOWN;
 
-        return kvfi_jsonline_fail(json, number.off, "%s is %.*s%s, not an integer in plain digits",
-                                  name, shown, json->buf + number.off,
-                                  number.len > NUMBER_SHOWN ? "..." : "");
+        return kvfi_jsonline_fail(json, number.off, "%s is %.*s%s, not an integer in plain digits", name,
+                                  shown, json->buf + number.off, number.len > NUMBER_SHOWN ? "..." : "");
     }
     for (size_t i = 0; i < number.len; i++) {
         uint64_t digit = (uint64_t)(json->buf[number.off + i] - '0');
@@ -296,8 +294,8 @@ int kvfi_jsonline_number(kvfi_jsonline_t *json, const char *name, double *value_
     if (take_unsigned(json, name, "a number", &number) != 0)
         return -1;
     if (number.len >= sizeof(text))
-        return kvfi_jsonline_fail(json, number.off, "%s has %zu digits, more than %zu", name,
-                                  number.len, sizeof(text) - 1);
+        return kvfi_jsonline_fail(json, number.off, "%s has %zu digits, more than %zu", name, number.len,
+                                  sizeof(text) - 1);
     memcpy(text, json->buf + number.off, number.len);
     text[number.len] = '\0';
     value = strtod(text, &end);
@@ -380,8 +378,7 @@ int kvfi_jsonline_skip(kvfi_jsonline_t *json)
 
         if (c == '{' || c == '[') {
             if (depth == KVFI_JSONLINE_DEPTH)
-                return kvfi_jsonline_fail(json, json->off, "nested deeper than %d",
-                                          KVFI_JSONLINE_DEPTH);
+                return kvfi_jsonline_fail(json, json->off, "nested deeper than %d", KVFI_JSONLINE_DEPTH);
             open[depth] = (char)c;
             if (skip_open(json, (char)c, &closed) != 0)
                 return -1;

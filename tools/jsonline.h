@@ -15,7 +15,7 @@
 
 #define KVFI_JSONLINE_DEPTH    64  /* nesting inside a skipped value */
 #define KVFI_JSONLINE_ERR_LEN  192 /* bytes of a sentence, its NUL included */
-#define KVFI_JSONLINE_NAME_LEN 48 /* bytes of a key that is handed out; longer ones match nothing */
+#define KVFI_JSONLINE_NAME_LEN 48  /* bytes of a key that is handed out; longer ones match nothing */
 
 typedef struct {
     const char *buf; /* the caller's, len bytes, needs no NUL behind it */

@@ -29,11 +29,10 @@ static void complain(const struct bench_shape *shape)
 }
 
 /* What the figures say of the work itself. Rank 0's only. */
-static int judge(const struct bench_args *args, const struct bench_plan *plan,
-                 const struct bench_ends *ends, const struct bench_figures *f)
+static int judge(const struct bench_args *args, const struct bench_plan *plan, const struct bench_ends *ends,
+                 const struct bench_figures *f)
 {
-    uint64_t want =
-        plan->run_bytes * args->reps * (args->beside != 0 ? 2 : 1) + f->beside.posted_bytes;
+    uint64_t want = plan->run_bytes * args->reps * (args->beside != 0 ? 2 : 1) + f->beside.posted_bytes;
 
     if (f->mismatched != 0) {
         return kvfi_cli_fail("%llu bytes are wrong", (unsigned long long)f->mismatched);
@@ -43,20 +42,22 @@ static int judge(const struct bench_args *args, const struct bench_plan *plan,
                              (unsigned long long)f->peers_mismatched);
     }
     if (args->beside != 0 && f->beside.latencies == 0) {
-        return kvfi_cli_fail(
-            "--beside: the large batch had ended whenever its post returned, so that "
-            "nothing ran beside it: take more bytes");
+        return kvfi_cli_fail("--beside: the large batch had ended whenever its post returned, so that "
+                             "nothing ran beside it: take more bytes");
     }
     if (f->elsewhere != 0 || f->bytes != want) {
-        return kvfi_cli_fail(
-            "%llu bytes went over %s and %llu over other paths, and %llu were meant to",
-            (unsigned long long)f->bytes, kvf_path_name(ends->path),
-            (unsigned long long)f->elsewhere, (unsigned long long)want);
+        return kvfi_cli_fail("%llu bytes went over %s and %llu over other paths, and %llu were meant to",
+                             (unsigned long long)f->bytes, kvf_path_name(ends->path),
+                             (unsigned long long)f->elsewhere, (unsigned long long)want);
     }
     return 0;
 }
 
-enum outcome { RAN, REFUSED, FAILED }; /* REFUSED: nothing ran, and why is in the sentence */
+enum outcome {
+    RAN,
+    REFUSED,
+    FAILED
+}; /* REFUSED: nothing ran, and why is in the sentence */
 
 /* A report begins with its first case: until then the file is as it was. */
 static int tell_case(struct bench_report *report, const struct bench_case *c,
@@ -72,8 +73,7 @@ static int tell_case(struct bench_report *report, const struct bench_case *c,
 }
 
 static enum outcome run_case(const struct bench_job *job, const struct bench_args *args,
-                             const struct bench_shape *shape, struct bench_report *report,
-                             bool *wrong_p)
+                             const struct bench_shape *shape, struct bench_report *report, bool *wrong_p)
 {
     struct bench_plan plan = {0};
     struct bench_ends ends = {0};
@@ -106,8 +106,7 @@ static enum outcome run_case(const struct bench_job *job, const struct bench_arg
 }
 
 /* Each shape at each depth. */
-static int run_cases(const struct bench_job *job, struct bench_args *args,
-                     struct bench_report *report)
+static int run_cases(const struct bench_job *job, struct bench_args *args, struct bench_report *report)
 {
     const uint32_t dir = args->dir;
     bool wrong = false, bar = job->rank == 0 && isatty(STDERR_FILENO) && report->table == NULL;

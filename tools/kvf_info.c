@@ -39,8 +39,8 @@ struct info {
     kvf_engine_t *engine; /* NULL: none opened */
     char trouble[512];
     struct path_fact paths[KVF_PATH_COUNT];
-    char *ucx_text; /* NULL: none */
-    kvf_segment_attr_t segment;  /* what one of SEGMENT_BYTES had; len 0: it could not be had */
+    char *ucx_text;             /* NULL: none */
+    kvf_segment_attr_t segment; /* what one of SEGMENT_BYTES had; len 0: it could not be had */
     char segment_trouble[512];
     struct kvfi_machine machine;
 };
@@ -66,8 +66,7 @@ static void ask_ucx(struct info *info)
         return;
     }
     info->ucx_text = malloc(len);
-    if (info->ucx_text != NULL &&
-        kvf_engine_ucx_text(info->engine, info->ucx_text, &len) != KVF_OK) {
+    if (info->ucx_text != NULL && kvf_engine_ucx_text(info->engine, info->ucx_text, &len) != KVF_OK) {
         free(info->ucx_text);
         info->ucx_text = NULL;
     }
@@ -147,8 +146,8 @@ static void print_engine(const struct info *info)
     heading("paths on this machine");
     for (int path = KVF_PATH_NONE + 1; path < KVF_PATH_COUNT && info->engine != NULL; path++) {
         const struct path_fact *fact = &info->paths[path];
-        printf("  %-10s %-4s %s\n", kvf_path_name((kvf_path_t)path),
-               fact->status == KVF_OK ? "yes" : "no", fact->why);
+        printf("  %-10s %-4s %s\n", kvf_path_name((kvf_path_t)path), fact->status == KVF_OK ? "yes" : "no",
+               fact->why);
     }
     if (info->engine == NULL) {
         printf("  %s\n", info->trouble);
@@ -292,8 +291,8 @@ static void print_memory(const struct kvfi_machine *m)
 
 static void print_all(const struct info *info)
 {
-    printf("kvferry %s, built with header %d.%d.%d\n", kvf_version(), KVF_VERSION_MAJOR,
-           KVF_VERSION_MINOR, KVF_VERSION_PATCH);
+    printf("kvferry %s, built with header %d.%d.%d\n", kvf_version(), KVF_VERSION_MAJOR, KVF_VERSION_MINOR,
+           KVF_VERSION_PATCH);
     printf("UCX %s at run time\n", kvf_ucx_version());
     heading("built in");
     for (size_t i = 0; i < PARTS; i++) {
@@ -312,8 +311,7 @@ static void json_built(struct kvfi_json *json)
 {
     char header[32];
 
-    snprintf(header, sizeof(header), "%d.%d.%d", KVF_VERSION_MAJOR, KVF_VERSION_MINOR,
-             KVF_VERSION_PATCH);
+    snprintf(header, sizeof(header), "%d.%d.%d", KVF_VERSION_MAJOR, KVF_VERSION_MINOR, KVF_VERSION_PATCH);
     kvfi_json_text(json, "kvferry", kvf_version());
     kvfi_json_text(json, "header", header);
     kvfi_json_text(json, "ucx", kvf_ucx_version());
@@ -340,9 +338,8 @@ static void json_engine(struct kvfi_json *json, const struct info *info)
     }
     kvfi_json_close(json, ']');
     kvfi_json_open(json, "settings", '[');
-    for (uint32_t i = 0; info->engine != NULL &&
-                         kvf_engine_setting(info->engine, i, &name, &value, &text) == KVF_OK;
-         i++) {
+    for (uint32_t i = 0;
+         info->engine != NULL && kvf_engine_setting(info->engine, i, &name, &value, &text) == KVF_OK; i++) {
         kvfi_json_open(json, NULL, '{');
         kvfi_json_text(json, "name", name);
         kvfi_json_text(json, "value", value);
@@ -465,33 +462,34 @@ static void print_json(const struct info *info)
 
 static void usage(FILE *file)
 {
-    fputs(
-        "usage: kvf_info [--net NAME] [--json] [--calibrate]\n"
-        "\n"
-        "Says what this build of kvferry has, which paths work on this machine and why the others do\n"
-        "not, every setting with its value, what UCX sees, and what of the machine matters.\n"
-        "\n"
-        "  --net NAME   the wire to ask about: auto (default), tcp, rc, ud\n"
-        "  --json       the same as one JSON object\n"
-        "  --calibrate  measure first how this machine copies (up to eight seconds; it should be idle)\n"
-        "               and write the file that engines read: KVFERRY_CALIBRATION, else one in\n"
-        "               $XDG_CACHE_HOME/kvferry or ~/.cache/kvferry\n"
-        "  --help or -h, --version\n"
-        "\n"
-        "The exit code is 0 if an engine opened, and calibrated where that was asked for.\n",
-        file);
+    fputs("usage: kvf_info [--net NAME] [--json] [--calibrate]\n"
+          "\n"
+          "Says what this build of kvferry has, which paths work on this machine and why the others do\n"
+          "not, every setting with its value, what UCX sees, and what of the machine matters.\n"
+          "\n"
+          "  --net NAME   the wire to ask about: auto (default), tcp, rc, ud\n"
+          "  --json       the same as one JSON object\n"
+          "  --calibrate  measure first how this machine copies (up to eight seconds; it should be idle)\n"
+          "               and write the file that engines read: KVFERRY_CALIBRATION, else one in\n"
+          "               $XDG_CACHE_HOME/kvferry or ~/.cache/kvferry\n"
+          "  --help or -h, --version\n"
+          "\n"
+          "The exit code is 0 if an engine opened, and calibrated where that was asked for.\n",
+          file);
 }
 
-enum { ASK = 0, DONE = 1, WRONG = -1 };
+enum {
+    ASK = 0,
+    DONE = 1,
+    WRONG = -1
+};
 
 static int parse(int argc, char **argv, const char **net_p, bool *json_p, bool *calibrates_p)
 {
-    static const struct option longs[] = {{"net", required_argument, NULL, 'n'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"calibrate", no_argument, NULL, 'c'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'v'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"net", required_argument, NULL, 'n'}, {"json", no_argument, NULL, 'j'},
+        {"calibrate", no_argument, NULL, 'c'}, {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},   {NULL, 0, NULL, 0}};
     static const char *const nets[] = {"auto", "tcp", "rc", "ud"};
     int option;
     size_t index;

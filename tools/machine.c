@@ -92,8 +92,7 @@ static void look_at_cpus(struct kvfi_machine *m)
     long online = sysconf(_SC_NPROCESSORS_ONLN);
 
     if (uname(&name) == 0) {
-        snprintf(m->kernel, sizeof(m->kernel), "%.40s %.64s %.20s", name.sysname, name.release,
-                 name.machine);
+        snprintf(m->kernel, sizeof(m->kernel), "%.40s %.64s %.20s", name.sysname, name.release, name.machine);
     }
     read_field("/proc/cpuinfo", "model name", m->cpu_model, sizeof(m->cpu_model));
     read_field("/proc/self/status", "Cpus_allowed_list", m->cpus_allowed, sizeof(m->cpus_allowed));
@@ -154,8 +153,7 @@ static void look_at_huge_pages(struct kvfi_machine *m)
         closedir(dir);
     }
     read_choice("/sys/kernel/mm/transparent_hugepage/enabled", m->thp, sizeof(m->thp));
-    read_choice("/sys/kernel/mm/transparent_hugepage/shmem_enabled", m->thp_shared,
-                sizeof(m->thp_shared));
+    read_choice("/sys/kernel/mm/transparent_hugepage/shmem_enabled", m->thp_shared, sizeof(m->thp_shared));
 }
 
 static void look_at_memory(struct kvfi_machine *m)

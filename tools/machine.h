@@ -14,9 +14,9 @@
 
 struct kvfi_cache {
     unsigned level;
-    char     type[16]; /* "Data", "Instruction", "Unified" */
+    char type[16]; /* "Data", "Instruction", "Unified" */
     uint64_t bytes;
-    char     cpus[64]; /* that share it with cpu 0 */
+    char cpus[64]; /* that share it with cpu 0 */
 };
 
 struct kvfi_huge {
@@ -25,9 +25,9 @@ struct kvfi_huge {
 };
 
 struct kvfi_machine {
-    char     kernel[128];
-    char     cpu_model[128];
-    char     cpus_allowed[256]; /* "0-3,8" */
+    char kernel[128];
+    char cpu_model[128];
+    char cpus_allowed[256]; /* "0-3,8" */
     unsigned cpus_online;
     unsigned numa_nodes;
     unsigned cache_count;
@@ -38,13 +38,13 @@ struct kvfi_machine {
     const char *memory_limit; /* what bounds memory_free, in words; static */
     unsigned huge_count;
     struct kvfi_huge huge[KVFI_MOST_HUGE];
-    char     thp[16], thp_shared[16]; /* the word in brackets: "always", "madvise", "never", ... */
-    uint64_t shm_total, shm_free;     /* /dev/shm */
-    uint64_t sysv_most;               /* bytes of one System V segment */
-    uint64_t memlock;                 /* UINT64_MAX: unlimited */
+    char thp[16], thp_shared[16]; /* the word in brackets: "always", "madvise", "never", ... */
+    uint64_t shm_total, shm_free; /* /dev/shm */
+    uint64_t sysv_most;           /* bytes of one System V segment */
+    uint64_t memlock;             /* UINT64_MAX: unlimited */
 
-    int      ptrace_scope; /* of Yama; -1: the kernel has no Yama */
-    char     congestion_control[32];
+    int ptrace_scope; /* of Yama; -1: the kernel has no Yama */
+    char congestion_control[32];
 };
 
 void kvfi_machine_look(struct kvfi_machine *machine_p);

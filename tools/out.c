@@ -82,8 +82,7 @@ static int open_fresh(const char *place, mode_t mode, char *fresh)
     int fd;
 
     clock_gettime(CLOCK_REALTIME, &now);
-    if (snprintf(fresh, PATH_MAX, "%s.%llx%08lx", place, (long long)now.tv_sec, now.tv_nsec) >=
-        PATH_MAX) {
+    if (snprintf(fresh, PATH_MAX, "%s.%llx%08lx", place, (long long)now.tv_sec, now.tv_nsec) >= PATH_MAX) {
         errno = ENAMETOOLONG;
         return -1;
     }
@@ -125,8 +124,7 @@ int kvfi_out_apart(const char *what, const char *path, const char *other_what, c
     if (other == NULL || kvfi_out_is_stdout(path) || kvfi_out_is_stdout(other)) {
         return 0;
     }
-    if (strcmp(path, other) == 0 ||
-        (stat(path, &a) == 0 && stat(other, &b) == 0 && same_file(&a, &b))) {
+    if (strcmp(path, other) == 0 || (stat(path, &a) == 0 && stat(other, &b) == 0 && same_file(&a, &b))) {
         return kvfi_cli_fail("%s: %s is the file of %s, too", what, path, other_what);
     }
     return 0;

@@ -13,10 +13,10 @@
 #include <stdio.h>
 
 struct kvfi_out {
-    const char *what, *path;     /* "--json", and the file as it was named */
-    FILE       *file;            /* NULL: not open */
-    char        place[PATH_MAX]; /* past links */
-    char        fresh[PATH_MAX]; /* what is written until it is whole; "": straight */
+    const char *what, *path; /* "--json", and the file as it was named */
+    FILE *file;              /* NULL: not open */
+    char place[PATH_MAX];    /* past links */
+    char fresh[PATH_MAX];    /* what is written until it is whole; "": straight */
 };
 
 /* Whether it can be written. Leaves it as it is. */

@@ -12,10 +12,10 @@
 
 void kvfi_side_opts_init(struct kvfi_side_opts sides[KVFI_SIDES + 1])
 {
-    sides[KVFI_SIDE_SRC] = (struct kvfi_side_opts){NULL, "--src-layout", 0, "--src-block-tokens",
-                                                   1,    1,              "--src-tp", "--src-pp"};
-    sides[KVFI_SIDE_DST] = (struct kvfi_side_opts){NULL, "--dst-layout", 0, "--dst-block-tokens",
-                                                   1,    1,              "--dst-tp", "--dst-pp"};
+    sides[KVFI_SIDE_SRC] =
+        (struct kvfi_side_opts){NULL, "--src-layout", 0, "--src-block-tokens", 1, 1, "--src-tp", "--src-pp"};
+    sides[KVFI_SIDE_DST] =
+        (struct kvfi_side_opts){NULL, "--dst-layout", 0, "--dst-block-tokens", 1, 1, "--dst-tp", "--dst-pp"};
     sides[KVFI_SIDES] = (struct kvfi_side_opts){
         .layout = "LBHNC", .layout_option = "--layout", .block_option = "--block-tokens"};
 }

@@ -10,14 +10,18 @@
 
 #include <stdint.h>
 
-enum { KVFI_SIDE_SRC, KVFI_SIDE_DST, KVFI_SIDES };
+enum {
+    KVFI_SIDE_SRC,
+    KVFI_SIDE_DST,
+    KVFI_SIDES
+};
 
 /* What was said of one side; with each value that may come by two options, the one that it came by. */
 struct kvfi_side_opts {
     const char *layout, *layout_option;
-    uint64_t    block_tokens; /* of a KV block; 0: the layout's own */
+    uint64_t block_tokens; /* of a KV block; 0: the layout's own */
     const char *block_option;
-    uint64_t    tp, pp;       /* ranks: tp * pp */
+    uint64_t tp, pp; /* ranks: tp * pp */
     const char *tp_option, *pp_option;
 };
 
@@ -31,17 +35,19 @@ enum {
 };
 
 /* Rows of a tool's table of options. Those of both sides have the number KVFI_SIDES. */
-#define KVFI_SIDE_LONGS                                                                             \
-    {"layout", required_argument, NULL, KVFI_SIDE_OPT_LAYOUT + KVFI_SIDES},                         \
-    {"src-layout", required_argument, NULL, KVFI_SIDE_OPT_LAYOUT + KVFI_SIDE_SRC},                  \
-    {"dst-layout", required_argument, NULL, KVFI_SIDE_OPT_LAYOUT + KVFI_SIDE_DST},                  \
-    {"block-tokens", required_argument, NULL, KVFI_SIDE_OPT_BLOCK_TOKENS + KVFI_SIDES},             \
-    {"src-block-tokens", required_argument, NULL, KVFI_SIDE_OPT_BLOCK_TOKENS + KVFI_SIDE_SRC},      \
-    {"dst-block-tokens", required_argument, NULL, KVFI_SIDE_OPT_BLOCK_TOKENS + KVFI_SIDE_DST},      \
-    {"src-tp", required_argument, NULL, KVFI_SIDE_OPT_TP + KVFI_SIDE_SRC},                          \
-    {"dst-tp", required_argument, NULL, KVFI_SIDE_OPT_TP + KVFI_SIDE_DST},                          \
-    {"src-pp", required_argument, NULL, KVFI_SIDE_OPT_PP + KVFI_SIDE_SRC},                          \
-    {"dst-pp", required_argument, NULL, KVFI_SIDE_OPT_PP + KVFI_SIDE_DST}
+#define KVFI_SIDE_LONGS                                                                                      \
+    {"layout", required_argument, NULL, KVFI_SIDE_OPT_LAYOUT + KVFI_SIDES},                                  \
+        {"src-layout", required_argument, NULL, KVFI_SIDE_OPT_LAYOUT + KVFI_SIDE_SRC},                       \
+        {"dst-layout", required_argument, NULL, KVFI_SIDE_OPT_LAYOUT + KVFI_SIDE_DST},                       \
+        {"block-tokens", required_argument, NULL, KVFI_SIDE_OPT_BLOCK_TOKENS + KVFI_SIDES},                  \
+        {"src-block-tokens", required_argument, NULL, KVFI_SIDE_OPT_BLOCK_TOKENS + KVFI_SIDE_SRC},           \
+        {"dst-block-tokens", required_argument, NULL, KVFI_SIDE_OPT_BLOCK_TOKENS + KVFI_SIDE_DST},           \
+        {"src-tp", required_argument, NULL, KVFI_SIDE_OPT_TP + KVFI_SIDE_SRC},                               \
+        {"dst-tp", required_argument, NULL, KVFI_SIDE_OPT_TP + KVFI_SIDE_DST},                               \
+        {"src-pp", required_argument, NULL, KVFI_SIDE_OPT_PP + KVFI_SIDE_SRC},                               \
+    {                                                                                                        \
+        "dst-pp", required_argument, NULL, KVFI_SIDE_OPT_PP + KVFI_SIDE_DST                                  \
+    }
 
 /* What is true where nothing is said: LBHNC, the layout's own block size, one rank. The last item is
  * what was said of both. */

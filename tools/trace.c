@@ -34,8 +34,7 @@ typedef enum {
 } field_t;
 
 static const char *const field_names[FIELD_COUNT] = {
-    "timestamp", "input_length",   "output_length", "hash_ids",
-    "chat_id",   "parent_chat_id", "type",          "turn",
+    "timestamp", "input_length", "output_length", "hash_ids", "chat_id", "parent_chat_id", "type", "turn",
 };
 
 typedef struct {
@@ -145,8 +144,7 @@ static kvfi_trace_status_t take_ids(reader_t *reader, kvfi_jsonline_t *json, row
         if (c == ',')
             json->off++;
     } while (c == ',');
-    return kvfi_jsonline_take(json, ']', "',' or ']' in hash_ids") != 0 ? KVFI_TRACE_BAD
-                                                                        : KVFI_TRACE_OK;
+    return kvfi_jsonline_take(json, ']', "',' or ']' in hash_ids") != 0 ? KVFI_TRACE_BAD : KVFI_TRACE_OK;
 }
 
 static field_t find_field(const char *name, size_t len)
@@ -159,8 +157,7 @@ static field_t find_field(const char *name, size_t len)
     return (field_t)field;
 }
 
-static kvfi_trace_status_t take_value(reader_t *reader, kvfi_jsonline_t *json, field_t field,
-                                      row_t *row)
+static kvfi_trace_status_t take_value(reader_t *reader, kvfi_jsonline_t *json, field_t field, row_t *row)
 {
     kvfi_trace_request_t *request = &row->request;
     size_t off;
@@ -177,8 +174,7 @@ static kvfi_trace_status_t take_value(reader_t *reader, kvfi_jsonline_t *json, f
     case FIELD_INPUT:
         rc = kvfi_jsonline_u64(json, field_names[field], &request->input_length);
         if (rc == 0 && request->input_length == 0)
-            rc = kvfi_jsonline_fail(json, off,
-                                    "input_length is 0: a request has at least one token");
+            rc = kvfi_jsonline_fail(json, off, "input_length is 0: a request has at least one token");
         break;
     case FIELD_OUTPUT:
         rc = kvfi_jsonline_u64(json, field_names[field], &request->output_length);
@@ -223,8 +219,7 @@ static kvfi_trace_format_t format_of(unsigned seen)
 static kvfi_trace_status_t finish_row(kvfi_jsonline_t *json, row_t *row)
 {
     size_t end = json->off;
-    unsigned wanted =
-        1u << FIELD_TIMESTAMP | 1u << FIELD_INPUT | 1u << FIELD_OUTPUT | 1u << FIELD_IDS;
+    unsigned wanted = 1u << FIELD_TIMESTAMP | 1u << FIELD_INPUT | 1u << FIELD_OUTPUT | 1u << FIELD_IDS;
 
     if (kvfi_jsonline_take(json, '}', "',' or '}'") != 0)
         return KVFI_TRACE_BAD;
@@ -257,8 +252,7 @@ static kvfi_trace_status_t parse_row(reader_t *reader, kvfi_jsonline_t *json, ro
     kvfi_trace_status_t status = KVFI_TRACE_OK;
     int c = kvfi_jsonline_peek(json);
 
-    *row_p =
-        (row_t){.request = {.first = reader->trace->id_count, .line = reader->trace->line_count}};
+    *row_p = (row_t){.request = {.first = reader->trace->id_count, .line = reader->trace->line_count}};
     if (kvfi_jsonline_take(json, '{', "the '{' of a request") != 0)
         return KVFI_TRACE_BAD;
     if (kvfi_jsonline_peek(json) != '}') {
@@ -347,8 +341,8 @@ static kvfi_trace_status_t check_format(reader_t *reader, const row_t *row)
     if (judge(reader) != KVFI_TRACE_OK)
         return KVFI_TRACE_BAD;
     return fail(reader->err, reader->name, KVFI_TRACE_BAD,
-                "line %" PRIu64
-                ", column 1: two formats in one file: this line is %s, line %" PRIu64 " is %s",
+                "line %" PRIu64 ", column 1: two formats in one file: this line is %s, line %" PRIu64
+                " is %s",
                 row->request.line, kvfi_trace_format_name(row->format), reader->format_line,
                 kvfi_trace_format_name(trace->format));
 }
@@ -360,8 +354,7 @@ static kvfi_trace_status_t keep_row(reader_t *reader, kvfi_jsonline_t *json, con
 
     if (status != KVFI_TRACE_OK)
         return status;
-    if (!kvfi_fit_add(&reader->fit, row->request.input_length, row->request.count,
-                      trace->block_tokens)) {
+    if (!kvfi_fit_add(&reader->fit, row->request.input_length, row->request.count, trace->block_tokens)) {
         trace->id_count = row->request.first;
         status = misfit_row(reader, json, row);
     } else if (reader->held) {
@@ -452,14 +445,13 @@ kvfi_trace_status_t kvfi_trace_read(FILE *file, const char *name, const kvfi_tra
     if (trace_p->request_count > 0)
         return KVFI_TRACE_OK;
     if (trace_p->skipped_lines > 0)
-        return fail(err_p, name, KVFI_TRACE_EMPTY,
-                    "no good request: all %" PRIu64 " lines were skipped", trace_p->skipped_lines);
-    return fail(err_p, name, KVFI_TRACE_EMPTY, "no request in %" PRIu64 " lines",
-                trace_p->line_count);
+        return fail(err_p, name, KVFI_TRACE_EMPTY, "no good request: all %" PRIu64 " lines were skipped",
+                    trace_p->skipped_lines);
+    return fail(err_p, name, KVFI_TRACE_EMPTY, "no request in %" PRIu64 " lines", trace_p->line_count);
 }
 
-kvfi_trace_status_t kvfi_trace_load(const char *path, const kvfi_trace_opts_t *opts,
-                                    kvfi_trace_t *trace_p, char *err_p)
+kvfi_trace_status_t kvfi_trace_load(const char *path, const kvfi_trace_opts_t *opts, kvfi_trace_t *trace_p,
+                                    char *err_p)
 {
     kvfi_trace_status_t status;
     FILE *file;

@@ -80,8 +80,8 @@ kvfi_trace_status_t kvfi_trace_read(FILE *file, const char *name, const kvfi_tra
                                     kvfi_trace_t *trace_p, char *err_p);
 
 /* Opens path and reads it; "-" is standard input. */
-kvfi_trace_status_t kvfi_trace_load(const char *path, const kvfi_trace_opts_t *opts,
-                                    kvfi_trace_t *trace_p, char *err_p);
+kvfi_trace_status_t kvfi_trace_load(const char *path, const kvfi_trace_opts_t *opts, kvfi_trace_t *trace_p,
+                                    char *err_p);
 
 /* Takes NULL and a trace that is all zero. */
 void kvfi_trace_free(kvfi_trace_t *trace);

@@ -43,62 +43,62 @@ typedef enum kvf_plane_kind {
     KVF_PLANE_LATENT  = 4, /**< MLA */
     KVF_PLANE_INDEXER = 5,
     KVF_PLANE_SCALES  = 6,
-    KVF_PLANE_STATE   = 7  /**< recurrent */
+    KVF_PLANE_STATE   = 7 /**< recurrent */
 } kvf_plane_kind_t;
 
 /** Lower-case name of a plane kind, "kv"; "unknown" for anything else. Static storage. */
 const char *kvf_plane_name(kvf_plane_kind_t kind);
 
 typedef struct kvf_plane {
-    uint32_t kind;         /**< kvf_plane_kind_t; a kind once in a group, unless index differs */
-    uint32_t index;        /**< which of several planes of that kind; 0 */
-    char     element[16];  /**< what the bytes are, "bf16"; a tag that two ends must share */
-    uint64_t content;      /**< bytes of a cell; at least 1 */
-    uint64_t k_content;    /**< of KVF_PLANE_KV: bytes of its K part, 0 means half; else 0 */
-    uint64_t block_stride; /**< bytes from block to block */
-    int64_t  layer_stride; /**< bytes from layer to layer; unused with layer_base */
-    int64_t  head_stride;  /**< bytes from head to head */
-    int64_t  state_stride; /**< bytes from state to state */
-    uint64_t base;         /**< first cell, from the start of the segment; unused with layer_base */
+    uint32_t        kind;          /**< kvf_plane_kind_t; a kind once in a group, unless index differs */
+    uint32_t        index;         /**< which of several planes of that kind; 0 */
+    char            element[16];   /**< what the bytes are, "bf16"; a tag that two ends must share */
+    uint64_t        content;       /**< bytes of a cell; at least 1 */
+    uint64_t        k_content;     /**< of KVF_PLANE_KV: bytes of its K part, 0 means half; else 0 */
+    uint64_t        block_stride;  /**< bytes from block to block */
+    int64_t         layer_stride;  /**< bytes from layer to layer; unused with layer_base */
+    int64_t         head_stride;   /**< bytes from head to head */
+    int64_t         state_stride;  /**< bytes from state to state */
+    uint64_t        base;          /**< first cell, from the start of the segment; unused with layer_base */
     const uint64_t *layer_base;    /**< NULL, or one base a layer of the group */
     const uint32_t *layer_segment; /**< NULL, or one segment index a layer of the group */
-    uint32_t segment;      /**< segment index; unused with layer_segment */
-    uint32_t reserved32;   /**< 0 */
-    uint64_t reserved[2];  /**< 0 */
+    uint32_t        segment;       /**< segment index; unused with layer_segment */
+    uint32_t        reserved32;    /**< 0 */
+    uint64_t        reserved[2];   /**< 0 */
 } kvf_plane_t;
 
 typedef struct kvf_group {
-    uint32_t block_tokens;     /**< tokens a block, at least 1 */
-    uint32_t tokens_per_state; /**< divides block_tokens; 0: 1; all of it: one state a block */
-    uint32_t layer_count;      /**< layers held, at least 1 */
-    uint32_t first_head;       /**< first head held */
-    uint32_t heads;            /**< heads held, at least 1 */
-    uint32_t heads_total;      /**< heads of the model; first_head + heads is at most that.
+    uint32_t           block_tokens;     /**< tokens a block, at least 1 */
+    uint32_t           tokens_per_state; /**< divides block_tokens; 0: 1; all of it: one state a block */
+    uint32_t           layer_count;      /**< layers held, at least 1 */
+    uint32_t           first_head;       /**< first head held */
+    uint32_t           heads;            /**< heads held, at least 1 */
+    uint32_t           heads_total;      /**< heads of the model; first_head + heads is at most that.
                                     MLA: first_head 0, heads 1, heads_total 1 */
-    uint32_t window;           /**< tokens that sliding-window attention looks back; 0: all */
-    uint32_t blocks;           /**< capacity in blocks, at least 1: ids stay below */
-    const uint32_t *layers;    /**< layer ids, in any order, each once */
+    uint32_t           window;           /**< tokens that sliding-window attention looks back; 0: all */
+    uint32_t           blocks;           /**< capacity in blocks, at least 1: ids stay below */
+    const uint32_t    *layers;           /**< layer ids, in any order, each once */
     const kvf_plane_t *planes;
-    uint32_t plane_count;      /**< at least 1 */
-    uint32_t cp_ranks;         /**< ranks over which tokens are dealt; 0: 1, all tokens are here */
-    uint32_t cp_rank;          /**< of these; holds tokens t with t / cp_tokens % cp_ranks == it */
-    uint32_t cp_tokens;        /**< tokens dealt at a time, 0: block_tokens; a multiple of
+    uint32_t           plane_count; /**< at least 1 */
+    uint32_t           cp_ranks;    /**< ranks over which tokens are dealt; 0: 1, all tokens are here */
+    uint32_t           cp_rank;     /**< of these; holds tokens t with t / cp_tokens % cp_ranks == it */
+    uint32_t           cp_tokens;   /**< tokens dealt at a time, 0: block_tokens; a multiple of
                                     block_tokens or a divisor, and of tokens_per_state. A block
                                     then holds the next block_tokens tokens of those held */
-    uint64_t reserved[2];      /**< 0 */
+    uint64_t           reserved[2]; /**< 0 */
 } kvf_group_t;
 
 /** A cache. Its segments are numbered from 0; a bind says where each of them lies: on the local side
  *  in a range of a segment of the engine, on the remote side in a granted range. Offsets are from the
  *  start of that range. */
 typedef struct kvf_layout_desc {
-    uint32_t struct_size;
-    uint32_t group_count;        /**< at least 1 */
+    uint32_t           struct_size;
+    uint32_t           group_count; /**< at least 1 */
     const kvf_group_t *groups;
-    uint32_t segment_count;      /**< at least 1 */
-    uint32_t reserved32;         /**< 0 */
-    const uint64_t *segment_len; /**< bytes of each segment */
-    uint64_t reserved[2];        /**< 0 */
+    uint32_t           segment_count; /**< at least 1 */
+    uint32_t           reserved32;    /**< 0 */
+    const uint64_t    *segment_len;   /**< bytes of each segment */
+    uint64_t           reserved[2];   /**< 0 */
 } kvf_layout_desc_t;
 
 /** Create a layout from a description, which is checked and copied whole. No two cells may share a
@@ -122,9 +122,9 @@ uint64_t kvf_layout_block_bytes(const kvf_layout_t *layout);
 
 /** Where a cell lies: group and plane by index, layer and head by global id. Outputs may be NULL.
  *  Errors: INVALID (no such group, plane, layer or head here), BOUNDS (block or state). */
-kvf_status_t kvf_layout_locate(const kvf_layout_t *layout, uint32_t group, uint32_t plane,
-                               uint32_t layer, uint32_t block, uint32_t head, uint32_t state,
-                               uint32_t *segment_p, uint64_t *off_p);
+kvf_status_t kvf_layout_locate(const kvf_layout_t *layout, uint32_t group, uint32_t plane, uint32_t layer,
+                               uint32_t block, uint32_t head, uint32_t state, uint32_t *segment_p,
+                               uint64_t *off_p);
 
 /** A number that two ends compare: equal if they mean the same by their cells, whatever their
  *  strides, bases, block sizes, head ranges and capacities. It covers, for each group, the layer
@@ -139,8 +139,7 @@ kvf_status_t kvf_layout_compare(const kvf_layout_t *one, const kvf_layout_t *oth
 /** All fields in which the meaning of two layouts differs, a line of text each, in the words of
  *  kvf_layout_compare(); "" if there is none. *len_p: in, bytes of text; out, the need, with the 0
  *  at the end. text NULL only tells the need. Errors: INVALID, SPACE. */
-kvf_status_t kvf_layout_diff(const kvf_layout_t *one, const kvf_layout_t *other, char *text,
-                             size_t *len_p);
+kvf_status_t kvf_layout_diff(const kvf_layout_t *one, const kvf_layout_t *other, char *text, size_t *len_p);
 
 /** A layout as bytes that another rank can read, of this version and byte order. *len_p: in, bytes
  *  of buf; out, the need. buf NULL only tells the need. Errors: INVALID, SPACE. */
@@ -192,22 +191,22 @@ kvf_status_t kvf_kv_model_bytes(const kvf_kv_model_t *model, uint64_t tokens, ui
 
 typedef struct kvf_layout_opts {
     uint32_t        struct_size;
-    uint32_t        block_tokens; /**< 0: 16, or 64 for MLA */
-    uint32_t        blocks;       /**< capacity of each group in blocks; 0: 1 */
-    uint32_t        first_layer;  /**< first layer held; unused with layers */
-    uint32_t        layer_count;  /**< 0: all from first_layer on */
-    uint32_t        first_head;   /**< first head held */
-    uint32_t        heads;        /**< heads held; 0: all from first_head on */
+    uint32_t        block_tokens;     /**< 0: 16, or 64 for MLA */
+    uint32_t        blocks;           /**< capacity of each group in blocks; 0: 1 */
+    uint32_t        first_layer;      /**< first layer held; unused with layers */
+    uint32_t        layer_count;      /**< 0: all from first_layer on */
+    uint32_t        first_head;       /**< first head held */
+    uint32_t        heads;            /**< heads held; 0: all from first_head on */
     uint32_t        first_state_head; /**< of a recurrent state, likewise */
     uint32_t        state_heads;
-    uint32_t        cp_ranks;     /**< context parallelism, as in kvf_group_t */
+    uint32_t        cp_ranks; /**< context parallelism, as in kvf_group_t */
     uint32_t        cp_rank;
     uint32_t        cp_tokens;
-    const uint32_t *layers;       /**< NULL, or layer_count ids, each once, in the order in which
+    const uint32_t *layers;      /**< NULL, or layer_count ids, each once, in the order in which
                                        they lie in memory */
-    uint64_t        base;         /**< where the cache begins, from the start of each segment */
-    uint64_t        segment_len;  /**< bytes of each segment; 0: what the cache needs and no more */
-    uint64_t        reserved[2];  /**< 0 */
+    uint64_t        base;        /**< where the cache begins, from the start of each segment */
+    uint64_t        segment_len; /**< bytes of each segment; 0: what the cache needs and no more */
+    uint64_t        reserved[2]; /**< 0 */
 } kvf_layout_opts_t;
 
 /** Build the layout of a model's cache by name, without gaps. A name spells the axes from the
@@ -235,8 +234,8 @@ typedef struct kvf_layout_opts {
  *  Errors: INVALID (unknown letter, missing or doubled axis, the sentence lists the known names; a
  *  2 for MLA; H missing where there are heads; a layer or head that the model has not), BOUNDS
  *  (segment_len is too small), NOMEM. */
-kvf_status_t kvf_layout_build(const kvf_kv_model_t *model, const char *name,
-                              const kvf_layout_opts_t *opts, kvf_layout_t **layout_p);
+kvf_status_t kvf_layout_build(const kvf_kv_model_t *model, const char *name, const kvf_layout_opts_t *opts,
+                              kvf_layout_t **layout_p);
 
 /** Name index of the layouts listed above, NULL past the last. Static storage. */
 const char *kvf_layout_name_at(uint32_t index);
@@ -248,9 +247,9 @@ const char *kvf_layout_name_at(uint32_t index);
  *  layouts of a stage do not say how many layers the model has. */
 typedef struct kvf_plan_opts {
     uint32_t struct_size;
-    uint32_t first_layer;   /**< ids of layers: from this one on */
-    uint32_t layer_count;   /**< so many ids; 0: all from first_layer on */
-    uint32_t first_head;    /**< ids of heads, likewise */
+    uint32_t first_layer; /**< ids of layers: from this one on */
+    uint32_t layer_count; /**< so many ids; 0: all from first_layer on */
+    uint32_t first_head;  /**< ids of heads, likewise */
     uint32_t heads;
     uint32_t replica_count; /**< sources that hold the same; 0: 1. The destination's block b,
                                  counted from the request's first token, comes from the one whose
@@ -267,8 +266,8 @@ typedef struct kvf_plan_opts {
  *  may be NULL. Errors: INVALID (a field on which they do not agree, a layer whose planes are not the same,
  *  with groups, field and both values; nothing in common; a bad option, or one past the model, by name),
  *  UNSUPPORTED (block sizes and replicas that repeat only after more than 2^20 states), NOMEM. */
-kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
-                             const kvf_plan_opts_t *opts, kvf_plan_t **plan_p);
+kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst, const kvf_plan_opts_t *opts,
+                             kvf_plan_t **plan_p);
 
 /** Destroy a plan. Ops that it filled stay good. NULL is fine. Errors: none. */
 kvf_status_t kvf_plan_destroy(kvf_plan_t *plan);
@@ -290,9 +289,8 @@ typedef struct kvf_plan_source {
  *  Errors: as kvf_plan_create(); INVALID also if no source has a layer, plane, head or context
  *  parallel rank that the destination needs (it is named); SPACE (*count_p is set to the need). No
  *  plan is made then. */
-kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count,
-                              const kvf_layout_t *dst, uint32_t dst_rank,
-                              const kvf_plan_opts_t *opts, kvf_plan_source_t *sources,
+kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count, const kvf_layout_t *dst,
+                              uint32_t dst_rank, const kvf_plan_opts_t *opts, kvf_plan_source_t *sources,
                               uint32_t *count_p);
 
 /** null_id is set. */
@@ -303,32 +301,32 @@ kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count,
  *  block of those tokens from first_token on that are held there. The arrays are the caller's; ops
  *  may point into them, so they stay until the batch has ended. */
 typedef struct kvf_bind_table {
-    const uint32_t *ids;   /**< count ids; NULL: 0, 1, 2, ... KVF_SKIP drops what the entry holds,
+    const uint32_t *ids;          /**< count ids; NULL: 0, 1, 2, ... KVF_SKIP drops what the entry holds,
                                 on both ends */
-    uint64_t first_token;  /**< a multiple of block_tokens; of cp_ranks times the larger of
+    uint64_t        first_token;  /**< a multiple of block_tokens; of cp_ranks times the larger of
                                 block_tokens and cp_tokens */
-    uint32_t count;        /**< entries; 0: empty */
-    uint32_t flags;        /**< KVF_TABLE_ bits */
-    uint32_t null_id;      /**< with KVF_TABLE_NULL: an id that means no block, like KVF_SKIP */
-    uint32_t reserved32;   /**< 0 */
-    const uint8_t *skip;   /**< NULL, or count entries; not 0: drop it, like KVF_SKIP */
-    const uint32_t *gens;  /**< source: NULL, or count generations: KVF_READ from a pool,
+    uint32_t        count;        /**< entries; 0: empty */
+    uint32_t        flags;        /**< KVF_TABLE_ bits */
+    uint32_t        null_id;      /**< with KVF_TABLE_NULL: an id that means no block, like KVF_SKIP */
+    uint32_t        reserved32;   /**< 0 */
+    const uint8_t  *skip;         /**< NULL, or count entries; not 0: drop it, like KVF_SKIP */
+    const uint32_t *gens;         /**< source: NULL, or count generations: KVF_READ from a pool,
                                 with ids */
-    int8_t *block_status;      /**< destination: NULL, or count entries, of which those in the range
+    int8_t         *block_status; /**< destination: NULL, or count entries, of which those in the range
                                 are set. With pair_status by kvf_plan_results(), for any plan and
                                 any number of sources. Without by the batch itself, and only where
                                 the plan takes the ids as they are: equal block_tokens, no replicas,
                                 no dealt tokens */
-    uint64_t reserved[2];  /**< 0 */
+    uint64_t        reserved[2];  /**< 0 */
 } kvf_bind_table_t;
 
 /** Where a segment of the local side's layout lies: a range of a segment of the engine, as
  *  kvf_range_t has it for those that read or write it from elsewhere. */
 typedef struct kvf_bind_local {
-    kvf_segment_t *segment; /**< NULL: nowhere; the plan must not touch it */
-    uint64_t off;           /**< bytes from the start of the segment */
-    uint64_t len;           /**< bytes, at least those of the layout's segment; 0: as many */
-    uint64_t reserved[1];   /**< 0 */
+    kvf_segment_t *segment;     /**< NULL: nowhere; the plan must not touch it */
+    uint64_t       off;         /**< bytes from the start of the segment */
+    uint64_t       len;         /**< bytes, at least those of the layout's segment; 0: as many */
+    uint64_t       reserved[1]; /**< 0 */
 } kvf_bind_local_t;
 
 /** Of groups with a window, move only the last window tokens of the range. */
@@ -340,8 +338,8 @@ typedef struct kvf_bind_local {
 /** What a plan is bound to. */
 typedef struct kvf_bind {
     uint32_t struct_size;
-    uint32_t flags;     /**< KVF_BIND_ bits */
-    uint32_t dir;       /**< KVF_READ: the source is remote; KVF_WRITE: the destination is */
+    uint32_t flags;           /**< KVF_BIND_ bits */
+    uint32_t dir;             /**< KVF_READ: the source is remote; KVF_WRITE: the destination is */
     uint32_t src_table_count; /**< number of groups of the source's layout; 1 may serve groups that
                                    have the same block_tokens and context parallelism */
     uint32_t dst_table_count; /**< and of the destination's */
@@ -350,21 +348,21 @@ typedef struct kvf_bind {
     uint32_t reserved32;      /**< 0 */
     const kvf_bind_table_t *src_tables;
     const kvf_bind_table_t *dst_tables;
-    uint64_t first_token;     /**< the range begins with this token of the request */
-    uint64_t tokens;          /**< tokens of the range; 0: nothing moves. A state moves if one of
+    uint64_t                first_token; /**< the range begins with this token of the request */
+    uint64_t                tokens;      /**< tokens of the range; 0: nothing moves. A state moves if one of
                                    its tokens is in the range; blocks cut by an end move in part */
-    const kvf_bind_local_t *locals; /**< where each segment of the local side's layout lies; no two
+    const kvf_bind_local_t *locals;      /**< where each segment of the local side's layout lies; no two
                                          of them share a byte */
-    kvf_remote_t *const *remotes;   /**< granted range of each segment of the remote side's layout,
+    kvf_remote_t *const    *remotes;     /**< granted range of each segment of the remote side's layout,
                                          each one once; those that the plan does not touch may be
                                          NULL */
-    uint32_t first_layer;     /**< ids of layers: only those of the plan from this one on */
-    uint32_t layer_count;     /**< so many ids; 0: all from first_layer on */
-    int8_t *pair_status;      /**< NULL, or a status for each pair of blocks, for kvf_plan_results():
+    uint32_t                first_layer; /**< ids of layers: only those of the plan from this one on */
+    uint32_t                layer_count; /**< so many ids; 0: all from first_layer on */
+    int8_t  *pair_status; /**< NULL, or a status for each pair of blocks, for kvf_plan_results():
                                    block_status of the ops that come out is in it, and it stays
                                    until the batch has ended. Each batch has its own */
-    uint64_t pair_count;      /**< its length; pairs of kvf_plan_size_t is enough */
-    uint64_t reserved[1];     /**< 0 */
+    uint64_t pair_count;  /**< its length; pairs of kvf_plan_size_t is enough */
+    uint64_t reserved[1]; /**< 0 */
 } kvf_bind_t;
 
 /** Ids of the layers that a plan carries, rising, each once. *count_p: in, length of layers; out,
@@ -376,8 +374,8 @@ kvf_status_t kvf_plan_layers(const kvf_plan_t *plan, uint32_t *layers, uint32_t 
 typedef struct kvf_plan_size {
     uint32_t struct_size;
     uint32_t reserved32;
-    uint64_t ops;       /**< that kvf_plan_bind() fills */
-    uint64_t ids;       /**< ids that it fills */
+    uint64_t ops; /**< that kvf_plan_bind() fills */
+    uint64_t ids; /**< ids that it fills */
     uint64_t pieces;
     uint64_t bytes;
     uint64_t piece_min; /**< bytes of the smallest piece; 0 if there is none */
@@ -411,8 +409,8 @@ typedef struct kvf_plan_size {
  *  past the capacity, with its index; a local range that is shorter than the layout's segment),
  *  SPACE (of ops, ids or pair_status), NOMEM, UNSUPPORTED (op_size is too short for a field that must be set;
  *  block_status without pair_status where it cannot be). */
-kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
-                           size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p);
+kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops, size_t op_size,
+                           size_t *op_count_p, uint32_t *ids, size_t *id_count_p);
 
 /** Bind and post in one: kvf_plan_bind(), then kvf_batch_post() of its ops with opts (NULL: all defaults).
  *  The batch holds ops and ids in memory of its own, which is made at the first post, reused by the next,
@@ -428,15 +426,14 @@ kvf_status_t kvf_plan_post(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_b
 /** Ops, ids, pieces and bytes of a binding, without making it: handles may be NULL. Counts of
  *  pieces are before merging by ids. Errors: INVALID, BOUNDS, as kvf_plan_bind(), but ids are not
  *  looked at. */
-kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
-                              kvf_plan_size_t *size_p);
+kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_plan_size_t *size_p);
 
 /** What arrived at one destination of one request, over all its sources. Begin with all 0 but
  *  struct_size; with bindings set to 0 it begins again. */
 typedef struct { /* no tag: it would be the function's name, which hides it in C++ */
     uint32_t struct_size;
-    int32_t  status;        /**< KVF_OK if nothing failed, else the lowest error of any pair */
-    uint64_t first_token;   /**< the range, that of the first binding */
+    int32_t  status;      /**< KVF_OK if nothing failed, else the lowest error of any pair */
+    uint64_t first_token; /**< the range, that of the first binding */
     uint64_t tokens;
     uint64_t prefix_tokens; /**< so many tokens from first_token on can be used: every cell of them
                                  arrived, or was there. It ends where a state begins, or is all of
@@ -510,8 +507,8 @@ typedef struct kvf_stream  kvf_stream_t;  /* of a request */
  *  first_layer + layer_count) of stream id. status is KVF_OK, or the error for which they will not
  *  come; that of the batch, if it fails, goes before it. Errors: INVALID (NULL; id or layer_count 0;
  *  a status that is no end). */
-kvf_status_t kvf_stream_note(uint64_t id, uint32_t first_layer, uint32_t layer_count,
-                             kvf_status_t status, void *note_p);
+kvf_status_t kvf_stream_note(uint64_t id, uint32_t first_layer, uint32_t layer_count, kvf_status_t status,
+                             void *note_p);
 
 /** The channel of notifications that streams use if no other is named. */
 #define KVF_STREAM_CHANNEL UINT32_C(0x6b767301)
@@ -549,20 +546,19 @@ typedef struct kvf_stream_source {
 } kvf_stream_source_t;
 
 typedef struct kvf_stream_opts {
-    uint32_t struct_size;
-    uint32_t source_count; /**< at least 1 */
-    const kvf_stream_source_t *sources; /**< each peer once; copied */
-    uint64_t id;           /**< not 0; of one request only, ever, so that what comes late for
+    uint32_t                   struct_size;
+    uint32_t                   source_count; /**< at least 1 */
+    const kvf_stream_source_t *sources;      /**< each peer once; copied */
+    uint64_t                   id;          /**< not 0; of one request only, ever, so that what comes late for
                                 another is not taken for this one's */
-    uint64_t reserved[2];  /**< 0 */
+    uint64_t                   reserved[2]; /**< 0 */
 } kvf_stream_opts_t;
 
 /** Open a stream, before its id is told to the sources: notifications for a stream that is not open
  *  are ignored. Its layers are those of its sources; one that several sources bring is there when
  *  all of them have said so. Errors: INVALID (the field is named; a peer's handle is closed; the
  *  same peer twice), BUSY (the id is open), NOMEM. */
-kvf_status_t kvf_stream_open(kvf_streams_t *streams, const kvf_stream_opts_t *opts,
-                             kvf_stream_t **stream_p);
+kvf_status_t kvf_stream_open(kvf_streams_t *streams, const kvf_stream_opts_t *opts, kvf_stream_t **stream_p);
 
 /** Forget a stream; what still comes for it is ignored. No thread is in a call with it. That nobody
  *  writes any more is the batches' and the grant's matter. NULL is fine. Errors: none. */
@@ -570,9 +566,9 @@ kvf_status_t kvf_stream_close(kvf_stream_t *stream);
 
 typedef struct kvf_stream_state {
     uint32_t struct_size;
-    int32_t  status;    /**< KVF_OK: all layers are there; INPROGRESS; or the error of bad_layer */
-    uint32_t layers;    /**< of the stream */
-    uint32_t arrived;   /**< of these, in any order */
+    int32_t  status;  /**< KVF_OK: all layers are there; INPROGRESS; or the error of bad_layer */
+    uint32_t layers;  /**< of the stream */
+    uint32_t arrived; /**< of these, in any order */
     uint32_t failed;
     uint32_t leading;   /**< layers from the lowest on that are there, without a gap */
     uint32_t highest;   /**< id of the last of these; UINT32_MAX: none */

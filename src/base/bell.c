@@ -33,7 +33,7 @@ uint64_t kvfi_bell_realm(void)
 static void expect_secret(int fd, const uint32_t secret[4])
 {
     struct sock_filter filter[10];
-    struct sock_fprog  program = {sizeof filter / sizeof *filter, filter};
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
 
     for (uint8_t i = 0; i < 4; i++) {
         filter[2 * i] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, i * sizeof *secret);
@@ -48,8 +48,8 @@ static void expect_secret(int fd, const uint32_t secret[4])
 int kvfi_bell_open(kvfi_bell_t *bell)
 {
     struct sockaddr_un any = {.sun_family = AF_UNIX}, name;
-    socklen_t          len = sizeof name;
-    int                error;
+    socklen_t len = sizeof name;
+    int error;
 
     atomic_store(&bell->quiet, 1);
     bell->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -83,12 +83,14 @@ void kvfi_bell_close(kvfi_bell_t *bell)
 static int send_one(int fd, kvfi_bell_name_t to, size_t more)
 {
     struct sockaddr_un name = {.sun_family = AF_UNIX};
-    char               ring[sizeof to.secret + PART] = {0};
+    char ring[sizeof to.secret + PART] = {0};
 
     memcpy(ring, to.secret, sizeof to.secret);
     memcpy(name.sun_path, to.text, to.len);
     return sendto(fd, ring, sizeof to.secret + more, MSG_DONTWAIT | MSG_NOSIGNAL, (struct sockaddr *)&name,
-                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + to.len)) < 0 ? -1 : 0;
+                  (socklen_t)(offsetof(struct sockaddr_un, sun_path) + to.len)) < 0
+               ? -1
+               : 0;
 }
 
 /* Rings that nobody hears fill the socket that sent them: one without a past goes in its stead. */
@@ -130,12 +132,11 @@ void kvfi_bell_wake(kvfi_bell_t *bell)
 
 int kvfi_bell_hush(kvfi_bell_t *bell)
 {
-    int     heard = 0, parted = 0;
-    char    byte;
+    int heard = 0, parted = 0;
+    char byte;
     ssize_t len;
 
-    while (heard < HEARD_MOST &&
-           (len = recv(bell->fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC)) >= 0) {
+    while (heard < HEARD_MOST && (len = recv(bell->fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC)) >= 0) {
         parted |= len == (ssize_t)(sizeof bell->name.secret + PART);
         heard++;
     }

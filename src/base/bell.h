@@ -13,14 +13,14 @@
 #include <stdint.h>
 
 typedef struct kvfi_bell_name {
-    uint8_t  len;
-    char     text[15];
+    uint8_t len;
+    char text[15];
     uint32_t secret[4];
 } kvfi_bell_name_t;
 
 typedef struct kvfi_bell {
-    int              fd;    /* -1: none; readable while it rings */
-    _Atomic int      quiet; /* no ring of our own is there unheard */
+    int fd;            /* -1: none; readable while it rings */
+    _Atomic int quiet; /* no ring of our own is there unheard */
     kvfi_bell_name_t name;
 } kvfi_bell_t;
 
@@ -28,7 +28,7 @@ typedef struct kvfi_bell {
 uint64_t kvfi_bell_realm(void);
 
 /* 0, or -1 with errno. */
-int  kvfi_bell_open(kvfi_bell_t *bell);
+int kvfi_bell_open(kvfi_bell_t *bell);
 void kvfi_bell_close(kvfi_bell_t *bell);
 
 /* Ring a neighbour's, by a name that came from it. Never waits. */
@@ -38,6 +38,6 @@ void kvfi_bell_part(const kvfi_bell_t *from, kvfi_bell_name_t to);
 /* Ring one's own, unless it rings already. */
 void kvfi_bell_wake(kvfi_bell_t *bell);
 /* Silence it: 1 if somebody may have parted. Who is to ring it once more has to be told after. */
-int  kvfi_bell_hush(kvfi_bell_t *bell);
+int kvfi_bell_hush(kvfi_bell_t *bell);
 
 #endif

@@ -9,7 +9,7 @@
 
 #include "base/status.h"
 
-static const char     magic[4] = {'K', 'V', 'F', 'B'};
+static const char magic[4] = {'K', 'V', 'F', 'B'};
 static const uint64_t zero;
 
 static uint64_t checksum(const uint8_t *blob, size_t len)
@@ -31,16 +31,15 @@ kvfi_writer_t kvfi_blob_begin(void *buf, size_t cap)
 kvf_status_t kvfi_blob_end(kvfi_writer_t *writer, kvfi_blob_kind_t kind, uint32_t ucx_release,
                            uint64_t incarnation, size_t *len_p)
 {
-    size_t        len = writer->len;
+    size_t len = writer->len;
     kvfi_writer_t head = {.buf = writer->buf, .cap = writer->cap};
-    uint16_t      words[4] = {(uint16_t)kind, KVFI_BLOB_FORMAT, KVFI_WIRE_LOWEST, KVFI_WIRE_HIGHEST};
+    uint16_t words[4] = {(uint16_t)kind, KVFI_BLOB_FORMAT, KVFI_WIRE_LOWEST, KVFI_WIRE_HIGHEST};
 
     *len_p = len;
     if (!writer->buf)
         return KVF_OK;
     if (len > writer->cap)
-        return kvfi_fail(KVF_ERR_SPACE, "the blob needs %zu bytes, the buffer has %zu", len,
-                         writer->cap);
+        return kvfi_fail(KVF_ERR_SPACE, "the blob needs %zu bytes, the buffer has %zu", len, writer->cap);
     kvfi_put(&head, magic, sizeof magic);
     kvfi_put(&head, words, 2 * sizeof *words);
     kvfi_put_u32(&head, (uint32_t)len);
@@ -63,13 +62,13 @@ static kvf_status_t other_kind(unsigned is, kvfi_blob_kind_t wanted)
                      is < sizeof of / sizeof *of ? of[is] : "no known kind of", takes[wanted]);
 }
 
-kvf_status_t kvfi_blob_open(const void *blob, size_t len, kvfi_blob_kind_t kind,
-                            uint64_t *incarnation_p, kvfi_reader_t *reader_p)
+kvf_status_t kvfi_blob_open(const void *blob, size_t len, kvfi_blob_kind_t kind, uint64_t *incarnation_p,
+                            kvfi_reader_t *reader_p)
 {
     const uint8_t *b = blob;
-    uint16_t       words[2], wire[2];
-    uint32_t       total, order;
-    uint64_t       sum;
+    uint16_t words[2], wire[2];
+    uint32_t total, order;
+    uint64_t sum;
 
     if (!blob)
         return kvfi_fail(KVF_ERR_BLOB, "blob is NULL");

@@ -15,10 +15,10 @@
 #include "base/wire.h"
 #include "kvferry.h"
 
-#define KVFI_BLOB_HEADER 40u
-#define KVFI_BLOB_FORMAT 5u
-#define KVFI_BLOB_ORDER  0x01020304u
-#define KVFI_WIRE_LOWEST 1u
+#define KVFI_BLOB_HEADER  40u
+#define KVFI_BLOB_FORMAT  5u
+#define KVFI_BLOB_ORDER   0x01020304u
+#define KVFI_WIRE_LOWEST  1u
 #define KVFI_WIRE_HIGHEST 1u
 
 typedef enum kvfi_blob_kind {
@@ -38,7 +38,7 @@ kvf_status_t kvfi_blob_end(kvfi_writer_t *writer, kvfi_blob_kind_t kind, uint32_
                            uint64_t incarnation, size_t *len_p);
 
 /* Check the envelope and open a reader over the body. BLOB or VERSION. */
-kvf_status_t kvfi_blob_open(const void *blob, size_t len, kvfi_blob_kind_t kind,
-                            uint64_t *incarnation_p, kvfi_reader_t *reader_p);
+kvf_status_t kvfi_blob_open(const void *blob, size_t len, kvfi_blob_kind_t kind, uint64_t *incarnation_p,
+                            kvfi_reader_t *reader_p);
 
 #endif

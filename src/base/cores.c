@@ -46,11 +46,10 @@ static void parse_list(char *at, kvfi_mask_t *set)
 }
 
 /* A list such as "0-3,8"; empty if there is none. */
-__attribute__((format(printf, 2, 3)))
-static void read_list(kvfi_mask_t *set, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void read_list(kvfi_mask_t *set, const char *fmt, ...)
 {
-    char    path[512], line[4096];
-    FILE   *file;
+    char path[512], line[4096];
+    FILE *file;
     va_list args;
 
     memset(set, 0, sizeof *set);
@@ -88,8 +87,7 @@ static void read_node(const char *root, unsigned cpu, kvfi_mask_t *near)
 }
 
 /* of = mask and in (NULL: anywhere) but not out; 0 if that is none. */
-static int narrow(const kvfi_mask_t *mask, const kvfi_mask_t *in, const kvfi_mask_t *out,
-                  kvfi_mask_t *of)
+static int narrow(const kvfi_mask_t *mask, const kvfi_mask_t *in, const kvfi_mask_t *out, kvfi_mask_t *of)
 {
     unsigned long any = 0;
 
@@ -105,7 +103,7 @@ static int narrow(const kvfi_mask_t *mask, const kvfi_mask_t *in, const kvfi_mas
 static unsigned count_cores(const char *root, const kvfi_mask_t *mask)
 {
     kvfi_mask_t left = *mask, core;
-    unsigned    count = 0;
+    unsigned count = 0;
 
     for (unsigned cpu = 0; cpu < KVFI_CORES_CPUS; cpu++) {
         if (!has(&left, cpu))
@@ -121,7 +119,7 @@ void kvfi_cores_choose(const char *root, const kvfi_mask_t *mask, unsigned here,
                        kvfi_cores_t *cores)
 {
     kvfi_mask_t core, node, near;
-    unsigned    count;
+    unsigned count;
 
     read_core(root, here, &core);
     narrow(mask, NULL, &core, &cores->beside);
@@ -138,7 +136,7 @@ void kvfi_cores_choose(const char *root, const kvfi_mask_t *mask, unsigned here,
 void kvfi_cores_find(unsigned wanted, kvfi_cores_t *cores)
 {
     kvfi_mask_t mask;
-    int         here = sched_getcpu();
+    int here = sched_getcpu();
 
     memset(cores, 0, sizeof *cores);
     kvfi_mask_find(&mask);

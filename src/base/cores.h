@@ -14,7 +14,7 @@ typedef struct kvfi_mask {
 } kvfi_mask_t;
 
 typedef struct kvfi_cores {
-    unsigned    others; /* cores for threads beside the one that asked; 0 also if the kernel does not tell */
+    unsigned others;    /* cores for threads beside the one that asked; 0 also if the kernel does not tell */
     kvfi_mask_t beside; /* the processors of these */
 } kvfi_cores_t;
 

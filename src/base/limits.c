@@ -25,7 +25,7 @@ const char *kvfi_limit_text(int which, kvfi_limit_t text)
 static const char *word_of(const char *path, const char *why_not, kvfi_limit_t text)
 {
     FILE *file = fopen(path, "re");
-    int   found = file && fscanf(file, "%31s", text) == 1;
+    int found = file && fscanf(file, "%31s", text) == 1;
 
     if (file)
         fclose(file);
@@ -35,8 +35,8 @@ static const char *word_of(const char *path, const char *why_not, kvfi_limit_t t
 int kvfi_limit_group(const char *mark, char *path, size_t len)
 {
     FILE *groups = fopen("/proc/thread-self/cgroup", "re");
-    char  line[4096], *at;
-    int   found = -1;
+    char line[4096], *at;
+    int found = -1;
 
     if (!groups)
         return -1;
@@ -56,7 +56,7 @@ int kvfi_limit_group(const char *mark, char *path, size_t len)
 static const char *pids_max(kvfi_limit_t text)
 {
     char group[4096], path[4200];
-    int  unified = kvfi_limit_group(":pids:", group, sizeof group);
+    int unified = kvfi_limit_group(":pids:", group, sizeof group);
 
     if (unified && kvfi_limit_group("0::", group, sizeof group))
         return "unknown";
@@ -75,7 +75,7 @@ void kvfi_limits_of_threads(char buf[KVFI_LIMITS_LEN])
 uint64_t kvfi_limit_of_space(uint64_t len)
 {
     struct rlimit limit;
-    void         *room;
+    void *room;
 
     if (!len || getrlimit(RLIMIT_AS, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return UINT64_MAX;

@@ -12,13 +12,13 @@
 
 typedef struct kvfi_lock {
     pthread_mutex_t mutex;
-    _Atomic int     waiting; /* threads that want it */
+    _Atomic int waiting; /* threads that want it */
 } kvfi_lock_t;
 
 void kvfi_lock_init(kvfi_lock_t *lock);
 void kvfi_lock_destroy(kvfi_lock_t *lock);
 void kvfi_lock_take(kvfi_lock_t *lock);
-int  kvfi_lock_try(kvfi_lock_t *lock); /* 1 if taken */
+int kvfi_lock_try(kvfi_lock_t *lock); /* 1 if taken */
 void kvfi_lock_give(kvfi_lock_t *lock);
 
 #endif

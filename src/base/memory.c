@@ -32,9 +32,9 @@
 int kvfi_memory_prot(const void *addr, uint64_t len)
 {
     uint64_t at = (uintptr_t)addr, end = at + len, from, to;
-    int      prot = PROT_READ | PROT_WRITE, error;
-    char     line[512], bits[5];
-    FILE    *maps = fopen("/proc/thread-self/maps", "re");
+    int prot = PROT_READ | PROT_WRITE, error;
+    char line[512], bits[5];
+    FILE *maps = fopen("/proc/thread-self/maps", "re");
 
     if (!maps)
         return -2;
@@ -57,8 +57,8 @@ int kvfi_memory_prot(const void *addr, uint64_t len)
 int kvfi_memory_peek(const void *addr, void *to, size_t len)
 {
     struct iovec here = {to, len}, there = {(void *)(uintptr_t)addr, len};
-    ssize_t      done = process_vm_readv((pid_t)syscall(SYS_gettid), &here, 1, &there, 1, 0);
-    int          fds[2], failed;
+    ssize_t done = process_vm_readv((pid_t)syscall(SYS_gettid), &here, 1, &there, 1, 0);
+    int fds[2], failed;
 
     if (done >= 0 || errno == EFAULT)
         return done == (ssize_t)len ? 0 : -1;
@@ -73,9 +73,9 @@ int kvfi_memory_peek(const void *addr, void *to, size_t len)
 
 static uint64_t number_in(const char *path, const char *field)
 {
-    char     line[256], format[64];
+    char line[256], format[64];
     uint64_t value = UINT64_MAX;
-    FILE    *file = fopen(path, "re");
+    FILE *file = fopen(path, "re");
 
     if (!file)
         return UINT64_MAX;
@@ -96,7 +96,10 @@ typedef struct cgroup_kind {
 
 static const cgroup_kind_t cgroup_kinds[] = {
     {"0::", "/sys/fs/cgroup", "memory.max", "memory.current", {"active_file ", "inactive_file "}},
-    {":memory:", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+    {":memory:",
+     "/sys/fs/cgroup/memory",
+     "memory.limit_in_bytes",
+     "memory.usage_in_bytes",
      {"total_active_file ", "total_inactive_file "}},
 };
 
@@ -130,7 +133,7 @@ static uint64_t group_left(const cgroup_kind_t *kind, const char *path)
 static uint64_t cgroup_left(void)
 {
     uint64_t least = UINT64_MAX, left;
-    char     path[4096], *slash;
+    char path[4096], *slash;
 
     for (size_t i = 0; i < sizeof cgroup_kinds / sizeof *cgroup_kinds; i++) {
         if (kvfi_limit_group(cgroup_kinds[i].line, path, sizeof path))
@@ -172,7 +175,7 @@ void kvfi_memory_populate(void *addr, uint64_t len)
 /* Kernels before 5.14: where a store would raise a signal, read() answers EFAULT. */
 static int fill_by_read(char *addr, uint64_t len)
 {
-    int     zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    int zero = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     ssize_t got = 1;
 
     if (zero < 0)
@@ -198,16 +201,17 @@ static int touch(char *addr, uint64_t len)
 int kvfi_memory_prove(void *addr, uint64_t len, int huge, char *buf, size_t buf_len)
 {
     const char *limit;
-    uint64_t    step, left;
+    uint64_t step, left;
 
     for (uint64_t off = 0; off < len; off += step) {
         step = len - off < PROVE_STEP ? len - off : PROVE_STEP;
         left = huge ? UINT64_MAX : kvfi_memory_available(&limit);
         /* whoever else fills such a step meanwhile is left its own */
         if (left / PROVE_ROOM < step) {
-            snprintf(buf, buf_len, "%s leaves %" PRIu64 " bytes, and %" PRIu64 " have to be left before the "
-                     "next %" PRIu64 " are touched, since others touch theirs; %" PRIu64 " are taken", limit,
-                     left, step * PROVE_ROOM, step, off);
+            snprintf(buf, buf_len,
+                     "%s leaves %" PRIu64 " bytes, and %" PRIu64 " have to be left before the "
+                     "next %" PRIu64 " are touched, since others touch theirs; %" PRIu64 " are taken",
+                     limit, left, step * PROVE_ROOM, step, off);
             return -1;
         }
         if (touch((char *)addr + off, step)) {
@@ -222,11 +226,11 @@ int kvfi_memory_prove(void *addr, uint64_t len, int huge, char *buf, size_t buf_
 kvfi_huge_pages_t kvfi_memory_huge_pages(void)
 {
     kvfi_huge_pages_t huge = {0};
-    uint64_t          size = number_in("/proc/meminfo", "Hugepagesize:");
-    uint64_t          unused = number_in("/proc/meminfo", "HugePages_Free:");
-    uint64_t          promised = number_in("/proc/meminfo", "HugePages_Rsvd:");
-    uint64_t          more = number_in("/proc/sys/vm/nr_overcommit_hugepages", "");
-    uint64_t          made = number_in("/proc/meminfo", "HugePages_Surp:");
+    uint64_t size = number_in("/proc/meminfo", "Hugepagesize:");
+    uint64_t unused = number_in("/proc/meminfo", "HugePages_Free:");
+    uint64_t promised = number_in("/proc/meminfo", "HugePages_Rsvd:");
+    uint64_t more = number_in("/proc/sys/vm/nr_overcommit_hugepages", "");
+    uint64_t made = number_in("/proc/meminfo", "HugePages_Surp:");
 
     if (size == UINT64_MAX || unused == UINT64_MAX || promised == UINT64_MAX)
         return huge;

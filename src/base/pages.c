@@ -25,15 +25,14 @@
 
 static int count_nodes(void)
 {
-    DIR           *dir = opendir("/sys/devices/system/node");
+    DIR *dir = opendir("/sys/devices/system/node");
     struct dirent *entry;
-    int            count = 0;
+    int count = 0;
 
     if (!dir)
         return 1; /* a kernel without NUMA */
     while ((entry = readdir(dir)))
-        count += !strncmp(entry->d_name, "node", 4) && entry->d_name[4] >= '0' &&
-                 entry->d_name[4] <= '9';
+        count += !strncmp(entry->d_name, "node", 4) && entry->d_name[4] >= '0' && entry->d_name[4] <= '9';
     closedir(dir);
     return count ? count : 1;
 }
@@ -52,9 +51,9 @@ static void add_mapping(kvfi_pages_t *pages, const mapping_t *mapping)
 
 static void read_field(kvfi_pages_t *pages, mapping_t *mapping, const char *line)
 {
-    static const char *const huge[] = {"AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:",
-                                       "Shared_Hugetlb:", "Private_Hugetlb:"};
-    uint64_t                 kib;
+    static const char *const huge[] = {
+        "AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:", "Shared_Hugetlb:", "Private_Hugetlb:"};
+    uint64_t kib;
 
     if (sscanf(line, "KernelPageSize: %" SCNu64 " kB", &kib) == 1) {
         if (!pages->page_bytes || kib * 1024 < pages->page_bytes)
@@ -73,9 +72,9 @@ static void read_field(kvfi_pages_t *pages, mapping_t *mapping, const char *line
 static uint64_t read_smaps(FILE *smaps, uint64_t from, uint64_t to, kvfi_pages_t *pages)
 {
     mapping_t mapping = {0};
-    uint64_t  start, end, first = from;
-    char      line[512], bits[5];
-    int       inside = 0, seen = 0;
+    uint64_t start, end, first = from;
+    char line[512], bits[5];
+    int inside = 0, seen = 0;
 
     while (fgets(line, sizeof line, smaps)) {
         if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s", &start, &end, bits) != 3) {
@@ -100,9 +99,9 @@ static uint64_t read_smaps(FILE *smaps, uint64_t from, uint64_t to, kvfi_pages_t
 /* The one node that has pages of the mappings that begin in [first, to). */
 static int read_node(FILE *numa_maps, uint64_t first, uint64_t to)
 {
-    char    *line = NULL, *at, *end;
-    size_t   cap = 0;
-    int      node = -1;
+    char *line = NULL, *at, *end;
+    size_t cap = 0;
+    int node = -1;
 
     while (getline(&line, &cap, numa_maps) > 0) {
         uint64_t start = strtoull(line, &end, 16);
@@ -130,7 +129,7 @@ out:
 kvfi_pages_t kvfi_pages_read(FILE *smaps, FILE *numa_maps, int nodes, uint64_t from, uint64_t to)
 {
     kvfi_pages_t pages = {.numa_node = -1};
-    uint64_t     first = from;
+    uint64_t first = from;
 
     if (smaps)
         first = read_smaps(smaps, from, to, &pages);
@@ -143,11 +142,10 @@ kvfi_pages_t kvfi_pages_read(FILE *smaps, FILE *numa_maps, int nodes, uint64_t f
 
 kvfi_pages_t kvfi_pages_look(const void *addr, uint64_t len)
 {
-    int          nodes = count_nodes();
-    FILE        *smaps = fopen("/proc/thread-self/smaps", "re");
-    FILE        *numa_maps = nodes > 1 ? fopen("/proc/thread-self/numa_maps", "re") : NULL;
-    kvfi_pages_t pages = kvfi_pages_read(smaps, numa_maps, nodes, (uintptr_t)addr,
-                                         (uintptr_t)addr + len);
+    int nodes = count_nodes();
+    FILE *smaps = fopen("/proc/thread-self/smaps", "re");
+    FILE *numa_maps = nodes > 1 ? fopen("/proc/thread-self/numa_maps", "re") : NULL;
+    kvfi_pages_t pages = kvfi_pages_read(smaps, numa_maps, nodes, (uintptr_t)addr, (uintptr_t)addr + len);
 
     if (smaps)
         fclose(smaps);
@@ -159,8 +157,8 @@ kvfi_pages_t kvfi_pages_look(const void *addr, uint64_t len)
 int kvfi_pages_near_begin(void)
 {
     unsigned long mask[NODES_MAX / WORD_BITS] = {0};
-    unsigned      cpu, node;
-    int           policy;
+    unsigned cpu, node;
+    int policy;
 
     if (syscall(SYS_get_mempolicy, &policy, NULL, 0, NULL, 0) || policy != POLICY_DEFAULT ||
         syscall(SYS_getcpu, &cpu, &node, NULL) || node >= NODES_MAX)
@@ -181,8 +179,8 @@ static int grants_on_advice(int shared)
 {
     const char *path = shared ? "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
                               : "/sys/kernel/mm/transparent_hugepage/enabled";
-    FILE       *file = fopen(path, "re");
-    char        line[128] = "";
+    FILE *file = fopen(path, "re");
+    char line[128] = "";
 
     if (!file)
         return 0;
@@ -194,7 +192,7 @@ static int grants_on_advice(int shared)
 
 void kvfi_pages_huge(void *addr, uint64_t len, int shared)
 {
-    uint64_t  huge = kvfi_memory_thp_bytes();
+    uint64_t huge = kvfi_memory_thp_bytes();
     uintptr_t from, to;
 
     if (!huge || !grants_on_advice(shared))

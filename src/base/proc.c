@@ -28,12 +28,12 @@
 
 static _Atomic unsigned forks;
 static _Atomic unsigned engaged; /* engines that are open */
-static _Atomic int      inherited;
+static _Atomic int inherited;
 
-static pthread_mutex_t  self_lock = PTHREAD_MUTEX_INITIALIZER;
-static kvfi_proc_id_t   self; /* of this process once whole is set */
-static _Atomic int      whole;
-static int              proc_mount_ours; /* /proc shows our PID namespace */
+static pthread_mutex_t self_lock = PTHREAD_MUTEX_INITIALIZER;
+static kvfi_proc_id_t self; /* of this process once whole is set */
+static _Atomic int whole;
+static int proc_mount_ours; /* /proc shows our PID namespace */
 
 static void in_child(void)
 {
@@ -49,8 +49,7 @@ __attribute__((constructor)) static void watch_forks(void)
     pthread_atfork(NULL, NULL, in_child);
 }
 
-__attribute__((hot))
-unsigned kvfi_fork_count(void)
+__attribute__((hot)) unsigned kvfi_fork_count(void)
 {
     return atomic_load_explicit(&forks, memory_order_relaxed);
 }
@@ -73,7 +72,7 @@ void kvfi_fork_disengage(void)
 /* The beginning of a file as a string: its length, or -1 with errno. */
 static ssize_t read_text(const char *path, char *text, size_t size)
 {
-    int     fd = open(path, O_RDONLY | O_CLOEXEC), error;
+    int fd = open(path, O_RDONLY | O_CLOEXEC), error;
     ssize_t len;
 
     if (fd < 0)
@@ -90,25 +89,27 @@ static ssize_t read_text(const char *path, char *text, size_t size)
 #define KILLED  (1ul << (SIGKILL - 1)) /* of the signals that wait for it */
 
 typedef struct proc_stat {
-    char               state;
-    unsigned           flags;
-    int                threads; /* not reaped yet */
+    char state;
+    unsigned flags;
+    int threads; /* not reaped yet */
     unsigned long long start;
-    unsigned long      signals;
+    unsigned long signals;
 } proc_stat_t;
 
 /* 0, or -1 with errno. */
 static int read_stat(const char *path, proc_stat_t *stat_p)
 {
-    char        text[1024];
+    char text[1024];
     const char *end;
 
     if (read_text(path, text, sizeof text) < 0)
         return -1;
     end = strrchr(text, ')'); /* the name may hold anything */
-    if (end && sscanf(end, ") %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d "
-                           "%*d %llu %*u %*d %*u %*u %*u %*u %*u %*u %lu", &stat_p->state, &stat_p->flags,
-                           &stat_p->threads, &stat_p->start, &stat_p->signals) == 5)
+    if (end &&
+        sscanf(end,
+               ") %c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %d "
+               "%*d %llu %*u %*d %*u %*u %*u %*u %*u %*u %lu",
+               &stat_p->state, &stat_p->flags, &stat_p->threads, &stat_p->start, &stat_p->signals) == 5)
         return 0;
     errno = EPROTO;
     return -1;
@@ -129,9 +130,9 @@ static int is_shortage(int error)
 /* NSpid names a pid in the namespace of the mount, and in each below it down to the process's own. */
 static int look_at_proc_mount(int *ours_p)
 {
-    char        text[4096];
+    char text[4096];
     const char *line;
-    int         pids[2];
+    int pids[2];
 
     if (read_text("/proc/self/status", text, sizeof text) < 0)
         return is_shortage(errno) ? -1 : 0;
@@ -143,7 +144,7 @@ static int look_at_proc_mount(int *ours_p)
 static void make_lifeline(kvfi_proc_id_t *id)
 {
     struct shmid_ds ds;
-    void           *page;
+    void *page;
 
     id->lifeline = shmget(IPC_PRIVATE, 1, IPC_CREAT | 0600);
     if (id->lifeline < 0)
@@ -163,7 +164,7 @@ static void make_lifeline(kvfi_proc_id_t *id)
 static int find_self(void)
 {
     kvfi_proc_id_t id = {.pid = getpid()};
-    proc_stat_t    stat;
+    proc_stat_t stat;
 
     proc_mount_ours = 0;
     if (!read_stat("/proc/self/stat", &stat))
@@ -248,13 +249,17 @@ static int line_has_ended(const kvfi_proc_id_t *id)
     return namespace_of_ours("/proc/thread-self/ns/ipc") == self.ipc_ns;
 }
 
-typedef enum seen { SEEN_NOTHING, SEEN_IT, SEEN_ENDED } seen_t;
+typedef enum seen {
+    SEEN_NOTHING,
+    SEEN_IT,
+    SEEN_ENDED
+} seen_t;
 
 /* The process that has the pid, in /proc and by its number. */
 static seen_t look_at_pid(const kvfi_proc_id_t *id)
 {
-    int         timed = id->start && id->time_ns == self.time_ns, ours = 0;
-    char        path[32];
+    int timed = id->start && id->time_ns == self.time_ns, ours = 0;
+    char path[32];
     proc_stat_t stat;
 
     snprintf(path, sizeof path, "/proc/%d/stat", (int)id->pid);
@@ -336,8 +341,7 @@ int kvfi_life_open(kvfi_life_t *life, kvfi_proc_id_t id)
     return 0;
 }
 
-__attribute__((hot))
-int kvfi_life_check(kvfi_life_t *life, uint64_t max_age_ns)
+__attribute__((hot)) int kvfi_life_check(kvfi_life_t *life, uint64_t max_age_ns)
 {
     uint64_t now;
 
@@ -363,11 +367,11 @@ static int task_leaves(const proc_stat_t *stat)
  * that is made meanwhile stands behind its maker in the folder. */
 static int is_leaving(const kvfi_proc_id_t *id)
 {
-    char           path[300];
-    proc_stat_t    stat;
-    DIR           *tasks;
+    char path[300];
+    proc_stat_t stat;
+    DIR *tasks;
     struct dirent *task;
-    int            leaving = 1;
+    int leaving = 1;
 
     snprintf(path, sizeof path, "/proc/%d/stat", (int)id->pid);
     if (!id->start || id->time_ns != self.time_ns || read_stat(path, &stat) || stat.start != id->start ||
@@ -389,7 +393,7 @@ static int is_leaving(const kvfi_proc_id_t *id)
 int kvfi_life_ends(kvfi_life_t *life, uint64_t wait_ns)
 {
     const struct timespec pause = {.tv_nsec = 200000};
-    uint64_t              end = kvfi_now_ns() + wait_ns;
+    uint64_t end = kvfi_now_ns() + wait_ns;
 
     while (kvfi_life_check(life, 0)) {
         if (life->pid_here && proc_mount_ours && is_leaving(&life->id))

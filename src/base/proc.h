@@ -24,10 +24,10 @@
 #include <sys/types.h>
 
 typedef struct kvfi_proc_id {
-    int32_t  pid;
-    int32_t  lifeline;  /* shm id, or -1 */
-    uint64_t start;     /* ticks since boot, field 22 of /proc/PID/stat; 0: unknown */
-    uint32_t pid_ns;    /* inodes of namespaces; 0: unknown */
+    int32_t pid;
+    int32_t lifeline; /* shm id, or -1 */
+    uint64_t start;   /* ticks since boot, field 22 of /proc/PID/stat; 0: unknown */
+    uint32_t pid_ns;  /* inodes of namespaces; 0: unknown */
     uint32_t time_ns;
     uint32_t ipc_ns;
     uint32_t line_made; /* seconds, the low bits of the lifeline's shm_ctime */
@@ -51,24 +51,24 @@ int kvfi_proc_watchable(const kvfi_proc_id_t *from, const kvfi_proc_id_t *id);
 int kvfi_proc_lives(kvfi_proc_id_t id);
 
 typedef struct kvfi_life {
-    kvfi_proc_id_t   id;
-    int              pidfd;     /* -1: none */
-    int              ours;      /* it is this process */
-    int              pid_here;  /* its pid is of our namespace, and not our own; */
-    int              pid_known; /* the process with that pid was seen to be it */
-    int              line_here; /* its lifeline is of our namespace */
-    _Atomic uint64_t seen_ns;   /* when it was last seen alive */
-    _Atomic int      dead;
+    kvfi_proc_id_t id;
+    int pidfd;                /* -1: none */
+    int ours;                 /* it is this process */
+    int pid_here;             /* its pid is of our namespace, and not our own; */
+    int pid_known;            /* the process with that pid was seen to be it */
+    int line_here;            /* its lifeline is of our namespace */
+    _Atomic uint64_t seen_ns; /* when it was last seen alive */
+    _Atomic int dead;
 } kvfi_life_t;
 
 /* Begin to watch. -1 if there is no way to watch it. */
-int  kvfi_life_open(kvfi_life_t *life, kvfi_proc_id_t id);
+int kvfi_life_open(kvfi_life_t *life, kvfi_proc_id_t id);
 /* 1 alive, 0 dead, from state at most max_age_ns old. */
-int  kvfi_life_check(kvfi_life_t *life, uint64_t max_age_ns);
+int kvfi_life_check(kvfi_life_t *life, uint64_t max_age_ns);
 /* Its memory is not there any more: has it ended, or can it not but end? 1, and dead from here on; 0: no sign
  * of it within wait_ns. */
-int  kvfi_life_ends(kvfi_life_t *life, uint64_t wait_ns);
-int  kvfi_proc_ends(kvfi_proc_id_t id, uint64_t wait_ns);
+int kvfi_life_ends(kvfi_life_t *life, uint64_t wait_ns);
+int kvfi_proc_ends(kvfi_proc_id_t id, uint64_t wait_ns);
 /* A sensible wait: exec() takes memory apart bit by bit. */
 #define KVFI_ENDING_NS UINT64_C(20000000)
 void kvfi_life_close(kvfi_life_t *life);
@@ -77,7 +77,7 @@ void kvfi_life_close(kvfi_life_t *life);
 unsigned kvfi_fork_count(void);
 /* Around an engine's use of UCX. -1 in a child that was forked meanwhile: UCX's locks were copied as they
  * stood, perhaps held by threads that the child does not have. */
-int  kvfi_fork_engage(void);
+int kvfi_fork_engage(void);
 void kvfi_fork_disengage(void);
 
 #endif

@@ -27,33 +27,33 @@
 
 struct kvfi_map {
     kvfi_shm_kind_t kind;
-    char           *at;
-    uint64_t        len;
+    char *at;
+    uint64_t len;
 };
 
 /* ------------------------------------------------------------------- the maker */
 
 typedef struct backing {
-    int      sysv;
-    dev_t    dev;
+    int sysv;
+    dev_t dev;
     uint64_t ino; /* System V: the segment's id */
 } backing_t;
 
 /* What lies behind the mapping that starts at addr; 0, or -1 with errno. */
 static int backing_of(const void *addr, backing_t *backing_p)
 {
-    FILE    *maps = fopen("/proc/thread-self/maps", "re");
-    char     line[4352], name[16];
+    FILE *maps = fopen("/proc/thread-self/maps", "re");
+    char line[4352], name[16];
     uint64_t from, ino;
     unsigned major, minor;
-    int      fields, found = 0;
+    int fields, found = 0;
 
     if (!maps)
         return -1;
     while (!found && fgets(line, sizeof line, maps)) {
         name[0] = 0;
-        fields = sscanf(line, "%" SCNx64 "-%*x %*s %*x %x:%x %" SCNu64 " %15s", &from, &major, &minor, &ino,
-                        name);
+        fields =
+            sscanf(line, "%" SCNx64 "-%*x %*s %*x %x:%x %" SCNu64 " %15s", &from, &major, &minor, &ino, name);
         found = fields >= 4 && from == (uintptr_t)addr;
     }
     fclose(maps);
@@ -68,10 +68,10 @@ static int backing_of(const void *addr, backing_t *backing_p)
 /* A descriptor of ours of that file; -1: none. */
 static int descriptor_of(const backing_t *backing)
 {
-    DIR           *dir = opendir("/proc/thread-self/fd");
+    DIR *dir = opendir("/proc/thread-self/fd");
     struct dirent *entry;
-    struct stat    stat;
-    int            fd = -1;
+    struct stat stat;
+    int fd = -1;
 
     while (dir && fd < 0 && (entry = readdir(dir)))
         if (entry->d_name[0] != '.' && !fstat(atoi(entry->d_name), &stat) && stat.st_dev == backing->dev &&
@@ -104,8 +104,10 @@ static kvf_status_t close_segment(const backing_t *backing, kvfi_share_key_t *ke
     if (shmctl(key->id, IPC_STAT, &ds))
         return unknown((void *)(uintptr_t)key->addr);
     if (ds.shm_nattch != 1)
-        return kvfi_fail(KVF_ERR_BUSY, "%lu processes have attached a new segment of shared memory, not "
-                         "this one alone", (unsigned long)ds.shm_nattch);
+        return kvfi_fail(KVF_ERR_BUSY,
+                         "%lu processes have attached a new segment of shared memory, not "
+                         "this one alone",
+                         (unsigned long)ds.shm_nattch);
     return KVF_OK;
 }
 
@@ -128,8 +130,8 @@ static kvf_status_t close_file(const backing_t *backing, kvfi_share_key_t *key)
 kvf_status_t kvfi_share_close(void *addr, uint64_t len, kvfi_shm_kind_t kind, kvfi_share_key_t *key_p)
 {
     kvfi_share_key_t key = {.kind = kind, .pid = getpid(), .addr = (uintptr_t)addr, .len = len};
-    backing_t        backing;
-    kvf_status_t     status;
+    backing_t backing;
+    kvf_status_t status;
 
     if (backing_of(addr, &backing) || backing.sysv != (kind == KVFI_SHM_SYSV))
         return unknown(addr);
@@ -151,7 +153,7 @@ static kvf_status_t gone(int error)
 static kvf_status_t not_ours(void)
 {
     return kvfi_fail(KVF_ERR_SYSTEM, "the peer's memory is not mapped: it is another user's, or open to "
-                     "others");
+                                     "others");
 }
 
 /* To the end of the last page: that far it may be touched. */
@@ -162,7 +164,7 @@ static uint64_t to_page(uint64_t len)
 
 static kvf_status_t attach(const kvfi_share_key_t *key, kvfi_map_t *map)
 {
-    void           *at = shmat(key->id, NULL, 0);
+    void *at = shmat(key->id, NULL, 0);
     struct shmid_ds ds;
 
     if (at == (void *)-1)
@@ -180,10 +182,10 @@ static kvf_status_t attach(const kvfi_share_key_t *key, kvfi_map_t *map)
 /* Of a process whose first thread has ended the others have the descriptors. */
 static int open_of_thread(const kvfi_share_key_t *key)
 {
-    char           path[300];
-    DIR           *dir;
+    char path[300];
+    DIR *dir;
     struct dirent *entry;
-    int            fd = -1;
+    int fd = -1;
 
     snprintf(path, sizeof path, "/proc/%d/task", key->pid);
     dir = opendir(path);
@@ -203,7 +205,7 @@ static int open_of_thread(const kvfi_share_key_t *key)
 static int open_file(const kvfi_share_key_t *key, struct stat *stat_p)
 {
     char path[64];
-    int  fd, at;
+    int fd, at;
 
     snprintf(path, sizeof path, "/proc/%d/fd/%d", key->pid, key->id);
     at = open(path, O_PATH | O_CLOEXEC);
@@ -226,9 +228,9 @@ static int open_file(const kvfi_share_key_t *key, struct stat *stat_p)
 static kvf_status_t map_file(const kvfi_share_key_t *key, kvfi_map_t *map)
 {
     kvf_status_t status = KVF_OK;
-    struct stat  stat;
-    int          fd = open_file(key, &stat);
-    void        *at;
+    struct stat stat;
+    int fd = open_file(key, &stat);
+    void *at;
 
     if (fd < 0)
         return gone(errno);
@@ -260,16 +262,18 @@ kvf_status_t kvfi_map_open(const void *data, size_t data_len, uint64_t raddr, ui
                            kvfi_map_t **map_p, void **addr_p)
 {
     kvfi_share_key_t key;
-    kvfi_map_t      *map;
-    kvf_status_t     status;
-    int              error;
+    kvfi_map_t *map;
+    kvf_status_t status;
+    int error;
 
     errno = 0;
     if (!is_key(data, data_len, &key))
         return kvfi_fail(KVF_ERR_BLOB, "the key of the peer's memory is impossible");
     if (raddr < key.addr || raddr - key.addr > key.len || len > key.len - (raddr - key.addr))
-        return kvfi_fail(KVF_ERR_BLOB, "%" PRIu64 " bytes at 0x%" PRIx64 " leave the peer's memory, %" PRIu64
-                         " bytes at 0x%" PRIx64, len, raddr, key.len, key.addr);
+        return kvfi_fail(KVF_ERR_BLOB,
+                         "%" PRIu64 " bytes at 0x%" PRIx64 " leave the peer's memory, %" PRIu64
+                         " bytes at 0x%" PRIx64,
+                         len, raddr, key.len, key.addr);
     map = calloc(1, sizeof *map);
     if (!map)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for a mapping's handle");

@@ -17,9 +17,9 @@
 #include "kvferry.h"
 
 typedef struct kvfi_share_key {
-    uint32_t kind;     /* kvfi_shm_kind_t */
-    int32_t  id;       /* System V: of the segment; else a descriptor of the maker's */
-    int32_t  pid;      /* the maker's, in its own PID namespace */
+    uint32_t kind; /* kvfi_shm_kind_t */
+    int32_t id;    /* System V: of the segment; else a descriptor of the maker's */
+    int32_t pid;   /* the maker's, in its own PID namespace */
     uint32_t zero;
     uint64_t dev, ino; /* of a file */
     uint64_t addr;     /* of the first byte, in the maker */
@@ -49,10 +49,10 @@ typedef struct kvfi_map kvfi_map_t;
 /* Map what key_len bytes at key name, and find [raddr, raddr + len) of its maker in it: a whole number of
  * bytes that lies in what was mapped, whatever the key says. BLOB: key, address and memory contradict each
  * other; SYSTEM: it cannot be mapped here, or has gone. errno tells why, 0: nothing of the kernel's. */
-kvf_status_t kvfi_map_open(const void *key, size_t key_len, uint64_t raddr, uint64_t len,
-                           kvfi_map_t **map_p, void **addr_p);
-void         kvfi_map_close(kvfi_map_t *map);
+kvf_status_t kvfi_map_open(const void *key, size_t key_len, uint64_t raddr, uint64_t len, kvfi_map_t **map_p,
+                           void **addr_p);
+void kvfi_map_close(kvfi_map_t *map);
 /* Does that errno say that there is no such memory, as of a maker that has ended? */
-int          kvfi_map_is_gone(int error);
+int kvfi_map_is_gone(int error);
 
 #endif

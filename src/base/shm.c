@@ -41,8 +41,8 @@ static uint64_t pages_bytes(uint64_t pages)
 /* Without System V IPC in the kernel, all is 0. */
 static sysv_limits_t sysv_limits(void)
 {
-    sysv_limits_t   limits = {0};
-    struct shminfo  info;
+    sysv_limits_t limits = {0};
+    struct shminfo info;
     struct shm_info now;
 
     if (shmctl(0, IPC_INFO, (struct shmid_ds *)(void *)&info) < 0 ||
@@ -76,18 +76,18 @@ static void posix_limits(uint64_t *size_p, uint64_t *free_p)
 void kvfi_shm_order(kvfi_shm_kind_t kinds_p[KVFI_SHM_KINDS])
 {
     sysv_limits_t limits = sysv_limits();
-    uint64_t      most = limits.segment < limits.all ? limits.segment : limits.all, size, left;
+    uint64_t most = limits.segment < limits.all ? limits.segment : limits.all, size, left;
 
     posix_limits(&size, &left);
-    kinds_p[0] = most < pages_bytes((uint64_t)sysconf(_SC_PHYS_PAGES)) && most < size
-                     ? KVFI_SHM_POSIX : KVFI_SHM_SYSV;
+    kinds_p[0] =
+        most < pages_bytes((uint64_t)sysconf(_SC_PHYS_PAGES)) && most < size ? KVFI_SHM_POSIX : KVFI_SHM_SYSV;
     kinds_p[1] = kinds_p[0] == KVFI_SHM_SYSV ? KVFI_SHM_POSIX : KVFI_SHM_SYSV;
 }
 
 uint64_t kvfi_shm_left(kvfi_shm_kind_t kind)
 {
     sysv_limits_t limits;
-    uint64_t      size, left;
+    uint64_t size, left;
 
     if (kind == KVFI_SHM_POSIX) {
         posix_limits(&size, &left);
@@ -101,7 +101,7 @@ uint64_t kvfi_shm_left(kvfi_shm_kind_t kind)
 void kvfi_shm_limits(kvfi_shm_kind_t kind, uint64_t want, char *buf, size_t len)
 {
     sysv_limits_t limits;
-    uint64_t      size, left, space = UINT64_MAX;
+    uint64_t size, left, space = UINT64_MAX;
 
     if (want <= kvfi_shm_left(kind))
         space = kvfi_limit_of_space(want);
@@ -119,8 +119,10 @@ void kvfi_shm_limits(kvfi_shm_kind_t kind, uint64_t want, char *buf, size_t len)
         else if (!size)
             snprintf(buf, len, SHM_DIR " is not mounted, or read-only");
         else
-            snprintf(buf, len, SHM_DIR " has %" PRIu64 " bytes, %" PRIu64 " of them free: mount it "
-                     "with a larger size= (a container: --shm-size)", size, left);
+            snprintf(buf, len,
+                     SHM_DIR " has %" PRIu64 " bytes, %" PRIu64 " of them free: mount it "
+                             "with a larger size= (a container: --shm-size)",
+                     size, left);
         return;
     }
     limits = sysv_limits();
@@ -128,25 +130,29 @@ void kvfi_shm_limits(kvfi_shm_kind_t kind, uint64_t want, char *buf, size_t len)
         snprintf(buf, len, "all %" PRIu64 " System V segments of kernel.shmmni are taken: raise it",
                  limits.ids);
     else
-        snprintf(buf, len, "kernel.shmmax allows %" PRIu64 " bytes a segment, kernel.shmall %" PRIu64
-                 " in all, %" PRIu64 " of them taken", limits.segment, limits.all, limits.used);
+        snprintf(buf, len,
+                 "kernel.shmmax allows %" PRIu64 " bytes a segment, kernel.shmall %" PRIu64
+                 " in all, %" PRIu64 " of them taken",
+                 limits.segment, limits.all, limits.used);
 }
 
 /* A line of /proc/sysvipc/shm. */
 typedef struct sysv_line {
-    int           key, id;
-    unsigned      mode, uid, gid, cuid, cgid;
-    int           maker, last; /* PIDs as seen from here; 0: not to be seen, or none */
+    int key, id;
+    unsigned mode, uid, gid, cuid, cgid;
+    int maker, last; /* PIDs as seen from here; 0: not to be seen, or none */
     unsigned long attached;
-    uint64_t      size, atime, dtime, ctime, resident, swapped;
+    uint64_t size, atime, dtime, ctime, resident, swapped;
 } sysv_line_t;
 
 static int read_line(const char *text, sysv_line_t *line)
 {
-    return sscanf(text, "%d %d %o %" SCNu64 " %d %d %lu %u %u %u %u %" SCNu64 " %" SCNu64 " %" SCNu64
-                  " %" SCNu64 " %" SCNu64, &line->key, &line->id, &line->mode, &line->size, &line->maker,
-                  &line->last, &line->attached, &line->uid, &line->gid, &line->cuid, &line->cgid,
-                  &line->atime, &line->dtime, &line->ctime, &line->resident, &line->swapped) == 16;
+    return sscanf(text,
+                  "%d %d %o %" SCNu64 " %d %d %lu %u %u %u %u %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+                  " %" SCNu64,
+                  &line->key, &line->id, &line->mode, &line->size, &line->maker, &line->last, &line->attached,
+                  &line->uid, &line->gid, &line->cuid, &line->cgid, &line->atime, &line->dtime, &line->ctime,
+                  &line->resident, &line->swapped) == 16;
 }
 
 /* The library's own are the lifeline, of one byte; UCX makes whole pages, and lets the group in. */
@@ -176,8 +182,8 @@ static int is_left_over(const sysv_line_t *line)
 
 void kvfi_shm_sweep(void)
 {
-    FILE       *file = fopen("/proc/sysvipc/shm", "re");
-    char        text[512];
+    FILE *file = fopen("/proc/sysvipc/shm", "re");
+    char text[512];
     sysv_line_t line;
 
     while (file && fgets(text, sizeof text, file))
@@ -190,7 +196,7 @@ void kvfi_shm_sweep(void)
 int kvfi_shm_huge_fits(uint64_t len)
 {
     kvfi_huge_pages_t huge = kvfi_memory_huge_pages();
-    uint64_t          count;
+    uint64_t count;
 
     if (!huge.page_bytes || !huge.left)
         return 0;

@@ -14,39 +14,62 @@
 
 #define CUT "..." /* ends a sentence that does not fit */
 
-static _Thread_local char         last_error[KVFI_SENTENCE_MOST];
+static _Thread_local char last_error[KVFI_SENTENCE_MOST];
 static _Thread_local kvf_status_t last_status;
-static _Thread_local int          last_heard;
-static _Atomic int                log_level = KVFI_LOG_WARN;
+static _Thread_local int last_heard;
+static _Atomic int log_level = KVFI_LOG_WARN;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug", "trace"};
 
 const char *kvf_status_name(kvf_status_t status)
 {
     switch (status) {
-    case KVF_OK: return "KVF_OK";
-    case KVF_INPROGRESS: return "KVF_INPROGRESS";
-    case KVF_SKIPPED: return "KVF_SKIPPED";
-    case KVF_ERR_INVALID: return "KVF_ERR_INVALID";
-    case KVF_ERR_BOUNDS: return "KVF_ERR_BOUNDS";
-    case KVF_ERR_NOMEM: return "KVF_ERR_NOMEM";
-    case KVF_ERR_UNSUPPORTED: return "KVF_ERR_UNSUPPORTED";
-    case KVF_ERR_PERM: return "KVF_ERR_PERM";
-    case KVF_ERR_REVOKED: return "KVF_ERR_REVOKED";
-    case KVF_ERR_STALE: return "KVF_ERR_STALE";
-    case KVF_ERR_PEER: return "KVF_ERR_PEER";
-    case KVF_ERR_TIMEOUT: return "KVF_ERR_TIMEOUT";
-    case KVF_ERR_CANCELED: return "KVF_ERR_CANCELED";
-    case KVF_ERR_CLOSED: return "KVF_ERR_CLOSED";
-    case KVF_ERR_BUSY: return "KVF_ERR_BUSY";
-    case KVF_ERR_NO_PATH: return "KVF_ERR_NO_PATH";
-    case KVF_ERR_NEED_FAR: return "KVF_ERR_NEED_FAR";
-    case KVF_ERR_VERSION: return "KVF_ERR_VERSION";
-    case KVF_ERR_BLOB: return "KVF_ERR_BLOB";
-    case KVF_ERR_SPACE: return "KVF_ERR_SPACE";
-    case KVF_ERR_FAULT: return "KVF_ERR_FAULT";
-    case KVF_ERR_SYSTEM: return "KVF_ERR_SYSTEM";
-    case KVF_ERR_FORKED: return "KVF_ERR_FORKED";
+    case KVF_OK:
+        return "KVF_OK";
+    case KVF_INPROGRESS:
+        return "KVF_INPROGRESS";
+    case KVF_SKIPPED:
+        return "KVF_SKIPPED";
+    case KVF_ERR_INVALID:
+        return "KVF_ERR_INVALID";
+    case KVF_ERR_BOUNDS:
+        return "KVF_ERR_BOUNDS";
+    case KVF_ERR_NOMEM:
+        return "KVF_ERR_NOMEM";
+    case KVF_ERR_UNSUPPORTED:
+        return "KVF_ERR_UNSUPPORTED";
+    case KVF_ERR_PERM:
+        return "KVF_ERR_PERM";
+    case KVF_ERR_REVOKED:
+        return "KVF_ERR_REVOKED";
+    case KVF_ERR_STALE:
+        return "KVF_ERR_STALE";
+    case KVF_ERR_PEER:
+        return "KVF_ERR_PEER";
+    case KVF_ERR_TIMEOUT:
+        return "KVF_ERR_TIMEOUT";
+    case KVF_ERR_CANCELED:
+        return "KVF_ERR_CANCELED";
+    case KVF_ERR_CLOSED:
+        return "KVF_ERR_CLOSED";
+    case KVF_ERR_BUSY:
+        return "KVF_ERR_BUSY";
+    case KVF_ERR_NO_PATH:
+        return "KVF_ERR_NO_PATH";
+    case KVF_ERR_NEED_FAR:
+        return "KVF_ERR_NEED_FAR";
+    case KVF_ERR_VERSION:
+        return "KVF_ERR_VERSION";
+    case KVF_ERR_BLOB:
+        return "KVF_ERR_BLOB";
+    case KVF_ERR_SPACE:
+        return "KVF_ERR_SPACE";
+    case KVF_ERR_FAULT:
+        return "KVF_ERR_FAULT";
+    case KVF_ERR_SYSTEM:
+        return "KVF_ERR_SYSTEM";
+    case KVF_ERR_FORKED:
+        return "KVF_ERR_FORKED";
     }
     return "unknown status";
 }
@@ -115,7 +138,7 @@ kvf_status_t kvf_fail(kvf_status_t status, const char *fmt, ...)
 
 kvf_status_t kvfi_fail_within(kvf_status_t status, const char *fmt, ...)
 {
-    char    within[256], was[sizeof last_error];
+    char within[256], was[sizeof last_error];
     va_list args;
 
     va_start(args, fmt);
@@ -128,7 +151,7 @@ kvf_status_t kvfi_fail_within(kvf_status_t status, const char *fmt, ...)
 
 void kvfi_log(kvfi_log_level_t level, const char *fmt, ...)
 {
-    char    line[1200];
+    char line[1200];
     va_list args;
 
     if ((int)level > atomic_load_explicit(&log_level, memory_order_relaxed))

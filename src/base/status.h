@@ -22,8 +22,7 @@ typedef enum kvfi_log_level {
 #define KVFI_SENTENCE_MOST 1024
 
 /* Store the sentence for kvf_last_error(), log it at debug, return status. */
-kvf_status_t kvfi_fail(kvf_status_t status, const char *fmt, ...)
-    __attribute__((cold, format(printf, 2, 3)));
+kvf_status_t kvfi_fail(kvf_status_t status, const char *fmt, ...) __attribute__((cold, format(printf, 2, 3)));
 
 /* Put "context: " in front of the thread's last sentence; returns status. */
 kvf_status_t kvfi_fail_within(kvf_status_t status, const char *fmt, ...)

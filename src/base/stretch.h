@@ -14,8 +14,8 @@ typedef struct kvfi_point {
 } kvfi_point_t;
 
 typedef struct kvfi_stretch {
-    kvfi_point_t      from, to;     /* of one owner, from before to; set by the caller */
-    kvfi_point_t      most;         /* the furthest end in the tree from here down */
+    kvfi_point_t from, to; /* of one owner, from before to; set by the caller */
+    kvfi_point_t most;     /* the furthest end in the tree from here down */
     struct kvfi_stretch *left, *right;
 } kvfi_stretch_t;
 
@@ -24,6 +24,6 @@ void kvfi_stretch_add(kvfi_stretch_t **root, kvfi_stretch_t *stretch);
 /* One that was added. */
 void kvfi_stretch_remove(kvfi_stretch_t **root, kvfi_stretch_t *stretch);
 /* Does one of them overlap that stretch? */
-int  kvfi_stretch_meet(const kvfi_stretch_t *root, kvfi_point_t from, kvfi_point_t to);
+int kvfi_stretch_meet(const kvfi_stretch_t *root, kvfi_point_t from, kvfi_point_t to);
 
 #endif

@@ -25,16 +25,18 @@ static kvf_status_t look(const char *name, const void *theirs, size_t size, uint
 
 kvf_status_t kvf_struct_read(const char *name, const void *theirs, size_t size, void *ours_p)
 {
-    const char   *bytes = theirs;
-    uint32_t      ours_size = (uint32_t)size, their_size = 0;
-    kvf_status_t  status = look(name, theirs, size, &their_size);
+    const char *bytes = theirs;
+    uint32_t ours_size = (uint32_t)size, their_size = 0;
+    kvf_status_t status = look(name, theirs, size, &their_size);
 
     if (status != KVF_OK)
         return status;
     for (size_t i = size; i < their_size; i++)
         if (bytes[i])
-            return kvfi_fail(KVF_ERR_UNSUPPORTED, "%s: byte %zu is set, past the %zu bytes that this library "
-                             "knows", name, i, size);
+            return kvfi_fail(KVF_ERR_UNSUPPORTED,
+                             "%s: byte %zu is set, past the %zu bytes that this library "
+                             "knows",
+                             name, i, size);
     memset(ours_p, 0, size);
     memcpy(ours_p, theirs, their_size < size ? their_size : size);
     memcpy(ours_p, &ours_size, sizeof ours_size);
@@ -43,10 +45,10 @@ kvf_status_t kvf_struct_read(const char *name, const void *theirs, size_t size, 
 
 kvf_status_t kvf_struct_write(const char *name, const void *ours, size_t size, void *theirs_p)
 {
-    const char   *from = ours;
-    char         *to = theirs_p;
-    uint32_t      their_size = 0;
-    kvf_status_t  status = look(name, theirs_p, size, &their_size);
+    const char *from = ours;
+    char *to = theirs_p;
+    uint32_t their_size = 0;
+    kvf_status_t status = look(name, theirs_p, size, &their_size);
 
     if (status != KVF_OK || !ours)
         return status;

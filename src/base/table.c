@@ -85,7 +85,7 @@ int kvfi_table_put(kvfi_table_t *table, uint64_t key, void *value)
 void *kvfi_table_take(kvfi_table_t *table, uint64_t key)
 {
     size_t mask = table->capacity - 1, i, j;
-    void  *value;
+    void *value;
 
     if (!table->capacity || table->entries[i = find(table, key)].key == 0)
         return NULL;

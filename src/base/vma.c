@@ -24,22 +24,22 @@
 typedef struct vma {
     uint64_t from, to, inode;
     unsigned major, minor;
-    char     perms[5];
-    char     flags[256]; /* " rd wr mr ..." */
+    char perms[5];
+    char flags[256]; /* " rd wr mr ..." */
 } vma_t;
 
 static int read_head(const char *line, vma_t *vma)
 {
     *vma = (vma_t){0};
-    return sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %x:%x %" SCNu64, &vma->from, &vma->to,
-                  vma->perms, &vma->major, &vma->minor, &vma->inode) == 6;
+    return sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %x:%x %" SCNu64, &vma->from, &vma->to, vma->perms,
+                  &vma->major, &vma->minor, &vma->inode) == 6;
 }
 
 /* The next mapping of an open smaps, 0 at the end. */
 static int next_vma(FILE *smaps, vma_t *vma)
 {
     char line[512];
-    int  found = 0;
+    int found = 0;
 
     while (fgets(line, sizeof line, smaps)) {
         if (!found) {
@@ -92,11 +92,11 @@ static const char *special(const vma_t *vma)
 
 kvfi_vma_verdict_t kvfi_vma_judge(const void *addr, uint64_t len, const char **why_p, int *huge_p)
 {
-    uint64_t           at = (uintptr_t)addr, end = at + len;
+    uint64_t at = (uintptr_t)addr, end = at + len;
     kvfi_vma_verdict_t verdict = KVFI_VMA_PLAIN;
-    FILE              *smaps = fopen("/proc/thread-self/smaps", "re");
-    vma_t              vma;
-    int                error;
+    FILE *smaps = fopen("/proc/thread-self/smaps", "re");
+    vma_t vma;
+    int error;
 
     if (!smaps)
         return KVFI_VMA_UNKNOWN;
@@ -121,10 +121,10 @@ kvfi_vma_verdict_t kvfi_vma_judge(const void *addr, uint64_t len, const char **w
 int kvfi_vma_same(const void *addr, uint64_t len, const void *other)
 {
     uint64_t at = (uintptr_t)addr, end = at + len, there = (uintptr_t)other;
-    vma_t    vma, object = {0};
-    char     line[512];
-    int      same = 1, error;
-    FILE    *maps = fopen("/proc/thread-self/maps", "re");
+    vma_t vma, object = {0};
+    char line[512];
+    int same = 1, error;
+    FILE *maps = fopen("/proc/thread-self/maps", "re");
 
     if (!maps)
         return -1;

@@ -8,10 +8,10 @@
 #include <stdint.h>
 
 typedef enum kvfi_vma_verdict {
-    KVFI_VMA_PLAIN,    /* private anonymous memory, readable and writable, that nothing else relies on */
-    KVFI_VMA_SPECIAL,  /* mapped, but not plain: why says */
-    KVFI_VMA_HOLE,     /* part of it is not mapped */
-    KVFI_VMA_UNKNOWN   /* the kernel does not tell; errno */
+    KVFI_VMA_PLAIN,   /* private anonymous memory, readable and writable, that nothing else relies on */
+    KVFI_VMA_SPECIAL, /* mapped, but not plain: why says */
+    KVFI_VMA_HOLE,    /* part of it is not mapped */
+    KVFI_VMA_UNKNOWN  /* the kernel does not tell; errno */
 } kvfi_vma_verdict_t;
 
 /* May [addr, addr + len) be replaced by other memory with the same contents? why_p: a static string.

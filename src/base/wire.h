@@ -13,15 +13,15 @@
 
 typedef struct kvfi_writer {
     uint8_t *buf; /* may be NULL: only counts */
-    size_t   cap;
-    size_t   len; /* the need, may exceed cap */
+    size_t cap;
+    size_t len; /* the need, may exceed cap */
 } kvfi_writer_t;
 
 typedef struct kvfi_reader {
     const uint8_t *buf;
-    size_t         len;
-    size_t         off;
-    int            failed;
+    size_t len;
+    size_t off;
+    int failed;
 } kvfi_reader_t;
 
 static inline void kvfi_put(kvfi_writer_t *w, const void *data, size_t len)
@@ -63,7 +63,7 @@ static inline const void *kvfi_get(kvfi_reader_t *r, size_t len)
 static inline uint32_t kvfi_get_u32(kvfi_reader_t *r)
 {
     const void *p = kvfi_get(r, sizeof(uint32_t));
-    uint32_t    v = 0;
+    uint32_t v = 0;
 
     if (p)
         memcpy(&v, p, sizeof v);
@@ -73,7 +73,7 @@ static inline uint32_t kvfi_get_u32(kvfi_reader_t *r)
 static inline uint64_t kvfi_get_u64(kvfi_reader_t *r)
 {
     const void *p = kvfi_get(r, sizeof(uint64_t));
-    uint64_t    v = 0;
+    uint64_t v = 0;
 
     if (p)
         memcpy(&v, p, sizeof v);

@@ -15,14 +15,12 @@ static void drop_inner_axis(kvfi_box_t *box)
     box->count[1] = 1;
 }
 
-__attribute__((hot))
-void kvfi_box_fold(kvfi_box_t *box)
+__attribute__((hot)) void kvfi_box_fold(kvfi_box_t *box)
 {
     for (int axis = 0; axis < 2; axis++) {
         if (box->count[0] == 1) {
             drop_inner_axis(box);
-        } else if (box->local_stride[0] == (int64_t)box->len &&
-                   box->remote_stride[0] == (int64_t)box->len) {
+        } else if (box->local_stride[0] == (int64_t)box->len && box->remote_stride[0] == (int64_t)box->len) {
             box->len *= box->count[0];
             drop_inner_axis(box);
         }
@@ -37,14 +35,13 @@ static uint64_t distance(int64_t stride)
 /* Sources in order are fetched before they are asked for, which rows of two pieces gain nothing by. Only
  * destinations of whole lines may come in any order: a line that two pieces share is to be written at
  * once. */
-__attribute__((hot))
-void kvfi_box_turn(kvfi_box_t *box, uint32_t dir)
+__attribute__((hot)) void kvfi_box_turn(kvfi_box_t *box, uint32_t dir)
 {
     int64_t *from = dir == KVF_READ ? box->remote_stride : box->local_stride;
     int64_t *to = dir == KVF_READ ? box->local_stride : box->remote_stride;
     uint64_t off = dir == KVF_READ ? box->local_off : box->remote_off;
     uint64_t block = dir == KVF_READ ? box->local_block : box->remote_block;
-    int64_t  stride;
+    int64_t stride;
     uint32_t count;
 
     if (box->count[0] == 1 || box->count[1] < ROW_LEAST || distance(from[0]) <= distance(from[1]) ||
@@ -123,7 +120,7 @@ int kvfi_cursor_ended(kvfi_cursor_t *cursor)
 static uint64_t merge_pairs(kvfi_cursor_t *cursor, uint64_t len, uint64_t max)
 {
     const kvfi_box_t *box = cursor->box;
-    uint32_t          pair = cursor->pair;
+    uint32_t pair = cursor->pair;
 
     while (pair < box->blocks && box->len <= max - len && !kvfi_box_skips(box, pair) &&
            kvfi_box_id(box->local_ids, pair) == kvfi_box_id(box->local_ids, pair - 1) + 1 &&
@@ -138,7 +135,7 @@ static uint64_t merge_pairs(kvfi_cursor_t *cursor, uint64_t len, uint64_t max)
 int kvfi_cursor_next(kvfi_cursor_t *cursor, uint64_t max, kvfi_run_t *run_p)
 {
     const kvfi_box_t *box = cursor->box;
-    uint64_t          len = box->len - cursor->in;
+    uint64_t len = box->len - cursor->in;
 
     if (kvfi_cursor_ended(cursor))
         return 0;
@@ -146,8 +143,8 @@ int kvfi_cursor_next(kvfi_cursor_t *cursor, uint64_t max, kvfi_run_t *run_p)
                    (uint64_t)(cursor->y * box->local_stride[1] + cursor->x * box->local_stride[0]) +
                    cursor->in;
     run_p->remote = box->remote_off + kvfi_box_id(box->remote_ids, cursor->pair) * box->remote_block +
-                    (uint64_t)(cursor->y * box->remote_stride[1] +
-                               cursor->x * box->remote_stride[0]) + cursor->in;
+                    (uint64_t)(cursor->y * box->remote_stride[1] + cursor->x * box->remote_stride[0]) +
+                    cursor->in;
     if (len > max) {
         cursor->in += max;
         run_p->len = max;

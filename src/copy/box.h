@@ -19,19 +19,19 @@
 #include "kvferry.h"
 
 typedef struct kvfi_box {
-    uint64_t        len;
-    uint32_t        count[2];
-    uint32_t        blocks;
-    int64_t         local_stride[2], remote_stride[2];
-    uint64_t        local_off, remote_off;
-    uint64_t        local_block, remote_block;
+    uint64_t len;
+    uint32_t count[2];
+    uint32_t blocks;
+    int64_t local_stride[2], remote_stride[2];
+    uint64_t local_off, remote_off;
+    uint64_t local_block, remote_block;
     const uint32_t *local_ids, *remote_ids; /* NULL: 0, 1, 2, ... */
 } kvfi_box_t;
 
 typedef struct kvfi_cursor {
     const kvfi_box_t *box;
-    uint32_t          pair, y, x;
-    uint64_t          in; /* bytes of piece (x, y) already given */
+    uint32_t pair, y, x;
+    uint64_t in; /* bytes of piece (x, y) already given */
 } kvfi_cursor_t;
 
 typedef struct kvfi_run {

@@ -24,9 +24,9 @@
 #define AS_GOOD    1.08 /* times that of lanes: lanes suffer where pieces lie at powers of two */
 
 typedef struct bench {
-    char         *dst, *src;
-    uint64_t      side; /* bytes of each */
-    uint64_t      state;
+    char *dst, *src;
+    uint64_t side; /* bytes of each */
+    uint64_t state;
     kvfi_piece_t *pieces;
 } bench_t;
 
@@ -71,7 +71,7 @@ static unsigned scatter(bench_t *bench, uint64_t len, uint64_t span)
         bench->pieces[i] = (kvfi_piece_t){bench->dst + i * len, bench->src + i * len, len};
     for (unsigned i = count - 1; i > 0; i--) {
         unsigned j = (unsigned)any(bench, i + 1), k = (unsigned)any(bench, i + 1);
-        char       *dst = bench->pieces[i].dst;
+        char *dst = bench->pieces[i].dst;
         const char *src = bench->pieces[i].src;
 
         bench->pieces[i].dst = bench->pieces[j].dst;
@@ -86,8 +86,8 @@ static unsigned scatter(bench_t *bench, uint64_t len, uint64_t span)
 
 typedef struct way {
     const kvfi_kernel_t *kernel;
-    uint64_t             linear_from;
-    uint64_t             best; /* ticks */
+    uint64_t linear_from;
+    uint64_t best; /* ticks */
 } way_t;
 
 /* Nothing of these pieces is in the caches once the whole of both sides was copied in between. */
@@ -101,7 +101,7 @@ static void compare(bench_t *bench, uint64_t len, way_t *ways, unsigned count)
     for (unsigned round = 0; round < ROUNDS && (round < 2 || kvfi_now_ns() - begin < SPAN_NS); round++)
         for (unsigned i = 0; i < count; i++) {
             kvfi_flow_t flow = {.linear_from = ways[i].linear_from};
-            uint64_t    took = kvfi_ticks();
+            uint64_t took = kvfi_ticks();
 
             ways[i].kernel->stream(bench->pieces, pieces, 0, &flow);
             took = kvfi_ticks() - took;
@@ -114,7 +114,7 @@ static void compare(bench_t *bench, uint64_t len, way_t *ways, unsigned count)
 static void choose_kernel(bench_t *bench, kvfi_tune_t *tune)
 {
     static const char *const names[] = {"avx512", "avx2", "neon", "plain"};
-    way_t    ways[4], *best = ways;
+    way_t ways[4], *best = ways;
     unsigned count = 0;
 
     for (unsigned i = 0; i < 4; i++) {

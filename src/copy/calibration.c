@@ -27,7 +27,7 @@
 static uint64_t hash_of(const kvfi_host_t *host)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
-    char     text[160];
+    char text[160];
 
     snprintf(text, sizeof text, "%s %" PRIu64 " %" PRIu64, host->model, host->l2, host->last);
     for (const char *at = text; *at; at++)
@@ -39,7 +39,7 @@ int kvfi_calibration_path(const kvfi_host_t *host, char *path, size_t len)
 {
     const char *named = getenv("KVFERRY_CALIBRATION"), *cache = getenv("XDG_CACHE_HOME");
     const char *home = getenv("HOME");
-    int         need;
+    int need;
 
     if (named)
         need = snprintf(path, len, "%s", named);
@@ -76,11 +76,11 @@ static int text_of(const kvfi_host_t *host, const kvfi_tune_t *tune, char *text,
     int at, more;
 
     at = snprintf(text, len,
-                    TITLE "\nmodel %s\nl2_bytes %" PRIu64 "\nlast_bytes %" PRIu64 "\nkernel %s\n"
-                    "probe_from_bytes %" PRIu64 "\nstream_from_bytes %" PRIu64 "\n"
-                    "linear_from_bytes %" PRIu64 "\ncold_ns %" PRIu64 "\n",
-                    host->model, host->l2, host->last, tune->kernel->name, tune->probe_from,
-                    tune->stream_from, tune->linear_from, tune->cold_ns);
+                  TITLE "\nmodel %s\nl2_bytes %" PRIu64 "\nlast_bytes %" PRIu64 "\nkernel %s\n"
+                        "probe_from_bytes %" PRIu64 "\nstream_from_bytes %" PRIu64 "\n"
+                        "linear_from_bytes %" PRIu64 "\ncold_ns %" PRIu64 "\n",
+                  host->model, host->l2, host->last, tune->kernel->name, tune->probe_from, tune->stream_from,
+                  tune->linear_from, tune->cold_ns);
     more = costs_text(&tune->costs, text + at, len - (size_t)at);
     return at + more + snprintf(text + at + more, len - (size_t)(at + more), "end\n");
 }
@@ -89,7 +89,7 @@ static int text_of(const kvfi_host_t *host, const kvfi_tune_t *tune, char *text,
 static char *take(char **at_p, const char *name)
 {
     size_t len = strlen(name);
-    char  *line = *at_p, *end = strchr(line, '\n');
+    char *line = *at_p, *end = strchr(line, '\n');
 
     if (!end || strncmp(line, name, len) || line[len] != ' ')
         return NULL;
@@ -132,8 +132,8 @@ static int parse_costs(char **at_p, kvfi_costs_t *costs)
         return -1;
     for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT; path++) {
         kvfi_cost_t *cost = &costs->path[path];
-        uint64_t     numbers[2 + KVFI_COST_SIZES];
-        char         name[32], *text;
+        uint64_t numbers[2 + KVFI_COST_SIZES];
+        char name[32], *text;
 
         snprintf(name, sizeof name, "cost_%s", kvf_path_name((kvf_path_t)path));
         text = take(at_p, name);
@@ -151,8 +151,8 @@ static int parse_costs(char **at_p, kvfi_costs_t *costs)
 static const char *parse(char *text, const kvfi_host_t *host, kvfi_tune_t *tune)
 {
     static const char damaged[] = "it is damaged";
-    uint64_t          l2, last;
-    char             *at = text, *model, *kernel;
+    uint64_t l2, last;
+    char *at = text, *model, *kernel;
 
     if (strncmp(at, TITLE "\n", sizeof TITLE))
         return "it is no calibration of this release";
@@ -178,9 +178,9 @@ static const char *parse(char *text, const kvfi_host_t *host, kvfi_tune_t *tune)
 static const char *read_regular(const char *path, char *text, size_t size, ssize_t *len_p)
 {
     static const char other[] = "it is not a regular file";
-    const char       *why = NULL;
-    struct stat       st;
-    int               fd;
+    const char *why = NULL;
+    struct stat st;
+    int fd;
 
     if (stat(path, &st))
         return strerror(errno);
@@ -201,8 +201,8 @@ static const char *read_regular(const char *path, char *text, size_t size, ssize
 const char *kvfi_calibration_read(const char *path, const kvfi_host_t *host, kvfi_tune_t *tune_p)
 {
     kvfi_tune_t tune = *tune_p;
-    char        text[TEXT_MAX + 1];
-    ssize_t     len;
+    char text[TEXT_MAX + 1];
+    ssize_t len;
     const char *why = read_regular(path, text, sizeof text, &len);
 
     if (!why)
@@ -234,9 +234,9 @@ int kvfi_calibration_make_folders(const char *path)
 
 static int write_whole(int fd, const char *text, size_t len)
 {
-    int     fits = len <= kvfi_file_most(); /* else the host gets SIGXFSZ */
+    int fits = len <= kvfi_file_most(); /* else the host gets SIGXFSZ */
     ssize_t wrote = fits ? write(fd, text, len) : 0;
-    int     error = !fits ? EFBIG : wrote < 0 ? errno : (size_t)wrote < len ? ENOSPC : 0;
+    int error = !fits ? EFBIG : wrote < 0 ? errno : (size_t)wrote < len ? ENOSPC : 0;
 
     if (fchmod(fd, 0644) && !error)
         error = errno;
@@ -249,9 +249,9 @@ static int write_whole(int fd, const char *text, size_t len)
  * because nothing, an empty file or a calibration of any release is there; else why not. */
 static const char *find_place(const char *path, char *place)
 {
-    char        text[sizeof KIND];
+    char text[sizeof KIND];
     struct stat st;
-    ssize_t     len;
+    ssize_t len;
     const char *why;
 
     if (!realpath(path, place)) {
@@ -277,9 +277,9 @@ static int open_fresh(const char *place, char *fresh)
 
 const char *kvfi_calibration_try(const char *path)
 {
-    char        place[PATH_MAX], fresh[PATH_MAX];
+    char place[PATH_MAX], fresh[PATH_MAX];
     const char *why = find_place(path, place);
-    int         fd = why ? -1 : open_fresh(place, fresh);
+    int fd = why ? -1 : open_fresh(place, fresh);
 
     if (fd < 0)
         return why ? why : strerror(errno);
@@ -290,9 +290,9 @@ const char *kvfi_calibration_try(const char *path)
 
 const char *kvfi_calibration_write(const char *path, const kvfi_host_t *host, const kvfi_tune_t *tune)
 {
-    char        text[TEXT_MAX], place[PATH_MAX], fresh[PATH_MAX];
+    char text[TEXT_MAX], place[PATH_MAX], fresh[PATH_MAX];
     const char *why = find_place(path, place);
-    int         len = text_of(host, tune, text, sizeof text), fd = why ? -1 : open_fresh(place, fresh), error;
+    int len = text_of(host, tune, text, sizeof text), fd = why ? -1 : open_fresh(place, fresh), error;
 
     if (fd < 0)
         return why ? why : strerror(errno);

@@ -12,7 +12,7 @@
 #include "copy/tune.h"
 #include "copy/walk.h"
 
-#define COLLECT   192u   /* pieces that are collected at a time, KVFI_KERNEL_AHEAD of them for the next */
+#define COLLECT   192u /* pieces that are collected at a time, KVFI_KERNEL_AHEAD of them for the next */
 #define LINE      64u
 #define ROWS      64u    /* rows that are collected at a time, KVFI_ROWS_AHEAD of them for the next */
 #define ROWS_MIN  512u   /* shorter pieces: what a row costs shows */
@@ -23,11 +23,11 @@
 
 /* Where pieces come from. */
 typedef struct feed {
-    kvfi_walk_t  walk;
-    uint64_t     budget;
+    kvfi_walk_t walk;
+    uint64_t budget;
     kvfi_moved_t moved;
-    char        *to;   /* NULL, or a buffer for all sources, */
-    const char  *from; /* or one for all destinations */
+    char *to;         /* NULL, or a buffer for all sources, */
+    const char *from; /* or one for all destinations */
 } feed_t;
 
 /* At most `most` more, which is never more than COLLECT. */
@@ -36,8 +36,8 @@ static unsigned collect(feed_t *feed, kvfi_piece_t *pieces, unsigned most)
     uint64_t at = feed->moved.bytes, room = KVFI_COPY_PIECES - feed->moved.pieces;
     unsigned count;
 
-    count = kvfi_walk_fill(&feed->walk, pieces, most < room ? most : (unsigned)room,
-                           feed->budget - at, &feed->moved.bytes);
+    count = kvfi_walk_fill(&feed->walk, pieces, most < room ? most : (unsigned)room, feed->budget - at,
+                           &feed->moved.bytes);
     feed->moved.pieces += count;
     for (unsigned i = 0; (feed->to || feed->from) && i < count; i++) {
         if (feed->to)
@@ -51,8 +51,7 @@ static unsigned collect(feed_t *feed, kvfi_piece_t *pieces, unsigned most)
 
 /* Copy `have` pieces and all that come after them. The last pieces of each fill wait for the next
  * one, for a kernel to fetch them. */
-static void copy_ahead(feed_t *feed, const kvfi_tune_t *tune, int stream, kvfi_piece_t *pieces,
-                       unsigned have)
+static void copy_ahead(feed_t *feed, const kvfi_tune_t *tune, int stream, kvfi_piece_t *pieces, unsigned have)
 {
     kvfi_flow_t flow = {.linear_from = tune->linear_from};
     void (*copy)(const kvfi_piece_t *, unsigned, unsigned, kvfi_flow_t *) =
@@ -77,11 +76,11 @@ static void copy_cached(feed_t *feed, const kvfi_tune_t *tune, kvfi_piece_t *pie
 }
 
 /* memcpy piece by piece, called while the next pieces are looked up. */
-static void copy_plainly(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
-                         uint64_t budget, kvfi_moved_t *moved)
+static void copy_plainly(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir, uint64_t budget,
+                         kvfi_moved_t *moved)
 {
     kvfi_moved_t tables = kvfi_walk_tables(cursor, local, remote, dir, budget - moved->bytes);
-    kvfi_walk_t  walk;
+    kvfi_walk_t walk;
 
     moved->bytes += tables.bytes;
     moved->pieces += tables.pieces;
@@ -95,9 +94,9 @@ static void copy_plainly(kvfi_cursor_t *cursor, char *local, char *remote, uint3
 /* Whether the box is rows of short pieces whose destinations are whole lines. */
 static int are_rows(const kvfi_walk_t *walk)
 {
-    const kvfi_box_t       *box = walk->cursor->box;
+    const kvfi_box_t *box = walk->cursor->box;
     const kvfi_walk_side_t *to = &walk->dst;
-    uint64_t                all = (uintptr_t)to->base | box->len | (uint64_t)to->stride[0];
+    uint64_t all = (uintptr_t)to->base | box->len | (uint64_t)to->stride[0];
 
     all |= box->count[1] > 1 ? (uint64_t)to->stride[1] : 0;
     all |= box->blocks > 1 || to->ids ? to->block : 0;
@@ -123,10 +122,10 @@ static unsigned collect_rows(feed_t *feed, const kvfi_rows_t *shape, kvfi_row_t 
 static void copy_rows(feed_t *feed, const kvfi_tune_t *tune)
 {
     const kvfi_walk_t *walk = &feed->walk;
-    const kvfi_box_t  *box = walk->cursor->box;
-    const kvfi_rows_t  shape = {box->len, box->count[0], walk->dst.stride[0], walk->src.stride[0]};
-    kvfi_row_t         rows[ROWS];
-    unsigned           have = collect_rows(feed, &shape, rows, ROWS);
+    const kvfi_box_t *box = walk->cursor->box;
+    const kvfi_rows_t shape = {box->len, box->count[0], walk->dst.stride[0], walk->src.stride[0]};
+    kvfi_row_t rows[ROWS];
+    unsigned have = collect_rows(feed, &shape, rows, ROWS);
 
     while (have == ROWS) {
         unsigned ready = have - KVFI_ROWS_AHEAD;
@@ -142,7 +141,7 @@ static void copy_rows(feed_t *feed, const kvfi_tune_t *tune)
 static unsigned collect_row(feed_t *feed, kvfi_piece_t *pieces, unsigned most)
 {
     const kvfi_cursor_t *cursor = feed->walk.cursor;
-    unsigned             left = cursor->box->count[0] - cursor->x;
+    unsigned left = cursor->box->count[0] - cursor->x;
 
     if (!cursor->x && !cursor->in)
         return 0;
@@ -153,7 +152,7 @@ static unsigned collect_row(feed_t *feed, kvfi_piece_t *pieces, unsigned most)
 static void copy_cold(feed_t *feed, const kvfi_tune_t *tune, kvfi_piece_t *pieces, unsigned have)
 {
     const kvfi_cursor_t *cursor = feed->walk.cursor;
-    kvfi_flow_t          flow = {.linear_from = tune->linear_from};
+    kvfi_flow_t flow = {.linear_from = tune->linear_from};
 
     if (are_rows(&feed->walk)) {
         have += collect_row(feed, pieces + have, COLLECT - have);
@@ -170,9 +169,9 @@ static void copy_cold(feed_t *feed, const kvfi_tune_t *tune, kvfi_piece_t *piece
 static kvfi_moved_t copy_by_look(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
                                  uint64_t budget, const kvfi_tune_t *tune)
 {
-    feed_t       feed = {.walk = kvfi_walk_of(cursor, local, remote, dir), .budget = budget};
+    feed_t feed = {.walk = kvfi_walk_of(cursor, local, remote, dir), .budget = budget};
     kvfi_piece_t pieces[COLLECT];
-    unsigned     have = collect(&feed, pieces, SAMPLE);
+    unsigned have = collect(&feed, pieces, SAMPLE);
 
     if (have && kvfi_tune_cold(tune, pieces, have)) {
         copy_cold(&feed, tune, pieces, have);
@@ -186,18 +185,18 @@ static kvfi_moved_t copy_by_look(kvfi_cursor_t *cursor, char *local, char *remot
 static kvfi_moved_t copy_all_cold(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
                                   uint64_t budget, const kvfi_tune_t *tune)
 {
-    feed_t       feed = {.walk = kvfi_walk_of(cursor, local, remote, dir), .budget = budget};
+    feed_t feed = {.walk = kvfi_walk_of(cursor, local, remote, dir), .budget = budget};
     kvfi_piece_t pieces[COLLECT];
 
     copy_cold(&feed, tune, pieces, 0);
     return feed.moved;
 }
 
-kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
-                           uint64_t budget, uint64_t whole)
+kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir, uint64_t budget,
+                           uint64_t whole)
 {
     const kvfi_tune_t *tune = kvfi_tune();
-    kvfi_moved_t       moved = {0};
+    kvfi_moved_t moved = {0};
 
     if (whole >= tune->stream_from)
         return copy_all_cold(cursor, local, remote, dir, budget, tune);
@@ -209,14 +208,13 @@ kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uin
 
 /* Only the scattered side is looked at: the buffer may be hot in the cache of another core. Once: to take
  * for cold what is not costs little here, and the contrary much. */
-static int is_cold(const feed_t *feed, const kvfi_tune_t *tune, const kvfi_piece_t *pieces,
-                   unsigned count)
+static int is_cold(const feed_t *feed, const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count)
 {
     kvfi_piece_t looks[LOOKS];
 
     for (unsigned i = 0; i < LOOKS; i++) {
         const kvfi_piece_t *piece = &pieces[(uint64_t)i * count / LOOKS];
-        char               *at = feed->to ? (char *)piece->src : piece->dst;
+        char *at = feed->to ? (char *)piece->src : piece->dst;
 
         looks[i] = (kvfi_piece_t){at, at + piece->len / 2, piece->len - piece->len / 2};
     }
@@ -227,9 +225,9 @@ static int is_cold(const feed_t *feed, const kvfi_tune_t *tune, const kvfi_piece
 static uint64_t whole_feed(feed_t *feed, uint64_t *pieces_p)
 {
     const kvfi_tune_t *tune = kvfi_tune();
-    kvfi_piece_t       pieces[COLLECT];
-    uint64_t           count = 0;
-    unsigned           have;
+    kvfi_piece_t pieces[COLLECT];
+    uint64_t count = 0;
+    unsigned have;
 
     while ((have = collect(feed, pieces, COLLECT))) {
         if (feed->budget >= LOOK_FROM && is_cold(feed, tune, pieces, have))

@@ -17,8 +17,8 @@ typedef struct kvfi_moved {
 
 /* Move at most budget bytes from the remote to the local side (KVF_READ) or back (KVF_WRITE). whole:
  * bytes of the batch that this is part of, which tells whether the caches hold it. */
-kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
-                           uint64_t budget, uint64_t whole);
+kvfi_moved_t kvfi_copy_box(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir, uint64_t budget,
+                           uint64_t whole);
 
 /* Collect the next bytes of the local side into buf, at most cap, and leave buf in the caches; adds its
  * runs to *pieces_p. Returns how many. */

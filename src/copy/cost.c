@@ -9,22 +9,32 @@
 
 typedef unsigned __int128 wide_t;
 
-const uint64_t kvfi_cost_sizes[KVFI_COST_SIZES] = {64,       256,       1 << 10,   4 << 10,
+const uint64_t kvfi_cost_sizes[KVFI_COST_SIZES] = {64,       256,      1 << 10,   4 << 10,
                                                    16 << 10, 64 << 10, 256 << 10, 2 << 20};
 
-#define COPY {300, 150, {17000, 21000, 62000, 201000, 653000, 2450000, 10600000, 83600000}}
+#define COPY                                                                                                 \
+    {                                                                                                        \
+        300, 150,                                                                                            \
+        {                                                                                                    \
+            17000, 21000, 62000, 201000, 653000, 2450000, 10600000, 83600000                                 \
+        }                                                                                                    \
+    }
 
 const kvfi_costs_t kvfi_costs_built_in = {
-    .path = {
-        [KVF_PATH_SELF] = COPY,
-        [KVF_PATH_SHM] = COPY,
-        [KVF_PATH_CMA] = {300, 1200,
-                          {500000, 514000, 653000, 945000, 2890000, 8670000, 34700000, 252000000}},
-        [KVF_PATH_STAGE] = {2100, 1400,
-                            {17000, 24000, 80000, 339000, 1250000, 3570000, 14300000, 108000000}},
-        [KVF_PATH_AM] = {26000, 4000,
-                         {35000, 123000, 411000, 1460000, 5460000, 21800000, 90000000, 720000000}},
-    },
+    .path =
+        {
+            [KVF_PATH_SELF] = COPY,
+            [KVF_PATH_SHM] = COPY,
+            [KVF_PATH_CMA] = {300,
+                              1200,
+                              {500000, 514000, 653000, 945000, 2890000, 8670000, 34700000, 252000000}},
+            [KVF_PATH_STAGE] = {2100,
+                                1400,
+                                {17000, 24000, 80000, 339000, 1250000, 3570000, 14300000, 108000000}},
+            [KVF_PATH_AM] = {26000,
+                             4000,
+                             {35000, 123000, 411000, 1460000, 5460000, 21800000, 90000000, 720000000}},
+        },
     .wake_ns = 45000,
 };
 
@@ -32,9 +42,9 @@ const kvfi_costs_t kvfi_costs_built_in = {
 static wide_t pieces_ps(const kvfi_cost_t *cost, uint64_t pieces, uint64_t bytes)
 {
     const uint64_t *size = kvfi_cost_sizes;
-    const int       last = KVFI_COST_SIZES - 1;
-    uint64_t        len = bytes / pieces, step, rise;
-    int             i = 0;
+    const int last = KVFI_COST_SIZES - 1;
+    uint64_t len = bytes / pieces, step, rise;
+    int i = 0;
 
     if (len <= size[0])
         return (wide_t)pieces * cost->piece_ps[0];

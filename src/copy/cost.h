@@ -23,7 +23,7 @@ typedef struct kvfi_cost {
 
 typedef struct kvfi_costs {
     kvfi_cost_t path[KVF_PATH_COUNT];
-    uint64_t    wake_ns; /* until an owner that sleeps begins with its half */
+    uint64_t wake_ns; /* until an owner that sleeps begins with its half */
 } kvfi_costs_t;
 
 extern const kvfi_costs_t kvfi_costs_built_in;

@@ -44,7 +44,7 @@ static void step(kvfi_cursor_t *cursor, uint32_t pieces, uint32_t rows)
 uint64_t kvfi_box_cut(kvfi_cursor_t *cursor, kvfi_cut_t most, kvfi_box_t *part, uint32_t *first_p)
 {
     const kvfi_box_t *box = cursor->box;
-    uint64_t          row, pairs, rows, pieces;
+    uint64_t row, pairs, rows, pieces;
 
     if (kvfi_cursor_ended(cursor))
         return 0;
@@ -52,14 +52,15 @@ uint64_t kvfi_box_cut(kvfi_cursor_t *cursor, kvfi_cut_t most, kvfi_box_t *part, 
     *part = *box;
     *first_p = cursor->pair;
     pairs = cursor->in || cursor->x || cursor->y
-                ? 0 : fit(most, row * box->count[1], (uint64_t)box->count[0] * box->count[1]);
+                ? 0
+                : fit(most, row * box->count[1], (uint64_t)box->count[0] * box->count[1]);
     if (pairs)
         return cut_pairs(cursor, pairs, part);
     part->blocks = cursor->pair + 1;
-    part->local_off += (uint64_t)(cursor->y * box->local_stride[1] + cursor->x * box->local_stride[0]) +
-                       cursor->in;
-    part->remote_off += (uint64_t)(cursor->y * box->remote_stride[1] +
-                                   cursor->x * box->remote_stride[0]) + cursor->in;
+    part->local_off +=
+        (uint64_t)(cursor->y * box->local_stride[1] + cursor->x * box->local_stride[0]) + cursor->in;
+    part->remote_off +=
+        (uint64_t)(cursor->y * box->remote_stride[1] + cursor->x * box->remote_stride[0]) + cursor->in;
     rows = cursor->in || cursor->x ? 0 : least(fit(most, row, box->count[0]), box->count[1] - cursor->y);
     if (rows) {
         part->count[1] = (uint32_t)rows;

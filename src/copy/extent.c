@@ -115,8 +115,7 @@ static uint32_t ids_inside(const kvfi_side_t *side, uint64_t end)
     return fit < INT32_MAX ? (uint32_t)fit : INT32_MAX;
 }
 
-__attribute__((hot))
-int kvfi_side_is_inside(const kvfi_side_t *side)
+__attribute__((hot)) int kvfi_side_is_inside(const kvfi_side_t *side)
 {
     uint64_t end;
     uint32_t below;
@@ -132,7 +131,7 @@ int kvfi_side_is_inside(const kvfi_side_t *side)
 kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, kvfi_found_t *found_p)
 {
     id_range_t range = range_of_ids(side);
-    wide_t     begin, end;
+    wide_t begin, end;
 
     found_p->pairs = range.pairs;
     if (!range.pairs)
@@ -156,8 +155,7 @@ kvfi_extent_t kvfi_side_check(const kvfi_side_t *side, kvfi_found_t *found_p)
     return KVFI_EXTENT_PAST;
 }
 
-__attribute__((hot))
-uint64_t kvfi_side_bytes(const kvfi_side_t *side, uint64_t pairs)
+__attribute__((hot)) uint64_t kvfi_side_bytes(const kvfi_side_t *side, uint64_t pairs)
 {
     uint64_t bytes;
 
@@ -170,10 +168,9 @@ uint64_t kvfi_side_bytes(const kvfi_side_t *side, uint64_t pairs)
 /* Two pieces overlap if some (dx, dy) other than (0, 0) within the counts lies less than len from
  * the origin. For each dy the nearest dx is one of two neighbours of -dy * stride[1] / stride[0];
  * the shorter axis is the one that is tried out. */
-__attribute__((hot))
-int kvfi_side_overlaps(uint64_t len, const uint32_t count[2], const int64_t stride[2])
+__attribute__((hot)) int kvfi_side_overlaps(uint64_t len, const uint32_t count[2], const int64_t stride[2])
 {
-    int    outer = count[1] <= count[0], inner = !outer;
+    int outer = count[1] <= count[0], inner = !outer;
     wide_t step = stride[inner], far = (wide_t)count[inner] - 1;
 
     if (far && (step < 0 ? -step : step) < (wide_t)len)

@@ -10,12 +10,12 @@
 
 /* One side of an op. */
 typedef struct kvfi_side {
-    uint64_t        off, len, block;
-    uint64_t        limit; /* bytes of segment or granted range */
-    uint32_t        count[2];
-    int64_t         stride[2];
-    uint32_t        blocks;
-    uint32_t        cap;   /* 0: what fits */
+    uint64_t off, len, block;
+    uint64_t limit; /* bytes of segment or granted range */
+    uint32_t count[2];
+    int64_t stride[2];
+    uint32_t blocks;
+    uint32_t cap;          /* 0: what fits */
     const uint32_t *ids;   /* NULL: 0, 1, 2, ... */
     const uint32_t *other; /* the other side's ids: a KVF_SKIP in either drops the pair */
 } kvfi_side_t;

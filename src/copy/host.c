@@ -17,7 +17,7 @@
 static int first_line(const char *path, char *line, size_t len)
 {
     FILE *file = fopen(path, "re");
-    int   got;
+    int got;
 
     if (!file)
         return 0;
@@ -31,7 +31,7 @@ static int first_line(const char *path, char *line, size_t len)
 static void look_at_caches(kvfi_host_t *host)
 {
     for (unsigned i = 0; i < 8; i++) {
-        char     path[80], line[32], unit = 0;
+        char path[80], line[32], unit = 0;
         unsigned level;
         uint64_t bytes;
 
@@ -55,7 +55,7 @@ static void look_at_caches(kvfi_host_t *host)
 static void look_at_model(kvfi_host_t *host)
 {
     FILE *file = fopen("/proc/cpuinfo", "re");
-    char  line[256], text[96];
+    char line[256], text[96];
 
     snprintf(host->model, sizeof host->model, "unknown");
     while (file && fgets(line, sizeof line, file)) {
@@ -74,7 +74,7 @@ static void look_at_model(kvfi_host_t *host)
 kvfi_host_t kvfi_host_look(void)
 {
     kvfi_host_t host = {.l2 = 0};
-    long        bytes;
+    long bytes;
 
     look_at_caches(&host);
     look_at_model(&host);

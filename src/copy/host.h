@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 typedef struct kvfi_host {
-    char     model[96]; /* "unknown" if the kernel does not say */
-    uint64_t l2, last;  /* bytes; the last level that there is */
+    char model[96];    /* "unknown" if the kernel does not say */
+    uint64_t l2, last; /* bytes; the last level that there is */
 } kvfi_host_t;
 
 /* Reads small files of the kernel; takes tens of microseconds. */

@@ -11,7 +11,7 @@ typedef uint32_t ids_t __attribute__((vector_size(sizeof(vector_t)), aligned(4),
 static int ids_below(const uint32_t *ids, uint32_t count, uint32_t below)
 {
     uint32_t last = below - 1, any = 0, i = 0;
-    ids_t    tops = {0}, more = {0};
+    ids_t tops = {0}, more = {0};
 
     for (; count - i >= 2 * IDS; i += 2 * IDS) {
         ids_t a = *(const ids_t *)(ids + i), b = *(const ids_t *)(ids + i + IDS);

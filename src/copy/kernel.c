@@ -34,8 +34,7 @@ static void stream(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, k
     cached(pieces, count);
 }
 
-static void copy_rows(const kvfi_rows_t *shape, const kvfi_row_t *rows, unsigned count,
-                      unsigned ahead)
+static void copy_rows(const kvfi_rows_t *shape, const kvfi_row_t *rows, unsigned count, unsigned ahead)
 {
     (void)ahead;
     for (unsigned row = 0; row < count; row++)
@@ -45,12 +44,12 @@ static void copy_rows(const kvfi_rows_t *shape, const kvfi_row_t *rows, unsigned
 }
 
 const kvfi_kernel_t kvfi_kernel_plain = {.name = "plain",
-                                      .stream = stream,
-                                      .fetch = stream,
-                                      .cached = cached,
-                                      .pairs = copy_pairs,
-                                      .below = ids_below,
-                                      .rows = copy_rows};
+                                         .stream = stream,
+                                         .fetch = stream,
+                                         .cached = cached,
+                                         .pairs = copy_pairs,
+                                         .below = ids_below,
+                                         .rows = copy_rows};
 
 static const char *const names[] = {"auto", "plain", "avx2", "avx512", "neon"};
 

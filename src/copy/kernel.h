@@ -17,9 +17,9 @@
 #include "kvferry.h"
 
 typedef struct kvfi_piece {
-    char       *dst;
+    char *dst;
     const char *src;
-    uint64_t    len;
+    uint64_t len;
 } kvfi_piece_t;
 
 /* What a streaming kernel remembers from one call to the next: how far sources are fetched. */
@@ -35,22 +35,22 @@ typedef struct kvfi_flow {
 
 /* Pairs of ids with a piece each, all of one length. */
 typedef struct kvfi_pairs {
-    char           *dst; /* of id 0 */
-    const char     *src;
-    uint64_t        dst_block, src_block; /* bytes from id to id */
+    char *dst; /* of id 0 */
+    const char *src;
+    uint64_t dst_block, src_block; /* bytes from id to id */
     const uint32_t *dst_ids, *src_ids;
-    uint64_t        len;
+    uint64_t len;
 } kvfi_pairs_t;
 
 /* Rows of pieces: all pieces of one length, all rows of so many at one stride. */
 typedef struct kvfi_rows {
     uint64_t len;   /* a multiple of 64 */
     uint32_t count; /* pieces of a row */
-    int64_t  dst_stride, src_stride;
+    int64_t dst_stride, src_stride;
 } kvfi_rows_t;
 
 typedef struct kvfi_row {
-    char       *dst; /* first piece */
+    char *dst; /* first piece */
     const char *src;
 } kvfi_row_t;
 

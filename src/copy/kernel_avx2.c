@@ -57,12 +57,12 @@ typedef char vector_t __attribute__((vector_size(32), aligned(1), may_alias));
 #include "copy/rows.h"
 
 const kvfi_kernel_t kvfi_kernel_avx2 = {.name = "avx2",
-                                     .stream = copy_streaming,
-                                     .fetch = copy_fetched,
-                                     .cached = copy_cached,
-                                     .pairs = copy_pairs,
-                                     .below = ids_below,
-                                     .rows = copy_rows};
+                                        .stream = copy_streaming,
+                                        .fetch = copy_fetched,
+                                        .cached = copy_cached,
+                                        .pairs = copy_pairs,
+                                        .below = ids_below,
+                                        .rows = copy_rows};
 
 #ifdef __clang__
 #pragma clang attribute pop

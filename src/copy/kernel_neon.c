@@ -40,10 +40,10 @@ typedef char vector_t __attribute__((vector_size(16), aligned(1), may_alias));
 #include "copy/rows.h"
 
 const kvfi_kernel_t kvfi_kernel_neon = {.name = "neon",
-                                     .stream = copy_streaming,
-                                     .fetch = copy_fetched,
-                                     .cached = copy_cached,
-                                     .pairs = copy_pairs,
-                                     .below = ids_below,
-                                     .rows = copy_rows};
+                                        .stream = copy_streaming,
+                                        .fetch = copy_fetched,
+                                        .cached = copy_cached,
+                                        .pairs = copy_pairs,
+                                        .below = ids_below,
+                                        .rows = copy_rows};
 #endif

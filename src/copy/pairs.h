@@ -10,7 +10,7 @@ static inline __attribute__((always_inline)) uint32_t
 walk_pairs(const kvfi_pairs_t *pairs, uint32_t at, uint32_t end, uint32_t *runs_p, copy_fn_t *copy)
 {
     const kvfi_pairs_t all = *pairs;
-    uint32_t           last_dst = KVF_SKIP - 1, last_src = KVF_SKIP - 1, runs = 0;
+    uint32_t last_dst = KVF_SKIP - 1, last_src = KVF_SKIP - 1, runs = 0;
 
     for (; at < end; at++) {
         uint32_t dst = all.dst_ids[at], src = all.src_ids[at];

@@ -17,18 +17,17 @@ static inline void fetch_once(const char *src, uint64_t len)
 
 /* What would be fetched past the end of a row is taken from its successor in next. */
 static inline __attribute__((always_inline)) void
-copy_row_lanes(const kvfi_rows_t *shape, const kvfi_row_t *rows, const kvfi_row_t *next,
-               unsigned lanes)
+copy_row_lanes(const kvfi_rows_t *shape, const kvfi_row_t *rows, const kvfi_row_t *next, unsigned lanes)
 {
     uint64_t len = shape->len, lines = len / 64;
-    int64_t  dst_off = 0, src_off = 0;
+    int64_t dst_off = 0, src_off = 0;
     uint32_t ahead = len < ROWS_AHEAD ? (uint32_t)(ROWS_AHEAD / len) : 1;
 
     ahead = ahead < shape->count ? ahead : shape->count;
     for (uint32_t x = 0; x < shape->count; x++) {
-        int               inside = x + ahead < shape->count;
+        int inside = x + ahead < shape->count;
         const kvfi_row_t *from = inside ? rows : next;
-        int64_t           off = (int64_t)x + ahead - (inside ? 0 : shape->count);
+        int64_t off = (int64_t)x + ahead - (inside ? 0 : shape->count);
 
         off *= shape->src_stride;
         for (unsigned k = 0; k < lanes; k++) {
@@ -40,11 +39,10 @@ copy_row_lanes(const kvfi_rows_t *shape, const kvfi_row_t *rows, const kvfi_row_
     }
 }
 
-static void copy_rows(const kvfi_rows_t *shape, const kvfi_row_t *rows, unsigned count,
-                      unsigned ahead)
+static void copy_rows(const kvfi_rows_t *shape, const kvfi_row_t *rows, unsigned count, unsigned ahead)
 {
     const kvfi_rows_t all = *shape;
-    unsigned          row = 0, total = count + ahead;
+    unsigned row = 0, total = count + ahead;
 
     for (; row + LANES <= count; row += LANES) {
         const kvfi_row_t *next = rows + row + (row + 2 * LANES <= total ? LANES : 0);

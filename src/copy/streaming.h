@@ -9,22 +9,22 @@
  *               ^ aligned to 64                      line belongs to one kind of store
  */
 #define LANES        8u
-#define LANE_LEAST   1024u  /* shorter pieces are rows enough at once one after the other */
-#define LANE_AHEAD   1024u  /* bytes that are fetched ahead in each lane */
-#define FEW_LINES    4u     /* lines of a lane before the next lane has its turn, */
-#define MANY_LINES   8u     /* and in pieces of MANY_FROM bytes and more */
+#define LANE_LEAST   1024u /* shorter pieces are rows enough at once one after the other */
+#define LANE_AHEAD   1024u /* bytes that are fetched ahead in each lane */
+#define FEW_LINES    4u    /* lines of a lane before the next lane has its turn, */
+#define MANY_LINES   8u    /* and in pieces of MANY_FROM bytes and more */
 #define MANY_FROM    4096u
-#define TURN         512u   /* bytes between two fetches where pieces go one after the other */
+#define TURN         512u /* bytes between two fetches where pieces go one after the other */
 #define LINEAR_AHEAD 8192u
 #define FETCH_MOST   32768u /* of longer pieces the processor itself fetches what comes next */
-#define STEP         2048u /* bytes that are copied to the caches between two fetches */
+#define STEP         2048u  /* bytes that are copied to the caches between two fetches */
 #define CALL_FROM    1024u  /* memcpy is worth its call */
 #define HALF_MOST    128u   /* bytes that fit in half of the vector registers */
 
 typedef struct {
-    char       *dst;
+    char *dst;
     const char *src;
-    uint64_t    lines;
+    uint64_t lines;
 } stream_t;
 
 static inline void fetch(const char *src, uint64_t len)
@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void copy_ends(char *dst, const cha
 {
     const unsigned count = half / sizeof(vector_t);
     const uint64_t back = len - half;
-    vector_t       all[2 * HALF_MOST / sizeof(vector_t)];
+    vector_t all[2 * HALF_MOST / sizeof(vector_t)];
 
 #pragma GCC unroll 8
     for (unsigned i = 0; i < count; i++)
@@ -115,12 +115,11 @@ static inline void copy_lines(char *dst, const char *src, uint64_t lines)
 /* ------------------------------------------------------- one after the other */
 
 /* Fetch on until LINEAR_AHEAD bytes are, or there is nothing more in sight. */
-static inline void fetch_on(const kvfi_piece_t *pieces, unsigned at, unsigned total,
-                            kvfi_flow_t *flow)
+static inline void fetch_on(const kvfi_piece_t *pieces, unsigned at, unsigned total, kvfi_flow_t *flow)
 {
     while (flow->gap < LINEAR_AHEAD && flow->piece < total && flow->piece < at + KVFI_KERNEL_AHEAD) {
         const kvfi_piece_t *piece = &pieces[flow->piece];
-        uint64_t            len = piece->len - flow->in < TURN ? piece->len - flow->in : TURN;
+        uint64_t len = piece->len - flow->in < TURN ? piece->len - flow->in : TURN;
 
         fetch(piece->src + flow->in, len);
         flow->gap += len;
@@ -180,7 +179,7 @@ static inline void copy_turns(const stream_t *lanes, const kvfi_piece_t *const g
                               unsigned lines)
 {
     for (uint64_t at = 0; at < len; at += lines * 64) {
-        uint64_t            to = at + LANE_AHEAD;
+        uint64_t to = at + LANE_AHEAD;
         const kvfi_piece_t *group = NULL;
 
         if (to >= len) {
@@ -197,8 +196,8 @@ static inline void copy_turns(const stream_t *lanes, const kvfi_piece_t *const g
 static void copy_lanes(const kvfi_piece_t *pieces, unsigned total)
 {
     const kvfi_piece_t *groups[2] = {pieces, pieces};
-    stream_t            lanes[LANES];
-    uint64_t            lines = UINT64_MAX;
+    stream_t lanes[LANES];
+    uint64_t lines = UINT64_MAX;
 
     if (total >= 2 * LANES)
         groups[0] = groups[1] = pieces + LANES;
@@ -227,8 +226,7 @@ static void end_call(kvfi_flow_t *flow, unsigned count)
     flow->piece -= flow->piece < count ? flow->piece : count;
 }
 
-static void copy_streaming(const kvfi_piece_t *pieces, unsigned count, unsigned ahead,
-                           kvfi_flow_t *flow)
+static void copy_streaming(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, kvfi_flow_t *flow)
 {
     unsigned total = count + ahead;
 
@@ -276,8 +274,7 @@ static uint32_t copy_pairs(const kvfi_pairs_t *pairs, uint32_t at, uint32_t end,
     return walk_pairs(pairs, at, end, runs_p, copy_long);
 }
 
-static void copy_fetched(const kvfi_piece_t *pieces, unsigned count, unsigned ahead,
-                         kvfi_flow_t *flow)
+static void copy_fetched(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, kvfi_flow_t *flow)
 {
     for (unsigned i = 0; i < count; i++) {
         kvfi_piece_t rest = pieces[i];

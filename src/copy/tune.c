@@ -17,7 +17,7 @@
 #include "copy/calibration.h"
 #include "copy/ticks.h"
 
-#define LOADS       4u /* of each side */
+#define LOADS       4u   /* of each side */
 #define ASIDE_FROM  256u /* bytes of a piece that has room for a second line */
 #define ASIDE_MOST  2048u
 #define COLD_NS     90u
@@ -25,19 +25,19 @@
 #define CLOCK_NS    50000u
 
 typedef struct known {
-    kvfi_tune_t   tune;
+    kvfi_tune_t tune;
     struct known *next;
 } known_t;
 
 static _Atomic(const kvfi_tune_t *) in_force;
-static known_t        *known;
+static known_t *known;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* Ticks in 1024 nanoseconds. */
 static uint64_t clock_rate(void)
 {
     static uint64_t rate;
-    uint64_t        begin_ns, begin;
+    uint64_t begin_ns, begin;
 
     if (rate)
         return rate;
@@ -63,7 +63,7 @@ kvfi_tune_t kvfi_tune_default(const kvfi_host_t *host)
 static void read_calibration(const kvfi_host_t *host, kvfi_tune_t *tune)
 {
     static char told[sizeof tune->file];
-    char        path[sizeof tune->file];
+    char path[sizeof tune->file];
     const char *why;
 
     if (kvfi_calibration_path(host, path, sizeof path) || !path[0] || !strcmp(path, "off"))
@@ -75,15 +75,15 @@ static void read_calibration(const kvfi_host_t *host, kvfi_tune_t *tune)
         memcpy(tune->file, path, sizeof path);
     } else if (strcmp(told, path)) {
         memcpy(told, path, sizeof path);
-        kvfi_log(KVFI_LOG_WARN, "the calibration %s is not used: %s; kvf_info --calibrate makes one",
-                 path, why);
+        kvfi_log(KVFI_LOG_WARN, "the calibration %s is not used: %s; kvf_info --calibrate makes one", path,
+                 why);
     }
 }
 
 static void read_environment(kvfi_tune_t *tune)
 {
     const char *kernel = getenv("KVFERRY_COPY_KERNEL"), *stream_from = getenv("KVFERRY_STREAM_FROM");
-    uint64_t    bytes = stream_from ? strtoull(stream_from, NULL, 10) : 0;
+    uint64_t bytes = stream_from ? strtoull(stream_from, NULL, 10) : 0;
 
     if (kernel && kvfi_kernel_find(kernel))
         tune->kernel = kvfi_kernel_find(kernel);
@@ -93,17 +93,16 @@ static void read_environment(kvfi_tune_t *tune)
 
 static int same(const kvfi_tune_t *a, const kvfi_tune_t *b)
 {
-    return a->kernel == b->kernel && a->probe_from == b->probe_from &&
-           a->stream_from == b->stream_from && a->linear_from == b->linear_from &&
-           a->cold_ticks == b->cold_ticks && !memcmp(&a->costs, &b->costs, sizeof a->costs) &&
-           !strcmp(a->file, b->file);
+    return a->kernel == b->kernel && a->probe_from == b->probe_from && a->stream_from == b->stream_from &&
+           a->linear_from == b->linear_from && a->cold_ticks == b->cold_ticks &&
+           !memcmp(&a->costs, &b->costs, sizeof a->costs) && !strcmp(a->file, b->file);
 }
 
 static int load_locked(void)
 {
     kvfi_host_t host = kvfi_host_look();
     kvfi_tune_t tune = kvfi_tune_default(&host);
-    known_t    *entry;
+    known_t *entry;
 
     read_calibration(&host, &tune);
     read_environment(&tune);
@@ -131,11 +130,12 @@ int kvfi_tune_load(void)
     return result;
 }
 
-__attribute__((hot))
-const kvfi_tune_t *kvfi_tune(void)
+__attribute__((hot)) const kvfi_tune_t *kvfi_tune(void)
 {
-    static const kvfi_tune_t simple = {.kernel = &kvfi_kernel_plain, .probe_from = UINT64_MAX,
-                                       .stream_from = UINT64_MAX, .linear_from = UINT64_MAX};
+    static const kvfi_tune_t simple = {.kernel = &kvfi_kernel_plain,
+                                       .probe_from = UINT64_MAX,
+                                       .stream_from = UINT64_MAX,
+                                       .linear_from = UINT64_MAX};
     const kvfi_tune_t *tune = atomic_load_explicit(&in_force, memory_order_acquire);
 
     if (tune)
@@ -160,9 +160,9 @@ static void choose_lines(const kvfi_piece_t *pieces, unsigned count, int aside,
                          const volatile char *at[2 * LOADS])
 {
     for (unsigned i = 0; i < LOADS; i++) {
-        unsigned            n = (unsigned)((uint64_t)i * count / LOADS);
+        unsigned n = (unsigned)((uint64_t)i * count / LOADS);
         const kvfi_piece_t *piece = &pieces[n];
-        uint64_t            off = piece->len / (2 * LOADS) * (2 * i + 1);
+        uint64_t off = piece->len / (2 * LOADS) * (2 * i + 1);
 
         if (aside && piece->len >= ASIDE_FROM)
             off += aside_of(off, piece->len);
@@ -185,7 +185,7 @@ static uint64_t load(const volatile char *const *at, unsigned count)
 uint64_t kvfi_tune_look(const kvfi_piece_t *pieces, unsigned count)
 {
     const volatile char *at[2 * LOADS];
-    uint64_t             some, others;
+    uint64_t some, others;
 
     choose_lines(pieces, count, 0, at);
     load(at, 2 * LOADS);
@@ -205,6 +205,5 @@ int kvfi_tune_seems_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, un
 
 int kvfi_tune_cold(const kvfi_tune_t *tune, const kvfi_piece_t *pieces, unsigned count)
 {
-    return kvfi_tune_seems_cold(tune, pieces, count) &&
-           kvfi_tune_look(pieces, count) > tune->cold_ticks;
+    return kvfi_tune_seems_cold(tune, pieces, count) && kvfi_tune_look(pieces, count) > tune->cold_ticks;
 }

@@ -20,12 +20,12 @@
 
 typedef struct kvfi_tune {
     const kvfi_kernel_t *kernel;
-    uint64_t             probe_from, stream_from; /* bytes of a batch */
-    uint64_t             linear_from; /* pieces of so many bytes are streamed one after the other */
-    uint64_t             cold_ns;     /* a look that takes longer has seen memory outside the caches */
-    uint64_t             cold_ticks;  /* the same in kvfi_ticks() */
-    kvfi_costs_t         costs;       /* of the paths */
-    char                 file[256];   /* the calibration that these come from; "": the caches' sizes */
+    uint64_t probe_from, stream_from; /* bytes of a batch */
+    uint64_t linear_from;             /* pieces of so many bytes are streamed one after the other */
+    uint64_t cold_ns;                 /* a look that takes longer has seen memory outside the caches */
+    uint64_t cold_ticks;              /* the same in kvfi_ticks() */
+    kvfi_costs_t costs;               /* of the paths */
+    char file[256];                   /* the calibration that these come from; "": the caches' sizes */
 } kvfi_tune_t;
 
 /* What is in force in this process; valid for ever. Cheap but for the first call. */

@@ -13,11 +13,15 @@
 kvfi_walk_t kvfi_walk_of(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir)
 {
     const kvfi_box_t *box = cursor->box;
-    kvfi_walk_side_t  here = {local + box->local_off, box->local_block,
-                              {box->local_stride[0], box->local_stride[1]}, box->local_ids};
-    kvfi_walk_side_t  there = {remote + box->remote_off, box->remote_block,
-                               {box->remote_stride[0], box->remote_stride[1]}, box->remote_ids};
-    kvfi_walk_t       walk = {.cursor = cursor, .local = local, .remote = remote};
+    kvfi_walk_side_t here = {local + box->local_off,
+                             box->local_block,
+                             {box->local_stride[0], box->local_stride[1]},
+                             box->local_ids};
+    kvfi_walk_side_t there = {remote + box->remote_off,
+                              box->remote_block,
+                              {box->remote_stride[0], box->remote_stride[1]},
+                              box->remote_ids};
+    kvfi_walk_t walk = {.cursor = cursor, .local = local, .remote = remote};
 
     walk.read = dir == KVF_READ;
     walk.dst = walk.read ? here : there;
@@ -45,7 +49,7 @@ static char *block_of(const kvfi_walk_side_t *side, uint32_t pair)
 static unsigned one_run(const kvfi_walk_t *walk, kvfi_piece_t *piece, uint64_t max)
 {
     kvfi_run_t run;
-    char      *here, *there;
+    char *here, *there;
 
     if (!kvfi_cursor_next(walk->cursor, max, &run))
         return 0;
@@ -61,18 +65,18 @@ static unsigned one_run(const kvfi_walk_t *walk, kvfi_piece_t *piece, uint64_t m
 static inline __attribute__((always_inline)) unsigned
 walk_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_t *left_p)
 {
-    const kvfi_box_t      *box = walk->cursor->box;
+    const kvfi_box_t *box = walk->cursor->box;
     const kvfi_walk_side_t to = walk->dst, from = walk->src;
-    const uint32_t        *local_ids = box->local_ids, *remote_ids = box->remote_ids;
-    uint64_t               len = box->len, left = *left_p;
-    uint32_t               pair = walk->cursor->pair, pairs = box->blocks;
-    unsigned               count = 0;
-    const char            *dst_end = NULL, *src_end = NULL; /* of the last piece, if it may go on */
+    const uint32_t *local_ids = box->local_ids, *remote_ids = box->remote_ids;
+    uint64_t len = box->len, left = *left_p;
+    uint32_t pair = walk->cursor->pair, pairs = box->blocks;
+    unsigned count = 0;
+    const char *dst_end = NULL, *src_end = NULL; /* of the last piece, if it may go on */
 
     for (; pair < pairs; pair++) {
-        char       *dst;
+        char *dst;
         const char *src;
-        int         goes_on;
+        int goes_on;
 
         if (kvfi_box_id(local_ids, pair) == KVF_SKIP || kvfi_box_id(remote_ids, pair) == KVF_SKIP)
             continue;
@@ -103,25 +107,22 @@ walk_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_
 }
 
 /* A loop of its own for what is copied at once, so that the one without a call keeps its registers. */
-static unsigned fill_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most,
-                           uint64_t *left_p)
+static unsigned fill_table(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_t *left_p)
 {
     return pieces ? walk_table(walk, pieces, most, left_p) : walk_table(walk, NULL, most, left_p);
 }
 
 /* The rest of the row that the cursor is in, or what fits. */
-static unsigned fill_row(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most,
-                         uint64_t *left_p)
+static unsigned fill_row(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_t *left_p)
 {
-    kvfi_cursor_t          *cursor = walk->cursor;
-    const kvfi_box_t       *box = cursor->box;
+    kvfi_cursor_t *cursor = walk->cursor;
+    const kvfi_box_t *box = cursor->box;
     const kvfi_walk_side_t *to = &walk->dst, *from = &walk->src;
-    char       *dst = block_of(to, cursor->pair) + cursor->y * to->stride[1] +
-                cursor->x * to->stride[0];
-    const char *src = block_of(from, cursor->pair) + cursor->y * from->stride[1] +
-                      cursor->x * from->stride[0];
-    uint64_t    len = box->len, left = *left_p;
-    unsigned    count = 0, row = box->count[0] - cursor->x;
+    char *dst = block_of(to, cursor->pair) + cursor->y * to->stride[1] + cursor->x * to->stride[0];
+    const char *src =
+        block_of(from, cursor->pair) + cursor->y * from->stride[1] + cursor->x * from->stride[0];
+    uint64_t len = box->len, left = *left_p;
+    unsigned count = 0, row = box->count[0] - cursor->x;
 
     while (count < row && count < most && len <= left) {
         if (pieces)
@@ -148,11 +149,11 @@ static unsigned fill_row(const kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned
 unsigned kvfi_walk_fill(kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, uint64_t budget,
                         uint64_t *bytes_p)
 {
-    kvfi_cursor_t    *cursor = walk->cursor;
+    kvfi_cursor_t *cursor = walk->cursor;
     const kvfi_box_t *box = cursor->box;
-    uint64_t          left = budget;
-    unsigned          count = 0;
-    int               single = box->count[0] == 1 && box->count[1] == 1;
+    uint64_t left = budget;
+    unsigned count = 0;
+    int single = box->count[0] == 1 && box->count[1] == 1;
 
     while (count < most && left && !kvfi_cursor_ended(cursor)) {
         if (cursor->in || box->len > left) {
@@ -178,18 +179,17 @@ unsigned kvfi_walk_fill(kvfi_walk_t *walk, kvfi_piece_t *pieces, unsigned most, 
 
 unsigned kvfi_walk_rows(kvfi_walk_t *walk, kvfi_row_t *rows, unsigned most)
 {
-    kvfi_cursor_t          *cursor = walk->cursor;
-    const kvfi_box_t       *box = cursor->box;
+    kvfi_cursor_t *cursor = walk->cursor;
+    const kvfi_box_t *box = cursor->box;
     const kvfi_walk_side_t *to = &walk->dst, *from = &walk->src;
-    unsigned                count = 0;
+    unsigned count = 0;
 
     while (count < most && !kvfi_cursor_ended(cursor)) {
-        char       *dst = block_of(to, cursor->pair);
+        char *dst = block_of(to, cursor->pair);
         const char *src = block_of(from, cursor->pair);
 
         for (; count < most && cursor->y < box->count[1]; cursor->y++)
-            rows[count++] = (kvfi_row_t){dst + cursor->y * to->stride[1],
-                                         src + cursor->y * from->stride[1]};
+            rows[count++] = (kvfi_row_t){dst + cursor->y * to->stride[1], src + cursor->y * from->stride[1]};
         if (cursor->y == box->count[1]) {
             cursor->y = 0;
             cursor->pair++;
@@ -199,24 +199,23 @@ unsigned kvfi_walk_rows(kvfi_walk_t *walk, kvfi_row_t *rows, unsigned most)
 }
 
 /* The kernel's loop stops at a pair that is skipped. */
-kvfi_moved_t kvfi_walk_tables(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir,
-                              uint64_t budget)
+kvfi_moved_t kvfi_walk_tables(kvfi_cursor_t *cursor, char *local, char *remote, uint32_t dir, uint64_t budget)
 {
-    const kvfi_box_t  *box = cursor->box;
-    char              *here = local + box->local_off, *there = remote + box->remote_off;
-    int                touch = box->local_block == box->len && box->remote_block == box->len;
-    uint32_t           at, end, runs, most = box->blocks - cursor->pair;
-    kvfi_moved_t       moved = {0};
-    kvfi_pairs_t       pairs;
+    const kvfi_box_t *box = cursor->box;
+    char *here = local + box->local_off, *there = remote + box->remote_off;
+    int touch = box->local_block == box->len && box->remote_block == box->len;
+    uint32_t at, end, runs, most = box->blocks - cursor->pair;
+    kvfi_moved_t moved = {0};
+    kvfi_pairs_t pairs;
 
     if (!box->local_ids || !box->remote_ids || box->count[0] != 1 || box->count[1] != 1 || cursor->in)
         return moved;
     if (dir == KVF_READ)
-        pairs = (kvfi_pairs_t){here, there, box->local_block, box->remote_block, box->local_ids,
-                               box->remote_ids, box->len};
+        pairs = (kvfi_pairs_t){here,           there,           box->local_block, box->remote_block,
+                               box->local_ids, box->remote_ids, box->len};
     else
-        pairs = (kvfi_pairs_t){there, here, box->remote_block, box->local_block, box->remote_ids,
-                               box->local_ids, box->len};
+        pairs = (kvfi_pairs_t){there,           here,           box->remote_block, box->local_block,
+                               box->remote_ids, box->local_ids, box->len};
     most = most < KVFI_COPY_PIECES ? most : KVFI_COPY_PIECES;
     if (most * box->len > budget)
         most = (uint32_t)(budget / box->len);

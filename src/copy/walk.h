@@ -11,19 +11,19 @@
 
 /* One side of a walk. */
 typedef struct kvfi_walk_side {
-    char           *base; /* of id 0 */
-    uint64_t        block;
-    int64_t         stride[2];
+    char *base; /* of id 0 */
+    uint64_t block;
+    int64_t stride[2];
     const uint32_t *ids;
 } kvfi_walk_side_t;
 
 typedef struct kvfi_walk {
-    kvfi_cursor_t   *cursor;
+    kvfi_cursor_t *cursor;
     kvfi_walk_side_t dst, src;
-    char            *local, *remote;
-    int              read;  /* from the remote side to the local one */
-    int              alone; /* the local side is both */
-    int              whole; /* a block is one piece, and blocks touch on both sides */
+    char *local, *remote;
+    int read;  /* from the remote side to the local one */
+    int alone; /* the local side is both */
+    int whole; /* a block is one piece, and blocks touch on both sides */
 } kvfi_walk_t;
 
 /* Over both sides of the cursor's box, from the remote one to the local one (KVF_READ) or back. */

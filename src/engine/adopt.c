@@ -43,8 +43,8 @@ static kvf_status_t map_twin(const kvf_segment_t *segment, void *addr)
 static kvf_status_t map_private(const kvf_segment_t *segment, void *addr)
 {
     uint64_t len = segment->len;
-    char     why[256];
-    char    *fresh = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char why[256];
+    char *fresh = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (fresh == MAP_FAILED)
         return kvfi_fail(KVF_ERR_NOMEM, "no %llu bytes of private memory: %m", (unsigned long long)len);
@@ -52,8 +52,7 @@ static kvf_status_t map_private(const kvf_segment_t *segment, void *addr)
         kvfi_pages_huge(fresh, len, 0);
     if (kvfi_memory_prove(fresh, len, 0, why, sizeof why)) {
         munmap(fresh, len);
-        return kvfi_fail(KVF_ERR_NOMEM, "no %llu bytes of private memory: %s", (unsigned long long)len,
-                         why);
+        return kvfi_fail(KVF_ERR_NOMEM, "no %llu bytes of private memory: %s", (unsigned long long)len, why);
     }
     memcpy(fresh, segment->region, len);
     if (!kvfi_vma_move(fresh, len, addr))
@@ -65,30 +64,30 @@ static kvf_status_t map_private(const kvf_segment_t *segment, void *addr)
 
 kvf_status_t kvfi_adopt_check(const void *addr, uint64_t len, int *huge_p)
 {
-    uint64_t    page = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     const char *why;
 
     if ((uintptr_t)addr % page || len % page)
         return kvfi_fail(KVF_ERR_INVALID, "%s is not a multiple of the page size, %llu bytes",
                          (uintptr_t)addr % page ? "addr" : "len", (unsigned long long)page);
     switch (kvfi_vma_judge(addr, len, &why, huge_p)) {
-    case KVFI_VMA_PLAIN: return KVF_OK;
+    case KVFI_VMA_PLAIN:
+        return KVF_OK;
     case KVFI_VMA_SPECIAL:
         return kvfi_fail(KVF_ERR_UNSUPPORTED, "memory at %p cannot be adopted: %s", addr, why);
     case KVFI_VMA_HOLE:
         return kvfi_fail(KVF_ERR_INVALID, "addr %p: the %llu bytes from there are not all mapped", addr,
                          (unsigned long long)len);
     default:
-        return kvfi_fail(KVF_ERR_SYSTEM, "what is mapped at %p cannot be known: /proc/self/smaps: %m",
-                         addr);
+        return kvfi_fail(KVF_ERR_SYSTEM, "what is mapped at %p cannot be known: /proc/self/smaps: %m", addr);
     }
 }
 
 kvf_status_t kvfi_adopt_cover(kvf_segment_t *segment, void *addr, int *lost_p)
 {
-    uint64_t     len = segment->len;
+    uint64_t len = segment->len;
     kvf_status_t status;
-    int          error;
+    int error;
 
     *lost_p = 0;
     memcpy(segment->region, addr, len);
@@ -111,7 +110,7 @@ kvf_status_t kvfi_adopt_cover(kvf_segment_t *segment, void *addr, int *lost_p)
 kvf_status_t kvfi_adopt_return(kvf_segment_t *segment)
 {
     kvf_status_t status = KVF_OK;
-    int          same = kvfi_vma_same(segment->adopted, segment->len, segment->region);
+    int same = kvfi_vma_same(segment->adopted, segment->len, segment->region);
 
     if (same < 0)
         status = kvfi_fail(KVF_ERR_SYSTEM, "what is mapped at %p cannot be known: /proc/self/maps: %m",
@@ -119,8 +118,10 @@ kvf_status_t kvfi_adopt_return(kvf_segment_t *segment)
     else if (same)
         status = map_private(segment, segment->adopted);
     else
-        kvfi_log(KVFI_LOG_WARN, "adopted memory at %p was unmapped or replaced before its release, "
-                 "and is left as it is", segment->adopted);
+        kvfi_log(KVFI_LOG_WARN,
+                 "adopted memory at %p was unmapped or replaced before its release, "
+                 "and is left as it is",
+                 segment->adopted);
     if (status == KVF_OK)
         segment->adopted = NULL;
     return status;

@@ -36,9 +36,9 @@ static kvf_status_t final_status(const kvf_batch_t *batch)
 
 kvf_status_t kvf_batch_test(kvf_batch_t *batch)
 {
-    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_status_t status = kvfi_enter(batch, KVFI_BATCH);
     kvf_engine_t *engine;
-    int           ended;
+    int ended;
 
     if (status != KVF_OK)
         return status;
@@ -56,10 +56,10 @@ kvf_status_t kvf_batch_test(kvf_batch_t *batch)
 /* Sleep until the batch ends, or until there may be something to drive. */
 static void wait_a_little(kvf_batch_t *batch, uint64_t end_ns, int drives)
 {
-    kvf_engine_t   *engine = batch->object.engine;
-    uint64_t        until = kvfi_deadline(kvfi_now_ns(), 5000000), batch_end;
+    kvf_engine_t *engine = batch->object.engine;
+    uint64_t until = kvfi_deadline(kvfi_now_ns(), 5000000), batch_end;
     struct timespec at;
-    int             nap;
+    int nap;
 
     until = until < end_ns ? until : end_ns;
     batch_end = atomic_load_explicit(&batch->end_ns, memory_order_relaxed);
@@ -77,10 +77,10 @@ static void wait_a_little(kvf_batch_t *batch, uint64_t end_ns, int drives)
 
 kvf_status_t kvf_batch_wait(kvf_batch_t *batch, uint64_t timeout_ns)
 {
-    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_status_t status = kvfi_enter(batch, KVFI_BATCH);
     kvf_engine_t *engine;
-    uint64_t      now, end_ns, moved_ns;
-    int           drives = 0; /* in place of the progress thread */
+    uint64_t now, end_ns, moved_ns;
+    int drives = 0; /* in place of the progress thread */
 
     if (status != KVF_OK)
         return status;
@@ -142,7 +142,7 @@ void kvfi_await_abort(kvf_batch_t *batch, kvf_status_t status)
 
 kvf_status_t kvf_batch_cancel(kvf_batch_t *batch)
 {
-    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_status_t status = kvfi_enter(batch, KVFI_BATCH);
     kvf_engine_t *engine;
 
     if (status != KVF_OK)

@@ -8,6 +8,6 @@
 #include "kvferry.h"
 
 /* Stop a batch, and wait until it has ended. */
-void         kvfi_await_abort(kvf_batch_t *batch, kvf_status_t status);
+void kvfi_await_abort(kvf_batch_t *batch, kvf_status_t status);
 
 #endif

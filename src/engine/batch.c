@@ -30,7 +30,7 @@
 static void end_batch(kvf_batch_t *batch)
 {
     kvf_engine_t *engine = batch->object.engine;
-    int           listed = batch->listed;
+    int listed = batch->listed;
 
     kvfi_meter_add(&batch->tally);
     kvfi_end_let_go(batch, batch->count);
@@ -116,13 +116,11 @@ static int abort_locked(kvf_batch_t *batch)
 
 static void pass_deadline(kvf_batch_t *batch)
 {
-    kvfi_fail(KVF_ERR_TIMEOUT, "the batch with tag %llu passed its deadline",
-              (unsigned long long)batch->tag);
+    kvfi_fail(KVF_ERR_TIMEOUT, "the batch with tag %llu passed its deadline", (unsigned long long)batch->tag);
     kvfi_batch_stop_locked(batch, KVF_ERR_TIMEOUT);
 }
 
-__attribute__((hot))
-int kvfi_batch_advance_locked(kvf_batch_t *batch)
+__attribute__((hot)) int kvfi_batch_advance_locked(kvf_batch_t *batch)
 {
     uint64_t end = atomic_load_explicit(&batch->end_ns, memory_order_relaxed);
 
@@ -165,7 +163,7 @@ void kvfi_batch_copy_locked(kvf_batch_t *batch)
 static int copy_part(kvf_batch_t *batch)
 {
     kvfi_part_t part;
-    int         ended;
+    int ended;
 
     if (!kvfi_part_claim(batch, &part))
         return kvfi_batch_advance_locked(batch);
@@ -214,9 +212,9 @@ void kvfi_batch_copy_all(kvf_batch_t *batch)
 
 kvf_status_t kvf_batch_create(kvf_engine_t *engine, kvf_batch_t **batch_p)
 {
-    kvf_status_t       status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
     pthread_condattr_t attr;
-    kvf_batch_t       *batch;
+    kvf_batch_t *batch;
 
     if (status != KVF_OK)
         return status;
@@ -263,8 +261,8 @@ void kvfi_batch_put(kvf_batch_t *batch)
 kvf_status_t kvf_batch_free(kvf_batch_t *batch)
 {
     kvf_engine_t *engine;
-    kvf_status_t  status;
-    int           running;
+    kvf_status_t status;
+    int running;
 
     if (!batch)
         return KVF_OK;
@@ -293,7 +291,7 @@ kvf_status_t kvf_batch_free(kvf_batch_t *batch)
 static kvf_status_t ask_op(kvf_batch_t *batch, size_t index,
                            kvf_status_t (*ask)(kvf_batch_t *, kvfi_xfer_t *))
 {
-    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_status_t status = kvfi_enter(batch, KVFI_BATCH);
     kvf_engine_t *engine;
 
     if (status != KVF_OK)
@@ -334,7 +332,7 @@ kvf_status_t kvf_batch_op_settled(kvf_batch_t *batch, size_t index)
 
 kvf_status_t kvf_batch_result(kvf_batch_t *batch, kvf_batch_result_t *result_p)
 {
-    kvf_status_t  status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_status_t status = kvfi_enter(batch, KVFI_BATCH);
     kvf_engine_t *engine;
 
     if (status != KVF_OK)

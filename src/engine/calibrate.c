@@ -15,14 +15,15 @@ static kvf_status_t choose_file(const kvfi_host_t *host, const char *file, char 
 {
     if (file) {
         if (!file[0] || strlen(file) >= len)
-            return kvfi_fail(KVF_ERR_INVALID, "file has %zu bytes, expected 1 to %zu", strlen(file),
-                             len - 1);
+            return kvfi_fail(KVF_ERR_INVALID, "file has %zu bytes, expected 1 to %zu", strlen(file), len - 1);
         memcpy(path, file, strlen(file) + 1);
         return KVF_OK;
     }
     if (kvfi_calibration_path(host, path, len))
-        return kvfi_fail(KVF_ERR_INVALID, "file is NULL, and the name of the usual one is longer than "
-                                          "%zu bytes: set KVFERRY_CALIBRATION", len - 1);
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "file is NULL, and the name of the usual one is longer than "
+                         "%zu bytes: set KVFERRY_CALIBRATION",
+                         len - 1);
     if (!path[0])
         return kvfi_fail(KVF_ERR_INVALID, "file is NULL, and neither KVFERRY_CALIBRATION nor "
                                           "XDG_CACHE_HOME nor HOME says where to keep it");
@@ -34,12 +35,12 @@ static kvf_status_t choose_file(const kvfi_host_t *host, const char *file, char 
 
 static kvf_status_t calibrate(const char *file)
 {
-    kvfi_host_t  host = kvfi_host_look();
-    kvfi_tune_t  tune = kvfi_tune_default(&host);
-    char         path[sizeof tune.file];
+    kvfi_host_t host = kvfi_host_look();
+    kvfi_tune_t tune = kvfi_tune_default(&host);
+    char path[sizeof tune.file];
     kvf_status_t status = choose_file(&host, file, path, sizeof path);
-    const char  *why = NULL;
-    int          error;
+    const char *why = NULL;
+    int error;
 
     if (status != KVF_OK)
         return status;

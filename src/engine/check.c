@@ -62,9 +62,9 @@ static kvf_status_t check_fields(const kvf_op_t *op, size_t i)
 /* Rights, epoch and life as far as they are known here. */
 static kvf_status_t check_remote(const kvf_op_t *op, size_t i)
 {
-    kvf_remote_t        *remote = op->remote;
+    kvf_remote_t *remote = op->remote;
     const kvfi_target_t *target = &remote->target;
-    uint32_t             right = op->dir == KVF_READ ? KVF_RIGHT_READ : KVF_RIGHT_WRITE;
+    uint32_t right = op->dir == KVF_READ ? KVF_RIGHT_READ : KVF_RIGHT_WRITE;
 
     if (!(remote->rights & right))
         return kvfi_fail(KVF_ERR_PERM, "op %zu: remote is granted without the right to %s", i,
@@ -72,49 +72,63 @@ static kvf_status_t check_remote(const kvf_op_t *op, size_t i)
     if (op->dir == KVF_READ && !op->segment->writable)
         return kvfi_fail(KVF_ERR_PERM, "op %zu: segment is a read-only mapping, dir is KVF_READ", i);
     if (!kvfi_peer_alive(remote->peer, ALIVE_AGE_NS))
-        return kvfi_fail(KVF_ERR_PEER, "op %zu: the peer of remote, %s, %s", i,
-                         remote->peer->name, kvfi_peer_end(remote->peer));
+        return kvfi_fail(KVF_ERR_PEER, "op %zu: the peer of remote, %s, %s", i, remote->peer->name,
+                         kvfi_peer_end(remote->peer));
     if (target->hold && !kvfi_hold_granted(target->hold, target->grant, target->epoch))
         return kvfi_fail(KVF_ERR_REVOKED, "op %zu: the grant behind remote was revoked", i);
     return KVF_OK;
 }
 
-static kvf_status_t extent_failed(kvfi_extent_t extent, const kvfi_side_t *side,
-                                  const kvfi_found_t *found, size_t i, const char *name)
+static kvf_status_t extent_failed(kvfi_extent_t extent, const kvfi_side_t *side, const kvfi_found_t *found,
+                                  size_t i, const char *name)
 {
     uint32_t index = found->index;
 
     switch (extent) {
     case KVFI_EXTENT_ID:
-        return kvfi_fail(KVF_ERR_BOUNDS, "op %zu: %s_ids[%u] is %u, the capacity is %llu", i, name,
-                         index, side->ids ? side->ids[index] : index, (ull_t)found->cap);
+        return kvfi_fail(KVF_ERR_BOUNDS, "op %zu: %s_ids[%u] is %u, the capacity is %llu", i, name, index,
+                         side->ids ? side->ids[index] : index, (ull_t)found->cap);
     case KVFI_EXTENT_BEFORE:
-        return kvfi_fail(KVF_ERR_BOUNDS, "op %zu: %s_off %llu with its %s_stride begins before the %s, "
-                         "at pair %u", i, name, (ull_t)side->off, name,
-                         name[0] == 'l' ? "segment" : "granted range", index);
+        return kvfi_fail(KVF_ERR_BOUNDS,
+                         "op %zu: %s_off %llu with its %s_stride begins before the %s, "
+                         "at pair %u",
+                         i, name, (ull_t)side->off, name, name[0] == 'l' ? "segment" : "granted range",
+                         index);
     default:
-        return kvfi_fail(KVF_ERR_BOUNDS, "op %zu: %s_off %llu with len, count and %s_stride ends past "
-                         "the %llu bytes of the %s, at pair %u", i, name, (ull_t)side->off, name,
-                         (ull_t)side->limit, name[0] == 'l' ? "segment" : "granted range", index);
+        return kvfi_fail(KVF_ERR_BOUNDS,
+                         "op %zu: %s_off %llu with len, count and %s_stride ends past "
+                         "the %llu bytes of the %s, at pair %u",
+                         i, name, (ull_t)side->off, name, (ull_t)side->limit,
+                         name[0] == 'l' ? "segment" : "granted range", index);
     }
 }
 
 static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_p)
 {
-    kvfi_side_t   local = {.off = op->local_off, .len = op->len, .block = op->local_block,
-                          .limit = op->segment->len, .count = {op->count[0], op->count[1]},
-                          .stride = {op->local_stride[0], op->local_stride[1]},
-                          .blocks = op->blocks, .cap = op->local_cap, .ids = op->local_ids,
-                          .other = op->remote_ids};
-    kvfi_side_t  remote = {.off = op->remote_off, .len = op->len, .block = op->remote_block,
-                           .limit = op->remote->target.len, .count = {op->count[0], op->count[1]},
-                           .stride = {op->remote_stride[0], op->remote_stride[1]},
-                           .blocks = op->blocks, .cap = op->remote_cap, .ids = op->remote_ids,
-                           .other = op->local_ids};
-    kvfi_side_t  *to = op->dir == KVF_READ ? &local : &remote;
+    kvfi_side_t local = {.off = op->local_off,
+                         .len = op->len,
+                         .block = op->local_block,
+                         .limit = op->segment->len,
+                         .count = {op->count[0], op->count[1]},
+                         .stride = {op->local_stride[0], op->local_stride[1]},
+                         .blocks = op->blocks,
+                         .cap = op->local_cap,
+                         .ids = op->local_ids,
+                         .other = op->remote_ids};
+    kvfi_side_t remote = {.off = op->remote_off,
+                          .len = op->len,
+                          .block = op->remote_block,
+                          .limit = op->remote->target.len,
+                          .count = {op->count[0], op->count[1]},
+                          .stride = {op->remote_stride[0], op->remote_stride[1]},
+                          .blocks = op->blocks,
+                          .cap = op->remote_cap,
+                          .ids = op->remote_ids,
+                          .other = op->local_ids};
+    kvfi_side_t *to = op->dir == KVF_READ ? &local : &remote;
     kvfi_extent_t extent = KVFI_EXTENT_OK;
-    kvfi_found_t  found = {.pairs = op->blocks};
-    int           inside = kvfi_side_is_inside(&local) && kvfi_side_is_inside(&remote);
+    kvfi_found_t found = {.pairs = op->blocks};
+    int inside = kvfi_side_is_inside(&local) && kvfi_side_is_inside(&remote);
 
     if (!inside)
         extent = kvfi_side_check(&local, &found);
@@ -129,22 +143,24 @@ static kvf_status_t check_extents(const kvf_op_t *op, size_t i, uint64_t *bytes_
         return extent_failed(extent, &remote, &found, i, "remote");
     if (*bytes_p && (op->count[0] > 1 || op->count[1] > 1) &&
         kvfi_side_overlaps(op->len, to->count, to->stride))
-        return kvfi_fail(KVF_ERR_INVALID, "op %zu: %s_stride lays destination pieces of len %llu over "
-                         "each other", i, to == &local ? "local" : "remote", (ull_t)op->len);
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "op %zu: %s_stride lays destination pieces of len %llu over "
+                         "each other",
+                         i, to == &local ? "local" : "remote", (ull_t)op->len);
     return KVF_OK;
 }
 
 static kvf_status_t no_path(const kvf_op_t *op, uint32_t mask, size_t i)
 {
     const char *far = op->remote->peer->why_far;
-    char        why[1024];
+    char why[1024];
 
     kvfi_path_why(&op->segment->memory, &op->remote->target, op->dir, mask, why, sizeof why);
-    return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s%s%s", i, why, *far ? "; the peer is far: " : "", far);
+    return kvfi_fail(KVF_ERR_NO_PATH, "op %zu: no path: %s%s%s", i, why, *far ? "; the peer is far: " : "",
+                     far);
 }
 
-__attribute__((hot))
-static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t i)
+__attribute__((hot)) static kvf_status_t choose_path(kvfi_check_t *check, const kvf_op_t *op, size_t i)
 {
     check->path = kvfi_path_choose(&op->segment->memory, &op->remote->target, op->dir, check->mask);
     if (!check->path)
@@ -169,7 +185,7 @@ static kvf_status_t check_path(const kvfi_check_t *check, const kvf_op_t *op, si
 static void make_xfer(const kvf_op_t *op, const kvfi_path_t *path, uint64_t bytes, kvfi_xfer_t *xfer)
 {
     kvfi_bad_pair_t *bad = xfer->bad;
-    uint32_t         bad_cap = xfer->bad_cap;
+    uint32_t bad_cap = xfer->bad_cap;
 
     *xfer = (kvfi_xfer_t){.box = {.len = op->len,
                                   .count = {op->count[0], op->count[1]},
@@ -223,12 +239,11 @@ static kvf_status_t check_ends(kvfi_check_t *check, const kvf_op_t *op, size_t i
     return KVF_OK;
 }
 
-__attribute__((hot))
-kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t i, kvfi_xfer_t *xfer,
-                           int *holds_p)
+__attribute__((hot)) kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t i,
+                                                kvfi_xfer_t *xfer, int *holds_p)
 {
     kvf_status_t status = KVF_OK;
-    uint64_t     bytes;
+    uint64_t bytes;
 
     *holds_p = !check->segment || op->segment != check->segment || op->remote != check->remote;
     if (*holds_p)
@@ -260,9 +275,9 @@ kvf_status_t kvfi_check_op(kvfi_check_t *check, const kvf_op_t *op, size_t i, kv
 
 typedef struct kvfi_span {
     const void *space; /* whose memory: a peer's, or ours (NULL) */
-    uint64_t    from, to;
-    size_t      op;
-    int         write;
+    uint64_t from, to;
+    size_t op;
+    int write;
 } kvfi_span_t;
 
 static int by_address(const void *a, const void *b)
@@ -277,7 +292,7 @@ static int by_address(const void *a, const void *b)
 static int add_span(kvfi_span_t **spans, size_t *count, size_t *cap, kvfi_span_t span)
 {
     if (*count == *cap) {
-        size_t       larger = *cap ? *cap * 2 : 256;
+        size_t larger = *cap ? *cap * 2 : 256;
         kvfi_span_t *grown = realloc(*spans, larger * sizeof **spans);
 
         if (!grown)
@@ -290,23 +305,21 @@ static int add_span(kvfi_span_t **spans, size_t *count, size_t *cap, kvfi_span_t
 }
 
 /* Destinations, and on self sources too, since there both are of one address space. */
-static int add_spans(const kvfi_xfer_t *xfer, size_t op, kvfi_span_t **spans, size_t *count,
-                     size_t *cap)
+static int add_spans(const kvfi_xfer_t *xfer, size_t op, kvfi_span_t **spans, size_t *count, size_t *cap)
 {
     kvfi_cursor_t cursor = kvfi_cursor_at_start(&xfer->box);
-    int           self = xfer->target->in_process, read = xfer->dir == KVF_READ;
-    const void   *space = self ? NULL : xfer->target->hold ? (const void *)xfer->target->hold
-                                                           : (const void *)xfer->target->am;
-    kvfi_run_t    run;
+    int self = xfer->target->in_process, read = xfer->dir == KVF_READ;
+    const void *space = self                 ? NULL
+                        : xfer->target->hold ? (const void *)xfer->target->hold
+                                             : (const void *)xfer->target->am;
+    kvfi_run_t run;
 
     while (kvfi_cursor_next(&cursor, UINT64_MAX, &run)) {
         uint64_t l = (uintptr_t)xfer->local + run.local, r = xfer->target->raddr + run.remote;
 
-        if ((read || self) &&
-            add_span(spans, count, cap, (kvfi_span_t){NULL, l, l + run.len, op, read}))
+        if ((read || self) && add_span(spans, count, cap, (kvfi_span_t){NULL, l, l + run.len, op, read}))
             return -1;
-        if ((!read || self) &&
-            add_span(spans, count, cap, (kvfi_span_t){space, r, r + run.len, op, !read}))
+        if ((!read || self) && add_span(spans, count, cap, (kvfi_span_t){space, r, r + run.len, op, !read}))
             return -1;
     }
     return 0;
@@ -315,9 +328,9 @@ static int add_spans(const kvfi_xfer_t *xfer, size_t op, kvfi_span_t **spans, si
 kvf_status_t kvfi_check_overlap(const kvfi_xfer_t *xfers, size_t count)
 {
     const kvfi_span_t *furthest = NULL, *furthest_write = NULL; /* of those that began before */
-    kvfi_span_t       *spans = NULL;
-    size_t             spans_count = 0, cap = 0;
-    kvf_status_t       status = KVF_OK;
+    kvfi_span_t *spans = NULL;
+    size_t spans_count = 0, cap = 0;
+    kvf_status_t status = KVF_OK;
 
     for (size_t i = 0; i < count; i++)
         if (add_spans(&xfers[i], i, &spans, &spans_count, &cap)) {
@@ -333,8 +346,8 @@ kvf_status_t kvfi_check_overlap(const kvfi_xfer_t *xfers, size_t count)
             furthest = furthest_write = NULL;
         against = s->write ? furthest : furthest_write;
         if (against && against->to > s->from)
-            status = kvfi_fail(KVF_ERR_INVALID, "op %zu: its %s at 0x%llx overlaps a %s of op %zu",
-                               s->op, s->write ? "destination" : "source", (ull_t)s->from,
+            status = kvfi_fail(KVF_ERR_INVALID, "op %zu: its %s at 0x%llx overlaps a %s of op %zu", s->op,
+                               s->write ? "destination" : "source", (ull_t)s->from,
                                against->write ? "destination" : "source", against->op);
         if (!furthest || s->to > furthest->to)
             furthest = s;

@@ -18,14 +18,14 @@
 /* What the check of a batch's ops carries from one to the next: ops in a row with the same handles and
  * direction have path and rights in common. */
 typedef struct kvfi_check {
-    kvf_engine_t      *engine;
-    uint32_t           mask;
-    kvf_segment_t     *segment; /* of the op before; NULL: none yet */
-    kvf_remote_t      *remote;
-    uint32_t           dir;
+    kvf_engine_t *engine;
+    uint32_t mask;
+    kvf_segment_t *segment; /* of the op before; NULL: none yet */
+    kvf_remote_t *remote;
+    uint32_t dir;
     const kvfi_path_t *path;
-    int                prepares; /* the path of an op so far has something to prepare */
-    size_t             choices;  /* ops so far that two paths may take */
+    int prepares;   /* the path of an op so far has something to prepare */
+    size_t choices; /* ops so far that two paths may take */
 } kvfi_check_t;
 
 /* Check op index and make an xfer of it. *holds_p: its segment and remote stay until they are let go, for

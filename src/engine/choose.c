@@ -26,15 +26,14 @@
 static uint64_t pieces_of(const kvfi_xfer_t *xfer)
 {
     const kvfi_box_t *box = &xfer->box;
-    kvfi_cursor_t     cursor = kvfi_cursor_at_start(box);
-    uint64_t          pieces = xfer->stream / box->len, runs = 0, bytes = 0;
-    kvfi_run_t        run;
+    kvfi_cursor_t cursor = kvfi_cursor_at_start(box);
+    uint64_t pieces = xfer->stream / box->len, runs = 0, bytes = 0;
+    kvfi_run_t run;
 
     if (box->count[0] != 1 || box->count[1] != 1 || box->local_block != box->len ||
         box->remote_block != box->len)
         return pieces;
-    while (bytes < SAMPLE * box->len &&
-           kvfi_cursor_next(&cursor, SAMPLE * box->len - bytes, &run)) {
+    while (bytes < SAMPLE * box->len && kvfi_cursor_next(&cursor, SAMPLE * box->len - bytes, &run)) {
         bytes += run.len;
         runs++;
     }
@@ -53,7 +52,7 @@ static uint64_t gain_of(const kvfi_costs_t *costs, const kvfi_xfer_t *xfer)
 {
     const kvfi_cost_t *piecewise = &costs->path[xfer->path->id];
     const kvfi_cost_t *whole = &costs->path[xfer->instead->id];
-    uint64_t           pieces = xfer->stream ? pieces_of(xfer) : 0, direct, packed;
+    uint64_t pieces = xfer->stream ? pieces_of(xfer) : 0, direct, packed;
 
     if (!pieces)
         return 0;
@@ -104,9 +103,10 @@ static int choose_run(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfe
                       size_t end, uint32_t flags)
 {
     const kvfi_costs_t *costs = &kvfi_tune()->costs;
-    int                 forced = engine->pack == KVF_PACK_PACKED, any = 0;
+    int forced = engine->pack == KVF_PACK_PACKED, any = 0;
 
-    if (!forced && (!may_choose(engine, ops[first].remote->peer, flags) || !worth_it(costs, xfers, first, end)))
+    if (!forced &&
+        (!may_choose(engine, ops[first].remote->peer, flags) || !worth_it(costs, xfers, first, end)))
         return 0;
     for (size_t i = first; i < end; i++)
         if (xfers[i].instead && (forced || gain_of(costs, &xfers[i]))) {
@@ -120,7 +120,7 @@ int kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *x
                 uint32_t flags)
 {
     size_t first = 0, end;
-    int    chosen = 0;
+    int chosen = 0;
 
     if (engine->pack == KVF_PACK_DIRECT)
         return 0;
@@ -139,11 +139,11 @@ int kvfi_choose(kvf_engine_t *engine, const kvfi_batch_op_t *ops, kvfi_xfer_t *x
 
 static kvf_status_t ask(kvf_engine_t *engine, const kvf_op_t *op, uint32_t mask, kvf_path_t *path_p)
 {
-    kvfi_check_t        check = {.engine = engine, .mask = mask};
+    kvfi_check_t check = {.engine = engine, .mask = mask};
     const kvfi_costs_t *costs = &kvfi_tune()->costs;
-    kvfi_xfer_t         xfer = {0};
-    int                 holds;
-    kvf_status_t        status = kvfi_check_op(&check, op, 0, &xfer, &holds);
+    kvfi_xfer_t xfer = {0};
+    int holds;
+    kvf_status_t status = kvfi_check_op(&check, op, 0, &xfer, &holds);
 
     if (status != KVF_OK)
         return status;
@@ -158,9 +158,9 @@ static kvf_status_t ask(kvf_engine_t *engine, const kvf_op_t *op, uint32_t mask,
 kvf_status_t kvf_path_of_op(const kvf_op_t *ops, size_t op_size, uint32_t mask, kvf_path_t *path_p)
 {
     const kvf_op_t *op;
-    kvf_engine_t   *engine;
-    kvf_status_t    status;
-    kvf_op_t        copy;
+    kvf_engine_t *engine;
+    kvf_status_t status;
+    kvf_op_t copy;
 
     if (!ops || !path_p)
         return kvfi_fail(KVF_ERR_INVALID, "%s is NULL", ops ? "path_p" : "op");

@@ -19,8 +19,8 @@
 static void *thread_main(void *arg)
 {
     kvfi_copiers_t *copiers = arg;
-    int             error = kvfi_cores_bind(&copiers->cores);
-    kvf_batch_t    *batch;
+    int error = kvfi_cores_bind(&copiers->cores);
+    kvf_batch_t *batch;
 
     if (error)
         kvfi_log(KVFI_LOG_INFO, "a copy thread is not bound: %s", strerror(error));
@@ -36,7 +36,7 @@ static void *thread_main(void *arg)
 kvf_status_t kvfi_copiers_plan(kvf_engine_t *engine, uint32_t threads)
 {
     static atomic_flag said = ATOMIC_FLAG_INIT;
-    kvfi_copiers_t    *copiers;
+    kvfi_copiers_t *copiers;
 
     if (!threads)
         return KVF_OK;
@@ -48,9 +48,11 @@ kvf_status_t kvfi_copiers_plan(kvf_engine_t *engine, uint32_t threads)
     if (!engine->copy_threads) {
         free(copiers);
         if (!atomic_flag_test_and_set(&said))
-            kvfi_log(KVFI_LOG_WARN, "copy_threads=%u cannot help: this process may use one core only, so "
+            kvfi_log(KVFI_LOG_WARN,
+                     "copy_threads=%u cannot help: this process may use one core only, so "
                      "there are none; let the launcher give each rank more (mpirun --bind-to none, srun "
-                     "--cpus-per-task)", threads);
+                     "--cpus-per-task)",
+                     threads);
         return KVF_OK;
     }
     pthread_mutex_init(&copiers->lock, NULL);
@@ -62,10 +64,10 @@ kvf_status_t kvfi_copiers_plan(kvf_engine_t *engine, uint32_t threads)
 kvf_status_t kvfi_copiers_open(kvf_engine_t *engine)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT};
-    kvfi_copiers_t  *copiers = engine->copiers;
-    sigset_t         most, before;
-    char             limits[KVFI_LIMITS_LEN];
-    int              error = 0;
+    kvfi_copiers_t *copiers = engine->copiers;
+    sigset_t most, before;
+    char limits[KVFI_LIMITS_LEN];
+    int error = 0;
 
     if (!copiers)
         return KVF_OK;

@@ -12,6 +12,6 @@
 /* Look at the cores allowed to this thread; sets copy_threads and copiers, says what cannot help. */
 kvf_status_t kvfi_copiers_plan(kvf_engine_t *engine, uint32_t threads);
 kvf_status_t kvfi_copiers_open(kvf_engine_t *engine);
-void         kvfi_copiers_close(kvf_engine_t *engine);
+void kvfi_copiers_close(kvf_engine_t *engine);
 
 #endif

@@ -7,8 +7,7 @@
 #include "copy/tune.h"
 #include "engine/object.h"
 
-static kvf_status_t predict(kvf_path_t path, uint64_t ops, uint64_t pieces, uint64_t bytes,
-                            uint64_t *ns_p)
+static kvf_status_t predict(kvf_path_t path, uint64_t ops, uint64_t pieces, uint64_t bytes, uint64_t *ns_p)
 {
     const kvfi_cost_t *cost;
 
@@ -21,9 +20,10 @@ static kvf_status_t predict(kvf_path_t path, uint64_t ops, uint64_t pieces, uint
         return kvfi_fail(KVF_ERR_INVALID, "ns_p is NULL");
     cost = &kvfi_tune()->costs.path[path];
     if (!cost->fixed_ns)
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "nothing is known of what path %s costs: a line cost_%s in "
-                         "the file of kvf_info --calibrate says it", kvf_path_name(path),
-                         kvf_path_name(path));
+        return kvfi_fail(KVF_ERR_UNSUPPORTED,
+                         "nothing is known of what path %s costs: a line cost_%s in "
+                         "the file of kvf_info --calibrate says it",
+                         kvf_path_name(path), kvf_path_name(path));
     *ns_p = kvfi_cost_ns(cost, ops, pieces, bytes);
     return KVF_OK;
 }

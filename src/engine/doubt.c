@@ -40,9 +40,10 @@ void kvfi_doubt_failed(kvf_peer_t *peer, kvf_status_t status)
         return;
     atomic_fetch_add(&peer->stage_failures, 1);
     if (!times)
-        kvfi_log(KVFI_LOG_WARN, "packed ops with rank %llu on %s (pid %d) failed (%s): they go direct, over "
-                 "cma, for a while; KVFERRY_PACK=direct does that always", (unsigned long long)peer->rank,
-                 peer->host, peer->proc.pid, kvf_status_name(status));
+        kvfi_log(KVFI_LOG_WARN,
+                 "packed ops with rank %llu on %s (pid %d) failed (%s): they go direct, over "
+                 "cma, for a while; KVFERRY_PACK=direct does that always",
+                 (unsigned long long)peer->rank, peer->host, peer->proc.pid, kvf_status_name(status));
 }
 
 /* Spares are in the order of their ops. */
@@ -81,7 +82,7 @@ static int is_silent(kvf_peer_t *peer, const kvfi_xfer_t *xfer, const kvfi_spare
 
 void kvfi_doubt_judge(kvf_batch_t *batch, size_t op, kvf_status_t status)
 {
-    kvf_peer_t        *peer = batch->ops[op].remote->peer;
+    kvf_peer_t *peer = batch->ops[op].remote->peer;
     const kvfi_xfer_t *xfer = &batch->xfers[op];
 
     if (status == KVF_OK)

@@ -24,8 +24,7 @@ static void write_block(int8_t *entry, kvf_status_t status)
 
 static void write_blocks(const kvfi_batch_op_t *op, const kvfi_xfer_t *xfer, kvf_status_t status)
 {
-    uint32_t done = status == KVF_OK || status == KVF_ERR_STALE ? xfer->box.blocks
-                                                                : xfer->cursor.pair;
+    uint32_t done = status == KVF_OK || status == KVF_ERR_STALE ? xfer->box.blocks : xfer->cursor.pair;
 
     if (!op->block_status)
         return;
@@ -33,15 +32,15 @@ static void write_blocks(const kvfi_batch_op_t *op, const kvfi_xfer_t *xfer, kvf
         write_block(&op->block_status[xfer->bad[i].pair], (kvf_status_t)xfer->bad[i].status);
     for (uint32_t i = 0; i < xfer->box.blocks; i++)
         write_block(&op->block_status[i], kvfi_box_skips(&xfer->box, i) ? KVF_SKIPPED
-                                          : i < done                   ? KVF_OK
-                                                                       : status);
+                                          : i < done                    ? KVF_OK
+                                                                        : status);
 }
 
 /* Bytes of the pairs that ended well; what a failed op moved of others is no use to anyone. */
 static uint64_t bytes_of_ended(const kvfi_xfer_t *xfer, kvf_status_t status)
 {
     const kvfi_box_t *box = &xfer->box;
-    uint64_t          pairs = 0;
+    uint64_t pairs = 0;
 
     if (status == KVF_OK || status == KVF_ERR_STALE)
         return xfer->moved.bytes;
@@ -53,9 +52,9 @@ static uint64_t bytes_of_ended(const kvfi_xfer_t *xfer, kvf_status_t status)
 void kvfi_end_op(kvf_batch_t *batch, size_t i)
 {
     kvfi_batch_op_t *op = &batch->ops[i];
-    kvfi_xfer_t     *xfer = &batch->xfers[i];
-    kvf_status_t     status = (kvf_status_t)atomic_load(&xfer->status);
-    uint64_t         bytes;
+    kvfi_xfer_t *xfer = &batch->xfers[i];
+    kvf_status_t status = (kvf_status_t)atomic_load(&xfer->status);
+    uint64_t bytes;
 
     if (op->finished)
         return;

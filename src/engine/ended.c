@@ -54,7 +54,7 @@ void kvfi_ended_free(kvf_queue_t *queue)
 kvf_status_t kvf_queue_free(kvf_queue_t *queue)
 {
     kvf_engine_t *engine;
-    kvf_status_t  status;
+    kvf_status_t status;
 
     if (!queue)
         return KVF_OK;
@@ -113,8 +113,8 @@ kvf_status_t kvf_queue_arm(kvf_queue_t *queue)
 
 static void sleep_until(kvf_queue_t *queue, uint64_t end_ns)
 {
-    struct pollfd   fd = {.fd = queue->sleeper.fd, .events = POLLIN};
-    uint64_t        now;
+    struct pollfd fd = {.fd = queue->sleeper.fd, .events = POLLIN};
+    uint64_t now;
     struct timespec left;
 
     if (arm(queue) != KVF_OK || atomic_load(&queue->object.engine->closing))
@@ -130,8 +130,8 @@ static void sleep_until(kvf_queue_t *queue, uint64_t end_ns)
 static kvf_status_t await(kvf_queue_t *queue, uint64_t end_ns, kvf_ended_t *ended_p)
 {
     kvf_engine_t *engine = queue->object.engine;
-    uint64_t      now = kvfi_now_ns(), moved_ns = now;
-    int           drives = 0, taken = 0; /* drives: in place of the progress thread */
+    uint64_t now = kvfi_now_ns(), moved_ns = now;
+    int drives = 0, taken = 0; /* drives: in place of the progress thread */
 
     while (!taken && now < end_ns && !atomic_load(&engine->closing)) {
         if (!drives)
@@ -160,8 +160,8 @@ static kvf_status_t await(kvf_queue_t *queue, uint64_t end_ns, kvf_ended_t *ende
 
 kvf_status_t kvf_queue_next(kvf_queue_t *queue, uint64_t timeout_ns, kvf_ended_t *ended_p)
 {
-    kvf_status_t  status = kvfi_enter(queue, KVFI_QUEUE);
-    kvf_ended_t   ended;
+    kvf_status_t status = kvfi_enter(queue, KVFI_QUEUE);
+    kvf_ended_t ended;
     kvf_engine_t *engine;
 
     if (status != KVF_OK)

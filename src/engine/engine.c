@@ -57,7 +57,7 @@ static kvf_status_t draw_identity(kvf_engine_t *engine)
 static kvf_status_t open_engine(const kvf_engine_opts_t *opts, kvf_engine_t **engine_p)
 {
     kvf_engine_t *engine;
-    kvf_status_t  status;
+    kvf_status_t status;
 
     status = kvfi_ucx_check_release();
     if (status != KVF_OK)
@@ -124,7 +124,8 @@ kvf_status_t kvf_engine_open(const kvf_engine_opts_t *opts, kvf_engine_t **engin
     if (!engine_p)
         return kvfi_fail(KVF_ERR_INVALID, "engine_p is NULL");
     if (kvfi_fork_engage())
-        return kvfi_fail(KVF_ERR_FORKED, "this process was forked while an engine was open, and has copies "
+        return kvfi_fail(KVF_ERR_FORKED,
+                         "this process was forked while an engine was open, and has copies "
                          "of UCX's locks as they stood: fork before an engine is opened, or exec()");
     status = open_engine(opts, engine_p);
     if (status != KVF_OK)
@@ -142,7 +143,7 @@ uint64_t kvf_engine_incarnation(const kvf_engine_t *engine)
 static void put_near(kvfi_writer_t *writer, const kvfi_home_t *home)
 {
     const void *address;
-    size_t      len;
+    size_t len;
 
     if (!home->near) {
         kvfi_put_bytes(writer, NULL, 0);
@@ -156,12 +157,12 @@ static void put_near(kvfi_writer_t *writer, const kvfi_home_t *home)
 
 kvf_status_t kvf_engine_export(kvf_engine_t *engine, uint32_t flags, void *buf, size_t *len_p)
 {
-    kvf_status_t  status = kvfi_enter(engine, KVFI_ENGINE);
-    kvfi_am_t    *am = NULL;
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
+    kvfi_am_t *am = NULL;
     kvfi_writer_t writer;
-    char          host[64] = "";
-    const void   *address = NULL;
-    size_t        address_len = 0;
+    char host[64] = "";
+    const void *address = NULL;
+    size_t address_len = 0;
     kvfi_net_addr_t addrs[KVFI_NET_ADDRS];
 
     if (status != KVF_OK)
@@ -240,8 +241,10 @@ static kvf_status_t wait_for_owners(kvf_engine_t *engine, uint64_t end_ns)
     }
     if (!asked && !lost)
         return KVF_OK;
-    return kvfi_fail(KVF_ERR_TIMEOUT, "WRITEs that were given up are not settled: of %u the owners have not "
-                     "answered, of %u they cannot, for the connection broke", asked, lost);
+    return kvfi_fail(KVF_ERR_TIMEOUT,
+                     "WRITEs that were given up are not settled: of %u the owners have not "
+                     "answered, of %u they cannot, for the connection broke",
+                     asked, lost);
 }
 
 static kvfi_object_t *next_of(kvf_engine_t *engine, kvfi_kind_t kind)
@@ -287,10 +290,10 @@ static void free_objects(kvf_engine_t *engine, int keep_memory)
 
 kvf_status_t kvf_engine_close(kvf_engine_t *engine, uint64_t timeout_ns)
 {
-    uint64_t     end_ns = kvfi_deadline(kvfi_now_ns(), timeout_ns);
+    uint64_t end_ns = kvfi_deadline(kvfi_now_ns(), timeout_ns);
     kvf_status_t status = KVF_OK, settled;
     kvfi_home_t *home;
-    int          open = 0;
+    int open = 0;
 
     if (!engine)
         return KVF_OK;

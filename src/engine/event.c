@@ -25,8 +25,8 @@
 #include "engine/peer.h"
 #include "engine/running.h"
 
-#define LIVES_NS UINT64_C(60000000) /* to look at near peers that serve us, or that we serve */
-#define DEAF_NS  UINT64_C(1000000) /* to look for those whose rings do not reach us */
+#define LIVES_NS UINT64_C(60000000)   /* to look at near peers that serve us, or that we serve */
+#define DEAF_NS  UINT64_C(1000000)    /* to look for those whose rings do not reach us */
 #define TIMED_NS UINT64_C(1000000000) /* to look at near peers of which nothing tells that they end */
 #define NAP_NS   UINT64_C(50000)
 
@@ -92,7 +92,7 @@ kvf_status_t kvfi_sleeper_open(kvf_engine_t *engine, kvfi_sleeper_t *sleeper, in
 static int disarm(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
 {
     kvfi_page_t *page = engine->home->page;
-    uint32_t     said;
+    uint32_t said;
 
     if (!atomic_exchange(&sleeper->armed, 0))
         return 0;
@@ -184,8 +184,7 @@ void kvfi_event_wake_all(kvf_engine_t *engine)
     pthread_mutex_unlock(&engine->sleep_lock);
 }
 
-__attribute__((hot))
-void kvfi_event_posted(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
+__attribute__((hot)) void kvfi_event_posted(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
 {
     kvfi_driver_t *driver;
 
@@ -204,12 +203,13 @@ void kvfi_event_posted(kvf_engine_t *engine, kvfi_sleeper_t *sleeper)
 /* Readable for good once the peer is dead: it wakes once, till take_deaths(). */
 void kvfi_event_watch_peer(kvf_peer_t *peer)
 {
-    kvf_engine_t      *engine = peer->object.engine;
+    kvf_engine_t *engine = peer->object.engine;
     struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.u64 = peer->incarnation};
 
-    peer->watched = peer->life.pidfd >= 0 &&
-                            !epoll_ctl(engine->calls_fd, EPOLL_CTL_ADD, peer->life.pidfd, &event)
-                        ? KVFI_IN_EPOLL : KVFI_BY_TIMER;
+    peer->watched =
+        peer->life.pidfd >= 0 && !epoll_ctl(engine->calls_fd, EPOLL_CTL_ADD, peer->life.pidfd, &event)
+            ? KVFI_IN_EPOLL
+            : KVFI_BY_TIMER;
     atomic_fetch_add(peer->watched == KVFI_IN_EPOLL ? &engine->lives_polled : &engine->lives_timed, 1);
 }
 
@@ -230,7 +230,7 @@ void kvfi_event_unwatch_peer(kvf_peer_t *peer)
 static void take_deaths(kvf_engine_t *engine)
 {
     struct epoll_event events[16];
-    int                count, any = 0;
+    int count, any = 0;
 
     if (!atomic_load(&engine->lives_polled))
         return;
@@ -261,7 +261,7 @@ static int is_deaf(const kvf_engine_t *engine)
 static uint64_t next_look(kvf_engine_t *engine)
 {
     kvfi_driver_t *near = kvfi_driver(engine, KVFI_NEAR);
-    uint64_t       least = kvfi_running_next_look(engine), lives;
+    uint64_t least = kvfi_running_next_look(engine), lives;
 
     if ((near && near->ops->busy(near)) || atomic_load(&engine->open_writes.count)) {
         lives = kvfi_now_ns() + LIVES_NS;
@@ -290,9 +290,8 @@ static uint64_t next_life(kvf_engine_t *engine)
 static void set_timer(kvf_engine_t *engine, const kvfi_sleeper_t *sleeper)
 {
     struct itimerspec timer = {0};
-    uint64_t          life = next_life(engine);
-    uint64_t          look = atomic_load(&engine->near_driven) ? next_look(engine)
-                                                               : kvfi_event_next_near_look(engine);
+    uint64_t life = next_life(engine);
+    uint64_t look = atomic_load(&engine->near_driven) ? next_look(engine) : kvfi_event_next_near_look(engine);
 
     look = life < look ? life : look;
     if (look != UINT64_MAX)
@@ -351,10 +350,10 @@ kvf_status_t kvf_engine_arm(kvf_engine_t *engine)
 
 void kvfi_event_nap(kvf_engine_t *engine, uint64_t until_ns)
 {
-    uint64_t        now = kvfi_now_ns(), left = until_ns > now ? until_ns - now : 0;
-    struct pollfd   fds[KVFI_DRIVERS];
+    uint64_t now = kvfi_now_ns(), left = until_ns > now ? until_ns - now : 0;
+    struct pollfd fds[KVFI_DRIVERS];
     struct timespec at;
-    unsigned        count = 0;
+    unsigned count = 0;
 
     if (is_deaf(engine) && left > DEAF_NS)
         left = DEAF_NS;

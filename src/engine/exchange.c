@@ -20,12 +20,12 @@
 /* What each member says of itself in every round. A sentence that is longer than a piece takes more rounds,
  * which needs no memory that one of them might not get. */
 typedef struct kvfi_say {
-    int32_t  status;
+    int32_t status;
     uint32_t wants_far;
     uint64_t len;
     uint32_t sentence_len;
     uint32_t heard; /* the sentence names a member already */
-    char     piece[232];
+    char piece[232];
 } kvfi_say_t;
 
 static kvf_status_t read_oob(const kvf_oob_t *caller, kvf_oob_t *oob_p)
@@ -43,22 +43,23 @@ static kvf_status_t read_oob(const kvf_oob_t *caller, kvf_oob_t *oob_p)
 static kvf_status_t gather(const kvf_oob_t *oob, const void *send, void *recv, size_t len)
 {
     return oob->allgather(oob->arg, send, recv, len)
-               ? kvfi_fail(KVF_ERR_SYSTEM, "the caller's allgather failed") : KVF_OK;
+               ? kvfi_fail(KVF_ERR_SYSTEM, "the caller's allgather failed")
+               : KVF_OK;
 }
 
 static void put_piece(kvfi_say_t *mine, const char *sentence, size_t at)
 {
     memset(mine->piece, 0, sizeof mine->piece);
     if (at < mine->sentence_len)
-        memcpy(mine->piece, sentence + at, mine->sentence_len - at < sizeof mine->piece
-                                               ? mine->sentence_len - at : sizeof mine->piece);
+        memcpy(mine->piece, sentence + at,
+               mine->sentence_len - at < sizeof mine->piece ? mine->sentence_len - at : sizeof mine->piece);
 }
 
 /* The whole sentence of the member that failed first, of which everybody has the first piece. */
-static kvf_status_t hear_out(const kvf_oob_t *oob, kvfi_say_t *mine, const char *sentence,
-                             kvfi_say_t *all, uint32_t first)
+static kvf_status_t hear_out(const kvf_oob_t *oob, kvfi_say_t *mine, const char *sentence, kvfi_say_t *all,
+                             uint32_t first)
 {
-    char     whole[KVFI_SENTENCE_MOST] = "", named[KVFI_SENTENCE_MOST];
+    char whole[KVFI_SENTENCE_MOST] = "", named[KVFI_SENTENCE_MOST];
     uint32_t len = all[first].sentence_len;
 
     for (size_t at = 0; at < len && at < sizeof whole - 1; at += sizeof all->piece) {
@@ -70,8 +71,8 @@ static kvf_status_t hear_out(const kvf_oob_t *oob, kvfi_say_t *mine, const char 
             if (status != KVF_OK)
                 return status;
         }
-        memcpy(whole + at, all[first].piece, sizeof whole - 1 - at < sizeof all->piece
-                                                 ? sizeof whole - 1 - at : sizeof all->piece);
+        memcpy(whole + at, all[first].piece,
+               sizeof whole - 1 - at < sizeof all->piece ? sizeof whole - 1 - at : sizeof all->piece);
     }
     if (all[first].heard)
         return kvfi_fail_heard((kvf_status_t)all[first].status, whole);
@@ -83,9 +84,9 @@ static kvf_status_t hear_out(const kvf_oob_t *oob, kvfi_say_t *mine, const char 
 /* Tell all, hear all: the status of the first rank that failed, the same everywhere. */
 static kvf_status_t talk(const kvf_oob_t *oob, kvfi_say_t *mine, kvfi_say_t *all)
 {
-    char         sentence[KVFI_SENTENCE_MOST] = "";
+    char sentence[KVFI_SENTENCE_MOST] = "";
     kvf_status_t status;
-    int          heard = 0;
+    int heard = 0;
 
     if (mine->status < KVF_OK)
         snprintf(sentence, sizeof sentence, "%s", kvfi_sentence_of((kvf_status_t)mine->status, &heard));
@@ -101,9 +102,9 @@ static kvf_status_t talk(const kvf_oob_t *oob, kvfi_say_t *mine, kvfi_say_t *all
 
 kvf_status_t kvf_exchange_agree(const kvf_oob_t *oob, kvf_status_t status)
 {
-    kvf_oob_t    own;
+    kvf_oob_t own;
     kvf_status_t checked = read_oob(oob, &own);
-    kvfi_say_t   mine = {.status = status}, *all;
+    kvfi_say_t mine = {.status = status}, *all;
 
     if (checked != KVF_OK)
         return checked;
@@ -119,14 +120,13 @@ kvf_status_t kvf_exchange_agree(const kvf_oob_t *oob, kvf_status_t status)
 /* One round: everybody's blob (or none, with len 0), concatenated at a common stride. */
 typedef struct kvfi_round {
     kvfi_say_t *said;
-    char       *blobs;
-    size_t      stride;
+    char *blobs;
+    size_t stride;
 } kvfi_round_t;
 
-static kvf_status_t swap_blobs(const kvf_oob_t *oob, kvfi_say_t *mine, const void *blob,
-                               kvfi_round_t *round)
+static kvf_status_t swap_blobs(const kvf_oob_t *oob, kvfi_say_t *mine, const void *blob, kvfi_round_t *round)
 {
-    char        *padded = NULL;
+    char *padded = NULL;
     kvf_status_t status = talk(oob, mine, round->said);
 
     if (status != KVF_OK)
@@ -141,8 +141,10 @@ static kvf_status_t swap_blobs(const kvf_oob_t *oob, kvfi_say_t *mine, const voi
     free(round->blobs);
     round->blobs = malloc(round->stride * oob->size);
     mine->status = padded && round->blobs ? KVF_OK
-                                          : kvfi_fail(KVF_ERR_NOMEM, "no memory for %u blobs of %zu "
-                                                      "bytes", oob->size, round->stride);
+                                          : kvfi_fail(KVF_ERR_NOMEM,
+                                                      "no memory for %u blobs of %zu "
+                                                      "bytes",
+                                                      oob->size, round->stride);
     status = kvf_exchange_agree(oob, (kvf_status_t)mine->status);
     if (status == KVF_OK) {
         if (mine->len)
@@ -155,7 +157,7 @@ static kvf_status_t swap_blobs(const kvf_oob_t *oob, kvfi_say_t *mine, const voi
 
 static kvf_status_t export_engine(kvf_engine_t *engine, uint32_t flags, void **blob_p, uint64_t *len_p)
 {
-    size_t       len = 0;
+    size_t len = 0;
     kvf_status_t status = kvf_engine_export(engine, flags, NULL, &len);
 
     if (status != KVF_OK)
@@ -172,7 +174,7 @@ static kvf_status_t export_engine(kvf_engine_t *engine, uint32_t flags, void **b
  * leaves the exchange before its connections stand, or a while has passed. */
 static void await_greetings(kvf_engine_t *engine)
 {
-    uint64_t   end_ns = kvfi_now_ns() + GREETING_NS;
+    uint64_t end_ns = kvfi_now_ns() + GREETING_NS;
     kvfi_am_t *am = kvfi_links_am(engine, KVFI_WIRE);
 
     while (am && !kvfi_am_greeted(am) && kvfi_now_ns() < end_ns)
@@ -184,8 +186,8 @@ static void await_greetings(kvf_engine_t *engine)
 static kvf_status_t peers_round(kvf_engine_t *engine, const kvf_oob_t *oob, uint32_t flags,
                                 kvfi_round_t *round, kvf_peer_t **peers, int *need_far_p)
 {
-    kvfi_say_t   mine = {0};
-    void        *blob = NULL;
+    kvfi_say_t mine = {0};
+    void *blob = NULL;
     kvf_status_t status;
 
     mine.status = peers ? export_engine(engine, flags, &blob, &mine.len)
@@ -200,8 +202,8 @@ static kvf_status_t peers_round(kvf_engine_t *engine, const kvf_oob_t *oob, uint
     for (uint32_t r = 0; mine.status == KVF_OK && r < oob->size; r++) {
         if (peers[r])
             continue;
-        mine.status = kvf_peer_import(engine, round->blobs + r * round->stride, round->said[r].len,
-                                      &peers[r]);
+        mine.status =
+            kvf_peer_import(engine, round->blobs + r * round->stride, round->said[r].len, &peers[r]);
         if (mine.status == KVF_ERR_NEED_FAR && !(flags & KVF_BLOB_FAR)) {
             mine.status = KVF_OK;
             mine.wants_far = 1;
@@ -218,10 +220,10 @@ static kvf_status_t peers_round(kvf_engine_t *engine, const kvf_oob_t *oob, uint
 
 kvf_status_t kvf_exchange_peers(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_peer_t **peers_p)
 {
-    kvf_oob_t    own;
+    kvf_oob_t own;
     kvf_status_t status = read_oob(oob, &own);
     kvfi_round_t round = {0};
-    int          need_far = 0;
+    int need_far = 0;
 
     if (status != KVF_OK)
         return status;
@@ -250,7 +252,7 @@ kvf_status_t kvf_exchange_peers(kvf_engine_t *engine, const kvf_oob_t *oob, kvf_
 
 static kvf_status_t export_grant(kvf_grant_t *grant, void **blob_p, uint64_t *len_p)
 {
-    size_t       len = 0;
+    size_t len = 0;
     kvf_status_t status = kvf_grant_export(grant, NULL, &len);
 
     if (status != KVF_OK)
@@ -264,8 +266,8 @@ static kvf_status_t export_grant(kvf_grant_t *grant, void **blob_p, uint64_t *le
 }
 
 /* Nothing half done: what this member imported goes, the sentence stays. */
-static void forget_all(uint32_t size, uint32_t max_ranges, kvf_remote_t **remotes,
-                       uint32_t *counts, kvf_status_t status)
+static void forget_all(uint32_t size, uint32_t max_ranges, kvf_remote_t **remotes, uint32_t *counts,
+                       kvf_status_t status)
 {
     char sentence[KVFI_SENTENCE_MOST];
 
@@ -282,11 +284,11 @@ kvf_status_t kvf_exchange_grants(kvf_engine_t *engine, const kvf_oob_t *oob, kvf
                                  kvf_grant_t *grant, uint32_t max_ranges, kvf_remote_t **remotes_p,
                                  uint32_t *counts_p)
 {
-    kvf_oob_t    own;
+    kvf_oob_t own;
     kvf_status_t status = read_oob(oob, &own);
     kvfi_round_t round = {0};
-    kvfi_say_t   mine = {0};
-    void        *blob = NULL;
+    kvfi_say_t mine = {0};
+    void *blob = NULL;
 
     if (status != KVF_OK)
         return status;
@@ -308,8 +310,8 @@ kvf_status_t kvf_exchange_grants(kvf_engine_t *engine, const kvf_oob_t *oob, kvf
 
         counts_p[r] = round.said[r].len ? max_ranges : 0;
         if (round.said[r].len)
-            mine.status = kvf_remote_import(peers[r], round.blobs + r * round.stride,
-                                            round.said[r].len, row, &counts_p[r]);
+            mine.status = kvf_remote_import(peers[r], round.blobs + r * round.stride, round.said[r].len, row,
+                                            &counts_p[r]);
     }
     if (status == KVF_OK)
         status = talk(oob, &mine, round.said);

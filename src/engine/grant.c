@@ -39,11 +39,15 @@ static kvf_status_t check_range(kvf_engine_t *engine, const kvf_range_t *range, 
     if (range->reserved[0] || range->reserved[1])
         return kvfi_fail(KVF_ERR_INVALID, "range %u: reserved is not 0", i);
     if (range->first_block && (!segment->pool || range->first_block >= segment->pool->blocks))
-        return kvfi_fail(KVF_ERR_INVALID, "range %u: first_block is %u, and the segment is no pool "
-                         "with so many blocks", i, range->first_block);
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "range %u: first_block is %u, and the segment is no pool "
+                         "with so many blocks",
+                         i, range->first_block);
     if (range->off > segment->len || range->len > segment->len - range->off)
-        return kvfi_fail(KVF_ERR_BOUNDS, "range %u: off %llu + len %llu leaves the segment of %llu "
-                         "bytes", i, (unsigned long long)range->off, (unsigned long long)range->len,
+        return kvfi_fail(KVF_ERR_BOUNDS,
+                         "range %u: off %llu + len %llu leaves the segment of %llu "
+                         "bytes",
+                         i, (unsigned long long)range->off, (unsigned long long)range->len,
                          (unsigned long long)segment->len);
     if (range->rights & KVF_RIGHT_WRITE && !segment->writable)
         return kvfi_fail(KVF_ERR_PERM, "range %u: the segment is a read-only mapping", i);
@@ -88,8 +92,8 @@ static kvf_status_t hold_segments(const kvf_range_t *ranges, uint32_t count)
     return KVF_OK;
 }
 
-static kvf_status_t create(kvf_engine_t *engine, const kvf_range_t *ranges, uint32_t count,
-                           kvf_peer_t *peer, kvf_grant_t **grant_p)
+static kvf_status_t create(kvf_engine_t *engine, const kvf_range_t *ranges, uint32_t count, kvf_peer_t *peer,
+                           kvf_grant_t **grant_p)
 {
     kvf_grant_t *grant = kvfi_object_new(engine, KVFI_GRANT, sizeof *grant);
     kvf_status_t status = KVF_ERR_NOMEM;
@@ -171,7 +175,7 @@ static void put_region(kvfi_writer_t *writer, const kvf_segment_t *segment)
 static void put_range(kvfi_writer_t *writer, const kvf_range_t *range, uint32_t region)
 {
     const kvf_segment_t *segment = range->segment;
-    const kvf_pool_t    *pool = segment->pool;
+    const kvf_pool_t *pool = segment->pool;
 
     kvfi_put_u32(writer, region);
     kvfi_put_u32(writer, range->rights);
@@ -208,10 +212,10 @@ static void put_body(kvfi_writer_t *writer, const kvf_grant_t *grant, uint32_t *
 
 kvf_status_t kvf_grant_export(kvf_grant_t *grant, void *buf, size_t *len_p)
 {
-    kvf_status_t  status = kvfi_enter(grant, KVFI_GRANT);
+    kvf_status_t status = kvfi_enter(grant, KVFI_GRANT);
     kvf_engine_t *engine;
     kvfi_writer_t writer;
-    uint32_t     *number;
+    uint32_t *number;
 
     if (status != KVF_OK)
         return status;
@@ -226,8 +230,7 @@ kvf_status_t kvf_grant_export(kvf_grant_t *grant, void *buf, size_t *len_p)
     } else {
         writer = kvfi_blob_begin(buf, *len_p);
         put_body(&writer, grant, number);
-        status = kvfi_blob_end(&writer, KVFI_BLOB_GRANT, kvfi_ucx_release(), engine->incarnation,
-                               len_p);
+        status = kvfi_blob_end(&writer, KVFI_BLOB_GRANT, kvfi_ucx_release(), engine->incarnation, len_p);
     }
     free(number);
     kvfi_leave(engine);
@@ -247,12 +250,12 @@ void kvfi_grant_free(kvf_grant_t *grant)
 }
 
 /* What a far peer's request means here. */
-kvf_status_t kvfi_grant_view(void *arg, uint64_t incarnation, uint32_t slot, uint32_t epoch,
-                             uint32_t range, kvfi_am_view_t *view_p)
+kvf_status_t kvfi_grant_view(void *arg, uint64_t incarnation, uint32_t slot, uint32_t epoch, uint32_t range,
+                             kvfi_am_view_t *view_p)
 {
     kvf_engine_t *engine = arg;
-    kvf_status_t  status = KVF_OK;
-    kvf_grant_t  *grant;
+    kvf_status_t status = KVF_OK;
+    kvf_grant_t *grant;
 
     if (slot >= KVFI_PAGE_GRANTS)
         return KVF_ERR_INVALID;
@@ -266,7 +269,7 @@ kvf_status_t kvfi_grant_view(void *arg, uint64_t incarnation, uint32_t slot, uin
         status = KVF_ERR_INVALID;
     } else {
         const kvf_range_t *r = &grant->ranges[range];
-        const kvf_pool_t  *pool = r->segment->pool;
+        const kvf_pool_t *pool = r->segment->pool;
 
         *view_p = (kvfi_am_view_t){.base = r->segment->addr + r->off,
                                    .len = r->len,

@@ -13,15 +13,15 @@
 
 struct kvf_grant {
     kvfi_object_t object;
-    uint32_t      slot, epoch, count;
-    int           revoked;
-    uint64_t      only; /* incarnation, 0: all */
-    kvf_range_t  *ranges;
+    uint32_t slot, epoch, count;
+    int revoked;
+    uint64_t only; /* incarnation, 0: all */
+    kvf_range_t *ranges;
 };
 
 /* What a peer's request means here. */
 kvf_status_t kvfi_grant_view(void *engine, uint64_t incarnation, uint32_t grant, uint32_t epoch,
                              uint32_t range, kvfi_am_view_t *view_p);
-void         kvfi_grant_free(kvf_grant_t *grant);
+void kvfi_grant_free(kvf_grant_t *grant);
 
 #endif

@@ -27,12 +27,12 @@
 static void give_up(kvf_batch_t *batch)
 {
     kvf_status_t status = (kvf_status_t)atomic_load(&batch->stop);
-    uint64_t     grace = atomic_load(&batch->object.engine->closing) ? 0 : GRACE_NS;
+    uint64_t grace = atomic_load(&batch->object.engine->closing) ? 0 : GRACE_NS;
 
     atomic_store(&batch->unsettled, 0);
     for (size_t i = 0; i < batch->count; i++) {
         kvfi_xfer_t *xfer = &batch->xfers[i];
-        int          now = atomic_load(&xfer->status);
+        int now = atomic_load(&xfer->status);
 
         if (!kvfi_xfer_is_local(xfer))
             xfer->path->cancel(xfer, status, &batch->unsettled);

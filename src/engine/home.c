@@ -16,14 +16,14 @@
 #include "engine/home.h"
 
 static pthread_mutex_t homes_lock = PTHREAD_MUTEX_INITIALIZER;
-static kvfi_home_t    *homes;
+static kvfi_home_t *homes;
 
 /* A page that near peers map: the first touch of it has to be safe, for them too. */
 static kvf_status_t open_shared(kvfi_home_t *home, kvfi_shm_kind_t kind, uint64_t len)
 {
     kvfi_mem_want_t want = {.len = len};
-    kvf_status_t    status = kvfi_link_open_near(kind, &home->near);
-    char            why[256];
+    kvf_status_t status = kvfi_link_open_near(kind, &home->near);
+    char why[256];
 
     if (status != KVF_OK)
         return status;
@@ -32,8 +32,7 @@ static kvf_status_t open_shared(kvfi_home_t *home, kvfi_shm_kind_t kind, uint64_
         goto close_link;
     home->page = kvfi_mem_addr(home->mem);
     if (kvfi_memory_prove(home->page, sizeof *home->page, 0, why, sizeof why)) {
-        status = kvfi_fail(KVF_ERR_NOMEM, "no %zu bytes for the control page: %s", sizeof *home->page,
-                           why);
+        status = kvfi_fail(KVF_ERR_NOMEM, "no %zu bytes for the control page: %s", sizeof *home->page, why);
         goto free_page;
     }
     if (kvfi_bell_open(&home->bell)) {
@@ -59,7 +58,7 @@ close_link:
 static kvf_status_t open_page(kvfi_home_t *home, uint64_t len)
 {
     kvfi_shm_kind_t kinds[KVFI_SHM_KINDS];
-    kvf_status_t    status;
+    kvf_status_t status;
     kvfi_shm_sweep();
     kvfi_shm_order(kinds);
     for (int i = 0; i < KVFI_SHM_KINDS; i++) {
@@ -167,8 +166,8 @@ void kvfi_home_part(kvfi_home_t *home)
 
     for (unsigned i = 0; i < seats; i++) {
         const kvfi_seat_t *seat = &home->page->seats[i];
-        uint64_t           holder = atomic_load(&seat->holder);
-        kvfi_home_t       *guest;
+        uint64_t holder = atomic_load(&seat->holder);
+        kvfi_home_t *guest;
 
         if (holder <= KVFI_SEAT_CLEARING || !atomic_load(&seat->ready))
             continue;

@@ -77,7 +77,7 @@ static int has_room(void *arg, uint32_t number)
 {
     const sorter_t *sorter = arg;
     kvfi_sleeper_t *sleeper;
-    kvfi_shelf_t   *shelf = shelf_of(sorter->engine, number, &sleeper);
+    kvfi_shelf_t *shelf = shelf_of(sorter->engine, number, &sleeper);
 
     return shelf == sorter->wanted || shelf->count < shelf->room;
 }
@@ -85,8 +85,8 @@ static int has_room(void *arg, uint32_t number)
 static int fetch(sorter_t *sorter, arrival_t *arrival_p)
 {
     kvf_engine_t *engine = sorter->engine;
-    kvfi_am_t    *am = kvfi_links_am(engine, KVFI_WIRE);
-    int           taken;
+    kvfi_am_t *am = kvfi_links_am(engine, KVFI_WIRE);
+    int taken;
 
     pthread_mutex_lock(&engine->lock);
     taken = kvfi_page_take(&engine->home->owner, &engine->take_from, has_room, sorter, &arrival_p->note,
@@ -117,7 +117,7 @@ static int sort(sorter_t *sorter, arrival_t *arrival_p)
 static kvf_status_t hand_out(kvf_engine_t *engine, const arrival_t *arrival,
                              kvf_notification_t *notification_p)
 {
-    kvfi_driver_t     *near = kvfi_driver(engine, KVFI_NEAR);
+    kvfi_driver_t *near = kvfi_driver(engine, KVFI_NEAR);
     const kvfi_note_t *note = &arrival->note;
     kvf_notification_t n = {.len = note->len,
                             .incarnation = arrival->incarnation,
@@ -139,9 +139,9 @@ static kvf_status_t hand_out(kvf_engine_t *engine, const arrival_t *arrival,
 static kvf_status_t receive(kvf_engine_t *engine, kvfi_shelf_t *shelf, kvf_notification_t *notification_p)
 {
     kvf_status_t status = kvf_struct_write("notification_p", NULL, sizeof *notification_p, notification_p);
-    sorter_t     sorter = {engine, shelf};
-    arrival_t    arrival;
-    int          taken;
+    sorter_t sorter = {engine, shelf};
+    arrival_t arrival;
+    int taken;
 
     if (status != KVF_OK) /* before one is taken */
         return status;
@@ -180,7 +180,7 @@ kvf_status_t kvf_channel_recv(kvf_channel_t *channel, kvf_notification_t *notifi
 static void sort_shelf(kvf_engine_t *engine)
 {
     kvfi_sleeper_t *sleeper;
-    arrival_t       arrival;
+    arrival_t arrival;
 
     for (uint32_t left = engine->shelf.count; left; left--) {
         get(&engine->shelf, &arrival);
@@ -190,7 +190,7 @@ static void sort_shelf(kvf_engine_t *engine)
 
 static kvf_status_t enlist(kvf_engine_t *engine, kvf_channel_t *channel)
 {
-    kvf_status_t    status = KVF_OK;
+    kvf_status_t status = KVF_OK;
     kvfi_sleeper_t *sleeper;
 
     pthread_mutex_lock(&engine->inbox_lock);
@@ -210,7 +210,7 @@ static kvf_status_t enlist(kvf_engine_t *engine, kvf_channel_t *channel)
 
 kvf_status_t kvf_channel_open(kvf_engine_t *engine, uint32_t number, kvf_channel_t **channel_p)
 {
-    kvf_status_t   status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
     kvf_channel_t *channel;
 
     if (status != KVF_OK)
@@ -240,7 +240,7 @@ leave:
 
 void kvfi_inbox_free(kvf_channel_t *channel)
 {
-    kvf_engine_t   *engine = channel->object.engine;
+    kvf_engine_t *engine = channel->object.engine;
     kvf_channel_t **at = &engine->channels;
 
     pthread_mutex_lock(&engine->inbox_lock);
@@ -258,7 +258,7 @@ void kvfi_inbox_free(kvf_channel_t *channel)
 kvf_status_t kvf_channel_close(kvf_channel_t *channel)
 {
     kvf_engine_t *engine;
-    kvf_status_t  status;
+    kvf_status_t status;
 
     if (!channel)
         return KVF_OK;
@@ -291,10 +291,10 @@ kvf_status_t kvf_channel_fd(kvf_channel_t *channel, int *fd_p)
 /* Armed first, then looked at: what comes after this look rings, or is put on the shelf and wakes. */
 kvf_status_t kvf_channel_arm(kvf_channel_t *channel)
 {
-    kvf_status_t  status = kvfi_enter(channel, KVFI_CHANNEL);
+    kvf_status_t status = kvfi_enter(channel, KVFI_CHANNEL);
     kvf_engine_t *engine;
-    sorter_t      sorter;
-    arrival_t     arrival;
+    sorter_t sorter;
+    arrival_t arrival;
 
     if (status != KVF_OK)
         return status;

@@ -18,16 +18,16 @@
 typedef struct kvfi_shelf {
     struct kvfi_arrival {
         kvfi_note_t note;
-        uint64_t    incarnation, rank;
-    } *slots; /* NULL: it needs none, nobody else takes */
+        uint64_t incarnation, rank;
+    } * slots; /* NULL: it needs none, nobody else takes */
     uint32_t room, first, count;
 } kvfi_shelf_t;
 
 struct kvf_channel {
-    kvfi_object_t  object;
+    kvfi_object_t object;
     kvf_channel_t *next; /* of its engine's */
-    uint32_t       number;
-    kvfi_shelf_t   shelf;
+    uint32_t number;
+    kvfi_shelf_t shelf;
     kvfi_sleeper_t sleeper;
 };
 

@@ -31,7 +31,7 @@ kvf_status_t kvfi_links_near(kvf_engine_t *engine)
 {
     kvfi_am_host_t host = host_of(engine);
     kvfi_driver_t *driver = NULL;
-    kvf_status_t   status = engine->home->near ? kvfi_am_drive(&kvfi_rings, &host, &driver) : KVF_OK;
+    kvf_status_t status = engine->home->near ? kvfi_am_drive(&kvfi_rings, &host, &driver) : KVF_OK;
 
     if (status == KVF_OK)
         atomic_store(&engine->drivers[KVFI_NEAR], driver);
@@ -41,7 +41,7 @@ kvf_status_t kvfi_links_near(kvf_engine_t *engine)
 kvf_status_t kvfi_links_far(kvf_engine_t *engine, kvfi_am_t **am_p)
 {
     kvfi_am_host_t host = host_of(engine);
-    kvf_status_t   status = KVF_OK;
+    kvf_status_t status = KVF_OK;
     kvfi_driver_t *driver;
 
     pthread_mutex_lock(&engine->far_lock);
@@ -70,7 +70,7 @@ void kvfi_links_close(kvf_engine_t *engine, uint64_t end_ns)
 {
     for (unsigned i = KVFI_DRIVERS; i--;) {
         kvfi_driver_t *driver = kvfi_driver(engine, i);
-        uint64_t       now = kvfi_now_ns();
+        uint64_t now = kvfi_now_ns();
 
         if (driver)
             driver->ops->close(driver, end_ns > now ? end_ns - now : 0);

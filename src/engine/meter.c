@@ -19,11 +19,10 @@ static void add(_Atomic uint64_t *counter, uint64_t more)
     atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
 }
 
-__attribute__((hot))
-void kvfi_meter_add(kvfi_tally_t *tally)
+__attribute__((hot)) void kvfi_meter_add(kvfi_tally_t *tally)
 {
     kvfi_flows_t *flows = tally->flows;
-    kvfi_counts_t  *flow;
+    kvfi_counts_t *flow;
 
     if (!flows)
         return;
@@ -51,8 +50,12 @@ void kvfi_meter_keep(kvfi_meter_t *meter, const kvfi_flows_t *flows, kvf_localit
     kvfi_flows_t *gone = &meter->gone[locality];
 
     for (unsigned i = next_row(flows, 0); i < KVFI_FLOW_ROWS; i = next_row(flows, i + 1)) {
-        kvfi_tally_t tally = {gone, i, load(&flows->row[i].ops), load(&flows->row[i].bytes),
-                              load(&flows->row[i].pieces), load(&flows->row[i].calls)};
+        kvfi_tally_t tally = {gone,
+                              i,
+                              load(&flows->row[i].ops),
+                              load(&flows->row[i].bytes),
+                              load(&flows->row[i].pieces),
+                              load(&flows->row[i].calls)};
 
         kvfi_meter_add(&tally);
     }
@@ -91,7 +94,7 @@ static void add_flows(const kvfi_flows_t *flows, uint64_t *place_bytes, kvf_coun
 {
     for (unsigned i = next_row(flows, 0); i < KVFI_FLOW_ROWS; i = next_row(flows, i + 1)) {
         const kvfi_counts_t *flow = &flows->row[i];
-        uint64_t           bytes = load(&flow->bytes);
+        uint64_t bytes = load(&flow->bytes);
 
         *place_bytes += bytes;
         to->bytes += bytes;
@@ -104,8 +107,8 @@ static void add_flows(const kvfi_flows_t *flows, uint64_t *place_bytes, kvf_coun
 static void sum_flows(kvf_engine_t *engine, kvf_counters_t *to)
 {
     uint64_t *const by_place[KVF_LOCALITY_COUNT] = {&to->self_bytes, &to->node_bytes, &to->cross_bytes};
-    kvf_locality_t  locality;
-    kvf_peer_t     *peer;
+    kvf_locality_t locality;
+    kvf_peer_t *peer;
 
     pthread_mutex_lock(&engine->lock);
     for (uint64_t at = 0; at < KVF_LOCALITY_COUNT + engine->roll.count; at++) {
@@ -119,9 +122,9 @@ static void sum_flows(kvf_engine_t *engine, kvf_counters_t *to)
 
 kvf_status_t kvf_engine_counters(kvf_engine_t *engine, kvf_counters_t *counters_p)
 {
-    kvf_status_t        status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
     const kvfi_meter_t *meter;
-    kvf_counters_t      counters;
+    kvf_counters_t counters;
     kvfi_driver_stats_t served = {0};
 
     if (status != KVF_OK)
@@ -151,8 +154,8 @@ static kvf_status_t next_flow(const kvf_engine_t *engine, uint64_t *cursor_p, kv
     unsigned row = (unsigned)(*cursor_p % KVFI_FLOW_ROWS);
 
     for (uint64_t at = *cursor_p / KVFI_FLOW_ROWS; at < end; at++, row = 0) {
-        kvf_locality_t      locality;
-        kvf_peer_t         *peer;
+        kvf_locality_t locality;
+        kvf_peer_t *peer;
         const kvfi_flows_t *flows = flows_at(engine, at, &peer, &locality);
 
         row = flows ? next_row(flows, row) : KVFI_FLOW_ROWS;
@@ -175,7 +178,7 @@ static kvf_status_t next_flow(const kvf_engine_t *engine, uint64_t *cursor_p, kv
 kvf_status_t kvf_engine_flow(kvf_engine_t *engine, uint64_t *cursor_p, kvf_flow_t *flow_p)
 {
     kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
-    kvf_flow_t   flow;
+    kvf_flow_t flow;
 
     if (status != KVF_OK)
         return status;

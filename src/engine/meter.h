@@ -22,19 +22,19 @@ typedef struct kvfi_counts {
 /* All that moved between an engine and one peer. */
 typedef struct kvfi_flows {
     _Atomic uint32_t used; /* bits of the rows that are not all 0 */
-    kvfi_counts_t      row[KVFI_FLOW_ROWS];
+    kvfi_counts_t row[KVFI_FLOW_ROWS];
 } kvfi_flows_t;
 
 typedef struct kvfi_meter {
-    kvfi_flows_t     gone[KVF_LOCALITY_COUNT]; /* of peers that were forgotten */
+    kvfi_flows_t gone[KVF_LOCALITY_COUNT]; /* of peers that were forgotten */
     _Atomic uint64_t batches, stale_blocks, notify_sent, notify_received, views, viewed_bytes;
 } kvfi_meter_t;
 
 /* Ops of a batch that ended one after the other in the same row, and were not added to it yet. */
 typedef struct kvfi_tally {
     kvfi_flows_t *flows; /* NULL: nothing */
-    unsigned      row;
-    uint64_t      ops, bytes, pieces, calls;
+    unsigned row;
+    uint64_t ops, bytes, pieces, calls;
 } kvfi_tally_t;
 
 static inline unsigned kvfi_flow_row(kvf_path_t path, uint32_t dir)

@@ -22,15 +22,15 @@ static kvf_status_t open_far(kvf_engine_t *engine)
 static kvf_status_t look(kvf_engine_t *engine, const kvfi_path_t *path)
 {
     kvfi_home_t *home = engine->home;
-    kvfi_node_t  node = {.engine = engine,
-                         .local_off = engine->local_off,
-                         .why_private = home->near ? NULL : home->why_private,
-                         .rings = kvfi_driver(engine, KVFI_NEAR) != NULL,
-                         .proc = &home->proc,
-                         .proof = engine->proof,
-                         .open_far = open_far};
-    const char  *why = path->here(&node);
-    char         copy[512];
+    kvfi_node_t node = {.engine = engine,
+                        .local_off = engine->local_off,
+                        .why_private = home->near ? NULL : home->why_private,
+                        .rings = kvfi_driver(engine, KVFI_NEAR) != NULL,
+                        .proc = &home->proc,
+                        .proof = engine->proof,
+                        .open_far = open_far};
+    const char *why = path->here(&node);
+    char copy[512];
 
     if (!why)
         return KVF_OK;
@@ -41,13 +41,13 @@ static kvf_status_t look(kvf_engine_t *engine, const kvfi_path_t *path)
 
 kvf_status_t kvf_engine_path_check(kvf_engine_t *engine, kvf_path_t path)
 {
-    kvf_status_t       status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
     const kvfi_path_t *row = kvfi_path_of(path);
 
     if (status != KVF_OK)
         return status;
-    status = row ? look(engine, row)
-                 : kvfi_fail(KVF_ERR_INVALID, "path is %d: there is no such path", (int)path);
+    status =
+        row ? look(engine, row) : kvfi_fail(KVF_ERR_INVALID, "path is %d: there is no such path", (int)path);
     kvfi_leave(engine);
     return status;
 }
@@ -55,8 +55,8 @@ kvf_status_t kvf_engine_path_check(kvf_engine_t *engine, kvf_path_t path)
 kvf_status_t kvf_engine_ucx_text(kvf_engine_t *engine, char *buf, size_t *len_p)
 {
     kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
-    char        *text;
-    size_t       need;
+    char *text;
+    size_t need;
 
     if (status != KVF_OK)
         return status;

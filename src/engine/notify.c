@@ -80,7 +80,7 @@ static void send_far(kvf_peer_t *peer, kvfi_out_note_t *note)
 static int put_near(kvf_peer_t *peer, kvfi_out_note_t *note)
 {
     uint32_t armed = 0;
-    int      put = -2;
+    int put = -2;
 
     if (kvfi_peer_alive(peer, ALIVE_AGE_NS))
         put = kvfi_hold_put(&peer->hold, note->data, note->len, note->channel, note->told, &armed);
@@ -123,4 +123,3 @@ void kvfi_note_tell(kvfi_out_note_t *note, kvf_status_t status)
     pthread_mutex_unlock(&peer->out_lock);
     kvfi_note_drop(note, status);
 }
-

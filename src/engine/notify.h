@@ -14,13 +14,13 @@
 /* A notification on its way out, in its peer's line from post on. */
 typedef struct kvfi_out_note {
     struct kvfi_out_note *next;
-    kvf_peer_t           *peer;
-    uint32_t              len, channel;
-    uint8_t               data[KVF_NOTIFY_MAX];
-    kvf_status_t          told; /* with it: how the ops to its peer ended */
-    int                   ready;
-    _Atomic int           sent, status;
-    kvfi_am_note_t        am;
+    kvf_peer_t *peer;
+    uint32_t len, channel;
+    uint8_t data[KVF_NOTIFY_MAX];
+    kvf_status_t told; /* with it: how the ops to its peer ended */
+    int ready;
+    _Atomic int sent, status;
+    kvfi_am_note_t am;
 } kvfi_out_note_t;
 
 void kvfi_note_line_up(kvfi_out_note_t *note);

@@ -14,12 +14,12 @@
 #define ENGINES_GRAVE 64
 
 static _Atomic(kvf_engine_t *) engines[ENGINES_GRAVE];
-static _Atomic unsigned        engines_closed;
+static _Atomic unsigned engines_closed;
 
 static const char *name_of(kvfi_kind_t kind)
 {
-    static const char *const names[] = {"engine", "segment", "pool", "grant", "peer", "remote",
-                                        "batch", "view"};
+    static const char *const names[] = {"engine", "segment", "pool",  "grant",
+                                        "peer",   "remote",  "batch", "view"};
 
     return names[kind - KVFI_ENGINE];
 }
@@ -68,7 +68,7 @@ static kvfi_object_t *lay_in_grave(kvf_engine_t *engine, kvfi_object_t *object)
 
 static void close_engine(kvf_engine_t *engine)
 {
-    kvf_engine_t  *oldest;
+    kvf_engine_t *oldest;
     kvfi_object_t *next;
 
     atomic_store(&engine->object.kind, KVFI_CLOSED);
@@ -83,7 +83,7 @@ static void close_engine(kvf_engine_t *engine)
 void kvfi_object_close(void *handle)
 {
     kvfi_object_t *object = handle, *oldest;
-    kvf_engine_t  *engine = object->engine;
+    kvf_engine_t *engine = object->engine;
 
     if ((void *)engine == handle) { /* it is in no list */
         close_engine(engine);
@@ -99,8 +99,7 @@ void kvfi_object_close(void *handle)
     free(oldest);
 }
 
-__attribute__((hot))
-int kvfi_is(const void *object, kvfi_kind_t kind)
+__attribute__((hot)) int kvfi_is(const void *object, kvfi_kind_t kind)
 {
     return object && atomic_load(&((const kvfi_object_t *)object)->kind) == (uint32_t)kind;
 }
@@ -117,8 +116,7 @@ void kvfi_unclaim(void *object, kvfi_kind_t kind)
     atomic_store(&((kvfi_object_t *)object)->kind, kind);
 }
 
-__attribute__((hot))
-kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind)
+__attribute__((hot)) kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind)
 {
     kvf_engine_t *engine;
 
@@ -127,8 +125,7 @@ kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind)
                          object ? "closed, or no such handle" : "NULL");
     engine = ((const kvfi_object_t *)object)->engine;
     if (engine->forks != kvfi_fork_count())
-        return kvfi_fail(KVF_ERR_FORKED, "this %s belongs to the parent of a forked process",
-                         name_of(kind));
+        return kvfi_fail(KVF_ERR_FORKED, "this %s belongs to the parent of a forked process", name_of(kind));
     atomic_fetch_add(&engine->users, 1);
     if (atomic_load(&engine->closing)) {
         atomic_fetch_sub(&engine->users, 1);
@@ -137,8 +134,7 @@ kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind)
     return KVF_OK;
 }
 
-__attribute__((hot))
-void kvfi_leave(kvf_engine_t *engine)
+__attribute__((hot)) void kvfi_leave(kvf_engine_t *engine)
 {
     atomic_fetch_sub_explicit(&engine->users, 1, memory_order_release);
 }

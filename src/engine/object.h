@@ -27,22 +27,22 @@ typedef enum kvfi_kind {
 } kvfi_kind_t;
 
 typedef struct kvfi_object {
-    _Atomic uint32_t    kind;
-    kvf_engine_t       *engine;
+    _Atomic uint32_t kind;
+    kvf_engine_t *engine;
     struct kvfi_object *next, **link; /* the engine's list; next: the grave's */
 } kvfi_object_t;
 
 /* A zeroed object of size bytes in the engine's list; NULL without memory. */
 void *kvfi_object_new(kvf_engine_t *engine, kvfi_kind_t kind, size_t size);
 /* Take it out of the list and lay it in its engine's grave; an engine, in that of engines. */
-void  kvfi_object_close(void *object);
+void kvfi_object_close(void *object);
 /* Begin a call on a handle: INVALID, FORKED or CLOSED, or the engine's count of calls is raised. */
 kvf_status_t kvfi_enter(const void *object, kvfi_kind_t kind);
-void         kvfi_leave(kvf_engine_t *engine);
-int          kvfi_is(const void *object, kvfi_kind_t kind);
+void kvfi_leave(kvf_engine_t *engine);
+int kvfi_is(const void *object, kvfi_kind_t kind);
 /* Who closes a handle claims it first, so that one of two threads does, and then looks whether it is
  * in use; who uses a handle raises its count first, and then looks whether it was claimed. */
-int  kvfi_claim(void *object, kvfi_kind_t kind);
+int kvfi_claim(void *object, kvfi_kind_t kind);
 void kvfi_unclaim(void *object, kvfi_kind_t kind);
 
 #endif

@@ -20,9 +20,9 @@
 
 /* One slice takes a core some 50 to 400 us: what a revoke, a cancel, a deadline wait for. Below a
  * quarter of it, claims and the ends of streams would show in the rate. */
-#define SLICE_BYTES  (UINT64_C(1) << 20)
-#define LEAST_BYTES  (SLICE_BYTES / 4)
-#define GROUP        1024u /* small ops in a part */
+#define SLICE_BYTES (UINT64_C(1) << 20)
+#define LEAST_BYTES (SLICE_BYTES / 4)
+#define GROUP       1024u /* small ops in a part */
 
 /* Does the walk make one run of pairs that follow each other? */
 static int merges(const kvfi_box_t *box)
@@ -35,8 +35,8 @@ static int merges(const kvfi_box_t *box)
 static kvfi_cut_t part_most(const kvf_batch_t *batch, const kvfi_xfer_t *xfer)
 {
     const kvfi_path_t *path = xfer->path;
-    kvfi_cut_t         most = {SLICE_BYTES, KVFI_COPY_PIECES};
-    uint64_t           fair;
+    kvfi_cut_t most = {SLICE_BYTES, KVFI_COPY_PIECES};
+    uint64_t fair;
 
     if (!(path->traits & KVFI_PATH_MAPPED))
         most = (kvfi_cut_t){path->part_bytes, merges(&xfer->box) ? KVFI_COPY_PIECES : path->part_pieces};
@@ -86,11 +86,10 @@ static void settle_op(kvf_batch_t *batch, size_t i)
  * parts do not grow while a batch runs, an op that was cut is not small later. */
 static int claim_group(kvf_batch_t *batch, kvfi_cut_t most, kvfi_part_t *part)
 {
-    size_t   i = batch->next_local;
+    size_t i = batch->next_local;
     uint64_t bytes = 0, max = most.bytes < SLICE_BYTES ? most.bytes : SLICE_BYTES;
 
-    while (is_to_copy(batch, i) && i - batch->next_local < GROUP &&
-           batch->xfers[i].stream <= max - bytes) {
+    while (is_to_copy(batch, i) && i - batch->next_local < GROUP && batch->xfers[i].stream <= max - bytes) {
         bytes += batch->xfers[i].stream;
         batch->ops[i++].parts = 1;
     }
@@ -102,13 +101,12 @@ static int claim_group(kvf_batch_t *batch, kvfi_cut_t most, kvfi_part_t *part)
 }
 
 /* Not inlined: its locals would cost every claim the stack protector's canary. */
-__attribute__((noinline))
-static int claim_cut(kvf_batch_t *batch, kvfi_cut_t most, kvfi_part_t *part)
+__attribute__((noinline)) static int claim_cut(kvf_batch_t *batch, kvfi_cut_t most, kvfi_part_t *part)
 {
-    size_t       i = batch->next_local;
+    size_t i = batch->next_local;
     kvfi_xfer_t *xfer = &batch->xfers[i], *own = &part->xfer;
-    uint32_t     first;
-    uint64_t     bytes = 0;
+    uint32_t first;
+    uint64_t bytes = 0;
 
     *own = *xfer;
     if (atomic_load(&xfer->status) == KVF_INPROGRESS)
@@ -141,7 +139,7 @@ int kvfi_part_claim(kvf_batch_t *batch, kvfi_part_t *part)
         return 0;
     for (;;) {
         const kvfi_xfer_t *xfer;
-        kvfi_cut_t         most;
+        kvfi_cut_t most;
 
         skip_others(batch);
         if (batch->next_local == batch->count)
@@ -199,8 +197,8 @@ void kvfi_part_copy(kvf_batch_t *batch, kvfi_part_t *part)
 static kvf_status_t note_bad(kvfi_xfer_t *xfer, const kvfi_part_t *part)
 {
     const kvfi_xfer_t *own = &part->xfer;
-    int                one_pair = own->box.blocks - part->pair == 1;
-    kvf_status_t       status = KVF_OK;
+    int one_pair = own->box.blocks - part->pair == 1;
+    kvf_status_t status = KVF_OK;
 
     for (uint32_t n = 0; n < own->bad_count && status == KVF_OK; n++) {
         uint32_t at = one_pair ? xfer->bad_count : 0;
@@ -216,7 +214,7 @@ static kvf_status_t note_bad(kvfi_xfer_t *xfer, const kvfi_part_t *part)
 static void join_cut(kvf_batch_t *batch, kvfi_part_t *part)
 {
     kvfi_xfer_t *xfer = &batch->xfers[part->first], *own = &part->xfer;
-    uint32_t     done = own->gens && own->checked < own->cursor.pair ? own->checked : own->cursor.pair;
+    uint32_t done = own->gens && own->checked < own->cursor.pair ? own->checked : own->cursor.pair;
     kvf_status_t status = part->status, noted = note_bad(xfer, part);
 
     xfer->moved.bytes += own->moved.bytes;

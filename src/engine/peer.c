@@ -24,14 +24,14 @@
 
 /* What an engine's blob says. Pointers into the blob. */
 typedef struct kvfi_card {
-    uint64_t       incarnation, rank, proof_addr, page_addr;
+    uint64_t incarnation, rank, proof_addr, page_addr;
     kvfi_proc_id_t proc;
-    char           host[64], boot[KVFI_BOOT_LEN];
-    uint64_t       nonce[2], proof[KVFI_CMA_PROOF / 8];
-    uint32_t       depth, local_off, driven;
-    const void    *near, *page_key, *far, *addrs;
-    size_t         near_len, page_key_len, far_len, addrs_len;
-    uint32_t       ucx_release;
+    char host[64], boot[KVFI_BOOT_LEN];
+    uint64_t nonce[2], proof[KVFI_CMA_PROOF / 8];
+    uint32_t depth, local_off, driven;
+    const void *near, *page_key, *far, *addrs;
+    size_t near_len, page_key_len, far_len, addrs_len;
+    uint32_t ucx_release;
 } kvfi_card_t;
 
 static void get_into(kvfi_reader_t *reader, void *to, size_t len)
@@ -45,7 +45,7 @@ static void get_into(kvfi_reader_t *reader, void *to, size_t len)
 static kvf_status_t read_card(const void *blob, size_t len, kvfi_card_t *card)
 {
     kvfi_reader_t reader;
-    kvf_status_t  status = kvfi_blob_open(blob, len, KVFI_BLOB_ENGINE, &card->incarnation, &reader);
+    kvf_status_t status = kvfi_blob_open(blob, len, KVFI_BLOB_ENGINE, &card->incarnation, &reader);
 
     if (status != KVF_OK)
         return status;
@@ -79,9 +79,9 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_card_t *card)
 
 static kvf_status_t take_seat(kvf_peer_t *peer, kvfi_page_t *page, uint32_t depth)
 {
-    kvf_engine_t       *engine = peer->object.engine;
+    kvf_engine_t *engine = peer->object.engine;
     const kvfi_owner_t *owner = peer->home ? &peer->home->owner : NULL;
-    kvfi_guest_t        us = {engine->incarnation, engine->rank, engine->home->proc, engine->home->bell.name};
+    kvfi_guest_t us = {engine->incarnation, engine->rank, engine->home->proc, engine->home->bell.name};
 
     if (kvfi_hold_open(&peer->hold, page, depth, owner, &us))
         return kvfi_fail(KVF_ERR_NOMEM, "all %u seats of peer %s (pid %d) are taken", KVFI_PAGE_SEATS,
@@ -143,7 +143,7 @@ static int in_another_ipc(const kvfi_home_t *home, const kvfi_card_t *card)
 static void explain_unmapped(kvf_peer_t *peer, const kvfi_card_t *card, const char *ucx_says)
 {
     const kvfi_home_t *home = peer->object.engine->home;
-    char              *why = peer->why_far;
+    char *why = peer->why_far;
 
     if (!is_here(peer->object.engine, card))
         snprintf(why, sizeof peer->why_far, "it is on another machine");
@@ -158,8 +158,8 @@ static void explain_unmapped(kvf_peer_t *peer, const kvfi_card_t *card, const ch
 static int is_ruled_out(kvf_peer_t *peer, const kvfi_card_t *card)
 {
     kvf_engine_t *engine = peer->object.engine;
-    kvfi_home_t  *home = engine->home;
-    const char   *why = NULL;
+    kvfi_home_t *home = engine->home;
+    const char *why = NULL;
 
     if (engine->local_off)
         why = "local is off here";
@@ -181,8 +181,8 @@ static int is_ruled_out(kvf_peer_t *peer, const kvfi_card_t *card)
 /* One line a peer; on this machine and far all the same is worth a warning, the first time. */
 static void tell_where(kvf_peer_t *peer, const kvfi_card_t *card)
 {
-    kvf_engine_t    *engine = peer->object.engine;
-    const char      *why = atomic_load(&peer->cma.why[KVF_READ]);
+    kvf_engine_t *engine = peer->object.engine;
+    const char *why = atomic_load(&peer->cma.why[KVF_READ]);
     kvfi_log_level_t level = KVFI_LOG_INFO;
 
     if (peer->locality == KVF_LOCALITY_NODE) {
@@ -209,10 +209,10 @@ static kvf_status_t has_died(const kvfi_card_t *card)
 static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
 {
     kvf_engine_t *engine = peer->object.engine;
-    kvf_status_t  status;
-    void         *page;
-    char          ucx_says[300] = "";
-    int           proved;
+    kvf_status_t status;
+    void *page;
+    char ucx_says[300] = "";
+    int proved;
 
     peer->locality = KVF_LOCALITY_CROSS;
     if (is_ruled_out(peer, card))
@@ -227,9 +227,9 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
         explain_unmapped(peer, card, ucx_says);
         return KVF_OK;
     }
-    if (!kvfi_proc_watchable(&card->proc, &engine->home->proc) ||
-        kvfi_life_open(&peer->life, card->proc)) {
-        snprintf(peer->why_far, sizeof peer->why_far, "it shares memory with us, but one of us cannot tell "
+    if (!kvfi_proc_watchable(&card->proc, &engine->home->proc) || kvfi_life_open(&peer->life, card->proc)) {
+        snprintf(peer->why_far, sizeof peer->why_far,
+                 "it shares memory with us, but one of us cannot tell "
                  "whether the other is alive; let the containers share the PID or the IPC namespace");
         unmap_page(peer);
         return KVF_OK;
@@ -243,9 +243,11 @@ static kvf_status_t try_near(kvf_peer_t *peer, const kvfi_card_t *card)
     if (kvfi_hold_deafens(&peer->hold, engine->home->page)) {
         kvfi_event_posted(engine, NULL);
         kvfi_event_wake_all(engine); /* their timers are to be set anew */
-        kvfi_log(KVFI_LOG_WARN, "peer %s (pid %d) shares memory with us but is in another network "
+        kvfi_log(KVFI_LOG_WARN,
+                 "peer %s (pid %d) shares memory with us but is in another network "
                  "namespace, where nothing wakes it: both sides look every millisecond; let the "
-                 "containers share the namespace", card->host, card->proc.pid);
+                 "containers share the namespace",
+                 card->host, card->proc.pid);
     }
     kvfi_cma_prove(&peer->cma, &peer->life, card->proof_addr, card->proof);
     peer->locality = KVF_LOCALITY_NODE;
@@ -259,16 +261,18 @@ static kvf_status_t check_ucx(const kvfi_card_t *card)
 
     if (ours >> 8 == its >> 8)
         return KVF_OK;
-    return kvfi_fail(KVF_ERR_VERSION, "peer %s (rank %llu) runs UCX %u.%u, we run UCX %u.%u: far peers need "
-                     "the same", card->host, (unsigned long long)card->rank, its >> 16, its >> 8 & 255,
-                     ours >> 16, ours >> 8 & 255);
+    return kvfi_fail(KVF_ERR_VERSION,
+                     "peer %s (rank %llu) runs UCX %u.%u, we run UCX %u.%u: far peers need "
+                     "the same",
+                     card->host, (unsigned long long)card->rank, its >> 16, its >> 8 & 255, ours >> 16,
+                     ours >> 8 & 255);
 }
 
 /* Once a process; of an exchange, its rank 0 only. */
 static void warn_of_release(kvf_engine_t *engine)
 {
     static _Atomic int warned;
-    const char        *doubt = kvfi_ucx_doubt();
+    const char *doubt = kvfi_ucx_doubt();
 
     if (doubt && !atomic_flag_test_and_set(&engine->told_of_release) && !atomic_exchange(&warned, 1))
         kvfi_log(KVFI_LOG_WARN, "far peers with UCX %s: %s", kvf_ucx_version(), doubt);
@@ -278,7 +282,7 @@ static void warn_of_release(kvf_engine_t *engine)
 static void hear_addresses(const kvfi_card_t *card)
 {
     kvfi_net_addr_t addrs[KVFI_NET_ADDRS];
-    size_t          count = card->addrs_len / sizeof *addrs;
+    size_t count = card->addrs_len / sizeof *addrs;
 
     if (count > KVFI_NET_ADDRS)
         count = KVFI_NET_ADDRS;
@@ -290,16 +294,17 @@ static void hear_addresses(const kvfi_card_t *card)
 
 static kvf_status_t connect_far(kvf_peer_t *peer, const kvfi_card_t *card)
 {
-    kvfi_am_t   *am;
-    char        *address;
+    kvfi_am_t *am;
+    char *address;
     kvf_status_t status = check_ucx(card);
 
     if (status != KVF_OK)
         return status;
     if (!card->far_len)
-        return kvfi_fail(KVF_ERR_NEED_FAR, "peer %s (rank %llu) is not near (%s), and its blob holds no "
-                         "far address: its owner exports with KVF_BLOB_FAR", card->host,
-                         (unsigned long long)card->rank, peer->why_far);
+        return kvfi_fail(KVF_ERR_NEED_FAR,
+                         "peer %s (rank %llu) is not near (%s), and its blob holds no "
+                         "far address: its owner exports with KVF_BLOB_FAR",
+                         card->host, (unsigned long long)card->rank, peer->why_far);
     warn_of_release(peer->object.engine);
     hear_addresses(card);
     status = kvfi_links_far(peer->object.engine, &am);
@@ -339,7 +344,7 @@ static kvf_status_t reach(kvf_peer_t *peer, const kvfi_card_t *card)
 
 static kvf_status_t import(kvf_engine_t *engine, const kvfi_card_t *card, kvf_peer_t **peer_p)
 {
-    kvf_peer_t  *peer = kvfi_object_new(engine, KVFI_PEER, sizeof *peer);
+    kvf_peer_t *peer = kvfi_object_new(engine, KVFI_PEER, sizeof *peer);
     kvf_status_t status;
 
     if (!peer)
@@ -402,8 +407,8 @@ static kvf_peer_t *count_import(kvf_engine_t *engine, uint64_t incarnation, kvf_
 kvf_status_t kvf_peer_import(kvf_engine_t *engine, const void *blob, size_t len, kvf_peer_t **peer_p)
 {
     kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
-    kvf_peer_t  *made = NULL, *peer;
-    kvfi_card_t  card = {0};
+    kvf_peer_t *made = NULL, *peer;
+    kvfi_card_t card = {0};
 
     if (status != KVF_OK)
         return status;
@@ -463,10 +468,10 @@ void kvfi_peer_free(kvf_peer_t *peer)
 /* Afresh, if the connection was lost and the peer was not. */
 static kvf_status_t connect_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
 {
-    kvf_engine_t   *engine = peer->object.engine;
-    kvfi_am_near_t  near = {peer->proc, &peer->hold.page->closed, &peer->hold};
+    kvf_engine_t *engine = peer->object.engine;
+    kvfi_am_near_t near = {peer->proc, &peer->hold.page->closed, &peer->hold};
     kvfi_am_peer_t *stage = atomic_load(&peer->stage), *fresh;
-    kvf_status_t    status;
+    kvf_status_t status;
 
     *stage_p = stage;
     if (stage && kvfi_am_alive(stage))
@@ -481,7 +486,8 @@ static kvf_status_t connect_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
     if (!stage || !kvfi_am_alive(stage)) {
         status = kvfi_am_connect(kvfi_links_am(engine, KVFI_NEAR), peer->incarnation, &near, &fresh);
         if (status == KVF_OK && stage)
-            kvfi_am_disconnect(kvfi_links_am(engine, KVFI_NEAR), stage, NULL); /* the same one, counted once */
+            kvfi_am_disconnect(kvfi_links_am(engine, KVFI_NEAR), stage,
+                               NULL); /* the same one, counted once */
         if (status == KVF_OK)
             atomic_store(&peer->stage, fresh);
         else
@@ -495,10 +501,11 @@ static kvf_status_t connect_stage(kvf_peer_t *peer, kvfi_am_peer_t **stage_p)
 kvf_status_t kvfi_peer_connect(kvf_peer_t *peer, uint32_t dir, kvfi_am_peer_t **stage_p)
 {
     kvf_engine_t *engine = peer->object.engine;
-    const char   *why = atomic_load(&peer->cma.why[dir]);
+    const char *why = atomic_load(&peer->cma.why[dir]);
 
     if (why && !atomic_flag_test_and_set(&engine->told_of_stage))
-        kvfi_log(KVFI_LOG_WARN, "the memory of rank %llu (pid %d) is its own, and all of it goes "
+        kvfi_log(KVFI_LOG_WARN,
+                 "the memory of rank %llu (pid %d) is its own, and all of it goes "
                  "over stage, not over cma: %s; memory that kvferry allocates needs none of it",
                  (unsigned long long)peer->rank, peer->proc.pid, why);
     return connect_stage(peer, stage_p);
@@ -512,8 +519,8 @@ static kvf_status_t note_under_way(void)
 kvf_status_t kvf_peer_forget(kvf_peer_t *peer)
 {
     kvf_engine_t *engine;
-    kvf_status_t  status;
-    int           last = 0;
+    kvf_status_t status;
+    int last = 0;
 
     if (!peer)
         return KVF_OK;
@@ -544,8 +551,7 @@ kvf_status_t kvf_peer_forget(kvf_peer_t *peer)
     return status;
 }
 
-__attribute__((hot))
-int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
+__attribute__((hot)) int kvfi_peer_alive(kvf_peer_t *peer, uint64_t max_age_ns)
 {
     kvfi_am_peer_t *stage = atomic_load(&peer->stage);
 
@@ -567,13 +573,14 @@ static int has_closed(const kvf_peer_t *peer)
 
 const char *kvfi_peer_end(const kvf_peer_t *peer)
 {
-    return has_closed(peer) ? "has closed its engine"
-           : peer->locality == KVF_LOCALITY_CROSS ? "has died, or the connection to it broke" : "has died";
+    return has_closed(peer)                       ? "has closed its engine"
+           : peer->locality == KVF_LOCALITY_CROSS ? "has died, or the connection to it broke"
+                                                  : "has died";
 }
 
 kvf_status_t kvf_peer_query(kvf_peer_t *peer, kvf_peer_attr_t *attr_p)
 {
-    kvf_status_t    status = kvfi_enter(peer, KVFI_PEER);
+    kvf_status_t status = kvfi_enter(peer, KVFI_PEER);
     kvf_peer_attr_t attr;
 
     if (status != KVF_OK)

@@ -27,7 +27,7 @@ void kvfi_place_find(kvfi_place_t *place)
 
 static uint64_t waited_ns(void)
 {
-    FILE              *file = fopen("/proc/thread-self/schedstat", "re");
+    FILE *file = fopen("/proc/thread-self/schedstat", "re");
     unsigned long long ran, waited = 0;
 
     if (!file)
@@ -50,8 +50,7 @@ static void leave(kvfi_place_t *place, unsigned cpu, uint64_t now_ns)
 
     place->next_ns = now_ns + MOVE_NS;
     if (error > 0)
-        kvfi_log(KVFI_LOG_INFO, "the progress thread stays on a neighbour's processor: %s",
-                 strerror(error));
+        kvfi_log(KVFI_LOG_INFO, "the progress thread stays on a neighbour's processor: %s", strerror(error));
     if (error)
         return;
     place->away = 1;

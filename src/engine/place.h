@@ -15,11 +15,11 @@
 #include "base/cores.h"
 
 typedef struct kvfi_place {
-    kvfi_mask_t mask;     /* that the thread was started with */
-    int         away;     /* bound to less */
-    uint64_t    since_ns; /* of the look at how long it waits */
-    uint64_t    waited_ns; /* for its turn, in all, at that look */
-    uint64_t    next_ns;  /* no move before */
+    kvfi_mask_t mask;   /* that the thread was started with */
+    int away;           /* bound to less */
+    uint64_t since_ns;  /* of the look at how long it waits */
+    uint64_t waited_ns; /* for its turn, in all, at that look */
+    uint64_t next_ns;   /* no move before */
 } kvfi_place_t;
 
 /* Called by the thread itself, as all of this. */

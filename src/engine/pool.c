@@ -39,8 +39,8 @@ static kvf_status_t check_opts(const kvf_pool_opts_t *opts)
 
 static kvf_status_t create(kvf_engine_t *engine, const kvf_pool_opts_t *opts, kvf_pool_t **pool_p)
 {
-    uint64_t     head = ((uint64_t)opts->blocks * sizeof(uint32_t) + PAGE - 1) & ~(uint64_t)(PAGE - 1);
-    kvf_pool_t  *pool = kvfi_object_new(engine, KVFI_POOL, sizeof *pool);
+    uint64_t head = ((uint64_t)opts->blocks * sizeof(uint32_t) + PAGE - 1) & ~(uint64_t)(PAGE - 1);
+    kvf_pool_t *pool = kvfi_object_new(engine, KVFI_POOL, sizeof *pool);
     kvf_status_t status = KVF_ERR_NOMEM;
 
     if (!pool)
@@ -51,8 +51,8 @@ static kvf_status_t create(kvf_engine_t *engine, const kvf_pool_opts_t *opts, kv
         kvfi_fail(KVF_ERR_NOMEM, "no memory for the table of %u blocks", opts->blocks);
         goto free_tables;
     }
-    status = kvfi_segment_make(engine, head, opts->blocks * opts->block_bytes, KVFI_ANY_PAGES,
-                               &pool->segment);
+    status =
+        kvfi_segment_make(engine, head, opts->blocks * opts->block_bytes, KVFI_ANY_PAGES, &pool->segment);
     if (status != KVF_OK)
         goto free_tables;
     pool->segment->pool = pool;
@@ -71,7 +71,7 @@ free_tables:
 
 kvf_status_t kvf_pool_create(kvf_engine_t *engine, const kvf_pool_opts_t *opts, kvf_pool_t **pool_p)
 {
-    kvf_status_t    status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
     kvf_pool_opts_t own;
 
     if (status != KVF_OK)
@@ -100,8 +100,8 @@ void kvfi_pool_free(kvf_pool_t *pool)
 kvf_status_t kvf_pool_destroy(kvf_pool_t *pool)
 {
     kvf_segment_t *segment;
-    kvf_engine_t  *engine;
-    kvf_status_t   status;
+    kvf_engine_t *engine;
+    kvf_status_t status;
 
     if (!pool)
         return KVF_OK;
@@ -149,7 +149,7 @@ uint32_t kvf_pool_available(const kvf_pool_t *pool)
 kvf_status_t kvf_pool_alloc(kvf_pool_t *pool, uint32_t count, uint32_t *ids_p)
 {
     kvf_status_t status = kvfi_enter(pool, KVFI_POOL);
-    uint32_t     id;
+    uint32_t id;
 
     if (status != KVF_OK)
         return status;
@@ -157,8 +157,8 @@ kvf_status_t kvf_pool_alloc(kvf_pool_t *pool, uint32_t count, uint32_t *ids_p)
     if (count && !ids_p) {
         status = kvfi_fail(KVF_ERR_INVALID, "ids_p is NULL");
     } else if (count > pool->available) {
-        status = kvfi_fail(KVF_ERR_BUSY, "%u blocks are asked for, %u of %u are free", count,
-                           pool->available, pool->blocks);
+        status = kvfi_fail(KVF_ERR_BUSY, "%u blocks are asked for, %u of %u are free", count, pool->available,
+                           pool->blocks);
     } else {
         for (uint32_t i = 0; i < count; i++) {
             for (id = pool->hint; is_taken(pool, id); id++)
@@ -219,7 +219,7 @@ static kvf_status_t raise_all(kvf_pool_t *pool, uint32_t count, const uint32_t *
 kvf_status_t kvf_pool_free(kvf_pool_t *pool, uint32_t count, const uint32_t *ids)
 {
     kvf_status_t status = kvfi_enter(pool, KVFI_POOL);
-    uint32_t     marked = 0;
+    uint32_t marked = 0;
 
     if (status != KVF_OK)
         return status;
@@ -227,9 +227,9 @@ kvf_status_t kvf_pool_free(kvf_pool_t *pool, uint32_t count, const uint32_t *ids
     status = check_ids(pool, count, ids, 1);
     if (status == KVF_OK) {
         marked = mark_free(pool, count, ids);
-        status = marked == count ? raise_all(pool, count, ids)
-                                 : kvfi_fail(KVF_ERR_INVALID, "ids[%u] is %u, which is given twice",
-                                             marked, ids[marked]);
+        status = marked == count
+                     ? raise_all(pool, count, ids)
+                     : kvfi_fail(KVF_ERR_INVALID, "ids[%u] is %u, which is given twice", marked, ids[marked]);
     }
     for (uint32_t i = 0; i < marked; i++)
         if (status != KVF_OK)
@@ -265,8 +265,7 @@ kvf_status_t kvf_pool_generations(const kvf_pool_t *pool, uint32_t count, const 
 
     if (status != KVF_OK)
         return status;
-    status = count && !gens_p ? kvfi_fail(KVF_ERR_INVALID, "gens_p is NULL")
-                              : check_ids(pool, count, ids, 0);
+    status = count && !gens_p ? kvfi_fail(KVF_ERR_INVALID, "gens_p is NULL") : check_ids(pool, count, ids, 0);
     for (uint32_t i = 0; status == KVF_OK && i < count; i++)
         gens_p[i] = atomic_load(&pool->gens[ids[i]]);
     kvfi_leave(pool->object.engine);

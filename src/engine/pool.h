@@ -13,14 +13,14 @@
 #include "kvferry.h"
 
 struct kvf_pool {
-    kvfi_object_t     object;
-    kvf_segment_t    *segment;
-    uint32_t          blocks, available;
-    uint32_t          hint;  /* no free block below */
-    uint64_t         *taken; /* bitmap */
+    kvfi_object_t object;
+    kvf_segment_t *segment;
+    uint32_t blocks, available;
+    uint32_t hint;           /* no free block below */
+    uint64_t *taken;         /* bitmap */
     _Atomic uint32_t *gens;  /* one a block; peers see a copy, */
     _Atomic uint32_t *shown; /* in which they can write */
-    pthread_mutex_t   lock;
+    pthread_mutex_t lock;
 };
 
 void kvfi_pool_free(kvf_pool_t *pool);

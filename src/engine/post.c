@@ -31,7 +31,7 @@
 static kvf_status_t grow(kvf_batch_t *batch, size_t count)
 {
     kvfi_batch_op_t *ops;
-    kvfi_xfer_t     *xfers, **am_xfers;
+    kvfi_xfer_t *xfers, **am_xfers;
 
     if (count <= batch->cap)
         return KVF_OK;
@@ -137,12 +137,12 @@ static kvf_status_t check_all(kvf_batch_t *batch, const void *ops, size_t count,
 {
     kvfi_check_t check = {.engine = batch->object.engine, .mask = opts ? opts->paths : 0};
     kvf_status_t status = KVF_OK;
-    size_t       i;
-    kvf_op_t     copy;
+    size_t i;
+    kvf_op_t copy;
 
     for (i = 0; i < count; i++) {
         const kvf_op_t *op = kvfi_op_read((const char *)ops + i * op_size, op_size, i, &copy);
-        int             holds;
+        int holds;
 
         status = op ? kvfi_check_op(&check, op, i, &batch->xfers[i], &holds) : KVF_ERR_UNSUPPORTED;
         if (status != KVF_OK)
@@ -188,9 +188,9 @@ static int ends_in_post(const kvf_batch_t *batch, size_t mapped, uint64_t local_
 static uint64_t begin(kvf_batch_t *batch, size_t count, const kvf_batch_opts_t *opts)
 {
     kvf_engine_t *engine = batch->object.engine;
-    uint64_t      deadline = opts && opts->deadline_ns ? opts->deadline_ns : engine->deadline_ns;
-    uint64_t      bytes = 0;
-    size_t        mapped = 0;
+    uint64_t deadline = opts && opts->deadline_ns ? opts->deadline_ns : engine->deadline_ns;
+    uint64_t bytes = 0;
+    size_t mapped = 0;
 
     batch->count = count;
     batch->am_count = batch->next_local = batch->spare_count = 0;
@@ -252,15 +252,14 @@ static void run(kvf_batch_t *batch, uint64_t local_bytes)
         kvfi_event_posted(batch->object.engine, batch->sleeper);
 }
 
-__attribute__((hot))
-kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, size_t op_size,
-                            const kvf_batch_opts_t *opts)
+__attribute__((hot)) kvf_status_t kvf_batch_post(kvf_batch_t *batch, const kvf_op_t *ops, size_t count,
+                                                 size_t op_size, const kvf_batch_opts_t *opts)
 {
-    kvf_status_t     status = kvfi_enter(batch, KVFI_BATCH);
+    kvf_status_t status = kvfi_enter(batch, KVFI_BATCH);
     kvf_batch_opts_t copy;
-    kvf_engine_t    *engine;
-    uint64_t         bytes;
-    int              copy_all = 0;
+    kvf_engine_t *engine;
+    uint64_t bytes;
+    int copy_all = 0;
 
     if (status != KVF_OK)
         return status;

@@ -15,10 +15,10 @@
 /* Of the op before. */
 typedef struct kvfi_prepared {
     const kvfi_path_t *path; /* NULL: none yet */
-    kvf_peer_t        *peer;
-    uint32_t           dir;
-    kvf_status_t       status;
-    kvfi_am_peer_t    *to;
+    kvf_peer_t *peer;
+    uint32_t dir;
+    kvf_status_t status;
+    kvfi_am_peer_t *to;
 } kvfi_prepared_t;
 
 static void prepare(kvfi_prepared_t *last, kvf_peer_t *peer, kvfi_xfer_t *xfer)

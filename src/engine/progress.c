@@ -15,8 +15,8 @@
 int kvfi_progress_sweep(kvf_engine_t *engine, int copy)
 {
     kvf_batch_t *few[SWEEP_FEW], **batches = few;
-    unsigned     count = 0, room = atomic_load(&engine->running_count);
-    int          worked = 0;
+    unsigned count = 0, room = atomic_load(&engine->running_count);
+    int worked = 0;
 
     if (!room)
         return 0;

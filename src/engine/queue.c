@@ -29,7 +29,7 @@ void kvfi_queue_let_go(kvf_queue_t *queue)
 /* The wake is under the lock: without it the queue may be freed once nothing runs for it. */
 void kvfi_queue_end(kvf_batch_t *batch)
 {
-    kvf_queue_t  *queue = batch->queue;
+    kvf_queue_t *queue = batch->queue;
     kvf_engine_t *engine = batch->object.engine;
 
     pthread_mutex_lock(&engine->queue_lock);
@@ -57,7 +57,7 @@ static void unlink_locked(kvf_queue_t *queue, kvf_batch_t *batch)
 int kvfi_queue_take(kvf_queue_t *queue, kvf_ended_t *ended_p)
 {
     kvf_engine_t *engine = queue->object.engine;
-    kvf_batch_t  *batch;
+    kvf_batch_t *batch;
 
     pthread_mutex_lock(&engine->queue_lock);
     batch = queue->first;

@@ -21,16 +21,16 @@
 #define RANGES_MAX 4096u
 
 typedef struct kvfi_region_card {
-    uint64_t    uid, addr, len, lands; /* where it is mapped for peers, where its owner uses it */
+    uint64_t uid, addr, len, lands; /* where it is mapped for peers, where its owner uses it */
     const void *key;
-    size_t      key_len;
+    size_t key_len;
 } kvfi_region_card_t;
 
 typedef struct kvfi_grant_card {
-    uint64_t            incarnation, only;
-    uint32_t            slot, epoch, count, region_count;
+    uint64_t incarnation, only;
+    uint32_t slot, epoch, count, region_count;
     kvfi_region_card_t *regions;
-    kvfi_reader_t       ranges; /* at the first range */
+    kvfi_reader_t ranges; /* at the first range */
 } kvfi_grant_card_t;
 
 typedef struct kvfi_range_card {
@@ -60,19 +60,21 @@ static int within(uint64_t addr, uint64_t len, const kvfi_region_card_t *region)
     return addr >= region->addr && len <= region->len && addr - region->addr <= region->len - len;
 }
 
-static kvf_status_t check_range(const kvfi_grant_card_t *card, const kvfi_range_card_t *range,
-                                uint32_t i)
+static kvf_status_t check_range(const kvfi_grant_card_t *card, const kvfi_range_card_t *range, uint32_t i)
 {
     const kvfi_region_card_t *region = &card->regions[range->region];
 
     if (range->memory.kind > KVF_MEM_CUDA)
-        return kvfi_fail(KVF_ERR_VERSION, "range %u of the grant blob is memory of kind %u, this library "
-                         "knows those up to %d", i, range->memory.kind, KVF_MEM_CUDA);
+        return kvfi_fail(KVF_ERR_VERSION,
+                         "range %u of the grant blob is memory of kind %u, this library "
+                         "knows those up to %d",
+                         i, range->memory.kind, KVF_MEM_CUDA);
     if (range->memory.provider >= KVFI_PROVIDERS)
-        return kvfi_fail(KVF_ERR_VERSION, "range %u of the grant blob is memory of provider %u, this library "
-                         "knows those up to %d", i, range->memory.provider, KVFI_PROVIDERS - 1);
-    if (!range->len || !range->rights ||
-        range->rights & ~(KVF_RIGHT_READ | KVF_RIGHT_WRITE) ||
+        return kvfi_fail(KVF_ERR_VERSION,
+                         "range %u of the grant blob is memory of provider %u, this library "
+                         "knows those up to %d",
+                         i, range->memory.provider, KVFI_PROVIDERS - 1);
+    if (!range->len || !range->rights || range->rights & ~(KVF_RIGHT_READ | KVF_RIGHT_WRITE) ||
         range->flags & ~KVFI_RANGE_GUARDED ||
         kvfi_memory_is_shared(&range->memory) != (region->key_len != 0) ||
         !within(range->addr, range->len, region) ||
@@ -86,8 +88,8 @@ static kvf_status_t check_range(const kvfi_grant_card_t *card, const kvfi_range_
 static kvf_status_t read_card(const void *blob, size_t len, kvfi_grant_card_t *card)
 {
     kvfi_reader_t *reader = &card->ranges;
-    kvfi_reader_t  ahead;
-    kvf_status_t   status = kvfi_blob_open(blob, len, KVFI_BLOB_GRANT, &card->incarnation, reader);
+    kvfi_reader_t ahead;
+    kvf_status_t status = kvfi_blob_open(blob, len, KVFI_BLOB_GRANT, &card->incarnation, reader);
 
     if (status != KVF_OK)
         return status;
@@ -96,8 +98,8 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_grant_card_t *c
     card->only = kvfi_get_u64(reader);
     card->count = kvfi_get_u32(reader);
     card->region_count = kvfi_get_u32(reader);
-    if (reader->failed || card->slot >= KVFI_PAGE_GRANTS || !card->count ||
-        card->count > RANGES_MAX || !card->region_count || card->region_count > card->count)
+    if (reader->failed || card->slot >= KVFI_PAGE_GRANTS || !card->count || card->count > RANGES_MAX ||
+        !card->region_count || card->region_count > card->count)
         return kvfi_fail(KVF_ERR_BLOB, "the grant blob is cut, or its numbers are impossible");
     card->regions = calloc(card->region_count, sizeof *card->regions);
     if (!card->regions)
@@ -131,11 +133,10 @@ static kvf_status_t read_card(const void *blob, size_t len, kvfi_grant_card_t *c
 /* ----------------------------------------------------------------- regions */
 
 /* What cannot be mapped is reached otherwise; what is not as the blob says is refused. */
-static kvf_status_t map_region(kvf_peer_t *peer, const kvfi_region_card_t *card,
-                               kvfi_region_t *region)
+static kvf_status_t map_region(kvf_peer_t *peer, const kvfi_region_card_t *card, kvfi_region_t *region)
 {
     kvf_status_t status;
-    void        *addr;
+    void *addr;
 
     if (peer->locality == KVF_LOCALITY_SELF)
         region->addr = (char *)(uintptr_t)card->addr;
@@ -155,14 +156,14 @@ static kvf_status_t map_region(kvf_peer_t *peer, const kvfi_region_card_t *card,
 static kvf_status_t region_get(kvf_peer_t *peer, const kvfi_region_card_t *card, kvfi_region_t **region_p)
 {
     kvfi_region_t *region;
-    kvf_status_t   status;
+    kvf_status_t status;
 
     for (region = peer->regions; region && region->uid != card->uid; region = region->next)
         ;
     if (region) {
         if (region->raddr != card->addr || region->len != card->len)
             return kvfi_fail(KVF_ERR_BLOB, "the grant blob and one before it contradict each other about a "
-                             "region");
+                                           "region");
         region->refs++;
         *region_p = region;
         return KVF_OK;
@@ -202,13 +203,13 @@ static void region_put(kvf_peer_t *peer, kvfi_region_t *region)
 
 /* ------------------------------------------------------------------ import */
 
-static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card,
-                       const kvfi_range_card_t *range, uint32_t index)
+static void set_target(kvf_remote_t *remote, const kvfi_grant_card_t *card, const kvfi_range_card_t *range,
+                       uint32_t index)
 {
-    kvf_peer_t    *peer = remote->peer;
+    kvf_peer_t *peer = remote->peer;
     kvfi_target_t *target = &remote->target;
-    uint64_t       base = card->regions[range->region].addr;
-    char          *map = remote->region->addr;
+    uint64_t base = card->regions[range->region].addr;
+    char *map = remote->region->addr;
 
     *target = (kvfi_target_t){.grant = card->slot,
                               .epoch = card->epoch,
@@ -243,10 +244,10 @@ static kvf_status_t remote_new(kvf_peer_t *peer, const kvfi_grant_card_t *card,
                                const kvfi_range_card_t *range, uint32_t index, kvf_remote_t **remote_p)
 {
     const kvfi_region_card_t *region = &card->regions[range->region];
-    kvf_engine_t             *engine = peer->object.engine;
-    kvf_remote_t             *remote = kvfi_object_new(engine, KVFI_REMOTE, sizeof *remote);
-    kvf_status_t              status;
-    int                       fresh = 0;
+    kvf_engine_t *engine = peer->object.engine;
+    kvf_remote_t *remote = kvfi_object_new(engine, KVFI_REMOTE, sizeof *remote);
+    kvf_status_t status;
+    int fresh = 0;
 
     if (!remote)
         return KVF_ERR_NOMEM;
@@ -282,9 +283,8 @@ static kvf_remote_t *find(kvf_peer_t *peer, const kvfi_grant_card_t *card, uint3
     for (kvfi_object_t *object = engine->objects; object && !found; object = object->next) {
         kvf_remote_t *remote = (kvf_remote_t *)object;
 
-        if (object->kind == KVFI_REMOTE && remote->peer == peer &&
-            remote->target.grant == card->slot && remote->target.epoch == card->epoch &&
-            remote->target.range == index && remote->region)
+        if (object->kind == KVFI_REMOTE && remote->peer == peer && remote->target.grant == card->slot &&
+            remote->target.epoch == card->epoch && remote->target.range == index && remote->region)
             found = remote;
     }
     if (found)
@@ -297,8 +297,7 @@ static kvf_status_t check_import(kvf_peer_t *peer, const kvfi_grant_card_t *card
 {
     if (card->incarnation != peer->incarnation)
         return kvfi_fail(KVF_ERR_STALE, "the grant is of incarnation %016llx, the peer is %016llx",
-                         (unsigned long long)card->incarnation,
-                         (unsigned long long)peer->incarnation);
+                         (unsigned long long)card->incarnation, (unsigned long long)peer->incarnation);
     if (card->only && card->only != peer->object.engine->incarnation)
         return kvfi_fail(KVF_ERR_PERM, "the grant was given to another engine");
     if (!kvfi_peer_alive(peer, 0))
@@ -319,8 +318,8 @@ static kvf_status_t remote_busy(const kvf_remote_t *remote)
 static kvf_status_t forget(kvf_remote_t *remote)
 {
     kvf_engine_t *engine = remote->object.engine;
-    kvf_status_t  status = KVF_OK;
-    int           last = 0;
+    kvf_status_t status = KVF_OK;
+    int last = 0;
 
     pthread_mutex_lock(&engine->lock);
     if (remote->imports > 1) {
@@ -345,7 +344,7 @@ static kvf_status_t forget(kvf_remote_t *remote)
 static kvf_status_t hold_peer(kvf_peer_t *peer)
 {
     kvf_engine_t *engine = peer->object.engine;
-    int           open;
+    int open;
 
     pthread_mutex_lock(&engine->lock);
     open = kvfi_is(peer, KVFI_PEER);
@@ -367,8 +366,8 @@ static void let_go_peer(kvf_peer_t *peer)
 static kvf_status_t import_ranges(kvf_peer_t *peer, kvfi_grant_card_t *card, kvf_remote_t **remotes_p)
 {
     kvf_engine_t *engine = peer->object.engine;
-    kvf_status_t  status = KVF_OK;
-    uint32_t      i;
+    kvf_status_t status = KVF_OK;
+    uint32_t i;
 
     pthread_mutex_lock(&engine->import_lock);
     for (i = 0; i < card->count; i++) {
@@ -388,12 +387,12 @@ static kvf_status_t import_ranges(kvf_peer_t *peer, kvfi_grant_card_t *card, kvf
     return status;
 }
 
-kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len,
-                               kvf_remote_t **remotes_p, uint32_t *count_p)
+kvf_status_t kvf_remote_import(kvf_peer_t *peer, const void *blob, size_t len, kvf_remote_t **remotes_p,
+                               uint32_t *count_p)
 {
-    kvf_status_t      status = kvfi_enter(peer, KVFI_PEER);
+    kvf_status_t status = kvfi_enter(peer, KVFI_PEER);
     kvfi_grant_card_t card = {0};
-    kvf_engine_t     *engine;
+    kvf_engine_t *engine;
 
     if (status != KVF_OK)
         return status;
@@ -434,7 +433,7 @@ void kvfi_remote_free(kvf_remote_t *remote)
 kvf_status_t kvf_remote_forget(kvf_remote_t *remote)
 {
     kvf_engine_t *engine;
-    kvf_status_t  status;
+    kvf_status_t status;
 
     if (!remote)
         return KVF_OK;
@@ -449,7 +448,7 @@ kvf_status_t kvf_remote_forget(kvf_remote_t *remote)
 
 kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *attr_p)
 {
-    kvf_status_t      status = kvfi_enter(remote, KVFI_REMOTE);
+    kvf_status_t status = kvfi_enter(remote, KVFI_REMOTE);
     kvf_remote_attr_t attr;
 
     if (status != KVF_OK)
@@ -467,7 +466,7 @@ kvf_status_t kvf_remote_query(const kvf_remote_t *remote, kvf_remote_attr_t *att
 static kvf_status_t no_path(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask)
 {
     const char *far = remote->peer->why_far;
-    char        why[1024];
+    char why[1024];
 
     kvfi_path_why(&segment->memory, &remote->target, KVF_READ, mask, why, sizeof why);
     return kvfi_fail(KVF_ERR_NO_PATH, "no path: %s%s%s", why, *far ? "; the peer is far: " : "", far);
@@ -476,7 +475,7 @@ static kvf_status_t no_path(const kvf_segment_t *segment, const kvf_remote_t *re
 kvf_status_t kvf_path_of(const kvf_segment_t *segment, const kvf_remote_t *remote, uint32_t mask,
                          kvf_path_t *path_p)
 {
-    kvf_status_t       status = kvfi_enter(remote, KVFI_REMOTE);
+    kvf_status_t status = kvfi_enter(remote, KVFI_REMOTE);
     const kvfi_path_t *path;
 
     if (status != KVF_OK)

@@ -14,13 +14,13 @@
 #include "path/path.h"
 
 struct kvf_remote {
-    kvfi_object_t    object;
-    kvf_peer_t      *peer;
-    kvfi_target_t    target;
-    kvfi_region_t   *region;
-    uint32_t         rights;
-    int              shared;
-    unsigned         imports;
+    kvfi_object_t object;
+    kvf_peer_t *peer;
+    kvfi_target_t target;
+    kvfi_region_t *region;
+    uint32_t rights;
+    int shared;
+    unsigned imports;
     _Atomic unsigned inflight;
 };
 

@@ -40,10 +40,10 @@ static const char *held_by(kvfi_page_t *page, uint32_t slot, uint32_t *seen, con
 
 kvf_status_t kvfi_revoke_quiesce(kvf_engine_t *engine, uint32_t slot, uint64_t end_ns)
 {
-    kvfi_page_t       *page = engine->home->page;
-    uint32_t           seen[KVFI_PAGE_SEATS * KVFI_SEAT_WORDS];
+    kvfi_page_t *page = engine->home->page;
+    uint32_t seen[KVFI_PAGE_SEATS * KVFI_SEAT_WORDS];
     const kvfi_seat_t *seat = NULL;
-    const char        *what;
+    const char *what;
 
     for (unsigned i = 0; i < KVFI_DRIVERS; i++) {
         kvfi_driver_t *driver = kvfi_driver(engine, i);
@@ -54,11 +54,15 @@ kvf_status_t kvfi_revoke_quiesce(kvf_engine_t *engine, uint32_t slot, uint64_t e
     kvfi_page_snapshot(page, seen);
     while ((what = held_by(page, slot, seen, &seat))) {
         if (slot != KVFI_ALL_GRANTS && atomic_load(&engine->closing))
-            return kvfi_fail(KVF_ERR_CLOSED, "revoked, but the engine closes, and waits in turn for rank "
-                             "%llu (pid %d)", (unsigned long long)seat->rank, seat->proc.pid);
+            return kvfi_fail(KVF_ERR_CLOSED,
+                             "revoked, but the engine closes, and waits in turn for rank "
+                             "%llu (pid %d)",
+                             (unsigned long long)seat->rank, seat->proc.pid);
         if (kvfi_now_ns() >= end_ns)
-            return kvfi_fail(KVF_ERR_TIMEOUT, "revoked, but the memory is not yet reusable: rank %llu "
-                             "(pid %d) %s", (unsigned long long)seat->rank, seat->proc.pid, what);
+            return kvfi_fail(KVF_ERR_TIMEOUT,
+                             "revoked, but the memory is not yet reusable: rank %llu "
+                             "(pid %d) %s",
+                             (unsigned long long)seat->rank, seat->proc.pid, what);
         kvfi_progress_drive(engine, 0);
         sleep_briefly();
     }
@@ -68,7 +72,7 @@ kvf_status_t kvfi_revoke_quiesce(kvf_engine_t *engine, uint32_t slot, uint64_t e
 kvf_status_t kvf_grant_revoke(kvf_grant_t *grant, uint64_t timeout_ns)
 {
     kvf_engine_t *engine;
-    kvf_status_t  status;
+    kvf_status_t status;
 
     if (!grant)
         return KVF_OK;

@@ -13,7 +13,7 @@
 
 int kvfi_roll_add(kvfi_roll_t *roll, kvf_peer_t *peer)
 {
-    uint32_t     at = roll->holes ? 0 : roll->count;
+    uint32_t at = roll->holes ? 0 : roll->count;
     kvf_peer_t **peers;
 
     while (at < roll->count && roll->peers[at])
@@ -43,7 +43,7 @@ void kvfi_roll_strike(kvfi_roll_t *roll, const kvf_peer_t *peer)
 kvf_status_t kvf_engine_peer(kvf_engine_t *engine, uint64_t *cursor_p, kvf_peer_t **peer_p)
 {
     kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
-    kvf_peer_t  *peer = NULL;
+    kvf_peer_t *peer = NULL;
 
     if (status != KVF_OK)
         return status;

@@ -12,8 +12,7 @@
 
 #define RETRY_NS UINT64_C(5000000) /* of a notification that waits for room in a near ring */
 
-__attribute__((hot))
-void kvfi_running_add(kvf_batch_t *batch)
+__attribute__((hot)) void kvfi_running_add(kvf_batch_t *batch)
 {
     kvf_engine_t *engine = batch->object.engine;
 

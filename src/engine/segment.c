@@ -24,7 +24,7 @@
 static kvf_segment_t *segment_new(kvf_engine_t *engine)
 {
     static _Atomic uint64_t last_uid;
-    kvf_segment_t          *segment = kvfi_object_new(engine, KVFI_SEGMENT, sizeof *segment);
+    kvf_segment_t *segment = kvfi_object_new(engine, KVFI_SEGMENT, sizeof *segment);
 
     if (segment)
         segment->uid = atomic_fetch_add(&last_uid, 1) + 1;
@@ -56,23 +56,21 @@ kvf_status_t kvfi_segment_check_range(const void *addr, uint64_t len)
     return KVF_OK;
 }
 
-kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len,
-                                  kvf_segment_t **segment_p)
+kvf_status_t kvf_segment_register(kvf_engine_t *engine, void *addr, uint64_t len, kvf_segment_t **segment_p)
 {
-    kvf_status_t   status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
     kvf_segment_t *segment;
-    int            prot;
+    int prot;
 
     if (status != KVF_OK)
         return status;
-    status = segment_p ? kvfi_segment_check_range(addr, len)
-                       : kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
+    status =
+        segment_p ? kvfi_segment_check_range(addr, len) : kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
     if (status != KVF_OK)
         goto leave;
     prot = kvfi_memory_prot(addr, len);
     if (prot == -2) {
-        status = kvfi_fail(KVF_ERR_SYSTEM, "what is mapped at %p cannot be known: /proc/self/maps: %m",
-                           addr);
+        status = kvfi_fail(KVF_ERR_SYSTEM, "what is mapped at %p cannot be known: /proc/self/maps: %m", addr);
         goto leave;
     }
     if (prot < 0 || !(prot & PROT_READ)) {
@@ -97,9 +95,9 @@ leave:
 
 static kvf_status_t map_shared(kvf_segment_t *segment, int huge)
 {
-    kvfi_link_t    *near = segment->object.engine->home->near;
+    kvfi_link_t *near = segment->object.engine->home->near;
     kvfi_mem_want_t want = {.len = segment->region_len, .huge = huge};
-    kvf_status_t    status;
+    kvf_status_t status;
 
     kvfi_link_lock(near);
     status = kvfi_mem_alloc(near, &want, &segment->mem);
@@ -108,8 +106,7 @@ static kvf_status_t map_shared(kvf_segment_t *segment, int huge)
         segment->region = kvfi_mem_addr(segment->mem);
         segment->region_len = kvfi_mem_len(segment->mem);
         segment->shared = 1;
-        segment->memory.provider =
-            kvfi_mem_key(segment->mem)->kind == KVFI_SHM_SYSV ? KVFI_SYSV : KVFI_POSIX;
+        segment->memory.provider = kvfi_mem_key(segment->mem)->kind == KVFI_SHM_SYSV ? KVFI_SYSV : KVFI_POSIX;
     }
     return status;
 }
@@ -117,11 +114,10 @@ static kvf_status_t map_shared(kvf_segment_t *segment, int huge)
 /* Only where the engine has no shared memory at all, which it said when it was opened. */
 static kvf_status_t map_private(kvf_segment_t *segment)
 {
-    segment->region = mmap(NULL, segment->region_len, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    segment->region =
+        mmap(NULL, segment->region_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (segment->region == MAP_FAILED)
-        return kvfi_fail(KVF_ERR_NOMEM, "mmap of %llu bytes: %m",
-                         (unsigned long long)segment->region_len);
+        return kvfi_fail(KVF_ERR_NOMEM, "mmap of %llu bytes: %m", (unsigned long long)segment->region_len);
     segment->ours = 1;
     segment->memory.provider = KVFI_PRIVATE;
     return KVF_OK;
@@ -152,20 +148,19 @@ static kvf_status_t prove_region(kvf_segment_t *segment, int huge)
     if (!kvfi_memory_prove(segment->region, segment->region_len, huge, why, sizeof why))
         return KVF_OK;
     unmap_region(segment);
-    return kvfi_fail(KVF_ERR_NOMEM, "no memory for %llu bytes: %s",
-                     (unsigned long long)segment->region_len, why);
+    return kvfi_fail(KVF_ERR_NOMEM, "no memory for %llu bytes: %s", (unsigned long long)segment->region_len,
+                     why);
 }
 
 static kvf_status_t make_plain(kvf_segment_t *segment)
 {
-    const char  *limit;
-    uint64_t     available = kvfi_memory_available(&limit);
+    const char *limit;
+    uint64_t available = kvfi_memory_available(&limit);
     kvf_status_t status;
 
     if (segment->region_len > available)
         return kvfi_fail(KVF_ERR_NOMEM, "%llu bytes are asked for, %s leaves %llu",
-                         (unsigned long long)segment->region_len, limit,
-                         (unsigned long long)available);
+                         (unsigned long long)segment->region_len, limit, (unsigned long long)available);
     status = segment->object.engine->home->near ? map_shared(segment, 0) : map_private(segment);
     return status == KVF_OK ? prove_region(segment, 0) : status;
 }
@@ -173,7 +168,7 @@ static kvf_status_t make_plain(kvf_segment_t *segment)
 /* In huge pages that the administrator set aside, if they are enough, else in others. */
 static kvf_status_t make_region(kvf_segment_t *segment, kvfi_page_size_t pages)
 {
-    uint64_t     len = segment->region_len;
+    uint64_t len = segment->region_len;
     kvf_status_t status;
 
     if (pages == KVFI_ANY_PAGES && segment->object.engine->home->near && kvfi_shm_huge_fits(len)) {
@@ -189,12 +184,12 @@ static kvf_status_t make_region(kvf_segment_t *segment, kvfi_page_size_t pages)
     return make_plain(segment);
 }
 
-kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len,
-                               kvfi_page_size_t pages, kvf_segment_t **segment_p)
+kvf_status_t kvfi_segment_make(kvf_engine_t *engine, uint64_t head, uint64_t len, kvfi_page_size_t pages,
+                               kvf_segment_t **segment_p)
 {
     kvf_segment_t *segment;
-    kvf_status_t   status;
-    int            begun;
+    kvf_status_t status;
+    int begun;
 
     if (head > UINT64_MAX - PAGE || len > UINT64_MAX - PAGE - head)
         return kvfi_fail(KVF_ERR_NOMEM, "%llu bytes are more than an address can reach",
@@ -236,8 +231,8 @@ kvf_status_t kvf_segment_alloc(kvf_engine_t *engine, uint64_t len, kvf_segment_t
 static kvf_status_t adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_segment_t **segment_p)
 {
     kvf_segment_t *segment;
-    kvf_status_t   status;
-    int            huge, lost;
+    kvf_status_t status;
+    int huge, lost;
 
     if (!engine->home->near)
         return kvfi_fail(KVF_ERR_UNSUPPORTED, "the engine has no shared memory");
@@ -256,16 +251,15 @@ static kvf_status_t adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_se
     return KVF_OK;
 }
 
-kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len,
-                               kvf_segment_t **segment_p)
+kvf_status_t kvf_segment_adopt(kvf_engine_t *engine, void *addr, uint64_t len, kvf_segment_t **segment_p)
 {
     static pthread_mutex_t adopt_lock = PTHREAD_MUTEX_INITIALIZER;
-    kvf_status_t           status = kvfi_enter(engine, KVFI_ENGINE);
+    kvf_status_t status = kvfi_enter(engine, KVFI_ENGINE);
 
     if (status != KVF_OK)
         return status;
-    status = segment_p ? kvfi_segment_check_range(addr, len)
-                       : kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
+    status =
+        segment_p ? kvfi_segment_check_range(addr, len) : kvfi_fail(KVF_ERR_INVALID, "segment_p is NULL");
     if (status == KVF_OK) {
         /* of two threads that adopt the same pages, of whatever engine, the second is to see it */
         pthread_mutex_lock(&adopt_lock);
@@ -302,7 +296,7 @@ kvf_status_t kvfi_segment_unused(const kvf_segment_t *segment)
 kvf_status_t kvf_segment_release(kvf_segment_t *segment)
 {
     kvf_engine_t *engine;
-    kvf_status_t  status;
+    kvf_status_t status;
 
     if (!segment)
         return KVF_OK;
@@ -330,9 +324,9 @@ leave:
 
 kvf_status_t kvf_segment_query(const kvf_segment_t *segment, kvf_segment_attr_t *attr_p)
 {
-    kvf_status_t       status = kvfi_enter(segment, KVFI_SEGMENT);
+    kvf_status_t status = kvfi_enter(segment, KVFI_SEGMENT);
     kvf_segment_attr_t attr;
-    kvfi_pages_t       pages;
+    kvfi_pages_t pages;
 
     if (status != KVF_OK)
         return status;

@@ -39,7 +39,7 @@ static void keep_spares(kvf_batch_t *batch)
 
     for (size_t i = 0; i < batch->am_count; i++) {
         const kvfi_xfer_t *xfer = batch->am_xfers[i];
-        kvfi_spare_t      *spares = batch->spares;
+        kvfi_spare_t *spares = batch->spares;
 
         if (!xfer->chosen)
             continue;
@@ -51,15 +51,14 @@ static void keep_spares(kvf_batch_t *batch)
             batch->spare_cap = batch->am_count;
         }
         now = now ? now : kvfi_now_ns();
-        spares[batch->spare_count++] = (kvfi_spare_t){(size_t)(xfer - batch->xfers),
-                                                      kvfi_am_heard(xfer->peer), now, xfer->box};
+        spares[batch->spare_count++] =
+            (kvfi_spare_t){(size_t)(xfer - batch->xfers), kvfi_am_heard(xfer->peer), now, xfer->box};
     }
     if (batch->spare_count)
         arm_patience(batch);
 }
 
-__attribute__((hot))
-void kvfi_served_start(kvf_batch_t *batch)
+__attribute__((hot)) void kvfi_served_start(kvf_batch_t *batch)
 {
     if (!batch->am_count)
         return;
@@ -84,8 +83,8 @@ void kvfi_served_take(kvf_batch_t *batch, size_t index)
 {
     kvfi_xfer_t *xfer = &batch->xfers[index];
     kvf_status_t status;
-    char         reason[240];
-    int          first;
+    char reason[240];
+    int first;
 
     rewind_xfer(xfer);
     status = xfer->instead->prepare(xfer);
@@ -117,8 +116,8 @@ static int give_up(kvf_batch_t *batch)
         return 0;
     for (size_t i = 0; i < batch->spare_count; i++) {
         kvfi_spare_t *spare = &batch->spares[i];
-        kvfi_xfer_t  *xfer = &batch->xfers[spare->op];
-        uint32_t      heard = xfer->chosen ? kvfi_am_heard(xfer->peer) : spare->heard;
+        kvfi_xfer_t *xfer = &batch->xfers[spare->op];
+        uint32_t heard = xfer->chosen ? kvfi_am_heard(xfer->peer) : spare->heard;
 
         if (xfer->chosen && heard == spare->heard)
             kvfi_am_cancel_unmoved(xfer, KVF_ERR_TIMEOUT);
@@ -153,7 +152,7 @@ int kvfi_served_back(kvf_batch_t *batch)
         return 0;
     for (size_t i = 0; i < batch->spare_count; i++) {
         const kvfi_spare_t *spare = &batch->spares[i];
-        const kvfi_xfer_t  *xfer = &batch->xfers[spare->op];
+        const kvfi_xfer_t *xfer = &batch->xfers[spare->op];
 
         if (!xfer->chosen || !kvfi_doubt_is_stages((kvf_status_t)atomic_load(&xfer->status)) ||
             kvfi_xfer_has_moved(xfer))

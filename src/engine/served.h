@@ -16,6 +16,6 @@ void kvfi_served_start(kvf_batch_t *batch);
 void kvfi_served_take(kvf_batch_t *batch, size_t index);
 /* Packed ops that came to nothing before a byte moved go direct, in what is left of the deadline: 1 if
  * there are such, for somebody to copy. With the batch's lock, while no part is left. */
-int  kvfi_served_back(kvf_batch_t *batch);
+int kvfi_served_back(kvf_batch_t *batch);
 
 #endif

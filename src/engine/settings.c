@@ -99,8 +99,7 @@ static int number(const char *value, uint64_t most, uint64_t *number_p)
 
     errno = 0;
     *number_p = strtoull(value, &end, 10);
-    return value[0] >= '0' && value[0] <= '9' && !*end && !errno && *number_p >= 1 &&
-           *number_p <= most;
+    return value[0] >= '0' && value[0] <= '9' && !*end && !errno && *number_p >= 1 && *number_p <= most;
 }
 
 static kvf_status_t parse_deadline(const char *name, const char *value, kvf_engine_opts_t *opts)
@@ -153,8 +152,10 @@ static kvf_status_t parse_copy_kernel(const char *name, const char *value, kvf_e
     if (!kvfi_kernel_known(value))
         return malformed(name, value, "auto, plain, avx2, avx512 or neon");
     if (!kvfi_kernel_find(value))
-        return kvfi_fail(KVF_ERR_INVALID, "%s=%s: this processor cannot run that kernel; auto takes "
-                                          "the best that it can", name, value);
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "%s=%s: this processor cannot run that kernel; auto takes "
+                         "the best that it can",
+                         name, value);
     return KVF_OK;
 }
 
@@ -242,9 +243,10 @@ static void print_calibration(const kvf_engine_t *engine, char *buf, size_t len)
     const char *named = getenv("KVFERRY_CALIBRATION");
 
     (void)engine;
-    snprintf(buf, len, "%s", kvfi_tune()->file[0]              ? kvfi_tune()->file
-                             : named && !strcmp(named, "off") ? "off"
-                                                               : "none");
+    snprintf(buf, len, "%s",
+             kvfi_tune()->file[0]             ? kvfi_tune()->file
+             : named && !strcmp(named, "off") ? "off"
+                                              : "none");
 }
 
 static void print_check(const kvf_engine_t *engine, char *buf, size_t len)
@@ -262,8 +264,8 @@ static void print_log(const kvf_engine_t *engine, char *buf, size_t len)
 
 #define VALUE_MAX 256
 static const kvfi_setting_t settings[] = {
-    {"KVFERRY_NET", "wire of far peers: auto, tcp, rc or ud; it never turns the near paths off",
-     parse_net, print_net},
+    {"KVFERRY_NET", "wire of far peers: auto, tcp, rc or ud; it never turns the near paths off", parse_net,
+     print_net},
     {"KVFERRY_LOCAL", "off makes every other process a far peer, to measure: on or off", parse_local,
      print_local},
     {"KVFERRY_PROGRESS", "who drives the far side: thread or caller", parse_progress, print_progress},
@@ -275,21 +277,21 @@ static const kvfi_setting_t settings[] = {
      parse_copy_threads, print_copy_threads},
     {"KVFERRY_PACK", "how a neighbour's own memory is reached: auto, direct (cma) or packed (stage)",
      parse_pack, print_pack},
-    {"KVFERRY_COPY_KERNEL", "how pieces are copied: auto, plain, avx2, avx512 or neon",
-     parse_copy_kernel, print_copy_kernel},
+    {"KVFERRY_COPY_KERNEL", "how pieces are copied: auto, plain, avx2, avx512 or neon", parse_copy_kernel,
+     print_copy_kernel},
     {"KVFERRY_STREAM_FROM", "bytes from which a batch goes past the caches unasked; smaller ones look",
      parse_stream_from, print_stream_from},
-    {"KVFERRY_CALIBRATION", "file of kvf_info --calibrate that is in force; or off",
-     parse_calibration, print_calibration},
+    {"KVFERRY_CALIBRATION", "file of kvf_info --calibrate that is in force; or off", parse_calibration,
+     print_calibration},
     {"KVFERRY_CHECK", "refuse pairs that overlap, exactly and at a price: on or off", parse_check,
      print_check},
     {"KVFERRY_LOG", "what goes to stderr: error, warn, info, debug or trace", parse_log, print_log},
 };
 #define SETTINGS (sizeof settings / sizeof *settings)
 
-#define PREFIX     "KVFERRY_"
-#define PREFIX_LEN (sizeof PREFIX - 1)
-#define LETTERS_MAX   32u /* of a setting, without the prefix */
+#define PREFIX      "KVFERRY_"
+#define PREFIX_LEN  (sizeof PREFIX - 1)
+#define LETTERS_MAX 32u /* of a setting, without the prefix */
 
 /* Letters to add, drop, change or swap with the next, in any case, to make b of a: up to LETTERS_MAX each. */
 static unsigned edits(const char *a, size_t a_len, const char *b, size_t b_len)
@@ -321,13 +323,13 @@ static unsigned edits(const char *a, size_t a_len, const char *b, size_t b_len)
 static const char *meant_by(const char *name, size_t len)
 {
     const char *meant = NULL;
-    unsigned    least = UINT_MAX, count;
+    unsigned least = UINT_MAX, count;
 
     if (len > LETTERS_MAX)
         return NULL;
     for (size_t i = 0; i < SETTINGS; i++) {
         const char *known = settings[i].name + PREFIX_LEN;
-        size_t      known_len = strlen(known);
+        size_t known_len = strlen(known);
 
         count = edits(name, len, known, known_len);
         if (count <= (known_len < 5 ? 1u : 2u) && count < least) {
@@ -343,7 +345,8 @@ static kvf_status_t unknown_variable(const char *entry, size_t len)
     const char *meant = meant_by(entry + PREFIX_LEN, len - PREFIX_LEN);
 
     if (meant)
-        return kvfi_fail(KVF_ERR_INVALID, "%.*s is no setting of kvferry: is %s meant? kvf_info lists all of "
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "%.*s is no setting of kvferry: is %s meant? kvf_info lists all of "
                          "them",
                          (int)len, entry, meant);
     kvfi_log(KVFI_LOG_DEBUG, "%.*s is no setting of kvferry, and is ignored", (int)len, entry);
@@ -353,7 +356,7 @@ static kvf_status_t unknown_variable(const char *entry, size_t len)
 static kvf_status_t load_environment(kvf_engine_opts_t *opts)
 {
     for (char **entry = environ; *entry; entry++) {
-        size_t       i, name_len = strcspn(*entry, "=");
+        size_t i, name_len = strcspn(*entry, "=");
         kvf_status_t status;
 
         if (strncmp(*entry, PREFIX, PREFIX_LEN))
@@ -397,7 +400,7 @@ static kvf_status_t check_options(const kvf_engine_opts_t *opts)
 kvf_status_t kvfi_settings_load(kvf_engine_t *engine, const kvf_engine_opts_t *caller)
 {
     kvf_engine_opts_t opts = {0};
-    kvf_status_t      status = KVF_OK;
+    kvf_status_t status = KVF_OK;
 
     if (caller) {
         status = kvf_struct_read("opts", caller, sizeof opts, &opts);

@@ -23,7 +23,7 @@
 #include "engine/place.h"
 #include "engine/thread.h"
 
-#define FIRST_MS      1000 /* to look for the first neighbour whose rings do not reach us */
+#define FIRST_MS      1000            /* to look for the first neighbour whose rings do not reach us */
 #define SPIN_NS       UINT64_C(50000) /* it looks for the next slot, filled in half of that */
 #define LINGER_NS     UINT64_C(8000)  /* and a little for the next request: to be woken takes longer */
 #define STAND_BACK_MS 5 /* a waiter that goes wakes the thread; this is for one that a debugger holds */
@@ -47,8 +47,8 @@ static void clear_wake(kvf_engine_t *engine, const struct pollfd *fd)
 {
     uint64_t woken;
 
-    if (fd->revents && atomic_load(&engine->thread_on) &&
-        read(engine->wake_fd, &woken, sizeof woken) < 0 && errno != EAGAIN)
+    if (fd->revents && atomic_load(&engine->thread_on) && read(engine->wake_fd, &woken, sizeof woken) < 0 &&
+        errno != EAGAIN)
         kvfi_log(KVFI_LOG_WARN, "the progress thread's wake cannot be read: %m");
 }
 
@@ -56,7 +56,7 @@ static void clear_wake(kvf_engine_t *engine, const struct pollfd *fd)
 static void thread_sleep(kvf_engine_t *engine, kvfi_driver_t *const *drivers, unsigned count)
 {
     struct pollfd fds[1 + KVFI_DRIVERS] = {{.fd = engine->wake_fd, .events = POLLIN}};
-    uint64_t      look, now;
+    uint64_t look, now;
 
     for (unsigned i = 0; i < count; i++) {
         if (drivers[i]->ops->arm(drivers[i]))
@@ -68,8 +68,9 @@ static void thread_sleep(kvf_engine_t *engine, kvfi_driver_t *const *drivers, un
     if (look == UINT64_MAX)
         poll(fds, count + 1, FIRST_MS);
     else if (look > now)
-        ppoll(fds, count + 1, &(struct timespec){(time_t)((look - now) / 1000000000u),
-                                                 (long)((look - now) % 1000000000u)}, NULL);
+        ppoll(fds, count + 1,
+              &(struct timespec){(time_t)((look - now) / 1000000000u), (long)((look - now) % 1000000000u)},
+              NULL);
     clear_wake(engine, &fds[0]);
 }
 
@@ -84,16 +85,16 @@ static void stand_back(kvf_engine_t *engine)
 
 static void *thread_main(void *arg)
 {
-    kvf_engine_t  *engine = arg;
+    kvf_engine_t *engine = arg;
     kvfi_driver_t *near = kvfi_driver(engine, KVFI_NEAR), *drivers[KVFI_DRIVERS];
-    kvfi_place_t   place;
-    uint64_t       moved_ns = 0;
+    kvfi_place_t place;
+    uint64_t moved_ns = 0;
 
     kvfi_place_find(&place);
 
     while (atomic_load(&engine->thread_on)) {
         unsigned count = driven(engine, drivers);
-        int      worked = 0;
+        int worked = 0;
 
         if (atomic_load(&engine->waiters)) {
             stand_back(engine);
@@ -128,13 +129,12 @@ static int wake_thread(kvf_engine_t *engine)
 static kvf_status_t start_thread(kvf_engine_t *engine)
 {
     sigset_t all, before;
-    char     limits[KVFI_LIMITS_LEN];
-    int      error;
+    char limits[KVFI_LIMITS_LEN];
+    int error;
 
     if (atomic_load(&engine->thread_on))
-        return wake_thread(engine)
-                   ? kvfi_fail(KVF_ERR_SYSTEM, "the progress thread cannot be woken: %m")
-                   : KVF_OK;
+        return wake_thread(engine) ? kvfi_fail(KVF_ERR_SYSTEM, "the progress thread cannot be woken: %m")
+                                   : KVF_OK;
     /* the host's signals are for the host's threads */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);

@@ -12,8 +12,8 @@ kvf_status_t kvfi_thread_far(kvf_engine_t *engine); /* the far side was opened *
 kvf_status_t kvfi_thread_near(kvf_engine_t *engine);
 /* Who waits drives what stage has to do, if there is any, in place of the thread: 1 until it hands that
  * back. */
-int          kvfi_thread_take(kvf_engine_t *engine);
-void         kvfi_thread_hand_back(kvf_engine_t *engine);
-void         kvfi_thread_stop(kvf_engine_t *engine);
+int kvfi_thread_take(kvf_engine_t *engine);
+void kvfi_thread_hand_back(kvf_engine_t *engine);
+void kvfi_thread_stop(kvf_engine_t *engine);
 
 #endif

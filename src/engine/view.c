@@ -28,7 +28,7 @@
 struct kvf_view {
     kvfi_object_t object;
     kvf_remote_t *remote;
-    uint64_t      pins; /* taken in the seat */
+    uint64_t pins; /* taken in the seat */
 };
 
 static kvf_status_t check_range(const kvf_remote_t *remote, uint64_t off, uint64_t len)
@@ -45,8 +45,7 @@ static kvf_status_t check_range(const kvf_remote_t *remote, uint64_t off, uint64
         return kvfi_fail(KVF_ERR_INVALID, "len is 0");
     if (off > target->len || len > target->len - off)
         return kvfi_fail(KVF_ERR_BOUNDS, "off %llu and len %llu leave the granted range of %llu bytes",
-                         (unsigned long long)off, (unsigned long long)len,
-                         (unsigned long long)target->len);
+                         (unsigned long long)off, (unsigned long long)len, (unsigned long long)target->len);
     return KVF_OK;
 }
 
@@ -56,8 +55,10 @@ static kvf_status_t check_ids(const kvf_remote_t *remote, uint32_t count, const 
     const kvfi_target_t *target = &remote->target;
 
     if (!target->gens != !count)
-        return kvfi_fail(KVF_ERR_INVALID, target->gens ? "count is 0: a view of a pool names its blocks"
-                                                       : "count is %u, but remote is not a pool's", count);
+        return kvfi_fail(KVF_ERR_INVALID,
+                         target->gens ? "count is 0: a view of a pool names its blocks"
+                                      : "count is %u, but remote is not a pool's",
+                         count);
     if (count && (!ids || !gens))
         return kvfi_fail(KVF_ERR_INVALID, "%s is NULL", ids ? "gens" : "ids");
     if (count > KVFI_SEAT_PINS)
@@ -84,25 +85,27 @@ static kvf_status_t check_pinned(const kvf_remote_t *remote, uint32_t count, con
         uint32_t now = atomic_load(&target->gens[ids[i]]);
 
         if (now != gens[i])
-            return kvfi_fail(KVF_ERR_STALE, "ids[%u]: block %u has generation %u, not %u", i, ids[i],
-                             now, gens[i]);
+            return kvfi_fail(KVF_ERR_STALE, "ids[%u]: block %u has generation %u, not %u", i, ids[i], now,
+                             gens[i]);
     }
     return KVF_OK;
 }
 
 static kvf_status_t pin(kvf_view_t *view, uint32_t count, const uint32_t *ids, const uint32_t *gens)
 {
-    const kvf_remote_t  *remote = view->remote;
+    const kvf_remote_t *remote = view->remote;
     const kvfi_target_t *target = &remote->target;
-    uint64_t             what[KVFI_SEAT_PINS];
-    kvf_status_t         status;
+    uint64_t what[KVFI_SEAT_PINS];
+    kvf_status_t status;
 
     what[0] = kvfi_pin_of(target->grant, target->range, 0);
     for (uint32_t i = 0; i < count; i++)
         what[i] = kvfi_pin_of(target->grant, target->range, ids[i]);
     if (kvfi_hold_pin(target->hold, what, count ? count : 1, &view->pins))
-        return kvfi_fail(KVF_ERR_BUSY, "views of this engine hold too many of the %u blocks that it may "
-                         "pin at one peer: close some", KVFI_SEAT_PINS);
+        return kvfi_fail(KVF_ERR_BUSY,
+                         "views of this engine hold too many of the %u blocks that it may "
+                         "pin at one peer: close some",
+                         KVFI_SEAT_PINS);
     status = check_pinned(remote, count, ids, gens);
     if (status != KVF_OK)
         kvfi_hold_unpin(target->hold, view->pins);
@@ -112,9 +115,9 @@ static kvf_status_t pin(kvf_view_t *view, uint32_t count, const uint32_t *ids, c
 /* The range in the mapping that cannot be written through, made at the first view of a region. */
 static const char *readable(kvf_remote_t *remote)
 {
-    kvf_engine_t  *engine = remote->object.engine;
+    kvf_engine_t *engine = remote->object.engine;
     kvfi_region_t *region = remote->region;
-    const char    *addr;
+    const char *addr;
 
     pthread_mutex_lock(&engine->import_lock);
     if (!region->twin && remote->shared)
@@ -129,8 +132,8 @@ static kvf_status_t open_view(kvf_remote_t *remote, uint64_t off, uint64_t len, 
                               kvf_view_t **view_p)
 {
     kvf_engine_t *engine = remote->object.engine;
-    kvf_status_t  status = check_range(remote, off, len);
-    kvf_view_t   *view;
+    kvf_status_t status = check_range(remote, off, len);
+    kvf_view_t *view;
 
     if (status == KVF_OK)
         status = check_ids(remote, count, ids, gens);
@@ -156,7 +159,7 @@ kvf_status_t kvf_view_open(kvf_remote_t *remote, uint64_t off, uint64_t len, uin
                            const uint32_t *ids, const uint32_t *gens, const void **addr_p,
                            kvf_view_t **view_p)
 {
-    kvf_status_t  status = kvfi_enter(remote, KVFI_REMOTE);
+    kvf_status_t status = kvfi_enter(remote, KVFI_REMOTE);
     kvf_engine_t *engine;
 
     if (status != KVF_OK)
@@ -184,7 +187,7 @@ void kvfi_view_free(kvf_view_t *view)
 kvf_status_t kvf_view_close(kvf_view_t *view)
 {
     kvf_engine_t *engine;
-    kvf_status_t  status;
+    kvf_status_t status;
 
     if (!view)
         return KVF_OK;
@@ -203,16 +206,16 @@ kvf_status_t kvf_view_close(kvf_view_t *view)
 /* ------------------------------------------------------------- the owner's side */
 
 typedef struct wanted {
-    kvf_pool_t     *pool;
-    uint32_t        count;
+    kvf_pool_t *pool;
+    uint32_t count;
     const uint32_t *ids;
-    uint32_t        found; /* block */
+    uint32_t found; /* block */
 } wanted_t;
 
 /* With the engine's grants_lock held. */
 static int is_wanted(void *arg, uint32_t grant, uint32_t range, uint32_t id)
 {
-    wanted_t          *wanted = arg;
+    wanted_t *wanted = arg;
     const kvf_grant_t *held = wanted->pool->object.engine->grants[grant];
 
     if (!held || range >= held->count || held->ranges[range].segment->pool != wanted->pool)
@@ -226,10 +229,10 @@ static int is_wanted(void *arg, uint32_t grant, uint32_t range, uint32_t id)
 
 kvf_status_t kvfi_view_unpinned(kvf_pool_t *pool, uint32_t count, const uint32_t *ids)
 {
-    kvf_engine_t      *engine = pool->object.engine;
-    wanted_t           wanted = {.pool = pool, .count = count, .ids = ids};
+    kvf_engine_t *engine = pool->object.engine;
+    wanted_t wanted = {.pool = pool, .count = count, .ids = ids};
     const kvfi_seat_t *seat;
-    int                pinned;
+    int pinned;
 
     atomic_thread_fence(memory_order_seq_cst);
     if (!kvfi_page_pins(engine->home->page))

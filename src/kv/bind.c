@@ -28,8 +28,7 @@ typedef struct sink {
 /* --------------------------------------------------------------------- ops */
 
 /* What the ops of one list have in common. */
-static kvf_op_t make_like(const sink_t *s, const kvfi_list_t *src, const kvfi_list_t *dst,
-                          uint64_t pairs)
+static kvf_op_t make_like(const sink_t *s, const kvfi_list_t *src, const kvfi_list_t *dst, uint64_t pairs)
 {
     bool read = s->bind->dir == KVF_READ;
     const kvfi_list_t *local = read ? dst : src, *remote = read ? src : dst;
@@ -55,8 +54,8 @@ static kvf_status_t store_short(const sink_t *s, const kvf_op_t *op, char *to)
     for (size_t i = s->op_size; i < sizeof(*op); i++) {
         if (from[i] != 0)
             return kvfi_fail(KVF_ERR_UNSUPPORTED,
-                             "bind: op_size %zu leaves out byte %zu of an op, which must be set",
-                             s->op_size, i);
+                             "bind: op_size %zu leaves out byte %zu of an op, which must be set", s->op_size,
+                             i);
     }
     memcpy(to, from, s->op_size);
     return KVF_OK;
@@ -118,9 +117,9 @@ static inline kvf_status_t end_op(const sink_t *s, const kvf_op_t *op, char *to,
 }
 
 /* The ops of a list, as many as there is room for. */
-__attribute__((hot))
-static kvf_status_t put_ops(const sink_t *s, const row_t *row, uint64_t count, const kvf_op_t *like,
-                            uint64_t local_entry, uint64_t remote_entry)
+__attribute__((hot)) static kvf_status_t put_ops(const sink_t *s, const row_t *row, uint64_t count,
+                                                 const kvf_op_t *like, uint64_t local_entry,
+                                                 uint64_t remote_entry)
 {
     const kvf_bind_local_t *locals = s->bind->locals;
     kvf_remote_t *const *remotes = s->bind->remotes;
@@ -145,8 +144,8 @@ static kvf_status_t put_ops(const sink_t *s, const row_t *row, uint64_t count, c
 }
 
 /* The same of one box at the places of units. */
-static kvf_status_t put_alike_ops(const sink_t *s, const row_t *row, uint64_t count,
-                                  const kvf_op_t *like, uint64_t local_entry, uint64_t remote_entry)
+static kvf_status_t put_alike_ops(const sink_t *s, const row_t *row, uint64_t count, const kvf_op_t *like,
+                                  uint64_t local_entry, uint64_t remote_entry)
 {
     const kvfi_unit_t *units = row->units;
     const kvf_bind_local_t *locals = s->bind->locals;
@@ -154,10 +153,8 @@ static kvf_status_t put_alike_ops(const sink_t *s, const row_t *row, uint64_t co
     bool read = s->bind->dir == KVF_READ, plain = s->plain;
     size_t op_size = s->op_size;
     char *to = (char *)s->ops + s->size.ops * op_size;
-    uint64_t src =
-        row->boxes->src.off + (read ? remote_entry : local_entry) * row->boxes->src.block;
-    uint64_t dst =
-        row->boxes->dst.off + (read ? local_entry : remote_entry) * row->boxes->dst.block;
+    uint64_t src = row->boxes->src.off + (read ? remote_entry : local_entry) * row->boxes->src.block;
+    uint64_t dst = row->boxes->dst.off + (read ? local_entry : remote_entry) * row->boxes->dst.block;
     kvf_op_t shaped = *like;
     kvf_status_t status = KVF_OK;
 
@@ -170,8 +167,7 @@ static kvf_status_t put_alike_ops(const sink_t *s, const row_t *row, uint64_t co
         kvf_op_t here, *op = next_op(op_size, to, &here);
 
         *op = shaped;
-        place_op(&locals[local], remotes[remote], op, read ? dst_off : src_off,
-                 read ? src_off : dst_off);
+        place_op(&locals[local], remotes[remote], op, read ? dst_off : src_off, read ? src_off : dst_off);
         if (!plain)
             status = end_op(s, op, to, local, remote);
     }
@@ -179,9 +175,9 @@ static kvf_status_t put_alike_ops(const sink_t *s, const row_t *row, uint64_t co
 }
 
 /* sum is of all boxes, or of the one of each unit. */
-__attribute__((hot))
-static kvf_status_t put_boxes(sink_t *s, const row_t *row, const kvfi_sum_t *sum,
-                              const kvfi_list_t *src, const kvfi_list_t *dst, uint64_t pairs)
+__attribute__((hot)) static kvf_status_t put_boxes(sink_t *s, const row_t *row, const kvfi_sum_t *sum,
+                                                   const kvfi_list_t *src, const kvfi_list_t *dst,
+                                                   uint64_t pairs)
 {
     uint64_t room = s->size.ops < s->op_room ? s->op_room - s->size.ops : 0;
     uint64_t times = row->units != NULL ? row->count * pairs : pairs;
@@ -192,9 +188,9 @@ static kvf_status_t put_boxes(sink_t *s, const row_t *row, const kvfi_sum_t *sum
         const kvfi_list_t *remote = s->bind->dir == KVF_READ ? src : dst;
         const kvf_op_t like = make_like(s, src, dst, pairs);
 
-        status = (row->units != NULL ? put_alike_ops : put_ops)(
-            s, row, row->count < room ? row->count : room, &like,
-            local->ids == NULL ? local->entry : 0, remote->ids == NULL ? remote->entry : 0);
+        status = (row->units != NULL ? put_alike_ops : put_ops)(s, row, row->count < room ? row->count : room,
+                                                                &like, local->ids == NULL ? local->entry : 0,
+                                                                remote->ids == NULL ? remote->entry : 0);
     }
     if (s->size.ops == 0 || sum->piece_min < s->size.piece_min)
         s->size.piece_min = sum->piece_min;
@@ -228,9 +224,9 @@ static kvf_status_t put_few(sink_t *s, gather_t *g)
     if (!g->put && g->count < FEW)
         g->count = kvfi_kv_boxes_merge(few, g->count);
     kvfi_kv_ready_make(few, g->count, ready, &sum);
-    return g->count > 0 ? put_boxes(s, &(row_t){.boxes = ready, .count = g->count}, &sum, g->src,
-                                    g->dst, g->pairs)
-                        : KVF_OK;
+    return g->count > 0
+               ? put_boxes(s, &(row_t){.boxes = ready, .count = g->count}, &sum, g->src, g->dst, g->pairs)
+               : KVF_OK;
 }
 
 /* The box of a unit that is like the one before it, which had one box. */
@@ -278,9 +274,8 @@ static bool put_alike(sink_t *s, gather_t *g, const kvfi_plan_part_t *part, kvf_
     if (g->boxes.loop_count > 0)
         return false;
     kvfi_kv_ready_make(&g->boxes.box, 1, &ready, &sum);
-    *status_p =
-        put_boxes(s, &(row_t){.boxes = &ready, .units = part->units, .count = part->unit_count},
-                  &sum, g->src, g->dst, g->pairs);
+    *status_p = put_boxes(s, &(row_t){.boxes = &ready, .units = part->units, .count = part->unit_count}, &sum,
+                          g->src, g->dst, g->pairs);
     return true;
 }
 
@@ -323,8 +318,7 @@ static void take_pairs(sink_t *s, uint64_t count, kvfi_list_t *dst)
         dst->status = s->size.pairs <= s->bind->pair_count ? s->bind->pair_status + at : NULL;
 }
 
-static kvf_status_t put_whole(sink_t *s, const kvfi_plan_part_t *part, uint32_t f, uint64_t from,
-                              uint64_t to)
+static kvf_status_t put_whole(sink_t *s, const kvfi_plan_part_t *part, uint32_t f, uint64_t from, uint64_t to)
 {
     const kvfi_form_t *form = &part->pattern.forms[f];
     const kvfi_form_boxes_t *boxes = &part->form_boxes[f];
@@ -382,8 +376,7 @@ static kvfi_span_t sub_span(const kvfi_span_t *span, uint64_t from, uint64_t cou
 /* The part of a span in [from, to), states from the span's first one on, which cuts it: up to one
  * run that begins before, whole runs, up to one that ends after. */
 static kvf_status_t put_cut_span(sink_t *s, const kvfi_plan_part_t *part, const kvfi_form_t *form,
-                                 uint64_t from, uint64_t to, const kvfi_list_t *src,
-                                 const kvfi_list_t *dst)
+                                 uint64_t from, uint64_t to, const kvfi_list_t *src, const kvfi_list_t *dst)
 {
     const kvfi_span_t *span = &form->span;
     uint64_t step = span->count > 1 ? span->step : span->len;
@@ -422,12 +415,8 @@ static uint64_t next_state(const kvfi_span_t *span, uint64_t from)
 static kvf_status_t put_cut(sink_t *s, const kvfi_plan_part_t *part, const kvfi_form_t *form,
                             const kvfi_meet_t *meet, uint64_t q, uint64_t from, uint64_t to)
 {
-    kvfi_places_t p = {.meets = meet,
-                       .meet_count = 1,
-                       .low = q,
-                       .high = q + 1,
-                       .period = part->pattern.period,
-                       .count = 1};
+    kvfi_places_t p = {
+        .meets = meet, .meet_count = 1, .low = q, .high = q + 1, .period = part->pattern.period, .count = 1};
     uint64_t begin = q * p.period + meet->from, first;
     kvfi_list_t src, dst;
     kvf_status_t status;
@@ -449,8 +438,8 @@ static kvf_status_t put_cut(sink_t *s, const kvfi_plan_part_t *part, const kvfi_
 }
 
 /* The places of a form that the range cuts: around its first state, and around its last. */
-static kvf_status_t put_cuts(sink_t *s, const kvfi_plan_part_t *part, const kvfi_form_t *form,
-                             uint64_t from, uint64_t to)
+static kvf_status_t put_cuts(sink_t *s, const kvfi_plan_part_t *part, const kvfi_form_t *form, uint64_t from,
+                             uint64_t to)
 {
     uint64_t period = part->pattern.period;
     kvf_status_t status = KVF_OK;
@@ -459,8 +448,7 @@ static kvf_status_t put_cuts(sink_t *s, const kvfi_plan_part_t *part, const kvfi
         const kvfi_meet_t *meet = &part->pattern.meets[m];
         uint64_t q = from > meet->from ? (from - meet->from) / period : 0;
         uint64_t r = to > meet->from ? (to - meet->from - 1) / period : 0;
-        bool head =
-            from > meet->from && q * period + meet->from < from && q * period + meet->to > from;
+        bool head = from > meet->from && q * period + meet->from < from && q * period + meet->to > from;
         bool tail = to > meet->from && r * period + meet->to > to;
 
         if (head)
@@ -473,9 +461,8 @@ static kvf_status_t put_cuts(sink_t *s, const kvfi_plan_part_t *part, const kvfi
 
 /* ------------------------------------------------------------------- parts */
 
-__attribute__((hot))
-static kvf_status_t open_end(const kvfi_plan_end_t *plan, const kvf_bind_table_t *tables,
-                             uint32_t count, uint32_t g, kvfi_end_t *e)
+__attribute__((hot)) static kvf_status_t open_end(const kvfi_plan_end_t *plan, const kvf_bind_table_t *tables,
+                                                  uint32_t count, uint32_t g, kvfi_end_t *e)
 {
     e->table = &tables[count == 1 ? 0 : g];
     e->group = &plan->groups[g];
@@ -483,9 +470,9 @@ static kvf_status_t open_end(const kvfi_plan_end_t *plan, const kvf_bind_table_t
     e->remade = e->table->skip != NULL || (e->table->flags & KVF_TABLE_NULL) != 0;
     e->status = NULL;
     if (e->table->first_token % e->group->span != 0)
-        return kvfi_fail(
-            KVF_ERR_INVALID, "bind: %s group %u: first_token %llu is no multiple of %llu", e->name,
-            g, (unsigned long long)e->table->first_token, (unsigned long long)e->group->span);
+        return kvfi_fail(KVF_ERR_INVALID, "bind: %s group %u: first_token %llu is no multiple of %llu",
+                         e->name, g, (unsigned long long)e->table->first_token,
+                         (unsigned long long)e->group->span);
     e->first = e->table->first_token / e->group->stride;
     return KVF_OK;
 }
@@ -498,8 +485,7 @@ static kvf_status_t put_part(sink_t *s, const kvfi_plan_part_t *part)
         open_end(&s->plan->src, bind->src_tables, bind->src_table_count, part->src_group, &s->src);
 
     if (status == KVF_OK)
-        status = open_end(&s->plan->dst, bind->dst_tables, bind->dst_table_count, part->dst_group,
-                          &s->dst);
+        status = open_end(&s->plan->dst, bind->dst_tables, bind->dst_table_count, part->dst_group, &s->dst);
     if (status == KVF_OK && s->table_status)
         s->dst.status = s->dst.table->block_status;
     s->src.entries = part->pattern.src_entries;
@@ -516,8 +502,7 @@ static kvf_status_t put_part(sink_t *s, const kvfi_plan_part_t *part)
     return status;
 }
 
-__attribute__((hot))
-static kvf_status_t walk(sink_t *s)
+__attribute__((hot)) static kvf_status_t walk(sink_t *s)
 {
     kvf_status_t status = KVF_OK;
 
@@ -538,20 +523,20 @@ static kvf_status_t tell_needs(const sink_t *s, size_t *op_count_p, size_t *id_c
     if (id_count_p != NULL)
         *id_count_p = s->ids.used;
     if (s->ops != NULL && s->size.ops > s->op_room)
-        return kvfi_fail(KVF_ERR_SPACE, "bind: %zu ops are needed, the array holds %zu",
-                         (size_t)s->size.ops, s->op_room);
+        return kvfi_fail(KVF_ERR_SPACE, "bind: %zu ops are needed, the array holds %zu", (size_t)s->size.ops,
+                         s->op_room);
     if (s->ops != NULL && s->ids.used > s->ids.room)
-        return kvfi_fail(KVF_ERR_SPACE, "bind: %zu ids are needed, the array holds %zu",
-                         (size_t)s->ids.used, s->ids.room);
+        return kvfi_fail(KVF_ERR_SPACE, "bind: %zu ids are needed, the array holds %zu", (size_t)s->ids.used,
+                         s->ids.room);
     if (s->ops != NULL && s->bind->pair_status != NULL && s->size.pairs > s->bind->pair_count)
         return kvfi_fail(KVF_ERR_SPACE, "bind: pair_status needs %zu entries, pair_count is %zu",
                          (size_t)s->size.pairs, (size_t)s->bind->pair_count);
     return KVF_OK;
 }
 
-__attribute__((hot))
-kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
-                           size_t op_size, size_t *op_count_p, uint32_t *ids, size_t *id_count_p)
+__attribute__((hot)) kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_op_t *ops,
+                                                size_t op_size, size_t *op_count_p, uint32_t *ids,
+                                                size_t *id_count_p)
 {
     sink_t s;
     bool full = false;
@@ -578,8 +563,8 @@ kvf_status_t kvf_plan_bind(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_o
     return status == KVF_OK ? tell_needs(&s, op_count_p, id_count_p) : status;
 }
 
-kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind,
-                                const kvfi_fold_t *fold, uint64_t *pairs_p)
+kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind, const kvfi_fold_t *fold,
+                                uint64_t *pairs_p)
 {
     sink_t s = {.plan = plan, .bind = bind, .fold = fold};
     kvf_status_t status = walk(&s);
@@ -588,8 +573,7 @@ kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind,
     return status;
 }
 
-kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind,
-                              kvf_plan_size_t *size_p)
+kvf_status_t kvf_plan_measure(const kvf_plan_t *plan, const kvf_bind_t *bind, kvf_plan_size_t *size_p)
 {
     kvf_bind_t copy;
     kvf_status_t status = kvfi_kv_bind_check(plan, &bind, &copy);

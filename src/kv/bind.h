@@ -91,21 +91,19 @@ static inline bool kvfi_kv_some_layers(const kvf_bind_t *bind)
 bool kvfi_kv_part_has(const kvfi_plan_part_t *part, const kvf_bind_t *bind);
 
 /* Block of the request at a place of a list, in period q; and whether a place is in the list. */
-uint64_t kvfi_kv_place_block(const kvfi_places_t *places, uint32_t meet, uint64_t q,
-                             const kvfi_end_t *end);
+uint64_t kvfi_kv_place_block(const kvfi_places_t *places, uint32_t meet, uint64_t q, const kvfi_end_t *end);
 bool kvfi_kv_place_wanted(const kvfi_places_t *places, uint32_t meet, uint64_t q);
 
 kvfi_drop_t kvfi_kv_drop(const kvfi_end_t *end, uint64_t entry);
 
 /* Add the pairs of a list, those from pair at on of the binding. first is the state that a list of
  * one place begins with, where the range cuts it; else UINT64_MAX. */
-void kvfi_kv_fold_list(const kvfi_fold_t *fold, const kvfi_plan_part_t *part,
-                       const kvfi_places_t *places, const kvfi_end_t *src, const kvfi_end_t *dst,
-                       uint64_t at, uint64_t first);
+void kvfi_kv_fold_list(const kvfi_fold_t *fold, const kvfi_plan_part_t *part, const kvfi_places_t *places,
+                       const kvfi_end_t *src, const kvfi_end_t *dst, uint64_t at, uint64_t first);
 
 /* Walk a binding: count its pairs, and with fold add them. Errors: BOUNDS, INVALID. */
-kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind,
-                                const kvfi_fold_t *fold, uint64_t *pairs_p);
+kvf_status_t kvfi_kv_walk_pairs(const kvf_plan_t *plan, const kvf_bind_t *bind, const kvfi_fold_t *fold,
+                                uint64_t *pairs_p);
 
 /* Read the caller's binding, in place or into copy_p if it is of another size, and check all arguments but
  * handles. INVALID, UNSUPPORTED. */

@@ -28,18 +28,17 @@ static kvf_status_t check_table(const kvf_bind_t *bind, const char *side, uint32
     return KVF_OK;
 }
 
-__attribute__((hot))
-static kvf_status_t check_tables(const kvf_bind_t *bind, const char *side,
-                                 const kvfi_plan_end_t *end, const kvf_bind_table_t *tables,
-                                 uint32_t count)
+__attribute__((hot)) static kvf_status_t check_tables(const kvf_bind_t *bind, const char *side,
+                                                      const kvfi_plan_end_t *end,
+                                                      const kvf_bind_table_t *tables, uint32_t count)
 {
     kvf_status_t status = KVF_OK;
 
     if (tables == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "bind: %s_tables is NULL", side);
     if (count != end->group_count && count != 1)
-        return kvfi_fail(KVF_ERR_INVALID, "bind: %s_table_count is %u, the layout has %u group%s",
-                         side, count, end->group_count, end->group_count == 1 ? "" : "s");
+        return kvfi_fail(KVF_ERR_INVALID, "bind: %s_table_count is %u, the layout has %u group%s", side,
+                         count, end->group_count, end->group_count == 1 ? "" : "s");
     for (uint32_t g = 1; count == 1 && g < end->group_count; g++) {
         if (end->groups[g].block_tokens != end->groups[0].block_tokens ||
             end->groups[g].span != end->groups[0].span)
@@ -62,8 +61,8 @@ static bool has_layer(const kvf_plan_t *plan, const kvf_bind_t *bind)
     return false;
 }
 
-__attribute__((hot))
-kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t **bind_p, kvf_bind_t *copy_p)
+__attribute__((hot)) kvf_status_t kvfi_kv_bind_check(const kvf_plan_t *plan, const kvf_bind_t **bind_p,
+                                                     kvf_bind_t *copy_p)
 {
     const kvf_bind_t *bind = *bind_p;
     kvf_status_t status;

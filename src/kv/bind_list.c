@@ -10,9 +10,8 @@ static uint32_t entry_of(const kvfi_meet_t *meet, const kvfi_end_t *e)
     return e->is_source ? meet->src_entry : meet->dst_entry;
 }
 
-__attribute__((hot))
-void kvfi_kv_whole_periods(const kvfi_meet_t *meet, uint64_t period, uint64_t from, uint64_t to,
-                           uint64_t *low_p, uint64_t *high_p)
+__attribute__((hot)) void kvfi_kv_whole_periods(const kvfi_meet_t *meet, uint64_t period, uint64_t from,
+                                                uint64_t to, uint64_t *low_p, uint64_t *high_p)
 {
     uint64_t low = from > meet->from ? (from - meet->from + period - 1) / period : 0;
     uint64_t high = to >= meet->to ? (to - meet->to) / period + 1 : 0;
@@ -35,14 +34,12 @@ static kvf_status_t need_entries(const kvfi_end_t *e, uint64_t low, uint64_t hig
         return kvfi_fail(KVF_ERR_BOUNDS,
                          "bind: %s group %u: ids is NULL and the range needs entry %llu of %u "
                          "blocks",
-                         e->name, e->index, (unsigned long long)(high - e->first),
-                         e->group->blocks);
+                         e->name, e->index, (unsigned long long)(high - e->first), e->group->blocks);
     return KVF_OK;
 }
 
 /* Lowest and highest block of the request in a list. */
-static void find_ends(const kvfi_places_t *p, const kvfi_end_t *e, uint64_t *low_p,
-                      uint64_t *high_p)
+static void find_ends(const kvfi_places_t *p, const kvfi_end_t *e, uint64_t *low_p, uint64_t *high_p)
 {
     uint64_t low = UINT64_MAX, high = 0;
 
@@ -62,8 +59,8 @@ static void find_ends(const kvfi_places_t *p, const kvfi_end_t *e, uint64_t *low
 
 static kvf_status_t bad_id(const kvfi_end_t *e, uint64_t entry, uint32_t id)
 {
-    return kvfi_fail(KVF_ERR_BOUNDS, "bind: %s group %u: ids[%llu] is %u, the capacity is %u",
-                     e->name, e->index, (unsigned long long)entry, id, e->group->blocks);
+    return kvfi_fail(KVF_ERR_BOUNDS, "bind: %s group %u: ids[%llu] is %u, the capacity is %u", e->name,
+                     e->index, (unsigned long long)entry, id, e->group->blocks);
 }
 
 kvfi_drop_t kvfi_kv_drop(const kvfi_end_t *e, uint64_t entry)
@@ -82,8 +79,8 @@ static inline uint32_t id_of(const kvfi_end_t *e, uint64_t entry)
     const kvf_bind_table_t *t = e->table;
     uint32_t id = t->ids != NULL ? t->ids[entry] : (uint32_t)entry;
 
-    if (e->remade && ((t->skip != NULL && t->skip[entry] != 0) ||
-                      ((t->flags & KVF_TABLE_NULL) != 0 && id == t->null_id)))
+    if (e->remade &&
+        ((t->skip != NULL && t->skip[entry] != 0) || ((t->flags & KVF_TABLE_NULL) != 0 && id == t->null_id)))
         return KVF_SKIP;
     return id;
 }
@@ -137,14 +134,12 @@ bool kvfi_kv_place_wanted(const kvfi_places_t *p, uint32_t m, uint64_t q)
 }
 
 /* Write out the ids of a list, and the generations if gens is there. */
-static kvf_status_t write_list(const kvfi_places_t *p, const kvfi_end_t *e, uint32_t *ids,
-                               uint32_t *gens)
+static kvf_status_t write_list(const kvfi_places_t *p, const kvfi_end_t *e, uint32_t *ids, uint32_t *gens)
 {
     uint64_t at = 0;
 
     if (p->meet_count == 1)
-        return write_even(e, p->low * e->entries + entry_of(p->meets, e) - e->first, p->count, ids,
-                          gens);
+        return write_even(e, p->low * e->entries + entry_of(p->meets, e) - e->first, p->count, ids, gens);
     for (uint64_t q = p->low; q < p->high; q++) {
         for (uint32_t m = 0; m < p->meet_count; m++) {
             uint64_t entry = kvfi_kv_place_block(p, m, q, e) - e->first;
@@ -171,9 +166,8 @@ static uint32_t *take_ids(kvfi_ids_t *ids, uint64_t count)
     return ids->ids != NULL && ids->used <= ids->room ? ids->ids + at : NULL;
 }
 
-__attribute__((hot))
-kvf_status_t kvfi_kv_list_make(kvfi_ids_t *room, const kvfi_places_t *p, const kvfi_end_t *e,
-                               kvfi_list_t *list_p)
+__attribute__((hot)) kvf_status_t kvfi_kv_list_make(kvfi_ids_t *room, const kvfi_places_t *p,
+                                                    const kvfi_end_t *e, kvfi_list_t *list_p)
 {
     const kvf_bind_table_t *t = e->table;
     bool straight = p->count == 1 || (p->meet_count == 1 && e->entries == 1);

@@ -16,7 +16,11 @@
 
 #define FEW 1024 /* places that are sorted without memory */
 
-enum { SEEN_NOTHING, SEEN_WRITING, SEEN_THERE };
+enum {
+    SEEN_NOTHING,
+    SEEN_WRITING,
+    SEEN_THERE
+};
 
 /* The places of one side. */
 typedef struct slots {
@@ -221,8 +225,8 @@ static __attribute__((noinline)) kvf_status_t check_new(const slots_t *s, kvfi_s
     return status;
 }
 
-static inline kvf_status_t check_side(const slots_t *s, kvfi_seen_t *seen, const void *array,
-                                      size_t len, bool *full_p)
+static inline kvf_status_t check_side(const slots_t *s, kvfi_seen_t *seen, const void *array, size_t len,
+                                      bool *full_p)
 {
     if (was_seen(seen, array, len)) {
         *full_p = seen->full;
@@ -231,8 +235,8 @@ static inline kvf_status_t check_side(const slots_t *s, kvfi_seen_t *seen, const
     return check_new(s, seen, array, len, full_p);
 }
 
-static __attribute__((noinline)) kvf_status_t check_locals(const kvfi_plan_end_t *end,
-                                                           const kvf_bind_t *bind, bool *full_p)
+static __attribute__((noinline)) kvf_status_t check_locals(const kvfi_plan_end_t *end, const kvf_bind_t *bind,
+                                                           bool *full_p)
 {
     slots_t s = {bind, end->segment_len, end->segment_count, true};
 
@@ -256,8 +260,8 @@ static kvf_status_t wrong_count(const char *side, bool null, uint32_t count, uin
                      side, need, need == 1 ? "" : "s");
 }
 
-__attribute__((hot))
-kvf_status_t kvfi_kv_bind_slots(const kvf_plan_t *plan, const kvf_bind_t *bind, bool *full_p)
+__attribute__((hot)) kvf_status_t kvfi_kv_bind_slots(const kvf_plan_t *plan, const kvf_bind_t *bind,
+                                                     bool *full_p)
 {
     bool read = bind->dir == KVF_READ, local_full, remote_full;
     const kvfi_plan_end_t *l = read ? &plan->dst : &plan->src, *r = read ? &plan->src : &plan->dst;

@@ -73,9 +73,9 @@ static void order_axes(kvfi_axis_t *axes, unsigned count)
         kvfi_axis_t axis = axes[i];
         unsigned at = i;
 
-        while (at > 0 && (axes[at - 1].count < axis.count ||
-                          (axes[at - 1].count == axis.count &&
-                           distance(axes[at - 1].dst) < distance(axis.dst)))) {
+        while (at > 0 &&
+               (axes[at - 1].count < axis.count ||
+                (axes[at - 1].count == axis.count && distance(axes[at - 1].dst) < distance(axis.dst)))) {
             axes[at] = axes[at - 1];
             at--;
         }
@@ -140,8 +140,7 @@ void kvfi_kv_boxes_start(kvfi_boxes_t *boxes, const kvfi_unit_t *unit, const kvf
     for (unsigned i = 0; i < KVFI_UNIT_AXES; i++)
         add_axis(box, axes, &count, unit->axes[i]);
     add_axis(box, axes, &count,
-             (kvfi_axis_t){span->count, span->src_step * unit->src_state,
-                           span->dst_step * unit->dst_state});
+             (kvfi_axis_t){span->count, span->src_step * unit->src_state, span->dst_step * unit->dst_state});
     add_axis(box, axes, &count, (kvfi_axis_t){span->len, unit->src_state, unit->dst_state});
     count = fold(box, axes, count);
     boxes->loop_count = count > 2 ? count - 2 : 0;

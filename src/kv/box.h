@@ -38,7 +38,7 @@ typedef struct kvfi_unit {
     uint64_t len;
     kvfi_axis_t axes[KVFI_UNIT_AXES];
     uint32_t layer_at; /* of the ids along the axis of layers, in the part's list */
-    bool like_last; /* the unit before this one differs in segments and offsets only */
+    bool like_last;    /* the unit before this one differs in segments and offsets only */
 } kvfi_unit_t;
 
 typedef struct kvfi_op_box {

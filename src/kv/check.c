@@ -28,8 +28,7 @@ static kvf_status_t check_plane(const kvf_layout_desc_t *desc, uint32_t g, uint3
     const char *name = kvf_plane_name(plane->kind);
 
     if (plane->kind < KVF_PLANE_K || plane->kind > KVF_PLANE_STATE)
-        return kvfi_fail(KVF_ERR_INVALID, "group %u, plane %u: kind %u is unknown", g, p,
-                         plane->kind);
+        return kvfi_fail(KVF_ERR_INVALID, "group %u, plane %u: kind %u is unknown", g, p, plane->kind);
     if (plane->reserved32 != 0 || plane->reserved[0] != 0 || plane->reserved[1] != 0)
         return kvfi_fail(KVF_ERR_INVALID, "group %u, plane %s: reserved is not 0", g, name);
     if (plane->content == 0)
@@ -37,22 +36,21 @@ static kvf_status_t check_plane(const kvf_layout_desc_t *desc, uint32_t g, uint3
     if (plane->kind != KVF_PLANE_KV && plane->k_content != 0)
         return kvfi_fail(KVF_ERR_INVALID, "group %u, plane %s: k_content is set", g, name);
     if (plane->kind == KVF_PLANE_KV && plane->k_content >= plane->content)
-        return kvfi_fail(
-            KVF_ERR_INVALID, "group %u, plane %s: k_content %llu leaves no V in a content of %llu",
-            g, name, (unsigned long long)plane->k_content, (unsigned long long)plane->content);
+        return kvfi_fail(KVF_ERR_INVALID,
+                         "group %u, plane %s: k_content %llu leaves no V in a content of %llu", g, name,
+                         (unsigned long long)plane->k_content, (unsigned long long)plane->content);
     if (plane->kind == KVF_PLANE_KV && plane->k_content == 0 && plane->content % 2 != 0)
         return kvfi_fail(KVF_ERR_INVALID,
-                         "group %u, plane %s: content %llu has no half, so k_content is needed", g,
-                         name, (unsigned long long)plane->content);
+                         "group %u, plane %s: content %llu has no half, so k_content is needed", g, name,
+                         (unsigned long long)plane->content);
     if (plane->element[0] == '\0' || memchr(plane->element, '\0', sizeof(plane->element)) == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "group %u, plane %s: element is empty or too long", g, name);
     for (uint32_t i = 0; i < (plane->layer_segment != NULL ? group->layer_count : 1); i++) {
         uint32_t segment = kvfi_kv_layer_segment(plane, i);
 
         if (segment >= desc->segment_count)
-            return kvfi_fail(KVF_ERR_INVALID,
-                             "group %u, plane %s, layer %u: segment %u of %u segments", g, name,
-                             group->layers[i], segment, desc->segment_count);
+            return kvfi_fail(KVF_ERR_INVALID, "group %u, plane %s, layer %u: segment %u of %u segments", g,
+                             name, group->layers[i], segment, desc->segment_count);
     }
     return KVF_OK;
 }
@@ -86,8 +84,7 @@ static kvf_status_t check_layers(const kvf_group_t *group, uint32_t g)
     qsort(sorted, group->layer_count, sizeof(*sorted), by_value);
     for (uint32_t i = 1; i < group->layer_count && status == KVF_OK; i++) {
         if (sorted[i] == sorted[i - 1])
-            status =
-                kvfi_fail(KVF_ERR_INVALID, "group %u: layers has layer %u twice", g, sorted[i]);
+            status = kvfi_fail(KVF_ERR_INVALID, "group %u: layers has layer %u twice", g, sorted[i]);
     }
     free(sorted);
     return status;
@@ -130,12 +127,10 @@ static kvf_status_t check_counts(const kvf_group_t *group, uint32_t g)
     if (group->reserved[0] != 0 || group->reserved[1] != 0)
         return kvfi_fail(KVF_ERR_INVALID, "group %u: reserved is not 0", g);
     if (group->block_tokens % per_state != 0)
-        return kvfi_fail(KVF_ERR_INVALID,
-                         "group %u: tokens_per_state %u does not divide block_tokens %u", g,
+        return kvfi_fail(KVF_ERR_INVALID, "group %u: tokens_per_state %u does not divide block_tokens %u", g,
                          per_state, group->block_tokens);
     if ((uint64_t)group->first_head + group->heads > group->heads_total)
-        return kvfi_fail(KVF_ERR_INVALID,
-                         "group %u: first_head %u and heads %u leave heads_total %u", g,
+        return kvfi_fail(KVF_ERR_INVALID, "group %u: first_head %u and heads %u leave heads_total %u", g,
                          group->first_head, group->heads, group->heads_total);
     return check_dealt(group, g, per_state);
 }
@@ -149,8 +144,7 @@ static kvf_status_t check_group(const kvf_layout_desc_t *desc, uint32_t g)
         status = check_plane(desc, g, p);
         for (uint32_t q = 0; q < p && status == KVF_OK; q++) {
             if (planes_clash(&group->planes[p], &group->planes[q]))
-                status = kvfi_fail(KVF_ERR_INVALID,
-                                   "group %u: planes %s and %s, index %u, hold the same", g,
+                status = kvfi_fail(KVF_ERR_INVALID, "group %u: planes %s and %s, index %u, hold the same", g,
                                    kvf_plane_name(group->planes[q].kind),
                                    kvf_plane_name(group->planes[p].kind), group->planes[p].index);
         }
@@ -260,8 +254,7 @@ static void set_axis(kvfi_lattice_t *lattice, unsigned axis, kvfi_wide_t stride,
     lattice->stride[axis] = stride;
 }
 
-static kvfi_lattice_t make_lattice(const kvf_layout_t *layout, uint32_t g, uint32_t p,
-                                   uint32_t layer)
+static kvfi_lattice_t make_lattice(const kvf_layout_t *layout, uint32_t g, uint32_t p, uint32_t layer)
 {
     const kvf_group_t *group = &layout->desc.groups[g];
     const kvf_plane_t *plane = &group->planes[p];
@@ -286,8 +279,7 @@ static kvfi_lattice_t make_lattice(const kvf_layout_t *layout, uint32_t g, uint3
 }
 
 /* "group 1, plane kv" or "group 1, plane kv, layer 7" */
-static void place_name(const kvf_layout_t *layout, const kvfi_lattice_t *lattice, char *buf,
-                       size_t size)
+static void place_name(const kvf_layout_t *layout, const kvfi_lattice_t *lattice, char *buf, size_t size)
 {
     const kvf_group_t *group = &layout->desc.groups[lattice->group];
     const char *plane = kvf_plane_name(group->planes[lattice->plane].kind);
@@ -333,19 +325,18 @@ static kvf_status_t check_one(const kvf_layout_t *layout, const kvfi_lattice_t *
         return kvfi_fail(KVF_ERR_BOUNDS, "%s: its lowest cell lies before segment %u", place,
                          lattice->segment);
     if (end > (kvfi_wide_t)len && end <= (kvfi_wide_t)UINT64_MAX)
-        return kvfi_fail(KVF_ERR_BOUNDS, "%s: ends at byte %llu of segment %u, which has %llu",
-                         place, (unsigned long long)end, lattice->segment, (unsigned long long)len);
+        return kvfi_fail(KVF_ERR_BOUNDS, "%s: ends at byte %llu of segment %u, which has %llu", place,
+                         (unsigned long long)end, lattice->segment, (unsigned long long)len);
     if (end > (kvfi_wide_t)len)
         return kvfi_fail(KVF_ERR_INVALID, "%s: strides and counts overflow 64 bits", place);
     switch (kvfi_kv_overlap(lattice, lattice, &axis, steps)) {
     case KVFI_OVERLAP_YES:
-        return kvfi_fail(KVF_ERR_INVALID, "%s: cells overlap: %s is too small", place,
-                         axis_field[axis]);
+        return kvfi_fail(KVF_ERR_INVALID, "%s: cells overlap: %s is too small", place, axis_field[axis]);
     case KVFI_OVERLAP_UNKNOWN:
         if (*steps == 0)
             return too_many(place);
-        return kvfi_fail(KVF_ERR_UNSUPPORTED,
-                         "%s: strides too irregular to prove that no cells overlap", place);
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "%s: strides too irregular to prove that no cells overlap",
+                         place);
     default:
         return KVF_OK;
     }
@@ -366,8 +357,7 @@ static kvf_status_t check_two(const kvf_layout_t *layout, const kvfi_lattice_t *
     if (*steps == 0)
         return too_many(place);
     return kvfi_fail(KVF_ERR_UNSUPPORTED,
-                     "%s: strides too irregular to prove that no cells overlap those of %s", place,
-                     with);
+                     "%s: strides too irregular to prove that no cells overlap those of %s", place, with);
 }
 
 static uint32_t fill_lattices(const kvf_layout_t *layout, kvfi_lattice_t *lattices)

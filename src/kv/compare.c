@@ -84,12 +84,11 @@ static void differ(diff_t *d, const char *fmt, ...)
 static void differ_field(diff_t *d, uint32_t g, const char *field, uint64_t one, uint64_t other)
 {
     if (one != other)
-        differ(d, "group %u: %s is %llu in one layout, %llu in the other", g, field,
-               (unsigned long long)one, (unsigned long long)other);
+        differ(d, "group %u: %s is %llu in one layout, %llu in the other", g, field, (unsigned long long)one,
+               (unsigned long long)other);
 }
 
-static void compare_part(diff_t *d, uint32_t g, const kvfi_kv_part_t *one,
-                         const kvfi_kv_part_t *other)
+static void compare_part(diff_t *d, uint32_t g, const kvfi_kv_part_t *one, const kvfi_kv_part_t *other)
 {
     const char *name = kvf_plane_name(one->kind);
 
@@ -99,8 +98,8 @@ static void compare_part(diff_t *d, uint32_t g, const kvfi_kv_part_t *one,
         return;
     }
     if (one->index != other->index)
-        differ(d, "group %u, plane %s: index is %u in one layout, %u in the other", g, name,
-               one->index, other->index);
+        differ(d, "group %u, plane %s: index is %u in one layout, %u in the other", g, name, one->index,
+               other->index);
     if (one->content != other->content)
         differ(d, "group %u, plane %s: content is %llu in one layout, %llu in the other", g, name,
                (unsigned long long)one->content, (unsigned long long)other->content);
@@ -162,8 +161,7 @@ kvf_status_t kvf_layout_compare(const kvf_layout_t *one, const kvf_layout_t *oth
     return d.found == 0 ? KVF_OK : kvfi_fail(KVF_ERR_INVALID, "%s", d.first);
 }
 
-kvf_status_t kvf_layout_diff(const kvf_layout_t *one, const kvf_layout_t *other, char *text,
-                             size_t *len_p)
+kvf_status_t kvf_layout_diff(const kvf_layout_t *one, const kvf_layout_t *other, char *text, size_t *len_p)
 {
     diff_t d = {.text = text};
 
@@ -178,8 +176,8 @@ kvf_status_t kvf_layout_diff(const kvf_layout_t *one, const kvf_layout_t *other,
     if (text == NULL)
         return KVF_OK;
     if (d.len >= d.room)
-        return kvfi_fail(KVF_ERR_SPACE, "diff: the text needs %zu bytes, the buffer has %zu",
-                         d.len + 1, d.room);
+        return kvfi_fail(KVF_ERR_SPACE, "diff: the text needs %zu bytes, the buffer has %zu", d.len + 1,
+                         d.room);
     text[d.len] = '\0';
     return KVF_OK;
 }

@@ -104,7 +104,6 @@ kvf_status_t kvf_plan_layers(const kvf_plan_t *plan, uint32_t *layers, uint32_t 
     }
     *count_p = count;
     if (layers != NULL && count > room)
-        return kvfi_fail(KVF_ERR_SPACE, "layers: the plan carries %u, the array holds %u", count,
-                         room);
+        return kvfi_fail(KVF_ERR_SPACE, "layers: the plan carries %u, the array holds %u", count, room);
     return KVF_OK;
 }

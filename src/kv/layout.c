@@ -33,8 +33,7 @@ static void *cut_copy(arena_t *arena, const void *from, uint64_t count, size_t s
     return place;
 }
 
-static void copy_group(arena_t *arena, const kvf_group_t *from, kvf_group_t *to,
-                       kvfi_kv_view_t *view)
+static void copy_group(arena_t *arena, const kvf_group_t *from, kvf_group_t *to, kvfi_kv_view_t *view)
 {
     const uint32_t *layers = cut_copy(arena, from->layers, from->layer_count, sizeof(uint32_t));
     kvf_plane_t *planes = cut_copy(arena, from->planes, from->plane_count, sizeof(kvf_plane_t));
@@ -43,10 +42,8 @@ static void copy_group(arena_t *arena, const kvf_group_t *from, kvf_group_t *to,
 
     for (uint32_t p = 0; p < from->plane_count; p++) {
         const kvf_plane_t *plane = &from->planes[p];
-        const uint64_t *base =
-            cut_copy(arena, plane->layer_base, from->layer_count, sizeof(uint64_t));
-        const uint32_t *segment =
-            cut_copy(arena, plane->layer_segment, from->layer_count, sizeof(uint32_t));
+        const uint64_t *base = cut_copy(arena, plane->layer_base, from->layer_count, sizeof(uint64_t));
+        const uint32_t *segment = cut_copy(arena, plane->layer_segment, from->layer_count, sizeof(uint32_t));
 
         if (planes == NULL)
             continue;
@@ -74,8 +71,7 @@ static kvf_layout_t *copy_desc(arena_t *arena, const kvf_layout_desc_t *from)
     kvf_layout_t *layout = cut(arena, 1, sizeof(*layout));
     kvf_group_t *groups = cut(arena, from->group_count, sizeof(*groups));
     kvfi_kv_view_t *views = cut(arena, from->group_count, sizeof(*views));
-    const uint64_t *lens =
-        cut_copy(arena, from->segment_len, from->segment_count, sizeof(uint64_t));
+    const uint64_t *lens = cut_copy(arena, from->segment_len, from->segment_count, sizeof(uint64_t));
 
     for (uint32_t g = 0; g < from->group_count; g++)
         copy_group(arena, &from->groups[g], groups != NULL ? &groups[g] : NULL,
@@ -98,14 +94,13 @@ static void add_part(kvfi_kv_view_t *view, const kvf_plane_t *plane, uint32_t ki
 {
     uint32_t at = view->part_count++;
 
-    while (at > 0 &&
-           (view->parts[at - 1].index > plane->index ||
-            (view->parts[at - 1].index == plane->index && view->parts[at - 1].kind > kind))) {
+    while (at > 0 && (view->parts[at - 1].index > plane->index ||
+                      (view->parts[at - 1].index == plane->index && view->parts[at - 1].kind > kind))) {
         view->parts[at] = view->parts[at - 1];
         at--;
     }
-    view->parts[at] = (kvfi_kv_part_t){
-        .kind = kind, .index = plane->index, .plane = plane, .off = off, .content = content};
+    view->parts[at] =
+        (kvfi_kv_part_t){.kind = kind, .index = plane->index, .plane = plane, .off = off, .content = content};
 }
 
 static int by_layer(const void *a, const void *b, void *layers)
@@ -120,8 +115,7 @@ static void fill_view(const kvf_group_t *group, kvfi_kv_view_t *view)
 {
     for (uint32_t i = 0; i < group->layer_count; i++)
         view->order[i] = i;
-    qsort_r(view->order, group->layer_count, sizeof(*view->order), by_layer,
-            (void *)group->layers);
+    qsort_r(view->order, group->layer_count, sizeof(*view->order), by_layer, (void *)group->layers);
     for (uint32_t p = 0; p < group->plane_count; p++) {
         const kvf_plane_t *plane = &group->planes[p];
 
@@ -146,8 +140,7 @@ static kvf_status_t sum_block_bytes(kvf_layout_t *layout)
                 __builtin_mul_overflow(bytes, (uint64_t)group->heads, &bytes) ||
                 __builtin_mul_overflow(bytes, (uint64_t)kvfi_kv_states(group), &bytes) ||
                 __builtin_add_overflow(bytes, layout->block_bytes, &layout->block_bytes))
-                return kvfi_fail(KVF_ERR_INVALID,
-                                 "group %u, plane %s: bytes of a block overflow 64 bits", g,
+                return kvfi_fail(KVF_ERR_INVALID, "group %u, plane %s: bytes of a block overflow 64 bits", g,
                                  kvf_plane_name(group->planes[p].kind));
         }
     }
@@ -209,21 +202,19 @@ uint64_t kvf_layout_fingerprint(const kvf_layout_t *layout)
     return layout != NULL ? layout->fingerprint : 0;
 }
 
-kvf_status_t kvf_layout_locate(const kvf_layout_t *layout, uint32_t group, uint32_t plane,
-                               uint32_t layer, uint32_t block, uint32_t head, uint32_t state,
-                               uint32_t *segment_p, uint64_t *off_p)
+kvf_status_t kvf_layout_locate(const kvf_layout_t *layout, uint32_t group, uint32_t plane, uint32_t layer,
+                               uint32_t block, uint32_t head, uint32_t state, uint32_t *segment_p,
+                               uint64_t *off_p)
 {
     if (layout == NULL)
         return kvfi_fail(KVF_ERR_INVALID, "locate: layout is NULL");
     if (group >= layout->desc.group_count)
-        return kvfi_fail(KVF_ERR_INVALID, "locate: group %u of %u", group,
-                         layout->desc.group_count);
+        return kvfi_fail(KVF_ERR_INVALID, "locate: group %u of %u", group, layout->desc.group_count);
     const kvf_group_t *g = &layout->desc.groups[group];
     uint32_t i = 0;
 
     if (plane >= g->plane_count)
-        return kvfi_fail(KVF_ERR_INVALID, "locate: plane %u of %u in group %u", plane,
-                         g->plane_count, group);
+        return kvfi_fail(KVF_ERR_INVALID, "locate: plane %u of %u in group %u", plane, g->plane_count, group);
     while (i < g->layer_count && g->layers[i] != layer)
         i++;
     if (i == g->layer_count)
@@ -231,8 +222,7 @@ kvf_status_t kvf_layout_locate(const kvf_layout_t *layout, uint32_t group, uint3
     if (head < g->first_head || head - g->first_head >= g->heads)
         return kvfi_fail(KVF_ERR_INVALID, "locate: group %u holds no head %u", group, head);
     if (block >= g->blocks)
-        return kvfi_fail(KVF_ERR_BOUNDS, "locate: block %u of %u in group %u", block, g->blocks,
-                         group);
+        return kvfi_fail(KVF_ERR_BOUNDS, "locate: block %u of %u in group %u", block, g->blocks, group);
     if (state >= kvfi_kv_states(g))
         return kvfi_fail(KVF_ERR_BOUNDS, "locate: state %u of %u in a block of group %u", state,
                          kvfi_kv_states(g), group);
@@ -241,8 +231,7 @@ kvf_status_t kvf_layout_locate(const kvf_layout_t *layout, uint32_t group, uint3
     /* Modulo 2^64: strides may be negative, the sum was proved to lie inside the segment. */
     if (off_p != NULL)
         *off_p = kvfi_kv_layer_base(p, i) + block * p->block_stride +
-                 (head - g->first_head) * (uint64_t)p->head_stride +
-                 state * (uint64_t)p->state_stride;
+                 (head - g->first_head) * (uint64_t)p->head_stride + state * (uint64_t)p->state_stride;
     if (segment_p != NULL)
         *segment_p = kvfi_kv_layer_segment(p, i);
     return KVF_OK;

@@ -40,7 +40,13 @@ struct kvf_layout {
 };
 
 /* Cells at fixed strides: a (group, plane), or a layer of it where each layer has its own base. */
-enum { KVFI_AXIS_BLOCK, KVFI_AXIS_LAYER, KVFI_AXIS_HEAD, KVFI_AXIS_STATE, KVFI_AXIS_COUNT };
+enum {
+    KVFI_AXIS_BLOCK,
+    KVFI_AXIS_LAYER,
+    KVFI_AXIS_HEAD,
+    KVFI_AXIS_STATE,
+    KVFI_AXIS_COUNT
+};
 
 typedef struct kvfi_lattice {
     uint32_t group, plane, layer; /* layer: place in the list, or UINT32_MAX for all */
@@ -60,8 +66,8 @@ typedef enum kvfi_overlap {
 /* Whether a cell of one and another cell of other share a byte; with one == other, whether two of
  * its cells do, and then *axis_p is the outermost axis along which they differ. Exact. Takes the
  * steps of its search from *steps; UNKNOWN if they run out. */
-kvfi_overlap_t kvfi_kv_overlap(const kvfi_lattice_t *one, const kvfi_lattice_t *other,
-                               unsigned *axis_p, uint32_t *steps);
+kvfi_overlap_t kvfi_kv_overlap(const kvfi_lattice_t *one, const kvfi_lattice_t *other, unsigned *axis_p,
+                               uint32_t *steps);
 
 /* Check a description and everything under it but overlap and bounds, before it is copied. */
 kvf_status_t kvfi_kv_check_desc(const kvf_layout_desc_t *desc);

@@ -20,9 +20,8 @@ static bool same_axis(const kvfi_axis_t *a, const kvfi_axis_t *b)
 /* Make the pieces of a longer by those of b. */
 static bool lengthen(kvfi_op_box_t *a, const kvfi_op_box_t *b)
 {
-    if (!same_frame(a, b) || a->src_off + a->len != b->src_off ||
-        a->dst_off + a->len != b->dst_off || !same_axis(&a->axes[0], &b->axes[0]) ||
-        !same_axis(&a->axes[1], &b->axes[1]))
+    if (!same_frame(a, b) || a->src_off + a->len != b->src_off || a->dst_off + a->len != b->dst_off ||
+        !same_axis(&a->axes[0], &b->axes[0]) || !same_axis(&a->axes[1], &b->axes[1]))
         return false;
     a->len += b->len;
     kvfi_kv_box_fold(a);
@@ -33,11 +32,10 @@ static bool lengthen(kvfi_op_box_t *a, const kvfi_op_box_t *b)
 static bool add_step(kvfi_op_box_t *a, const kvfi_op_box_t *b, unsigned at)
 {
     kvfi_axis_t *axis = &a->axes[at];
-    kvfi_axis_t step = {axis->count, (int64_t)(b->src_off - a->src_off),
-                        (int64_t)(b->dst_off - a->dst_off)};
+    kvfi_axis_t step = {axis->count, (int64_t)(b->src_off - a->src_off), (int64_t)(b->dst_off - a->dst_off)};
 
-    if (axis->count > 1 && (step.src != axis->count * axis->src ||
-                            step.dst != axis->count * axis->dst || axis->count == UINT32_MAX))
+    if (axis->count > 1 && (step.src != axis->count * axis->src || step.dst != axis->count * axis->dst ||
+                            axis->count == UINT32_MAX))
         return false;
     if (axis->count == 1)
         *axis = step;

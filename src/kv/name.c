@@ -141,7 +141,12 @@ static kvf_status_t check_model(const kvf_kv_model_t *model)
     return KVF_OK;
 }
 
-enum { FULL, WINDOW, STATE, GROUPS };
+enum {
+    FULL,
+    WINDOW,
+    STATE,
+    GROUPS
+};
 
 /* What is being built: room for three groups with up to four planes each. */
 typedef struct build {
@@ -187,8 +192,8 @@ static uint32_t spread_plane(build_t *b, const kvf_group_t *group, kvf_plane_t *
 
 /* A plane of cells of content bytes at the end of what is there, or in segments of its own. *V_p,
  * if not NULL, is made its other half. */
-static void add_plane(build_t *b, kvf_group_t *group, uint32_t kind, const char *element,
-                      uint64_t content, kvf_plane_t *v_p)
+static void add_plane(build_t *b, kvf_group_t *group, uint32_t kind, const char *element, uint64_t content,
+                      kvf_plane_t *v_p)
 {
     kvf_plane_t *plane = &b->planes[b->group_count][group->plane_count++];
     uint64_t stride = content, between = 0;
@@ -328,8 +333,7 @@ static kvf_status_t fill_opts(const kvf_kv_model_t *model, const kvf_layout_opts
         return kvfi_fail(KVF_ERR_INVALID, "layout: layer_count is 0 with layers set");
     if (to->layers == NULL &&
         (to->first_layer >= model->layers || to->layer_count > model->layers - to->first_layer))
-        return kvfi_fail(KVF_ERR_INVALID,
-                         "layout: first_layer %u and layer_count %u: model %s has %u layers",
+        return kvfi_fail(KVF_ERR_INVALID, "layout: first_layer %u and layer_count %u: model %s has %u layers",
                          to->first_layer, to->layer_count, model->name, model->layers);
     if (to->layer_count == 0)
         to->layer_count = model->layers - to->first_layer;
@@ -339,16 +343,14 @@ static kvf_status_t fill_opts(const kvf_kv_model_t *model, const kvf_layout_opts
                              to->layers[i], model->name, model->layers);
     }
     if (to->first_head >= model->heads || to->heads > model->heads - to->first_head)
-        return kvfi_fail(KVF_ERR_INVALID,
-                         "layout: first_head %u and heads %u: model %s has %u heads",
+        return kvfi_fail(KVF_ERR_INVALID, "layout: first_head %u and heads %u: model %s has %u heads",
                          to->first_head, to->heads, model->name, model->heads);
     if (to->heads == 0)
         to->heads = model->heads - to->first_head;
     if (model->state_heads == 0 ? (to->first_state_head | to->state_heads) != 0
                                 : to->first_state_head >= model->state_heads ||
                                       to->state_heads > model->state_heads - to->first_state_head)
-        return kvfi_fail(KVF_ERR_INVALID,
-                         "layout: first_state_head %u and state_heads %u: model %s has %u",
+        return kvfi_fail(KVF_ERR_INVALID, "layout: first_state_head %u and state_heads %u: model %s has %u",
                          to->first_state_head, to->state_heads, model->name, model->state_heads);
     if (to->state_heads == 0)
         to->state_heads = model->state_heads - to->first_state_head;
@@ -392,8 +394,8 @@ static kvf_status_t build(build_t *b, kvf_layout_t **layout_p)
     };
 
     if (b->overflow)
-        status = kvfi_fail(KVF_ERR_INVALID, "layout %s: %u blocks of model %s overflow 64 bits",
-                           b->name, b->opts.blocks, b->model->name);
+        status = kvfi_fail(KVF_ERR_INVALID, "layout %s: %u blocks of model %s overflow 64 bits", b->name,
+                           b->opts.blocks, b->model->name);
     else
         status = kvf_layout_create(&desc, layout_p);
 out:
@@ -403,8 +405,8 @@ out:
     return status;
 }
 
-kvf_status_t kvf_layout_build(const kvf_kv_model_t *model, const char *name,
-                              const kvf_layout_opts_t *opts, kvf_layout_t **layout_p)
+kvf_status_t kvf_layout_build(const kvf_kv_model_t *model, const char *name, const kvf_layout_opts_t *opts,
+                              kvf_layout_t **layout_p)
 {
     kvf_kv_model_t own;
     build_t b = {.model = &own};

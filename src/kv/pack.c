@@ -10,7 +10,10 @@
 #include "base/blob.h"
 #include "kv/layout.h"
 
-enum { HAS_BASES = 1, HAS_SEGMENTS = 2 };
+enum {
+    HAS_BASES = 1,
+    HAS_SEGMENTS = 2
+};
 
 #define GROUP_LEAST 48u /* bytes that a group takes at least */
 #define PLANE_LEAST 88u /* and a plane */
@@ -83,8 +86,7 @@ static void *take_room(in_t *in, uint32_t count, size_t size, size_t least)
     if (in->status != KVF_OK)
         return NULL;
     if (in->r.failed || count > (in->r.len - in->r.off) / least) {
-        in->status =
-            kvfi_fail(KVF_ERR_BLOB, "layout blob: it counts %u, and is too short for that", count);
+        in->status = kvfi_fail(KVF_ERR_BLOB, "layout blob: it counts %u, and is too short for that", count);
         return NULL;
     }
     if (in->count == in->cap) {

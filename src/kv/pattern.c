@@ -63,8 +63,8 @@ static bool continues(const found_t *last, const found_t *run)
     uint32_t src = run->span.src_state - s->src_state, dst = run->span.dst_state - s->dst_state;
     uint64_t step = run->meet.from - last->meet.from;
 
-    if (last->meet.src_entry != run->meet.src_entry ||
-        last->meet.dst_entry != run->meet.dst_entry || s->len != run->span.len)
+    if (last->meet.src_entry != run->meet.src_entry || last->meet.dst_entry != run->meet.dst_entry ||
+        s->len != run->span.len)
         return false;
     return n == 1 || (src == n * s->src_step && dst == n * s->dst_step && step == n * s->step);
 }
@@ -98,8 +98,8 @@ static kvf_status_t add_run(walk_t *w, const found_t *run)
     return KVF_OK;
 }
 
-static kvf_status_t walk_period(walk_t *w, const kvfi_cut_t *src, const kvfi_cut_t *dst,
-                                uint32_t replicas, uint32_t replica, uint64_t period)
+static kvf_status_t walk_period(walk_t *w, const kvfi_cut_t *src, const kvfi_cut_t *dst, uint32_t replicas,
+                                uint32_t replica, uint64_t period)
 {
     kvf_status_t status = KVF_OK;
     found_t run = {0};
@@ -118,9 +118,8 @@ static kvf_status_t walk_period(walk_t *w, const kvfi_cut_t *src, const kvfi_cut
         }
         if (run.span.len > 0)
             status = add_run(w, &run);
-        run = (found_t){
-            .span = {.src_state = s.state, .dst_state = d.state, .len = 1, .count = 1},
-            .meet = {.from = at, .to = at + 1, .src_entry = s.entry, .dst_entry = d.entry}};
+        run = (found_t){.span = {.src_state = s.state, .dst_state = d.state, .len = 1, .count = 1},
+                        .meet = {.from = at, .to = at + 1, .src_entry = s.entry, .dst_entry = d.entry}};
     }
     if (status == KVF_OK && run.span.len > 0)
         status = add_run(w, &run);
@@ -147,8 +146,7 @@ static kvf_status_t gather_forms(const walk_t *w, kvfi_pattern_t *pattern)
     for (size_t i = 0; i < w->count; i++) {
         kvfi_form_t *form = pattern->forms + pattern->form_count;
 
-        if (i == 0 ||
-            memcmp(&w->found[i].span, &w->found[i - 1].span, sizeof(w->found[i].span)) != 0) {
+        if (i == 0 || memcmp(&w->found[i].span, &w->found[i - 1].span, sizeof(w->found[i].span)) != 0) {
             *form = (kvfi_form_t){.span = w->found[i].span, .first = (uint32_t)i};
             pattern->form_count++;
         }
@@ -189,17 +187,16 @@ kvf_status_t kvfi_kv_pattern_make(const kvfi_cut_t *src, const kvfi_cut_t *dst, 
         return kvfi_fail(KVF_ERR_UNSUPPORTED,
                          "plan: blocks of %llu and %llu states, dealt over %llu and %llu ranks, "
                          "with %u replicas repeat only after more than %llu states",
-                         (unsigned long long)src->states,
-                         (unsigned long long)dst->states, (unsigned long long)src->ranks,
-                         (unsigned long long)dst->ranks, replicas,
+                         (unsigned long long)src->states, (unsigned long long)dst->states,
+                         (unsigned long long)src->ranks, (unsigned long long)dst->ranks, replicas,
                          (unsigned long long)PERIOD_MAX);
     pattern_p->period = period;
     pattern_p->src_entries = (uint32_t)(period / src->ranks / src->states);
     pattern_p->dst_entries = (uint32_t)(period / dst->ranks / dst->states);
     /* Block for block: one form, however large the blocks are. */
     if (plain)
-        status = add_run(
-            &w, &(found_t){.span = {.len = (uint32_t)period, .count = 1}, .meet = {.to = period}});
+        status =
+            add_run(&w, &(found_t){.span = {.len = (uint32_t)period, .count = 1}, .meet = {.to = period}});
     else
         status = walk_period(&w, src, dst, replicas, replica, period);
     if (status == KVF_OK && w.count > 0)
@@ -207,8 +204,7 @@ kvf_status_t kvfi_kv_pattern_make(const kvfi_cut_t *src, const kvfi_cut_t *dst, 
     free(w.found);
     if (status != KVF_OK) {
         kvfi_kv_pattern_free(pattern_p);
-        return kvfi_fail(status, "plan: no memory for a pattern of %llu states",
-                         (unsigned long long)period);
+        return kvfi_fail(status, "plan: no memory for a pattern of %llu states", (unsigned long long)period);
     }
     return KVF_OK;
 }

@@ -78,8 +78,8 @@ static kvf_status_t contradict(const kvfi_spec_t *spec, const kvfi_pick_t *pick,
     return kvfi_fail(KVF_ERR_INVALID,
                      "plan: layer %u, plane %s: %s is %llu in group %u of the source, %llu in "
                      "group %u of the destination",
-                     layer, kvf_plane_name(pick->src->kind), field, (unsigned long long)src,
-                     spec->src_group, (unsigned long long)dst, spec->dst_group);
+                     layer, kvf_plane_name(pick->src->kind), field, (unsigned long long)src, spec->src_group,
+                     (unsigned long long)dst, spec->dst_group);
 }
 
 kvf_status_t kvfi_kv_agree(const kvfi_spec_t *spec, const kvfi_pick_t *pick, uint32_t layer)
@@ -89,8 +89,7 @@ kvf_status_t kvfi_kv_agree(const kvfi_spec_t *spec, const kvfi_pick_t *pick, uin
     if (s->heads_total != d->heads_total)
         return contradict(spec, pick, layer, "heads_total", s->heads_total, d->heads_total);
     if (s->tokens_per_state != d->tokens_per_state)
-        return contradict(spec, pick, layer, "tokens_per_state", s->tokens_per_state,
-                          d->tokens_per_state);
+        return contradict(spec, pick, layer, "tokens_per_state", s->tokens_per_state, d->tokens_per_state);
     if (s->window != d->window)
         return contradict(spec, pick, layer, "window", s->window, d->window);
     if (pick->src->content != pick->dst->content)
@@ -99,8 +98,8 @@ kvf_status_t kvfi_kv_agree(const kvfi_spec_t *spec, const kvfi_pick_t *pick, uin
         return kvfi_fail(KVF_ERR_INVALID,
                          "plan: layer %u, plane %s: element is %s in group %u of the source, %s in "
                          "group %u of the destination",
-                         layer, kvf_plane_name(pick->src->kind), pick->src->plane->element,
-                         spec->src_group, pick->dst->plane->element, spec->dst_group);
+                         layer, kvf_plane_name(pick->src->kind), pick->src->plane->element, spec->src_group,
+                         pick->dst->plane->element, spec->dst_group);
     return KVF_OK;
 }
 
@@ -115,8 +114,8 @@ static kvf_status_t open_end(const kvf_layout_t *layout, kvfi_plan_end_t *end)
     end->locals = kvfi_kv_seen_make(end->segment_count, sizeof(kvf_bind_local_t));
     end->remotes = kvfi_kv_seen_make(end->segment_count, sizeof(kvf_remote_t *));
     if (end->groups == NULL || end->segment_len == NULL || end->locals == NULL || end->remotes == NULL)
-        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u groups, %u segments",
-                         end->group_count, end->segment_count);
+        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for %u groups, %u segments", end->group_count,
+                         end->segment_count);
     memcpy(end->segment_len, layout->desc.segment_len, end->segment_count * sizeof(*end->segment_len));
     for (uint32_t g = 0; g < end->group_count; g++) {
         const kvf_group_t *group = &layout->desc.groups[g];
@@ -132,8 +131,7 @@ static kvf_status_t open_end(const kvf_layout_t *layout, kvfi_plan_end_t *end)
     return KVF_OK;
 }
 
-kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst,
-                               kvf_plan_t **plan_p)
+kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst, kvf_plan_t **plan_p)
 {
     kvf_plan_t *plan = calloc(1, sizeof(*plan));
     kvf_status_t status;
@@ -168,8 +166,7 @@ static uint32_t count_boxes(const kvfi_plan_part_t *part)
     return count;
 }
 
-void kvfi_kv_ready_make(const kvfi_op_box_t *boxes, uint32_t count, kvfi_ready_t *ready,
-                        kvfi_sum_t *sum_p)
+void kvfi_kv_ready_make(const kvfi_op_box_t *boxes, uint32_t count, kvfi_ready_t *ready, kvfi_sum_t *sum_p)
 {
     kvfi_sum_t sum = {.piece_min = UINT64_MAX};
 
@@ -200,8 +197,7 @@ static kvf_status_t fill_boxes(kvfi_plan_part_t *part)
     if (boxes == NULL || ready == NULL) {
         free(boxes);
         free(ready);
-        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for the boxes of %u units",
-                         part->unit_count);
+        return kvfi_fail(KVF_ERR_NOMEM, "plan: no memory for the boxes of %u units", part->unit_count);
     }
     for (uint32_t f = 0; f < part->pattern.form_count; f++) {
         kvfi_form_boxes_t *own = &part->form_boxes[f];
@@ -249,9 +245,9 @@ static bool alike(const kvfi_unit_t *a, const kvfi_unit_t *b)
                 a->src_state == b->src_state && a->dst_state == b->dst_state && a->len == b->len;
 
     for (unsigned i = 0; i < KVFI_UNIT_AXES && same; i++)
-        same = a->axes[i].count == b->axes[i].count &&
-               (a->axes[i].count == 1 ||
-                (a->axes[i].src == b->axes[i].src && a->axes[i].dst == b->axes[i].dst));
+        same =
+            a->axes[i].count == b->axes[i].count &&
+            (a->axes[i].count == 1 || (a->axes[i].src == b->axes[i].src && a->axes[i].dst == b->axes[i].dst));
     return same;
 }
 
@@ -293,8 +289,7 @@ free_units:
 static kvf_status_t new_part(kvf_plan_t *plan, const kvfi_spec_t *spec, kvfi_plan_part_t *part)
 {
     kvfi_cut_t src = kvfi_kv_cut(spec->src), dst = kvfi_kv_cut(spec->dst);
-    kvf_status_t status =
-        kvfi_kv_pattern_make(&src, &dst, spec->replicas, spec->replica, &part->pattern);
+    kvf_status_t status = kvfi_kv_pattern_make(&src, &dst, spec->replicas, spec->replica, &part->pattern);
 
     if (status != KVF_OK || part->pattern.meet_count == 0)
         return status;
@@ -373,8 +368,8 @@ static void find_picks(const kvfi_kv_view_t *s, const kvfi_kv_view_t *d, common_
     }
 }
 
-static void find_layers(const kvfi_kv_view_t *s, const kvfi_kv_view_t *d,
-                        const kvf_plan_opts_t *opts, common_t *c)
+static void find_layers(const kvfi_kv_view_t *s, const kvfi_kv_view_t *d, const kvf_plan_opts_t *opts,
+                        common_t *c)
 {
     const uint32_t *sl = c->spec.src->layers, *dl = c->spec.dst->layers;
     uint32_t i = 0, j = 0;
@@ -435,8 +430,7 @@ static kvf_status_t add_common(kvf_plan_t *plan, const kvf_layout_t *src, uint32
 }
 
 /* Whether a layout holds a layer at all, and a plane of it. */
-static bool holds(const kvf_layout_t *layout, uint32_t layer, const kvfi_kv_part_t *part,
-                  bool *layer_p)
+static bool holds(const kvf_layout_t *layout, uint32_t layer, const kvfi_kv_part_t *part, bool *layer_p)
 {
     for (uint32_t g = 0; g < layout->desc.group_count; g++) {
         const kvf_group_t *group = &layout->desc.groups[g];
@@ -456,8 +450,8 @@ static bool holds(const kvf_layout_t *layout, uint32_t layer, const kvfi_kv_part
 }
 
 /* A layer that both hold must have the same planes: what one of them has alone would be lost. */
-kvf_status_t kvfi_kv_planes_agree(const kvf_layout_t *one, const kvf_layout_t *other,
-                                  const char *name, const kvf_plan_opts_t *opts)
+kvf_status_t kvfi_kv_planes_agree(const kvf_layout_t *one, const kvf_layout_t *other, const char *name,
+                                  const kvf_plan_opts_t *opts)
 {
     for (uint32_t g = 0; g < one->desc.group_count; g++) {
         const kvf_group_t *group = &one->desc.groups[g];
@@ -472,16 +466,15 @@ kvf_status_t kvfi_kv_planes_agree(const kvf_layout_t *one, const kvf_layout_t *o
                     return kvfi_fail(KVF_ERR_INVALID,
                                      "plan: layer %u has plane %s, index %u, at the %s only (group "
                                      "%u)",
-                                     group->layers[i], kvf_plane_name(part->kind), part->index,
-                                     name, g);
+                                     group->layers[i], kvf_plane_name(part->kind), part->index, name, g);
             }
         }
     }
     return KVF_OK;
 }
 
-kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
-                             const kvf_plan_opts_t *opts, kvf_plan_t **plan_p)
+kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst, const kvf_plan_opts_t *opts,
+                             kvf_plan_t **plan_p)
 {
     kvf_plan_opts_t o;
     kvfi_reach_t reach = {0};
@@ -511,9 +504,8 @@ kvf_status_t kvf_plan_create(const kvf_layout_t *src, const kvf_layout_t *dst,
             status = add_common(plan, src, s, dst, d, &o);
     }
     if (status == KVF_OK && plan->part_count == 0)
-        status =
-            kvfi_fail(KVF_ERR_INVALID, "plan: source and destination have no wanted layer, head "
-                                       "and token in common");
+        status = kvfi_fail(KVF_ERR_INVALID, "plan: source and destination have no wanted layer, head "
+                                            "and token in common");
     if (status != KVF_OK) {
         kvf_plan_destroy(plan);
         return status;

@@ -101,8 +101,7 @@ kvf_status_t kvfi_kv_units_make(const kvfi_spec_t *spec, kvfi_unit_t **units_p, 
                                 uint32_t **layers_p, uint32_t *layer_count_p);
 
 /* An empty plan between two layouts. Errors: NOMEM. */
-kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst,
-                               kvf_plan_t **plan_p);
+kvf_status_t kvfi_kv_plan_open(const kvf_layout_t *src, const kvf_layout_t *dst, kvf_plan_t **plan_p);
 
 /* Add a spec, if the two sides meet in it: to the part that is served alike, or as a new one.
  * Errors: UNSUPPORTED, NOMEM. */
@@ -113,8 +112,7 @@ kvfi_seen_t *kvfi_kv_seen_make(uint32_t count, size_t size);
 void kvfi_kv_seen_free(kvfi_seen_t *seen);
 
 /* Turn count boxes into what ops have of them, and sum up what they move. */
-void kvfi_kv_ready_make(const kvfi_op_box_t *boxes, uint32_t count, kvfi_ready_t *ready,
-                        kvfi_sum_t *sum_p);
+void kvfi_kv_ready_make(const kvfi_op_box_t *boxes, uint32_t count, kvfi_ready_t *ready, kvfi_sum_t *sum_p);
 
 /* Check options; fills *to with NULL read as all 0. Errors: INVALID. */
 kvf_status_t kvfi_kv_plan_opts(const kvf_plan_opts_t *from, kvf_plan_opts_t *to);
@@ -140,7 +138,7 @@ void kvfi_kv_wants_heads(const kvf_plan_opts_t *opts, uint32_t *first_p, uint32_
 kvf_status_t kvfi_kv_agree(const kvfi_spec_t *spec, const kvfi_pick_t *pick, uint32_t layer);
 
 /* Refuse a layer that both layouts hold, and of which one, called name, has a plane alone. */
-kvf_status_t kvfi_kv_planes_agree(const kvf_layout_t *one, const kvf_layout_t *other,
-                                  const char *name, const kvf_plan_opts_t *opts);
+kvf_status_t kvfi_kv_planes_agree(const kvf_layout_t *one, const kvf_layout_t *other, const char *name,
+                                  const kvf_plan_opts_t *opts);
 
 #endif

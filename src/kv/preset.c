@@ -9,10 +9,10 @@
 
 #include "kv/layout.h"
 
-#define MODEL(id, n_layers, n_heads, kv_bytes)                                                     \
-    {                                                                                              \
-        .struct_size = sizeof(kvf_kv_model_t), .name = id, .layers = n_layers, .heads = n_heads,   \
-        .k_bytes = kv_bytes, .v_bytes = kv_bytes, .element = "bf16"                                \
+#define MODEL(id, n_layers, n_heads, kv_bytes)                                                               \
+    {                                                                                                        \
+        .struct_size = sizeof(kvf_kv_model_t), .name = id, .layers = n_layers, .heads = n_heads,             \
+        .k_bytes = kv_bytes, .v_bytes = kv_bytes, .element = "bf16"                                          \
     }
 
 /* bf16 is 2 bytes: a head of 128 is 256 bytes of K, as many of V; MLA keeps 512 + 64 elements. */
@@ -76,8 +76,7 @@ kvf_status_t kvf_kv_model_find(const char *name, const kvf_kv_model_t **model_p)
         }
     }
     for (size_t i = 0; i < MODEL_COUNT && len < sizeof(known); i++)
-        len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i > 0 ? ", " : "",
-                                models[i].name);
+        len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i > 0 ? ", " : "", models[i].name);
     return kvfi_fail(KVF_ERR_INVALID, "model \"%.64s\" is unknown; known are %s", name, known);
 }
 
@@ -118,8 +117,7 @@ kvf_status_t kvf_kv_model_bytes(const kvf_kv_model_t *model, uint64_t tokens, ui
     layers = layers_with_kv(&own, &windowed);
     near = tokens < own.window ? tokens : own.window;
     if (__builtin_mul_overflow(layers - windowed, tokens, &cells) ||
-        __builtin_mul_overflow(windowed, near, &more) ||
-        __builtin_add_overflow(cells, more, &cells) ||
+        __builtin_mul_overflow(windowed, near, &more) || __builtin_add_overflow(cells, more, &cells) ||
         __builtin_add_overflow(own.k_bytes, own.v_bytes, &cell) ||
         __builtin_mul_overflow(cell, (uint64_t)own.heads, &cell) ||
         __builtin_mul_overflow(cells, cell, bytes_p))

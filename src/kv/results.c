@@ -41,8 +41,7 @@ static kvf_status_t check_results(const kvf_bind_t *bind, kvf_status_t posted,
                          "results: %llu tokens from %llu on, but %llu from %llu on in the bindings "
                          "before",
                          (unsigned long long)bind->tokens, (unsigned long long)bind->first_token,
-                         (unsigned long long)results->tokens,
-                         (unsigned long long)results->first_token);
+                         (unsigned long long)results->tokens, (unsigned long long)results->first_token);
     return KVF_OK;
 }
 
@@ -57,8 +56,7 @@ static void begin(const kvf_bind_t *bind, kvf_plan_results_t *results)
 }
 
 /* What a part asks of a prefix, whatever becomes of its pairs. */
-static void add_part(const kvf_bind_t *bind, const kvfi_plan_part_t *part,
-                     kvf_plan_results_t *results)
+static void add_part(const kvf_bind_t *bind, const kvfi_plan_part_t *part, kvf_plan_results_t *results)
 {
     results->step_tokens = kvfi_kv_common_multiple(results->step_tokens, part->tokens_per_state);
     if ((bind->flags & KVF_BIND_WINDOW) != 0 && part->window != 0 && bind->tokens > part->window)

@@ -146,8 +146,8 @@ static kvf_status_t fill_columns(work_t *w)
 
 static bool same_holders(const work_t *w, const column_t *one, const column_t *other)
 {
-    return one->count == other->count && memcmp(w->holders + one->first, w->holders + other->first,
-                                                one->count * sizeof(*w->holders)) == 0;
+    return one->count == other->count &&
+           memcmp(w->holders + one->first, w->holders + other->first, one->count * sizeof(*w->holders)) == 0;
 }
 
 /* The columns of one class, as planes times layers: those layers of plane p whose holders are those
@@ -187,13 +187,12 @@ static kvf_status_t lacks(const work_t *w, uint32_t first, uint32_t end, const c
     return kvfi_fail(KVF_ERR_INVALID,
                      "sources: no source holds layer %u, plane %s, heads %u to %u of destination "
                      "group %u%s",
-                     group->layers[w->layers[0]], kvf_plane_name(part->kind), first, end - 1, w->g,
-                     what);
+                     group->layers[w->layers[0]], kvf_plane_name(part->kind), first, end - 1, w->g, what);
 }
 
 /* Heads [first, end) of the class from one of its holders: number replica of replicas. */
-static kvf_status_t add_part(work_t *w, const holder_t *h, uint32_t first, uint32_t end,
-                             uint32_t replicas, uint32_t number)
+static kvf_status_t add_part(work_t *w, const holder_t *h, uint32_t first, uint32_t end, uint32_t replicas,
+                             uint32_t number)
 {
     const kvf_layout_t *src = w->srcs[h->source];
     const kvf_group_t *group = &w->dst->desc.groups[w->g];
@@ -220,8 +219,7 @@ static kvf_status_t add_part(work_t *w, const holder_t *h, uint32_t first, uint3
         w->picks[k] = (kvfi_pick_t){find_part(&src->views[h->group], part), part};
     }
     for (uint32_t k = 0; k < w->layer_count; k++)
-        w->pairs[k] =
-            (kvfi_layer_t){find_layer(src, h->group, group->layers[w->layers[k]]), w->layers[k]};
+        w->pairs[k] = (kvfi_layer_t){find_layer(src, h->group, group->layers[w->layers[k]]), w->layers[k]};
     if (w->plans[h->source] == NULL)
         status = kvfi_kv_plan_open(src, w->dst, &w->plans[h->source]);
     return status == KVF_OK ? kvfi_kv_plan_add(w->plans[h->source], &spec) : status;
@@ -256,15 +254,13 @@ static kvf_status_t add_stretch(work_t *w, const column_t *class, uint32_t first
 
         if (h->first > first || h->end < end)
             continue;
-        if (like != NULL &&
-            (group_of(w, h)->cp_ranks != ranks ||
-             (ranks > 1 && group_of(w, h)->cp_tokens != group_of(w, like)->cp_tokens)))
+        if (like != NULL && (group_of(w, h)->cp_ranks != ranks ||
+                             (ranks > 1 && group_of(w, h)->cp_tokens != group_of(w, like)->cp_tokens)))
             return kvfi_fail(KVF_ERR_INVALID,
                              "sources: source %u deals tokens over %u ranks by %u, source %u over "
                              "%u by %u, and both hold heads %u to %u of destination group %u",
                              like->source, ranks, group_of(w, like)->cp_tokens, h->source,
-                             group_of(w, h)->cp_ranks, group_of(w, h)->cp_tokens, first, end - 1,
-                             w->g);
+                             group_of(w, h)->cp_ranks, group_of(w, h)->cp_tokens, first, end - 1, w->g);
         like = h;
         ranks = group_of(w, h)->cp_ranks;
     }
@@ -353,8 +349,7 @@ static kvf_status_t plan_group(work_t *w, uint32_t g)
     w->pairs = calloc(layers, sizeof(*w->pairs));
     w->parts = calloc(parts, sizeof(*w->parts));
     w->picks = calloc(parts, sizeof(*w->picks));
-    if (w->columns == NULL || w->layers == NULL || w->pairs == NULL || w->parts == NULL ||
-        w->picks == NULL)
+    if (w->columns == NULL || w->layers == NULL || w->pairs == NULL || w->parts == NULL || w->picks == NULL)
         status = kvfi_fail(KVF_ERR_NOMEM, "sources: no memory for %zu layers", layers);
     if (status == KVF_OK)
         status = add_group(w);
@@ -399,8 +394,7 @@ static kvf_status_t hand_over(work_t *w, kvf_plan_source_t *sources, uint32_t *c
     }
     *count_p = count;
     if (count > room)
-        return kvfi_fail(KVF_ERR_SPACE, "sources: %u sources are needed, the array holds %u", count,
-                         room);
+        return kvfi_fail(KVF_ERR_SPACE, "sources: %u sources are needed, the array holds %u", count, room);
     count = 0;
     for (uint32_t s = 0; s < w->src_count; s++) {
         if (w->plans[s] == NULL || w->plans[s]->part_count == 0)
@@ -411,9 +405,8 @@ static kvf_status_t hand_over(work_t *w, kvf_plan_source_t *sources, uint32_t *c
     return KVF_OK;
 }
 
-kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count,
-                              const kvf_layout_t *dst, uint32_t dst_rank,
-                              const kvf_plan_opts_t *opts, kvf_plan_source_t *sources,
+kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count, const kvf_layout_t *dst,
+                              uint32_t dst_rank, const kvf_plan_opts_t *opts, kvf_plan_source_t *sources,
                               uint32_t *count_p)
 {
     work_t w = {.srcs = srcs, .src_count = src_count, .dst = dst, .dst_rank = dst_rank};
@@ -429,8 +422,8 @@ kvf_status_t kvf_plan_sources(kvf_layout_t *const *srcs, uint32_t src_count,
                                            : "count_p");
     status = kvfi_kv_plan_opts(opts, &o);
     if (status == KVF_OK && o.replica_count != 1)
-        status = kvfi_fail(KVF_ERR_INVALID, "sources: replica_count %u: replicas are found here",
-                           o.replica_count);
+        status =
+            kvfi_fail(KVF_ERR_INVALID, "sources: replica_count %u: replicas are found here", o.replica_count);
     kvfi_kv_reach_add(dst, &o, &reach);
     for (uint32_t s = 0; s < src_count; s++) {
         if (srcs[s] != NULL)

@@ -31,8 +31,8 @@ static bool reserved_set(const uint64_t *reserved, unsigned count)
     return any != 0;
 }
 
-kvf_status_t kvf_stream_note(uint64_t id, uint32_t first_layer, uint32_t layer_count,
-                             kvf_status_t status, void *note_p)
+kvf_status_t kvf_stream_note(uint64_t id, uint32_t first_layer, uint32_t layer_count, kvf_status_t status,
+                             void *note_p)
 {
     kvfi_stream_note_t note = {MAGIC, status, first_layer, layer_count, id};
 
@@ -41,8 +41,7 @@ kvf_status_t kvf_stream_note(uint64_t id, uint32_t first_layer, uint32_t layer_c
     if (id == 0 || layer_count == 0)
         return kvfi_fail(KVF_ERR_INVALID, "stream note: %s is 0", id == 0 ? "id" : "layer_count");
     if (status > KVF_OK)
-        return kvfi_fail(KVF_ERR_INVALID, "stream note: status %s is no end",
-                         kvf_status_name(status));
+        return kvfi_fail(KVF_ERR_INVALID, "stream note: status %s is no end", kvf_status_name(status));
     memcpy(note_p, &note, sizeof(note));
     return KVF_OK;
 }
@@ -155,8 +154,7 @@ static kvf_status_t drive(kvf_streams_t *streams)
 
 /* -------------------------------------------------------------- the streams */
 
-kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *opts,
-                              kvf_streams_t **streams_p)
+kvf_status_t kvf_streams_open(kvf_engine_t *engine, const kvf_streams_opts_t *opts, kvf_streams_t **streams_p)
 {
     pthread_condattr_t attr;
     kvf_streams_opts_t own = {0};
@@ -236,8 +234,7 @@ static kvf_status_t check_opts(const kvf_stream_opts_t *opts)
     return KVF_OK;
 }
 
-kvf_status_t kvf_stream_open(kvf_streams_t *streams, const kvf_stream_opts_t *opts,
-                             kvf_stream_t **stream_p)
+kvf_status_t kvf_stream_open(kvf_streams_t *streams, const kvf_stream_opts_t *opts, kvf_stream_t **stream_p)
 {
     kvf_stream_opts_t own;
     kvf_stream_t *stream;
@@ -296,8 +293,8 @@ static kvf_status_t tell(const kvf_stream_t *stream, uint32_t index)
     if (status >= KVF_OK)
         return status;
     return kvfi_fail(status, "stream %llu: layer %u will not come whole: %s of rank %llu",
-                     (unsigned long long)stream->id, stream->layers[index],
-                     kvf_status_name(status), (unsigned long long)source->rank);
+                     (unsigned long long)stream->id, stream->layers[index], kvf_status_name(status),
+                     (unsigned long long)source->rank);
 }
 
 kvf_status_t kvf_stream_query(kvf_stream_t *stream, kvf_stream_state_t *state_p)

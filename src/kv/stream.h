@@ -25,7 +25,7 @@ typedef struct kvfi_stream_note {
 typedef struct kvfi_stream_source {
     kvf_peer_t *peer;
     uint64_t incarnation, rank;
-    uint32_t left;  /* layers that it has not told */
+    uint32_t left; /* layers that it has not told */
     bool dead;
     int8_t *layers; /* one a layer of the stream: KVF_SKIPPED is not its, KVF_INPROGRESS not told */
 } kvfi_stream_source_t;
@@ -47,12 +47,12 @@ struct kvf_streams {
     kvf_engine_t *engine;
     kvf_channel_t *channel; /* of their notifications */
     int fd;                 /* the channel's */
-    bool alone; /* one processor is allowed: who looks for long keeps it from who sends */
+    bool alone;             /* one processor is allowed: who looks for long keeps it from who sends */
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    bool sleeper;    /* somebody sleeps on the fd for all */
-    uint64_t pace_ns; /* of whichever stream was told last; 0: not known */
-    uint64_t look_ns; /* when sources are to be looked at for life */
+    bool sleeper;       /* somebody sleeps on the fd for all */
+    uint64_t pace_ns;   /* of whichever stream was told last; 0: not known */
+    uint64_t look_ns;   /* when sources are to be looked at for life */
     kvfi_table_t table; /* of streams, by id */
 };
 

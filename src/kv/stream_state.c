@@ -12,19 +12,16 @@
 /* ------------------------------------------------------------------- layers */
 
 /* Ids of a source's layers, into ids if that is not NULL; returns their number. */
-static kvf_status_t layers_of(const kvf_stream_source_t *source, uint32_t i, uint32_t *ids,
-                              uint32_t *count_p)
+static kvf_status_t layers_of(const kvf_stream_source_t *source, uint32_t i, uint32_t *ids, uint32_t *count_p)
 {
     if (source->reserved[0] != 0)
         return kvfi_fail(KVF_ERR_INVALID, "stream: sources[%u].reserved is not 0", i);
     if (source->plan != NULL)
         return kvf_plan_layers(source->plan, ids, count_p);
     if (source->layer_count == 0)
-        return kvfi_fail(KVF_ERR_INVALID, "stream: sources[%u] has neither plan nor layer_count",
-                         i);
+        return kvfi_fail(KVF_ERR_INVALID, "stream: sources[%u] has neither plan nor layer_count", i);
     if (source->layer_count > UINT32_MAX - source->first_layer)
-        return kvfi_fail(KVF_ERR_INVALID,
-                         "stream: sources[%u]: first_layer and layer_count overflow", i);
+        return kvfi_fail(KVF_ERR_INVALID, "stream: sources[%u]: first_layer and layer_count overflow", i);
     *count_p = source->layer_count;
     for (uint32_t l = 0; ids != NULL && l < source->layer_count; l++)
         ids[l] = source->first_layer + l;
@@ -53,8 +50,7 @@ static kvf_status_t find_layers(kvf_stream_t *stream, const kvf_stream_opts_t *o
         return status;
     stream->layers = total <= UINT32_MAX ? malloc(total * sizeof(*stream->layers)) : NULL;
     if (stream->layers == NULL)
-        return kvfi_fail(KVF_ERR_NOMEM, "stream: no memory for %llu layers",
-                         (unsigned long long)total);
+        return kvfi_fail(KVF_ERR_NOMEM, "stream: no memory for %llu layers", (unsigned long long)total);
     for (uint32_t i = 0, at = 0; i < opts->source_count && status == KVF_OK; i++, at += count) {
         count = (uint32_t)total - at;
         status = layers_of(&opts->sources[i], i, stream->layers + at, &count);
@@ -96,8 +92,7 @@ static kvf_status_t fill_source(kvf_stream_t *stream, const kvf_stream_source_t 
         status = kvfi_fail_within(status, "stream: sources[%u].peer", i);
     for (uint32_t other = 0; other < i && status == KVF_OK; other++) {
         if (stream->sources[other].incarnation == attr.incarnation)
-            status = kvfi_fail(KVF_ERR_INVALID, "stream: sources[%u] and [%u] are the same peer",
-                               other, i);
+            status = kvfi_fail(KVF_ERR_INVALID, "stream: sources[%u] and [%u] are the same peer", other, i);
     }
     source->layers = malloc(stream->layer_count);
     if (status == KVF_OK && (ids == NULL || source->layers == NULL))

@@ -26,7 +26,7 @@ typedef struct work {
     const kvfi_spec_t *spec;
     cells_t *cells;
     uint32_t cell_count;
-    spot_t *spots; /* of the first cells of an axis of planes */
+    spot_t *spots;                 /* of the first cells of an axis of planes */
     uint32_t *layers, layer_count; /* ids, of the units found so far */
 } work_t;
 
@@ -85,8 +85,7 @@ static bool same_strides(const work_t *w, const kvf_plane_t *one, const kvf_plan
 }
 
 /* Whether cells next follow cells last at one distance in each layer. */
-static bool cells_step(const work_t *w, const cells_t *last, const cells_t *next,
-                       kvfi_axis_t *step_p)
+static bool cells_step(const work_t *w, const cells_t *last, const cells_t *next, kvfi_axis_t *step_p)
 {
     if (last->content != next->content || !same_strides(w, last->src->plane, next->src->plane) ||
         !same_strides(w, last->dst->plane, next->dst->plane))
@@ -124,8 +123,7 @@ static uint32_t plane_run(const work_t *w, uint32_t at, kvfi_axis_t *axis_p)
 /* Whether a step can make longer pieces, and one that went before it cannot. */
 static bool touches_more(const kvfi_axis_t *step, const kvfi_axis_t *before)
 {
-    return step->src == step->dst && step->src > 0 &&
-           (before->src != before->dst || step->src < before->src);
+    return step->src == step->dst && step->src > 0 && (before->src != before->dst || step->src < before->src);
 }
 
 /* Length of the axis of layers that starts at layer at. */
@@ -158,8 +156,8 @@ static int by_source(const void *a, const void *b)
     return x->src_off < y->src_off ? -1 : x->src_off > y->src_off;
 }
 
-static kvfi_unit_t make_unit(work_t *w, const cells_t *cells, const spot_t *spot,
-                             const kvfi_axis_t *planes, const kvfi_axis_t *layers)
+static kvfi_unit_t make_unit(work_t *w, const cells_t *cells, const spot_t *spot, const kvfi_axis_t *planes,
+                             const kvfi_axis_t *layers)
 {
     const kvf_plane_t *src = cells->src->plane, *dst = cells->dst->plane;
     uint32_t layer_at = w->layer_count;

@@ -24,8 +24,8 @@ kvf_status_t kvf_mpi_exchange_grants(kvf_mpi_t *job, kvf_grant_t *grant, uint32_
     status = kvfi_mpi_agree(&job->line, status);
     if (status == KVF_OK) {
         kvf_oob_t oob = kvfi_mpi_oob(&job->line);
-        status = kvf_exchange_grants(job->line.engine, &oob, job->peers, grant, max_ranges,
-                                     remotes_p, counts);
+        status =
+            kvf_exchange_grants(job->line.engine, &oob, job->peers, grant, max_ranges, remotes_p, counts);
         status = kvfi_mpi_ended(&job->line, status);
     }
     if (counts != counts_p) {
@@ -113,8 +113,8 @@ kvf_status_t kvf_mpi_totals(kvf_mpi_t *job, kvf_counters_t *totals_p)
     }
     status = kvfi_mpi_agree(&job->line, status);
     if (status == KVF_OK) {
-        status = kvfi_mpi_allgather(&job->line, (char *)&mine + COUNTER_HEAD,
-                                    COUNTER_COUNT * sizeof(*all), all);
+        status =
+            kvfi_mpi_allgather(&job->line, (char *)&mine + COUNTER_HEAD, COUNTER_COUNT * sizeof(*all), all);
     }
     if (status == KVF_OK) {
         uint64_t *words = (uint64_t *)(void *)((char *)&sum + COUNTER_HEAD);

@@ -102,8 +102,8 @@ void kvfi_mpi_watch_open(kvfi_mpi_line_t *line)
             continue;
         }
         at->fd = (int)syscall(SYS_pidfd_open, watch->who[rank].pid, 0);
-        if (at->fd >= 0 && (kvf_peer_query(line->peers[rank], &watch->who[rank]) != KVF_OK ||
-                            !watch->who[rank].alive)) {
+        if (at->fd >= 0 &&
+            (kvf_peer_query(line->peers[rank], &watch->who[rank]) != KVF_OK || !watch->who[rank].alive)) {
             close(at->fd); /* the number may be another process's already */
             at->fd = -1;
         }

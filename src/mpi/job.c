@@ -53,8 +53,10 @@ kvf_status_t kvfi_mpi_ready(void)
     int initialized = 0;
     int finalized = 0;
     if (mpi_is_a_copy) {
-        return kvf_fail(KVF_ERR_FORKED, "MPI was initialised by the process that forked this one (%ld): "
-                        "what is here is a copy", (long)getppid());
+        return kvf_fail(KVF_ERR_FORKED,
+                        "MPI was initialised by the process that forked this one (%ld): "
+                        "what is here is a copy",
+                        (long)getppid());
     }
     MPI_Initialized(&initialized);
     MPI_Finalized(&finalized);
@@ -150,8 +152,8 @@ static kvf_status_t own_opts(const kvf_engine_opts_t *opts, int rank, kvf_engine
 }
 
 /* All that this rank can do by itself; what was made is in *job_p and line->engine either way. */
-static kvf_status_t open_alone(kvfi_mpi_line_t *line, const kvf_engine_opts_t *opts,
-                               const void *out, kvf_mpi_t **job_p)
+static kvf_status_t open_alone(kvfi_mpi_line_t *line, const kvf_engine_opts_t *opts, const void *out,
+                               kvf_mpi_t **job_p)
 {
     kvf_engine_opts_t own;
     if (!out) {

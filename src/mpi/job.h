@@ -15,8 +15,8 @@ typedef struct kvfi_mpi_line {
     MPI_Comm comm; /* our own duplicate */
     int rank;
     int size;
-    kvf_engine_t *engine; /* NULL: none to drive */
-    kvf_peer_t **peers;   /* size of them; NULL: not exchanged yet */
+    kvf_engine_t *engine;    /* NULL: none to drive */
+    kvf_peer_t **peers;      /* size of them; NULL: not exchanged yet */
     kvfi_mpi_seat_t *seats;  /* size of them; NULL: no words are said yet */
     kvfi_mpi_watch_t *watch; /* while engines close; else NULL */
     uint64_t timeout_ns;     /* of a collective */
@@ -25,9 +25,9 @@ typedef struct kvfi_mpi_line {
     uint64_t gone_ns;        /* when one was first seen gone, in the wait at hand; 0: none was */
     int look;                /* the rank that is looked at next */
     bool closing;
-    bool parting;            /* all agreed, and wait for each other to know it */
-    bool told;               /* the others that we gave up */
-    kvf_status_t broken;     /* OK, or what ended a collective before all came, with its sentence */
+    bool parting;        /* all agreed, and wait for each other to know it */
+    bool told;           /* the others that we gave up */
+    kvf_status_t broken; /* OK, or what ended a collective before all came, with its sentence */
     char why[1024];
 } kvfi_mpi_line_t;
 
@@ -123,8 +123,7 @@ kvf_status_t kvfi_mpi_break(kvfi_mpi_line_t *line, kvf_status_t status, const ch
 /* Wait asleep for request while driving the line's engine, until until_ns at most (KVF_FOREVER).
  * OK; else the line is broken: SYSTEM, PEER (a rank has gone), TIMEOUT, or what another gave up with, and
  * MPI still holds the request and its buffers. */
-kvf_status_t kvfi_mpi_wait(kvfi_mpi_line_t *line, const char *call, MPI_Request *request,
-                           uint64_t until_ns);
+kvf_status_t kvfi_mpi_wait(kvfi_mpi_line_t *line, const char *call, MPI_Request *request, uint64_t until_ns);
 
 /* Each rank's len bytes of send, in recv_p of all. Errors: NOMEM, and those of kvfi_mpi_wait(). */
 kvf_status_t kvfi_mpi_allgather(kvfi_mpi_line_t *line, const void *send, size_t len, void *recv_p);

@@ -66,8 +66,8 @@ bool kvfi_mpi_launch_whole(int world_size, kvfi_mpi_env_t env, void *arg, long p
         if (started == 1 || (by_srun && typed_in_a_step(env, arg, pid))) {
             return true;
         }
-        snprintf(why_p, why_len, "%s started %d ranks (%s) and MPI sees 1: %s", l->name, started,
-                 l->variable, l->advice);
+        snprintf(why_p, why_len, "%s started %d ranks (%s) and MPI sees 1: %s", l->name, started, l->variable,
+                 l->advice);
         return false;
     }
     return true;

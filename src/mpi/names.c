@@ -28,13 +28,18 @@ __attribute__((format(printf, 2, 3))) static void add(text_t *text, const char *
 }
 
 /* What is said of a rank; a rank is of one kind. */
-typedef enum kind { DEAD, LOST, LEFT, GAVE_UP, SILENT, KINDS } kind_t;
+typedef enum kind {
+    DEAD,
+    LOST,
+    LEFT,
+    GAVE_UP,
+    SILENT,
+    KINDS
+} kind_t;
 
 static const char *const of_kind[KINDS] = {
-    [DEAD] = "died",
-    [LOST] = "died or lost the connection",
-    [LEFT] = "left in order",
-    [GAVE_UP] = "gave up",
+    [DEAD] = "died",           [LOST] = "died or lost the connection",
+    [LEFT] = "left in order",  [GAVE_UP] = "gave up",
     [SILENT] = "gave no sign",
 };
 

@@ -140,8 +140,7 @@ static kvf_status_t mpi_failed(kvfi_mpi_line_t *line, const char *call, int erro
     return kvfi_mpi_break(line, KVF_ERR_SYSTEM, why);
 }
 
-kvf_status_t kvfi_mpi_wait(kvfi_mpi_line_t *line, const char *call, MPI_Request *request,
-                           uint64_t until_ns)
+kvf_status_t kvfi_mpi_wait(kvfi_mpi_line_t *line, const char *call, MPI_Request *request, uint64_t until_ns)
 {
     uint64_t served = 0, from = kvfi_mpi_now_ns(), look_ns = from + LOOK_NS;
     uint64_t nap_ns = NAP_MIN_NS;
@@ -211,8 +210,8 @@ kvf_status_t kvfi_mpi_allgather(kvfi_mpi_line_t *line, const void *send, size_t 
         return kvfi_mpi_break(line, KVF_ERR_NOMEM, "no memory to hear the other ranks");
     }
     memcpy(bytes, send, len);
-    int error = MPI_Iallgather(bytes, (int)len, MPI_BYTE, bytes + len, (int)len, MPI_BYTE, line->comm,
-                               &request);
+    int error =
+        MPI_Iallgather(bytes, (int)len, MPI_BYTE, bytes + len, (int)len, MPI_BYTE, line->comm, &request);
     if (error != MPI_SUCCESS) {
         free(bytes);
         return mpi_failed(line, "MPI_Iallgather", error);

@@ -38,7 +38,7 @@ const kvfi_path_t kvfi_path_am = {
 
 kvf_status_t kvfi_am_open(const kvfi_carrier_t *carrier, const kvfi_am_host_t *host, kvfi_am_t **am_p)
 {
-    kvfi_am_t   *am = calloc(1, sizeof *am + carrier->am_bytes);
+    kvfi_am_t *am = calloc(1, sizeof *am + carrier->am_bytes);
     kvf_status_t status;
 
     if (!am)
@@ -179,7 +179,7 @@ static kvf_status_t connect_to(kvfi_am_peer_t *peer, const void *to)
 
 kvf_status_t kvfi_am_connect(kvfi_am_t *am, uint64_t incarnation, const void *to, kvfi_am_peer_t **peer_p)
 {
-    kvf_status_t    status;
+    kvf_status_t status;
     kvfi_am_peer_t *peer;
 
     kvfi_lock_take(am->lock);
@@ -205,7 +205,7 @@ void kvfi_am_disconnect(kvfi_am_t *am, kvfi_am_peer_t *peer, const _Atomic uint3
     peer->imports--;
     if (peer->closed == closed)
         peer->closed = NULL; /* who lent an earlier one is about to disconnect */
-    am->look = 1; /* it may have died */
+    am->look = 1;            /* it may have died */
     kvfi_am_pump_and_unlock(am);
 }
 

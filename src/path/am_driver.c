@@ -9,7 +9,7 @@
 
 typedef struct kvfi_am_driver {
     kvfi_driver_t driver; /* first */
-    kvfi_am_t    *am;
+    kvfi_am_t *am;
 } kvfi_am_driver_t;
 
 kvfi_am_t *kvfi_am_of(kvfi_driver_t *driver)
@@ -91,10 +91,11 @@ static const kvfi_driver_ops_t ops = {
     .close = close_driver,
 };
 
-kvf_status_t kvfi_am_drive(const kvfi_carrier_t *carrier, const kvfi_am_host_t *host, kvfi_driver_t **driver_p)
+kvf_status_t kvfi_am_drive(const kvfi_carrier_t *carrier, const kvfi_am_host_t *host,
+                           kvfi_driver_t **driver_p)
 {
     kvfi_am_driver_t *driver = malloc(sizeof *driver);
-    kvf_status_t      status;
+    kvf_status_t status;
 
     if (!driver)
         return kvfi_fail(KVF_ERR_NOMEM, "no memory for a driver");

@@ -10,25 +10,24 @@
 
 static int queue_request(kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 {
-    const kvfi_box_t    *box = &xfer->box;
+    const kvfi_box_t *box = &xfer->box;
     const kvfi_target_t *target = xfer->target;
-    int                  ids = box->local_ids || box->remote_ids;
-    size_t               list = box->blocks * sizeof(uint32_t);
-    kvfi_am_request_t    request = {.grant = target->grant,
-                                    .epoch = target->epoch,
-                                    .range = target->range,
-                                    .dir = xfer->dir,
-                                    .off = box->remote_off,
-                                    .len = box->len,
-                                    .block = box->remote_block,
-                                    .count = {box->count[0], box->count[1]},
-                                    .stride = {box->remote_stride[0], box->remote_stride[1]},
-                                    .blocks = box->blocks,
-                                    .flags = (ids ? KVFI_AM_HAS_IDS : 0) |
-                                             (xfer->gens ? KVFI_AM_HAS_GENS : 0)};
-    size_t               len = sizeof request + (ids ? list : 0) + (xfer->gens ? list : 0);
-    kvfi_am_message_t   *message;
-    char                *at;
+    int ids = box->local_ids || box->remote_ids;
+    size_t list = box->blocks * sizeof(uint32_t);
+    kvfi_am_request_t request = {.grant = target->grant,
+                                 .epoch = target->epoch,
+                                 .range = target->range,
+                                 .dir = xfer->dir,
+                                 .off = box->remote_off,
+                                 .len = box->len,
+                                 .block = box->remote_block,
+                                 .count = {box->count[0], box->count[1]},
+                                 .stride = {box->remote_stride[0], box->remote_stride[1]},
+                                 .blocks = box->blocks,
+                                 .flags = (ids ? KVFI_AM_HAS_IDS : 0) | (xfer->gens ? KVFI_AM_HAS_GENS : 0)};
+    size_t len = sizeof request + (ids ? list : 0) + (xfer->gens ? list : 0);
+    kvfi_am_message_t *message;
+    char *at;
 
     message = kvfi_am_message(peer, KVFI_AM_REQUEST, xfer->token, 0, len);
     if (!message)
@@ -79,7 +78,7 @@ static void start_one(kvfi_am_t *am, kvfi_xfer_t *xfer)
 size_t kvfi_am_start(kvfi_xfer_t *const *xfers, size_t count)
 {
     kvfi_am_t *am = xfers[0]->peer->am;
-    size_t     n;
+    size_t n;
 
     kvfi_lock_take(am->lock);
     for (n = 0; n < count && xfers[n]->peer->am == am; n++)
@@ -129,8 +128,7 @@ void kvfi_am_note_send(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note
     kvfi_am_wake(am);
 }
 
-void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note,
-                         kvf_status_t status)
+void kvfi_am_note_cancel(kvfi_am_t *am, kvfi_am_peer_t *peer, kvfi_am_note_t *note, kvf_status_t status)
 {
     kvfi_am_note_t **at = &peer->notes;
 
@@ -150,7 +148,7 @@ int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_room_t *room, void *arg, kvfi_not
                       uint64_t *incarnation_p, uint64_t *rank_p)
 {
     kvfi_am_message_t *message;
-    kvfi_am_peer_t    *peer;
+    kvfi_am_peer_t *peer;
 
     kvfi_lock_take(am->lock);
     for (peer = am->list; peer; peer = peer->next)
@@ -165,7 +163,7 @@ int kvfi_am_note_take(kvfi_am_t *am, kvfi_note_room_t *room, void *arg, kvfi_not
     if (!peer->inbox)
         peer->inbox_end = &peer->inbox;
     note_p->len = (uint16_t)message->head.len;
-    note_p->status = (int16_t)-(int64_t)(message->head.token & 0xff);
+    note_p->status = (int16_t) - (int64_t)(message->head.token & 0xff);
     note_p->channel = (uint32_t)(message->head.token >> 8);
     memcpy(note_p->data, message->data, note_p->len);
     *incarnation_p = peer->incarnation;

@@ -27,8 +27,8 @@
 #include "path/carrier.h"
 #include "path/own.h"
 
-#define KVFI_AM_CHUNKS    4u /* chunks a peer may have under way */
-#define KVFI_AM_FAIR      8u /* chunks of a short stream, so that both sides copy at once */
+#define KVFI_AM_CHUNKS    4u                   /* chunks a peer may have under way */
+#define KVFI_AM_FAIR      8u                   /* chunks of a short stream, so that both sides copy at once */
 #define KVFI_AM_HELLO_NS  UINT64_C(1000000000) /* that a close with time waits for peers that connect, */
 #define KVFI_AM_LISTEN_NS UINT64_C(50000000)   /* and listens for those of whom there is no sign yet */
 /* A connection on which nothing came for so long is not kept. */
@@ -60,7 +60,7 @@ enum {
 #define KVFI_AM_SLOT     8u /* DATA through a ring: its slot, from this bit of flags on */
 
 typedef struct kvfi_am_head {
-    uint8_t  version, kind;
+    uint8_t version, kind;
     uint16_t flags;
     uint32_t len;    /* of the payload, or of what lies in the slot */
     uint64_t sender; /* incarnation */
@@ -83,7 +83,7 @@ typedef struct kvfi_am_request {
     uint32_t grant, epoch, range, dir;
     uint64_t off, len, block;
     uint32_t count[2];
-    int64_t  stride[2];
+    int64_t stride[2];
     uint32_t blocks, flags;
 } kvfi_am_request_t;
 
@@ -93,10 +93,10 @@ typedef struct kvfi_am_request {
 /* A message on its way out. Chunks come from a free list, the rest from malloc. */
 typedef struct kvfi_am_message {
     struct kvfi_am_message *next;
-    kvfi_am_peer_t         *peer;
-    int                     chunk;
-    kvfi_am_head_t          head;
-    char                    data[];
+    kvfi_am_peer_t *peer;
+    int chunk;
+    kvfi_am_head_t head;
+    char data[];
 } kvfi_am_message_t;
 
 /* A WRITE, and where its bytes land. It is in its peer's list from when the WRITE was given up with bytes
@@ -106,86 +106,86 @@ typedef struct kvfi_am_message {
  * the next one's HELLO. */
 typedef struct kvfi_unsettled {
     struct kvfi_unsettled *next, **link;
-    kvfi_am_peer_t        *peer;
-    uint64_t               token;
-    kvfi_landing_t         landing;
-    _Atomic uint32_t      *waits; /* of the batch that waits for it, or NULL */
+    kvfi_am_peer_t *peer;
+    uint64_t token;
+    kvfi_landing_t landing;
+    _Atomic uint32_t *waits; /* of the batch that waits for it, or NULL */
 } kvfi_unsettled_t;
 
 /* A request that this engine serves. */
 typedef struct kvfi_am_serve {
     struct kvfi_am_serve *next, **link; /* READ: in the peer's round; link NULL: not in it */
-    kvfi_am_peer_t       *peer;
-    uint64_t              token, held; /* bytes that it takes */
-    kvfi_xfer_t           xfer; /* the granted range is its local side */
-    uint32_t              grant, epoch;
-    kvfi_am_view_t        view;
-    uint32_t             *ids; /* malloced, with the generations behind them */
+    kvfi_am_peer_t *peer;
+    uint64_t token, held; /* bytes that it takes */
+    kvfi_xfer_t xfer;     /* the granted range is its local side */
+    uint32_t grant, epoch;
+    kvfi_am_view_t view;
+    uint32_t *ids; /* malloced, with the generations behind them */
 } kvfi_am_serve_t;
 
 struct kvfi_am_peer {
-    kvfi_am_peer_t    *next;
-    kvfi_am_t         *am;
-    uint64_t           incarnation, rank;
-    void              *state;  /* the carrier's */
-    int                linked; /* a connection is there, or being made */
-    void              *hello;  /* malloced: that it said, and is to be answered */
-    uint64_t           retry_ns; /* a shortage put that off until then; 0: it did not */
-    unsigned           imports;
-    unsigned           outgoing; /* messages not left yet */
-    unsigned           chunks;   /* of them chunks */
-    kvf_status_t       refused;  /* not OK: why bytes that wait cannot leave; they end with it */
-    kvfi_proc_id_t     proc;     /* where a carrier knows it, */
-    kvfi_life_t        life;
-    int                watched;  /* and life is open */
+    kvfi_am_peer_t *next;
+    kvfi_am_t *am;
+    uint64_t incarnation, rank;
+    void *state;       /* the carrier's */
+    int linked;        /* a connection is there, or being made */
+    void *hello;       /* malloced: that it said, and is to be answered */
+    uint64_t retry_ns; /* a shortage put that off until then; 0: it did not */
+    unsigned imports;
+    unsigned outgoing;    /* messages not left yet */
+    unsigned chunks;      /* of them chunks */
+    kvf_status_t refused; /* not OK: why bytes that wait cannot leave; they end with it */
+    kvfi_proc_id_t proc;  /* where a carrier knows it, */
+    kvfi_life_t life;
+    int watched;                    /* and life is open */
     const _Atomic uint32_t *closed; /* what the last to connect lent, or NULL */
-    _Atomic int        dead;
-    _Atomic int        parted;   /* its engine has said BYE */
-    _Atomic uint32_t   heard;    /* messages from it */
-    int                failed;   /* to be buried by the pump */
-    int                quiet;    /* it writes nothing for us any more */
-    uint64_t           floor;    /* requests up to that token are of an earlier connection */
-    kvfi_unsettled_t  *unsettled, **unsettled_end;
-    uint64_t           ask_ns, ask_gap_ns;   /* when to ask for them again, and again after */
-    uint64_t           silent_ns;            /* since then it has been asked, or let an op run out of time, */
-    uint32_t           silent_heard;         /* and has said no more; silent_ns 0: not so */
+    _Atomic int dead;
+    _Atomic int parted;     /* its engine has said BYE */
+    _Atomic uint32_t heard; /* messages from it */
+    int failed;             /* to be buried by the pump */
+    int quiet;              /* it writes nothing for us any more */
+    uint64_t floor;         /* requests up to that token are of an earlier connection */
+    kvfi_unsettled_t *unsettled, **unsettled_end;
+    uint64_t ask_ns, ask_gap_ns; /* when to ask for them again, and again after */
+    uint64_t silent_ns;          /* since then it has been asked, or let an op run out of time, */
+    uint32_t silent_heard;       /* and has said no more; silent_ns 0: not so */
     kvfi_am_message_t *outbox, **outbox_end;
-    kvfi_xfer_t       *writes, **writes_end; /* xfers with bytes to send */
-    kvfi_am_serve_t   *reads, **reads_end;   /* serves with bytes to send */
-    kvfi_table_t       serves;               /* by token */
-    uint64_t           held;                 /* bytes that they take */
-    uint64_t           answers;              /* bytes of answers that have not left */
-    kvfi_am_note_t    *notes, **notes_end;   /* to be sent, or sent and not queued there yet */
-    uint64_t           notes_sent, notes_came, notes_taken, notes_room;
-    kvfi_am_message_t *inbox, **inbox_end;   /* notes that came */
-    uint64_t           inbox_came, inbox_taken, acked_came, acked_taken;
+    kvfi_xfer_t *writes, **writes_end;   /* xfers with bytes to send */
+    kvfi_am_serve_t *reads, **reads_end; /* serves with bytes to send */
+    kvfi_table_t serves;                 /* by token */
+    uint64_t held;                       /* bytes that they take */
+    uint64_t answers;                    /* bytes of answers that have not left */
+    kvfi_am_note_t *notes, **notes_end;  /* to be sent, or sent and not queued there yet */
+    uint64_t notes_sent, notes_came, notes_taken, notes_room;
+    kvfi_am_message_t *inbox, **inbox_end; /* notes that came */
+    uint64_t inbox_came, inbox_taken, acked_came, acked_taken;
 };
 
 struct kvfi_am {
     const kvfi_carrier_t *carrier;
-    void              *state;  /* the carrier's; the next four are set by its open() */
-    kvfi_lock_t       *lock;
-    int                fd;     /* for who sleeps */
-    const void        *address; /* where peers reach it, or NULL */
-    size_t             address_len;
-    kvfi_am_host_t     host;
-    kvfi_table_t       peers;  /* by incarnation */
-    kvfi_am_peer_t    *list;
-    kvfi_table_t       xfers;  /* by token */
-    kvfi_table_t       unsettled; /* by token; with room for all xfers */
-    uint64_t           last_token;
-    unsigned           serving; /* requests of others */
-    int                look;    /* at lives, at the next progress */
+    void *state; /* the carrier's; the next four are set by its open() */
+    kvfi_lock_t *lock;
+    int fd;              /* for who sleeps */
+    const void *address; /* where peers reach it, or NULL */
+    size_t address_len;
+    kvfi_am_host_t host;
+    kvfi_table_t peers; /* by incarnation */
+    kvfi_am_peer_t *list;
+    kvfi_table_t xfers;     /* by token */
+    kvfi_table_t unsettled; /* by token; with room for all xfers */
+    uint64_t last_token;
+    unsigned serving; /* requests of others */
+    int look;         /* at lives, at the next progress */
     kvfi_am_message_t *free_chunks;
-    kvfi_own_t         own;
-    uint64_t           told_of_fault, told_of_busy;
-    uint64_t           held_most, answers_most; /* of a peer */
-    kvfi_unsettled_t  *free_records;
-    kvfi_am_stats_t    stats;
-    int                changed; /* tell the host after the pump */
-    int                worked;
-    int                more;   /* chunks could leave at once */
-    _Atomic uint32_t   crowded; /* 1 + the processor that both sides of a ring were seen on */
+    kvfi_own_t own;
+    uint64_t told_of_fault, told_of_busy;
+    uint64_t held_most, answers_most; /* of a peer */
+    kvfi_unsettled_t *free_records;
+    kvfi_am_stats_t stats;
+    int changed; /* tell the host after the pump */
+    int worked;
+    int more;                 /* chunks could leave at once */
+    _Atomic uint32_t crowded; /* 1 + the processor that both sides of a ring were seen on */
 };
 
 /* ---- what carriers call, beside kvfi_am_bury() and kvfi_settle_all()
@@ -205,7 +205,7 @@ kvfi_am_peer_t *kvfi_am_hello(kvfi_am_t *am, uint64_t incarnation, void *hello);
 void kvfi_am_linked(kvfi_am_peer_t *peer, kvfi_am_message_t *first);
 /* am_receive.c: a message came. 0: it is dropped, or its peer fails; 1: it is good, and goes to
  * kvfi_am_take() unless its kind is the carrier's own. */
-int  kvfi_am_admit(kvfi_am_peer_t *peer, const kvfi_am_head_t *head);
+int kvfi_am_admit(kvfi_am_peer_t *peer, const kvfi_am_head_t *head);
 void kvfi_am_take(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data);
 
 /* ---- am_peer.c */
@@ -213,7 +213,7 @@ void kvfi_am_take(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *
 void kvfi_am_let_go(kvfi_am_peer_t *peer, kvf_status_t status, int force);
 void kvfi_am_bury(kvfi_am_peer_t *peer);
 kvfi_am_peer_t *kvfi_am_peer_new(kvfi_am_t *am, uint64_t incarnation);
-int  kvfi_am_forgettable(const kvfi_am_peer_t *peer);
+int kvfi_am_forgettable(const kvfi_am_peer_t *peer);
 void kvfi_am_peer_free(kvfi_am_peer_t *peer);
 
 /* ---- am_pump.c */
@@ -231,7 +231,7 @@ void kvfi_settle_spare(kvfi_am_t *am, kvfi_unsettled_t *record);
 /* End an xfer that the owner has not ended. *waits as in kvfi_am_cancel(), or NULL. */
 void kvfi_settle_give_up(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits);
 /* The owner answers for a token: 0 if there is no such record. */
-int  kvfi_settle_answered(kvfi_am_peer_t *peer, uint64_t token);
+int kvfi_settle_answered(kvfi_am_peer_t *peer, uint64_t token);
 /* It writes nothing for us any more. */
 void kvfi_settle_all(kvfi_am_peer_t *peer);
 /* On a new connection. */
@@ -239,7 +239,7 @@ void kvfi_settle_ask_again(kvfi_am_peer_t *peer);
 /* For who pumps, while WRITEs are unsettled: they are asked for again now and then. */
 void kvfi_settle_remind(kvfi_am_peer_t *peer);
 /* It has said nothing for so long since it was asked, or let an op run out of time. */
-int  kvfi_settle_is_silent(const kvfi_am_peer_t *peer, uint64_t for_ns);
+int kvfi_settle_is_silent(const kvfi_am_peer_t *peer, uint64_t for_ns);
 
 /* ---- am_serve.c: the owner's side */
 void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *data, size_t len);
@@ -252,7 +252,6 @@ void kvfi_am_serve_drop(kvfi_am_serve_t *serve);
 /* The first of a peer's reads goes to the end of the round. */
 void kvfi_am_serve_rotate(kvfi_am_peer_t *peer);
 /* Gather the next chunk into message; INPROGRESS: it was not the last, else how the read ended. */
-kvf_status_t kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf,
-                                 uint32_t cap);
+kvf_status_t kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf, uint32_t cap);
 
 #endif

@@ -47,7 +47,7 @@ kvfi_am_message_t *kvfi_am_message(kvfi_am_peer_t *peer, unsigned kind, uint64_t
 
 kvfi_am_message_t *kvfi_am_chunk(kvfi_am_peer_t *peer, uint64_t token)
 {
-    kvfi_am_t         *am = peer->am;
+    kvfi_am_t *am = peer->am;
     kvfi_am_message_t *message = am->free_chunks;
 
     if (message)

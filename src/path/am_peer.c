@@ -120,8 +120,8 @@ void kvfi_am_bury(kvfi_am_peer_t *peer)
 
 int kvfi_am_forgettable(const kvfi_am_peer_t *peer)
 {
-    return atomic_load(&peer->dead) && !peer->imports && !peer->outgoing && !peer->inbox &&
-           !peer->hello && !peer->unsettled;
+    return atomic_load(&peer->dead) && !peer->imports && !peer->outgoing && !peer->inbox && !peer->hello &&
+           !peer->unsettled;
 }
 
 void kvfi_am_peer_free(kvfi_am_peer_t *peer)

@@ -34,7 +34,8 @@ static void send_notes(kvfi_am_peer_t *peer)
             continue;
         if (peer->notes_sent - peer->notes_taken >= peer->notes_room)
             return;
-        message = kvfi_am_message(peer, KVFI_AM_NOTE, (uint64_t)note->channel << 8 | (uint64_t)-(int64_t)note->told,
+        message = kvfi_am_message(peer, KVFI_AM_NOTE,
+                                  (uint64_t)note->channel << 8 | (uint64_t) - (int64_t)note->told,
                                   peer->notes_sent + 1, note->len);
         if (!message)
             return;
@@ -48,7 +49,7 @@ static void send_notes(kvfi_am_peer_t *peer)
 static uint32_t chunk_bytes(const kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 {
     const kvfi_carrier_t *carrier = peer->am->carrier;
-    uint64_t              fair = xfer->stream / KVFI_AM_FAIR, most = carrier->most;
+    uint64_t fair = xfer->stream / KVFI_AM_FAIR, most = carrier->most;
 
     if (fair < most)
         most = fair < carrier->least ? carrier->least : fair;
@@ -57,10 +58,10 @@ static uint32_t chunk_bytes(const kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 
 static int send_read_chunk(kvfi_am_peer_t *peer)
 {
-    kvfi_am_serve_t   *serve = peer->reads;
+    kvfi_am_serve_t *serve = peer->reads;
     kvfi_am_message_t *message;
-    kvf_status_t       status;
-    char              *buf;
+    kvf_status_t status;
+    char *buf;
 
     if (atomic_load(&peer->am->host.epoch[serve->grant]) != serve->epoch) {
         kvfi_am_serve_end(serve, KVF_ERR_REVOKED);
@@ -82,16 +83,16 @@ static int send_read_chunk(kvfi_am_peer_t *peer)
 
 static int send_write_chunk(kvfi_am_peer_t *peer)
 {
-    kvfi_xfer_t       *xfer = peer->writes;
-    char              *buf;
+    kvfi_xfer_t *xfer = peer->writes;
+    char *buf;
     kvfi_am_message_t *message = peer->am->carrier->chunk(peer, xfer->token, &buf);
 
     if (!message)
         return 0;
     kvfi_am_write_unlink(peer, xfer);
     message->head.off = xfer->sent;
-    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf,
-                                                   chunk_bytes(peer, xfer), &xfer->moved.pieces);
+    message->head.len = (uint32_t)kvfi_copy_gather(&xfer->cursor, xfer->local, buf, chunk_bytes(peer, xfer),
+                                                   &xfer->moved.pieces);
     message->head.flags |= KVFI_AM_TO_OWNER;
     xfer->sent += message->head.len;
     xfer->calls++;

@@ -11,22 +11,21 @@
 
 static void on_read_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data)
 {
-    kvfi_am_t   *am = peer->am;
+    kvfi_am_t *am = peer->am;
     kvfi_xfer_t *xfer = kvfi_table_get(&am->xfers, head->token);
-    uint64_t     left;
+    uint64_t left;
 
     if (!xfer) {
         am->stats.dropped++; /* cancelled, or past its deadline */
         return;
     }
     left = xfer->stream - xfer->moved.bytes;
-    if (xfer->peer != peer || xfer->dir != KVF_READ || head->off != xfer->moved.bytes ||
-        head->len > left || ((head->flags & KVFI_AM_FIN) && head->len != left)) {
+    if (xfer->peer != peer || xfer->dir != KVF_READ || head->off != xfer->moved.bytes || head->len > left ||
+        ((head->flags & KVFI_AM_FIN) && head->len != left)) {
         kvfi_am_peer_fail(peer, "its data does not fit the request");
         return;
     }
-    xfer->moved.bytes += kvfi_copy_scatter(&xfer->cursor, xfer->local, data, head->len,
-                                           &xfer->moved.pieces);
+    xfer->moved.bytes += kvfi_copy_scatter(&xfer->cursor, xfer->local, data, head->len, &xfer->moved.pieces);
     xfer->calls++;
     if (head->flags & KVFI_AM_CLEAN)
         xfer->checked = xfer->cursor.pair;
@@ -51,17 +50,16 @@ static void on_data(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void
 
 static void on_done(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const char *data)
 {
-    kvfi_am_t      *am = peer->am;
-    kvfi_xfer_t    *xfer = kvfi_table_get(&am->xfers, head->token);
-    kvf_status_t    status = (kvf_status_t)(int64_t)head->off;
+    kvfi_am_t *am = peer->am;
+    kvfi_xfer_t *xfer = kvfi_table_get(&am->xfers, head->token);
+    kvf_status_t status = (kvf_status_t)(int64_t)head->off;
     kvfi_bad_pair_t bad;
 
     if (!xfer) {
         am->stats.dropped += !kvfi_settle_answered(peer, head->token);
         return;
     }
-    if (xfer->peer != peer || head->len % sizeof bad ||
-        (status > KVF_OK || status < KVF_ERR_FORKED) ||
+    if (xfer->peer != peer || head->len % sizeof bad || (status > KVF_OK || status < KVF_ERR_FORKED) ||
         ((status == KVF_OK || status == KVF_ERR_STALE) &&
          (xfer->dir == KVF_READ ? xfer->moved.bytes : xfer->sent) != xfer->stream)) {
         kvfi_am_peer_fail(peer, "its answer does not fit the request");
@@ -84,8 +82,7 @@ static void on_note(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void
     kvfi_am_message_t *note;
 
     if (head->len > KVF_NOTIFY_MAX || (head->token & 0xff) > -KVF_ERR_FORKED ||
-        head->token >> 8 > UINT32_MAX ||
-        head->off != peer->inbox_came + 1 ||
+        head->token >> 8 > UINT32_MAX || head->off != peer->inbox_came + 1 ||
         peer->inbox_came - peer->acked_taken >= peer->am->host.depth) {
         kvfi_am_peer_fail(peer, "its notification is malformed, out of order, or one too many");
         return;
@@ -106,8 +103,8 @@ static void on_note(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void
 
 static void on_ack(kvfi_am_peer_t *peer, const kvfi_am_head_t *head)
 {
-    if (head->token > peer->notes_sent || head->token < peer->notes_came ||
-        head->off > head->token || head->off < peer->notes_taken) {
+    if (head->token > peer->notes_sent || head->token < peer->notes_came || head->off > head->token ||
+        head->off < peer->notes_taken) {
         kvfi_am_peer_fail(peer, "it acknowledges notifications that were not sent");
         return;
     }
@@ -135,14 +132,29 @@ static void on_bye(kvfi_am_peer_t *peer)
 void kvfi_am_take(kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data)
 {
     switch (head->kind) {
-    case KVFI_AM_REQUEST: kvfi_am_serve_request(peer, head->token, data, head->len); break;
-    case KVFI_AM_DATA: on_data(peer, head, data); break;
-    case KVFI_AM_DONE: on_done(peer, head, data); break;
-    case KVFI_AM_CANCEL: kvfi_am_serve_cancel(peer, head->token, head->flags & KVFI_AM_TO_OWNER); break;
-    case KVFI_AM_NOTE: on_note(peer, head, data); break;
-    case KVFI_AM_ACK: on_ack(peer, head); break;
-    case KVFI_AM_BYE: on_bye(peer); break;
-    default: kvfi_am_peer_fail(peer, "its message is of an unknown kind");
+    case KVFI_AM_REQUEST:
+        kvfi_am_serve_request(peer, head->token, data, head->len);
+        break;
+    case KVFI_AM_DATA:
+        on_data(peer, head, data);
+        break;
+    case KVFI_AM_DONE:
+        on_done(peer, head, data);
+        break;
+    case KVFI_AM_CANCEL:
+        kvfi_am_serve_cancel(peer, head->token, head->flags & KVFI_AM_TO_OWNER);
+        break;
+    case KVFI_AM_NOTE:
+        on_note(peer, head, data);
+        break;
+    case KVFI_AM_ACK:
+        on_ack(peer, head);
+        break;
+    case KVFI_AM_BYE:
+        on_bye(peer);
+        break;
+    default:
+        kvfi_am_peer_fail(peer, "its message is of an unknown kind");
     }
 }
 

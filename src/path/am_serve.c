@@ -10,11 +10,11 @@
 #include "copy/extent.h"
 #include "path/am_internal.h"
 
-static void answer(kvfi_am_peer_t *peer, uint64_t token, kvf_status_t status,
-                   const kvfi_bad_pair_t *bad, uint32_t count)
+static void answer(kvfi_am_peer_t *peer, uint64_t token, kvf_status_t status, const kvfi_bad_pair_t *bad,
+                   uint32_t count)
 {
-    kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_DONE, token, (uint64_t)(int64_t)status,
-                                                 count * sizeof *bad);
+    kvfi_am_message_t *message =
+        kvfi_am_message(peer, KVFI_AM_DONE, token, (uint64_t)(int64_t)status, count * sizeof *bad);
 
     if (message && count)
         memcpy(message->data, bad, count * sizeof *bad);
@@ -71,17 +71,17 @@ void kvfi_am_serve_end(kvfi_am_serve_t *serve, kvf_status_t status)
 }
 
 /* Is the request whole, and does every piece of it lie in the grant? */
-static kvf_status_t check(const kvfi_am_request_t *request, const kvfi_am_view_t *view,
-                          const uint32_t *ids, uint64_t *bytes_p)
+static kvf_status_t check(const kvfi_am_request_t *request, const kvfi_am_view_t *view, const uint32_t *ids,
+                          uint64_t *bytes_p)
 {
-    kvfi_side_t  side = {.off = request->off,
-                         .len = request->len,
-                         .block = request->block,
-                         .limit = view->len,
-                         .count = {request->count[0], request->count[1]},
-                         .stride = {request->stride[0], request->stride[1]},
-                         .blocks = request->blocks,
-                         .ids = ids};
+    kvfi_side_t side = {.off = request->off,
+                        .len = request->len,
+                        .block = request->block,
+                        .limit = view->len,
+                        .count = {request->count[0], request->count[1]},
+                        .stride = {request->stride[0], request->stride[1]},
+                        .blocks = request->blocks,
+                        .ids = ids};
     kvfi_found_t found = {.pairs = request->blocks};
 
     if (!request->len || !request->count[0] || !request->count[1] || request->dir > KVF_WRITE)
@@ -97,7 +97,7 @@ static kvf_status_t check(const kvfi_am_request_t *request, const kvfi_am_view_t
 static void begin(kvfi_am_serve_t *serve, const kvfi_am_request_t *request)
 {
     kvfi_xfer_t *xfer = &serve->xfer;
-    uint32_t    *ids = request->flags & KVFI_AM_HAS_IDS ? serve->ids : NULL;
+    uint32_t *ids = request->flags & KVFI_AM_HAS_IDS ? serve->ids : NULL;
 
     xfer->box = (kvfi_box_t){.len = request->len,
                              .count = {request->count[0], request->count[1]},
@@ -125,9 +125,10 @@ static kvf_status_t hold(kvfi_am_serve_t *serve, uint64_t bytes)
 
     if (peer->held && peer->held + bytes > peer->am->held_most) {
         if (!peer->am->told_of_busy++)
-            kvfi_log(KVFI_LOG_WARN, "rank %llu has asked for more than is held for a peer at once, %llu MiB "
-                     "of requests: its op ends with KVF_ERR_BUSY", (unsigned long long)peer->rank,
-                     (unsigned long long)(peer->am->held_most >> 20));
+            kvfi_log(KVFI_LOG_WARN,
+                     "rank %llu has asked for more than is held for a peer at once, %llu MiB "
+                     "of requests: its op ends with KVF_ERR_BUSY",
+                     (unsigned long long)peer->rank, (unsigned long long)(peer->am->held_most >> 20));
         return KVF_ERR_BUSY;
     }
     serve->held = bytes;
@@ -137,10 +138,10 @@ static kvf_status_t hold(kvfi_am_serve_t *serve, uint64_t bytes)
 
 static kvf_status_t accept(kvfi_am_serve_t *serve, const void *data, size_t len)
 {
-    kvfi_am_t        *am = serve->peer->am;
+    kvfi_am_t *am = serve->peer->am;
     kvfi_am_request_t request;
-    size_t            lists;
-    kvf_status_t      status;
+    size_t lists;
+    kvf_status_t status;
 
     if (len < sizeof request)
         return KVF_ERR_INVALID;
@@ -192,7 +193,7 @@ void kvfi_am_serve_cancel(kvfi_am_peer_t *peer, uint64_t token, int asks)
 void kvfi_am_serve_request(kvfi_am_peer_t *peer, uint64_t token, const void *data, size_t len)
 {
     kvfi_am_serve_t *serve;
-    kvf_status_t     status;
+    kvf_status_t status;
 
     if (token && token <= peer->floor) {
         peer->am->stats.dropped++;
@@ -231,8 +232,8 @@ static kvf_status_t compare(kvfi_am_serve_t *serve)
     for (; xfer->checked < xfer->cursor.pair && status == KVF_OK; xfer->checked++) {
         uint32_t id = kvfi_box_id(xfer->box.remote_ids, xfer->checked);
 
-        if (id != KVF_SKIP && (id >= serve->view.gens_count ||
-                               atomic_load(&serve->view.gens[id]) != xfer->gens[xfer->checked]))
+        if (id != KVF_SKIP &&
+            (id >= serve->view.gens_count || atomic_load(&serve->view.gens[id]) != xfer->gens[xfer->checked]))
             status = kvfi_xfer_bad(xfer, xfer->checked, KVF_ERR_STALE);
     }
     return status;
@@ -244,7 +245,8 @@ static kvf_status_t told(const kvfi_am_serve_t *serve, kvf_status_t status)
     const kvfi_am_view_t *view = &serve->view;
 
     if (status == KVF_ERR_FAULT && !serve->peer->am->told_of_fault++)
-        kvfi_log(KVFI_LOG_WARN, "rank %llu %s memory that was granted and is not there: not all of the "
+        kvfi_log(KVFI_LOG_WARN,
+                 "rank %llu %s memory that was granted and is not there: not all of the "
                  "%llu bytes at %p are mapped with that right; its op ends with KVF_ERR_FAULT",
                  (unsigned long long)serve->peer->rank, serve->xfer.dir == KVF_READ ? "reads" : "writes",
                  (unsigned long long)view->len, (void *)view->base);
@@ -256,8 +258,8 @@ static kvf_status_t gather(kvfi_am_serve_t *serve, char *buf, uint32_t cap, kvfi
     kvfi_cursor_t *cursor = &serve->xfer.cursor;
 
     if (serve->view.own)
-        return told(serve, kvfi_own_gather(&serve->peer->am->own, cursor, serve->view.base, buf, cap,
-                                           moved_p));
+        return told(serve,
+                    kvfi_own_gather(&serve->peer->am->own, cursor, serve->view.base, buf, cap, moved_p));
     moved_p->bytes += kvfi_copy_gather(cursor, serve->view.base, buf, cap, &moved_p->pieces);
     return KVF_OK;
 }
@@ -267,14 +269,13 @@ static kvf_status_t scatter(kvfi_am_serve_t *serve, const char *buf, uint32_t le
     kvfi_cursor_t *cursor = &serve->xfer.cursor;
 
     if (serve->view.own)
-        return told(serve, kvfi_own_scatter(&serve->peer->am->own, cursor, serve->view.base, buf, len,
-                                            moved_p));
+        return told(serve,
+                    kvfi_own_scatter(&serve->peer->am->own, cursor, serve->view.base, buf, len, moved_p));
     moved_p->bytes += kvfi_copy_scatter(cursor, serve->view.base, buf, len, &moved_p->pieces);
     return KVF_OK;
 }
 
-kvf_status_t kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf,
-                                 uint32_t cap)
+kvf_status_t kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *message, char *buf, uint32_t cap)
 {
     kvfi_xfer_t *xfer = &serve->xfer;
     kvfi_moved_t moved = {0};
@@ -297,7 +298,7 @@ kvf_status_t kvfi_am_serve_chunk(kvfi_am_serve_t *serve, kvfi_am_message_t *mess
 void kvfi_am_serve_data(kvfi_am_peer_t *peer, kvfi_am_serve_t *serve, const kvfi_am_head_t *head,
                         const void *data)
 {
-    kvfi_am_t   *am = peer->am;
+    kvfi_am_t *am = peer->am;
     kvfi_xfer_t *xfer = &serve->xfer;
     kvf_status_t status;
 

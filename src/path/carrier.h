@@ -19,17 +19,17 @@
 
 #include "kvferry.h"
 
-typedef struct kvfi_am      kvfi_am_t;
+typedef struct kvfi_am kvfi_am_t;
 typedef struct kvfi_am_peer kvfi_am_peer_t;
 struct kvfi_am_message;
 
 typedef struct kvfi_carrier {
-    const char *side;                 /* of its peers, for the log: "near", "far" */
-    size_t      am_bytes, peer_bytes; /* of its state: am->state, peer->state */
-    uint32_t    least, most;          /* bytes of a chunk; of a short stream it has fewer */
-    unsigned    turn;                 /* chunks that leave for a peer at a time */
-    uint64_t    connect_ns;           /* that a close waits for connections under way, at least */
-    uint64_t    deaf_ns;              /* a peer that is asked and says nothing for so long has failed; 0: never,
+    const char *side;            /* of its peers, for the log: "near", "far" */
+    size_t am_bytes, peer_bytes; /* of its state: am->state, peer->state */
+    uint32_t least, most;        /* bytes of a chunk; of a short stream it has fewer */
+    unsigned turn;               /* chunks that leave for a peer at a time */
+    uint64_t connect_ns;         /* that a close waits for connections under way, at least */
+    uint64_t deaf_ns;            /* a peer that is asked and says nothing for so long has failed; 0: never,
                                          and it is asked once */
 
     /* ---- the machine */

@@ -9,9 +9,11 @@
 const kvfi_carrier_t *kvfi_carrier_of(const char *net)
 {
     static const struct row {
-        const char           *net;
+        const char *net;
         const kvfi_carrier_t *carrier;
-    } rows[] = {{"auto", &kvfi_endpoints}, {"tcp", &kvfi_endpoints}, {"rc", &kvfi_endpoints},
+    } rows[] = {{"auto", &kvfi_endpoints},
+                {"tcp", &kvfi_endpoints},
+                {"rc", &kvfi_endpoints},
                 {"ud", &kvfi_endpoints}};
     const struct row *row = rows;
 

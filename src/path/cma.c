@@ -46,10 +46,10 @@ static const char *here(kvfi_node_t *node)
 
 static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
 {
-    const char  *call = xfer->dir == KVF_READ ? "process_vm_readv" : "process_vm_writev";
+    const char *call = xfer->dir == KVF_READ ? "process_vm_readv" : "process_vm_writev";
     kvfi_life_t *life = xfer->target->life;
-    const char  *name = xfer->target->name;
-    int          asked = error == EFAULT ? kvfi_cma_ask(xfer->target->cma, life->id.pid) : 0;
+    const char *name = xfer->target->name;
+    int asked = error == EFAULT ? kvfi_cma_ask(xfer->target->cma, life->id.pid) : 0;
 
     if (asked)
         error = asked;
@@ -64,8 +64,10 @@ static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
         return kvfi_fail(KVF_ERR_SYSTEM, "%s", atomic_load(&xfer->target->cma->why[xfer->dir]));
     }
     if (error == EFAULT)
-        return kvfi_fail(KVF_ERR_FAULT, "%s: memory of %s behind the grant, or of the segment here, is "
-                         "not mapped or lacks the right", call, name);
+        return kvfi_fail(KVF_ERR_FAULT,
+                         "%s: memory of %s behind the grant, or of the segment here, is "
+                         "not mapped or lacks the right",
+                         call, name);
     return kvfi_fail(KVF_ERR_SYSTEM, "%s with %s: %s", call, name, strerror(error));
 }
 
@@ -73,11 +75,11 @@ static kvf_status_t call_failed(const kvfi_xfer_t *xfer, int error)
 static int move(kvfi_xfer_t *xfer, struct iovec *local, struct iovec *remote, int count)
 {
     pid_t pid = xfer->target->life->id.pid;
-    int   at = 0, error;
+    int at = 0, error;
 
     while (at < count) {
         unsigned long n = (unsigned long)(count - at);
-        ssize_t       done;
+        ssize_t done;
 
         if (xfer->dir == KVF_WRITE) {
             error = kvfi_cma_ask(xfer->target->cma, pid);
@@ -106,8 +108,8 @@ static int move(kvfi_xfer_t *xfer, struct iovec *local, struct iovec *remote, in
 static int move_proved(kvfi_xfer_t *xfer, struct iovec *local, struct iovec *remote, int count)
 {
     const kvfi_cma_t *cma = xfer->target->cma;
-    char              got[KVFI_CMA_PROOF];
-    int               error;
+    char got[KVFI_CMA_PROOF];
+    int error;
 
     if (xfer->dir == KVF_WRITE) {
         error = move(xfer, local, remote, count);
@@ -122,11 +124,11 @@ static int move_proved(kvfi_xfer_t *xfer, struct iovec *local, struct iovec *rem
 /* What one call takes, whatever the budget. */
 static kvf_status_t slice(kvfi_xfer_t *xfer, uint64_t budget)
 {
-    struct iovec  local[PIECES + 1], remote[PIECES + 1];
+    struct iovec local[PIECES + 1], remote[PIECES + 1];
     kvfi_cursor_t before = xfer->cursor;
-    uint64_t      bytes = 0;
-    kvfi_run_t    run;
-    int           count = 0, error;
+    uint64_t bytes = 0;
+    kvfi_run_t run;
+    int count = 0, error;
 
     (void)budget;
     while (count < PIECES && bytes < CALL_BYTES &&

@@ -17,15 +17,15 @@
 
 #include "base/proc.h"
 
-#define KVFI_CMA_WHY     400u
-#define KVFI_CMA_PIECES  1023 /* of a call; the last vector is the proof's */
-#define KVFI_CMA_PROOF   32u
+#define KVFI_CMA_WHY    400u
+#define KVFI_CMA_PIECES 1023 /* of a call; the last vector is the proof's */
+#define KVFI_CMA_PROOF  32u
 
 typedef struct kvfi_cma {
     const char *_Atomic why[2]; /* by kvf_dir_t: what forbids it and what to do; NULL: it works */
-    char                text[2][KVFI_CMA_WHY];
-    uint64_t            proof_addr; /* in the peer */
-    char                proof[KVFI_CMA_PROOF];
+    char text[2][KVFI_CMA_WHY];
+    uint64_t proof_addr; /* in the peer */
+    char proof[KVFI_CMA_PROOF];
 } kvfi_cma_t;
 
 /* Read the proof at raddr of a neighbour, and see whether a write would be let through. Where reading is

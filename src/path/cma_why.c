@@ -37,8 +37,8 @@ static int call_of_nothing(pid_t pid, uint32_t dir)
 static long long number_in(const char *path, const char *name, int base)
 {
     long long value = -1;
-    char      line[256];
-    FILE     *file = fopen(path, "re");
+    char line[256];
+    FILE *file = fopen(path, "re");
 
     while (file && value < 0 && fgets(line, sizeof line, file))
         if (!strncmp(line, name, strlen(name)))
@@ -53,7 +53,7 @@ static long long number_in(const char *path, const char *name, int base)
 static int is_not_dumpable(pid_t pid)
 {
     struct stat folder, file;
-    char        path[48];
+    char path[48];
 
     snprintf(path, sizeof path, "/proc/%d/", (int)pid);
     if (stat(path, &folder))
@@ -65,7 +65,7 @@ static int is_not_dumpable(pid_t pid)
 /* Of a user namespace: every process may read it. */
 static size_t read_uid_map(const char *path, char *text, size_t size)
 {
-    FILE  *file = fopen(path, "re");
+    FILE *file = fopen(path, "re");
     size_t len = file ? fread(text, 1, size, file) : 0;
 
     if (file)
@@ -77,8 +77,8 @@ static size_t read_uid_map(const char *path, char *text, size_t size)
 static int in_another_user_namespace(pid_t pid)
 {
     struct stat ours, theirs;
-    char        path[48], our_map[512], their_map[512];
-    size_t      len;
+    char path[48], our_map[512], their_map[512];
+    size_t len;
 
     snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
     if (!stat("/proc/thread-self/ns/user", &ours) && !stat(path, &theirs))
@@ -102,30 +102,38 @@ static void explain_filter(char *buf, size_t len, uint32_t dir, int error)
 {
     long long mode = number_in("/proc/thread-self/status", "Seccomp:", 10);
 
-    snprintf(buf, len, "%s: %s: %s (Seccomp mode %lld); let the container's profile pass "
-             "process_vm_readv and process_vm_writev (CAP_SYS_PTRACE does so in most)", name_of(dir),
-             strerror(error), mode > 0 ? "a system call filter" : "a filter, or a kernel without "
-             "cross-memory attach", mode < 0 ? 0 : mode);
+    snprintf(buf, len,
+             "%s: %s: %s (Seccomp mode %lld); let the container's profile pass "
+             "process_vm_readv and process_vm_writev (CAP_SYS_PTRACE does so in most)",
+             name_of(dir), strerror(error),
+             mode > 0 ? "a system call filter"
+                      : "a filter, or a kernel without "
+                        "cross-memory attach",
+             mode < 0 ? 0 : mode);
 }
 
 static void explain_access(char *buf, size_t len, uint32_t dir, int error, pid_t pid)
 {
-    long long   yama = number_in("/proc/sys/kernel/yama/ptrace_scope", "", 10), uid;
-    unsigned    caps = (unsigned)(number_in("/proc/thread-self/status", "CapEff:", 16) >> CAP_PTRACE) & 1;
-    char        path[48], reason[200];
+    long long yama = number_in("/proc/sys/kernel/yama/ptrace_scope", "", 10), uid;
+    unsigned caps = (unsigned)(number_in("/proc/thread-self/status", "CapEff:", 16) >> CAP_PTRACE) & 1;
+    char path[48], reason[200];
     const char *why = reason;
 
     snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
     uid = number_in(path, "Uid:", 10);
     if (uid >= 0 && uid != (long long)geteuid() && !caps)
-        snprintf(reason, sizeof reason, "the peer runs as user %lld, we as %lld; run both as one "
-                 "user, or give CAP_SYS_PTRACE", uid, (long long)geteuid());
+        snprintf(reason, sizeof reason,
+                 "the peer runs as user %lld, we as %lld; run both as one "
+                 "user, or give CAP_SYS_PTRACE",
+                 uid, (long long)geteuid());
     else if (is_not_dumpable(pid))
         why = "the peer is not dumpable (it has changed users, or may not read its own program); let it call "
               "prctl(PR_SET_DUMPABLE, 1), or give CAP_SYS_PTRACE";
     else if (yama > 0 && !caps)
-        snprintf(reason, sizeof reason, "Yama's ptrace_scope is %lld; set "
-                 "kernel.yama.ptrace_scope to 0, or give CAP_SYS_PTRACE", yama);
+        snprintf(reason, sizeof reason,
+                 "Yama's ptrace_scope is %lld; set "
+                 "kernel.yama.ptrace_scope to 0, or give CAP_SYS_PTRACE",
+                 yama);
     else if (in_another_user_namespace(pid))
         why = "the peer is in another user namespace; start both ranks in one, or give CAP_SYS_PTRACE there";
     else if (has_more_capabilities(path))
@@ -145,8 +153,10 @@ static void explain(char *buf, size_t len, uint32_t dir, int error, pid_t pid)
     else if (error == EPERM || error == EACCES)
         explain_access(buf, len, dir, error, pid);
     else if (error == ESRCH)
-        snprintf(buf, len, "%s: %s: the peer's main thread has ended, and the process goes on without it; let "
-                 "that thread end last", name_of(dir), strerror(error));
+        snprintf(buf, len,
+                 "%s: %s: the peer's main thread has ended, and the process goes on without it; let "
+                 "that thread end last",
+                 name_of(dir), strerror(error));
     else
         snprintf(buf, len, "%s: %s", name_of(dir), strerror(error));
 }
@@ -173,8 +183,7 @@ static void lose_unproved(kvfi_cma_t *cma)
     if (atomic_load(&cma->why[KVF_WRITE]))
         return;
     snprintf(cma->text[KVF_WRITE], sizeof cma->text[KVF_WRITE],
-             "%s: never without a proof by reading: %.340s",
-             name_of(KVF_WRITE), cma->text[KVF_READ]);
+             "%s: never without a proof by reading: %.340s", name_of(KVF_WRITE), cma->text[KVF_READ]);
     atomic_store(&cma->why[KVF_WRITE], cma->text[KVF_WRITE]);
 }
 
@@ -191,9 +200,9 @@ void kvfi_cma_lose(kvfi_cma_t *cma, const kvfi_life_t *life, uint32_t dir, int e
 
 int kvfi_cma_ask(const kvfi_cma_t *cma, pid_t pid)
 {
-    char         got[KVFI_CMA_PROOF];
+    char got[KVFI_CMA_PROOF];
     struct iovec local = {got, sizeof got}, remote = {(void *)(uintptr_t)cma->proof_addr, sizeof got};
-    ssize_t      done = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+    ssize_t done = process_vm_readv(pid, &local, 1, &remote, 1, 0);
 
     if (done < 0 && errno != EFAULT)
         return errno;

@@ -11,7 +11,11 @@
 #include <stdint.h>
 
 /* Their places in the engine's table; a path that is started names one. */
-typedef enum kvfi_driver_id { KVFI_NEAR, KVFI_WIRE, KVFI_DRIVERS } kvfi_driver_id_t;
+typedef enum kvfi_driver_id {
+    KVFI_NEAR,
+    KVFI_WIRE,
+    KVFI_DRIVERS
+} kvfi_driver_id_t;
 
 typedef struct kvfi_driver kvfi_driver_t;
 

@@ -22,7 +22,7 @@ typedef struct state {
 
 typedef struct line {
     kvfi_ep_t *ep;
-    uint64_t   hello_room; /* notes_room once the hello is answered */
+    uint64_t hello_room; /* notes_room once the hello is answered */
 } line_t;
 
 static kvfi_wire_t *wire_of(const kvfi_am_t *am)
@@ -37,12 +37,11 @@ static line_t *line_of(const kvfi_am_peer_t *peer)
 
 /* ------------------------------------------------------------ what comes in */
 
-static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *head,
-                     const void *data)
+static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *head, const void *data)
 {
     kvfi_am_hello_t start = {0};
-    size_t          len = head->len > sizeof start ? head->len - sizeof start : 0;
-    char           *address;
+    size_t len = head->len > sizeof start ? head->len - sizeof start : 0;
+    char *address;
 
     if (len)
         memcpy(&start, data, sizeof start);
@@ -71,9 +70,9 @@ static void on_hello(kvfi_am_t *am, kvfi_am_peer_t *peer, const kvfi_am_head_t *
 
 static void receive(void *arg, const void *data_of_head, size_t head_len, const void *data, size_t len)
 {
-    kvfi_am_t      *am = arg;
+    kvfi_am_t *am = arg;
     kvfi_am_peer_t *peer;
-    kvfi_am_head_t  head;
+    kvfi_am_head_t head;
 
     am->worked = 1;
     if (head_len != sizeof head) {
@@ -96,7 +95,7 @@ static void receive(void *arg, const void *data_of_head, size_t head_len, const 
 
 static kvf_status_t open_wire(kvfi_am_t *am)
 {
-    state_t     *state = am->state;
+    state_t *state = am->state;
     kvf_status_t status = kvfi_wire_open(am->host.net, receive, am, &state->wire);
 
     if (status != KVF_OK)
@@ -117,8 +116,10 @@ static void close_wire(kvfi_am_t *am, uint64_t end_ns)
     if (safe)
         kvfi_wire_close(wire_of(am));
     else
-        kvfi_log(KVFI_LOG_WARN, "a far connection has not come up, and UCX %s would end this process if it were "
-                 "closed: its descriptors and buffers stay until the process ends", kvf_ucx_version());
+        kvfi_log(KVFI_LOG_WARN,
+                 "a far connection has not come up, and UCX %s would end this process if it were "
+                 "closed: its descriptors and buffers stay until the process ends",
+                 kvf_ucx_version());
 }
 
 static int expects(kvfi_am_t *am)
@@ -152,12 +153,12 @@ static void on_failed(void *arg, const char *why)
 
 static kvfi_am_message_t *hello_to(kvfi_am_peer_t *peer)
 {
-    const kvfi_am_t   *am = peer->am;
-    kvfi_am_hello_t    start = {.floor = am->last_token};
+    const kvfi_am_t *am = peer->am;
+    kvfi_am_hello_t start = {.floor = am->last_token};
     kvfi_am_message_t *hello;
 
-    hello = kvfi_am_message(peer, KVFI_AM_HELLO, am->host.depth, am->host.rank,
-                            sizeof start + am->address_len);
+    hello =
+        kvfi_am_message(peer, KVFI_AM_HELLO, am->host.depth, am->host.rank, sizeof start + am->address_len);
     if (!hello)
         return NULL;
     memcpy(hello->data, &start, sizeof start);
@@ -168,7 +169,7 @@ static kvfi_am_message_t *hello_to(kvfi_am_peer_t *peer)
 static kvf_status_t connect_to(kvfi_am_peer_t *peer, const void *address)
 {
     kvfi_am_message_t *hello;
-    kvf_status_t       status;
+    kvf_status_t status;
 
     if (peer->linked)
         return KVF_OK;
@@ -225,7 +226,7 @@ static void wire(kvfi_am_peer_t *peer, char *buf, size_t len)
 static void on_sent(void *arg, int failed)
 {
     kvfi_am_message_t *message = arg;
-    kvfi_am_peer_t    *peer = message->peer;
+    kvfi_am_peer_t *peer = message->peer;
 
     peer->outgoing--;
     peer->chunks -= (unsigned)message->chunk;

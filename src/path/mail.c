@@ -15,8 +15,8 @@
 #define PAYLOAD_KEPT  65536u
 
 typedef struct hello {
-    uint64_t         sender, rank, room;
-    kvfi_proc_id_t   proc;
+    uint64_t sender, rank, room;
+    kvfi_proc_id_t proc;
     kvfi_bell_name_t bell;
     kvfi_share_key_t box;
 } hello_t;
@@ -46,12 +46,12 @@ static void write_to(kvfi_mail_t *mail, kvfi_mail_ring_t *ring)
 static void say_hello(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
 {
     kvfi_am_t *am = peer->am;
-    hello_t    hello = {.sender = am->host.incarnation,
-                        .rank = am->host.rank,
-                        .room = am->host.depth,
-                        .proc = am->host.proc,
-                        .bell = am->host.bell->name,
-                        .box = *kvfi_mem_key(kvfi_pair_of(peer)->mail.mem)};
+    hello_t hello = {.sender = am->host.incarnation,
+                     .rank = am->host.rank,
+                     .room = am->host.depth,
+                     .proc = am->host.proc,
+                     .bell = am->host.bell->name,
+                     .box = *kvfi_mem_key(kvfi_pair_of(peer)->mail.mem)};
 
     _Static_assert(sizeof hello <= KVFI_HELLO_MAX, "a hello fits into a seat");
     kvfi_hold_say(hold, &hello, sizeof hello);
@@ -60,11 +60,11 @@ static void say_hello(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
 
 kvf_status_t kvfi_mail_make(kvfi_am_peer_t *peer, kvfi_hold_t *hold)
 {
-    kvfi_mail_t     *mail = &kvfi_pair_of(peer)->mail;
-    kvfi_mem_want_t  want = {.len = sizeof(kvfi_mail_box_t)};
+    kvfi_mail_t *mail = &kvfi_pair_of(peer)->mail;
+    kvfi_mem_want_t want = {.len = sizeof(kvfi_mail_box_t)};
     kvfi_mail_box_t *box;
-    char             why[256];
-    kvf_status_t     status = kvfi_mem_alloc(peer->am->host.near, &want, &mail->mem);
+    char why[256];
+    kvf_status_t status = kvfi_mem_alloc(peer->am->host.near, &want, &mail->mem);
 
     if (status != KVF_OK)
         return kvfi_fail_within(status, "no box for messages to a neighbour");
@@ -93,11 +93,11 @@ static int is_box(const kvfi_mail_box_t *box, uint64_t maker)
 
 kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer)
 {
-    kvfi_mail_t     *mail = &kvfi_pair_of(peer)->mail;
+    kvfi_mail_t *mail = &kvfi_pair_of(peer)->mail;
     kvfi_mail_box_t *box;
-    hello_t          hello;
-    void            *at;
-    kvf_status_t     status;
+    hello_t hello;
+    void *at;
+    kvf_status_t status;
 
     memcpy(&hello, peer->hello, sizeof hello);
     status = kvfi_map_open(&hello.box, sizeof hello.box, hello.box.addr, sizeof *box, &mail->map, &at);
@@ -116,8 +116,8 @@ kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer)
     if (!mail->out) {
         mail->bell = hello.bell;
         write_to(mail, &box->ring[1]);
-        kvfi_am_queue(peer, kvfi_am_message(peer, KVFI_AM_HELLO, peer->am->host.depth,
-                                            peer->am->host.rank, 0));
+        kvfi_am_queue(peer,
+                      kvfi_am_message(peer, KVFI_AM_HELLO, peer->am->host.depth, peer->am->host.rank, 0));
     }
     return KVF_OK;
 }
@@ -126,8 +126,8 @@ kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer)
 static void on_hello(kvfi_am_t *am, const char *data, uint32_t len)
 {
     kvfi_am_peer_t *peer;
-    hello_t         hello;
-    void           *copy;
+    hello_t hello;
+    void *copy;
 
     am->worked = 1;
     if (hello_read(data, len, &hello)) {
@@ -180,8 +180,8 @@ static uint32_t put_part(kvfi_mail_t *mail, const kvfi_am_message_t *message, ui
     part = length(&message->head) - mail->put;
     part = part < room ? part : room;
     if (part)
-        put(mail->out, mail->tail + (mail->put - begun),
-            message->data + mail->put - sizeof message->head, part);
+        put(mail->out, mail->tail + (mail->put - begun), message->data + mail->put - sizeof message->head,
+            part);
     mail->put += part;
     return mail->put - begun;
 }
@@ -196,9 +196,9 @@ static uint32_t room_in(const kvfi_mail_t *mail)
 
 static void flush(kvfi_am_peer_t *peer)
 {
-    kvfi_mail_t      *mail = &kvfi_pair_of(peer)->mail;
+    kvfi_mail_t *mail = &kvfi_pair_of(peer)->mail;
     kvfi_mail_ring_t *ring = mail->out;
-    uint32_t          room, before = mail->tail;
+    uint32_t room, before = mail->tail;
 
     while (mail->queue) {
         kvfi_am_message_t *message = mail->queue;
@@ -257,7 +257,7 @@ static void take(const kvfi_mail_in_t *in, void *to, uint32_t len)
 static int hold(kvfi_mail_in_t *in, uint64_t len)
 {
     uint64_t cap = in->cap < PAYLOAD_LEAST ? PAYLOAD_LEAST : in->cap;
-    char    *payload;
+    char *payload;
 
     while (cap < len)
         cap *= 2;
@@ -276,7 +276,7 @@ static int hold(kvfi_mail_in_t *in, uint64_t len)
 static uint32_t take_part(kvfi_am_peer_t *peer, kvfi_mail_in_t *in, uint32_t most)
 {
     kvfi_am_head_t head;
-    uint32_t       part, len;
+    uint32_t part, len;
 
     if (in->got < sizeof head) {
         part = (uint32_t)sizeof head - in->got;
@@ -332,9 +332,9 @@ static int deliver(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
 static void receive(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
 {
     kvfi_mail_ring_t *ring = in->ring;
-    uint32_t          shut = atomic_load_explicit(&ring->shut, memory_order_acquire);
-    uint32_t          left = atomic_load_explicit(&ring->tail, memory_order_acquire) - in->head;
-    unsigned          slots = KVFI_STAGE_SLOTS; /* more it cannot have filled */
+    uint32_t shut = atomic_load_explicit(&ring->shut, memory_order_acquire);
+    uint32_t left = atomic_load_explicit(&ring->tail, memory_order_acquire) - in->head;
+    unsigned slots = KVFI_STAGE_SLOTS; /* more it cannot have filled */
 
     if (left > KVFI_MAIL_BYTES) {
         kvfi_am_peer_fail(peer, "its ring of messages claims more than it holds");
@@ -362,9 +362,9 @@ static void receive(kvfi_am_peer_t *peer, kvfi_mail_in_t *in)
 static void receive_hellos(kvfi_am_t *am, uint32_t hellos)
 {
     kvfi_rings_t *rings = kvfi_rings_of(am);
-    kvfi_page_t  *page = am->host.page;
-    uint32_t      seats = kvfi_page_seats(page), len;
-    char          data[KVFI_HELLO_MAX];
+    kvfi_page_t *page = am->host.page;
+    uint32_t seats = kvfi_page_seats(page), len;
+    char data[KVFI_HELLO_MAX];
 
     rings->hellos = hellos;
     for (uint32_t i = 0; i < seats; i++)
@@ -375,7 +375,7 @@ static void receive_hellos(kvfi_am_t *am, uint32_t hellos)
 void kvfi_mail_receive(kvfi_am_t *am)
 {
     kvfi_page_t *page = am->host.page;
-    uint32_t     hellos = atomic_load(&page->hellos);
+    uint32_t hellos = atomic_load(&page->hellos);
 
     if (hellos != kvfi_rings_of(am)->hellos)
         receive_hellos(am, hellos);
@@ -414,7 +414,7 @@ static int room_once_told(kvfi_mail_t *mail)
 int kvfi_mail_arm(kvfi_am_t *am)
 {
     kvfi_page_t *page = am->host.page;
-    int          busy = am->changed;
+    int busy = am->changed;
 
     if (kvfi_bell_hush(am->host.bell))
         am->host.changed(am->host.engine);

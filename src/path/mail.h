@@ -28,39 +28,39 @@
 
 typedef struct kvfi_mail_ring {
     _Alignas(64) _Atomic uint32_t tail; /* bytes put: the writer's */
-    _Atomic uint32_t              shut; /* the writer will put no more */
+    _Atomic uint32_t shut;              /* the writer will put no more */
     _Alignas(64) _Atomic uint32_t head; /* bytes taken: the reader's */
-    _Atomic uint32_t              quiet;
-    _Atomic uint32_t              waiting;
-    _Alignas(64) char             bytes[KVFI_MAIL_BYTES];
+    _Atomic uint32_t quiet;
+    _Atomic uint32_t waiting;
+    _Alignas(64) char bytes[KVFI_MAIL_BYTES];
 } kvfi_mail_ring_t;
 
 typedef struct kvfi_mail_box {
     kvfi_share_mark_t first;
-    kvfi_mail_ring_t  ring[2];
+    kvfi_mail_ring_t ring[2];
     kvfi_share_mark_t last;
 } kvfi_mail_box_t;
 
 /* What is read from one ring: a head, then its payload, as far as it came. */
 typedef struct kvfi_mail_in {
     kvfi_mail_ring_t *ring; /* NULL: none */
-    uint32_t          head; /* as in the ring, where the writer could change it */
-    uint32_t          got;  /* of the message, its head included */
-    uint32_t          cap;  /* of payload */
-    char             *payload; /* malloced */
-    char              start[48]; /* the message's head */
+    uint32_t head;          /* as in the ring, where the writer could change it */
+    uint32_t got;           /* of the message, its head included */
+    uint32_t cap;           /* of payload */
+    char *payload;          /* malloced */
+    char start[48];         /* the message's head */
 } kvfi_mail_in_t;
 
 /* Of one peer; (L) everywhere. */
 typedef struct kvfi_mail {
-    kvfi_mem_t               *mem; /* of our box; NULL: we did not connect */
-    kvfi_map_t               *map; /* of the peer's; NULL: it did not */
-    kvfi_mail_ring_t         *out;
-    uint32_t                  tail; /* of out */
-    kvfi_mail_in_t            in[2];
-    struct kvfi_am_message   *queue, **queue_end; /* waits for room in out */
-    uint32_t                  put;  /* bytes of the first one that are in it */
-    kvfi_bell_name_t          bell; /* the peer's */
+    kvfi_mem_t *mem; /* of our box; NULL: we did not connect */
+    kvfi_map_t *map; /* of the peer's; NULL: it did not */
+    kvfi_mail_ring_t *out;
+    uint32_t tail; /* of out */
+    kvfi_mail_in_t in[2];
+    struct kvfi_am_message *queue, **queue_end; /* waits for room in out */
+    uint32_t put;                               /* bytes of the first one that are in it */
+    kvfi_bell_name_t bell;                      /* the peer's */
 } kvfi_mail_t;
 
 /* Make a box, and say hello in the peer's page. */
@@ -68,12 +68,12 @@ kvf_status_t kvfi_mail_make(kvfi_am_peer_t *peer, kvfi_hold_t *hold);
 /* Map the box of the hello that came, peer->hello. */
 kvf_status_t kvfi_mail_meet(kvfi_am_peer_t *peer);
 /* Takes the message; what finds no room is put by kvfi_mail_receive(). */
-void         kvfi_mail_send(kvfi_am_peer_t *peer, struct kvfi_am_message *message);
+void kvfi_mail_send(kvfi_am_peer_t *peer, struct kvfi_am_message *message);
 /* Take in what is there: hellos, doorbells, messages; and put what waits. */
-void         kvfi_mail_receive(kvfi_am_t *am);
+void kvfi_mail_receive(kvfi_am_t *am);
 /* 0: who polls the bell is woken by what comes; 1: something is there. */
-int          kvfi_mail_arm(kvfi_am_t *am);
+int kvfi_mail_arm(kvfi_am_t *am);
 /* Let the boxes go; the peer reads what was put, and then learns of it. */
-void         kvfi_mail_drop(kvfi_am_peer_t *peer);
+void kvfi_mail_drop(kvfi_am_peer_t *peer);
 
 #endif

@@ -29,23 +29,23 @@
 #define SIDE_MOST    (UINT64_C(256) << 20)
 #define SAMPLES      12u /* the best counts: a busy machine only ever makes a time longer */
 #define SAMPLE_BYTES (UINT64_C(8) << 20)
-#define CMA_PIECES   8192u                /* of a sample: the kernel is slow with short ones */
+#define CMA_PIECES   8192u /* of a sample: the kernel is slow with short ones */
 #define SLOTS        ((unsigned)(SAMPLE_BYTES / KVFI_STAGE_SLOT_BYTES))
 #define SPINS        2000u
 
 typedef struct field {
-    uint64_t  side; /* bytes of each memory */
-    char     *local, *remote;
+    uint64_t side; /* bytes of each memory */
+    char *local, *remote;
     uint32_t *local_ids, *remote_ids;
     kvfi_box_t box;
 } field_t;
 
 /* What caller and owner share. Counters only rise; a slot is used again once it was taken. */
 typedef struct pipe {
-    const field_t   *field;
-    char            *ring;
+    const field_t *field;
+    char *ring;
     _Atomic unsigned filled, taken, begun; /* slots, slots, samples */
-    _Atomic int      stop;
+    _Atomic int stop;
 } pipe_t;
 
 static void close_field(field_t *field)
@@ -99,8 +99,12 @@ static void scatter_field(field_t *field, uint64_t len)
 
     shuffle(field->local_ids, count, &state);
     shuffle(field->remote_ids, count, &state);
-    field->box = (kvfi_box_t){.len = len, .count = {1, 1}, .blocks = count, .local_block = len,
-                              .remote_block = len, .local_ids = field->local_ids,
+    field->box = (kvfi_box_t){.len = len,
+                              .count = {1, 1},
+                              .blocks = count,
+                              .local_block = len,
+                              .remote_block = len,
+                              .local_ids = field->local_ids,
                               .remote_ids = field->remote_ids};
 }
 
@@ -126,7 +130,7 @@ static void start_over(kvfi_cursor_t *cursor, const kvfi_box_t *box)
 static uint64_t measure_copy(const field_t *field)
 {
     kvfi_cursor_t cursor = kvfi_cursor_at_start(&field->box);
-    uint64_t      times[SAMPLES];
+    uint64_t times[SAMPLES];
 
     for (unsigned i = 0; i < SAMPLES; i++) {
         uint64_t bytes = 0, begin;
@@ -134,8 +138,9 @@ static uint64_t measure_copy(const field_t *field)
         start_over(&cursor, &field->box);
         begin = kvfi_now_ns();
         while (bytes < SAMPLE_BYTES)
-            bytes += kvfi_copy_box(&cursor, field->local, field->remote, KVF_READ,
-                                   SAMPLE_BYTES - bytes, UINT64_MAX).bytes;
+            bytes += kvfi_copy_box(&cursor, field->local, field->remote, KVF_READ, SAMPLE_BYTES - bytes,
+                                   UINT64_MAX)
+                         .bytes;
         times[i] = kvfi_now_ns() - begin;
     }
     return piece_ps(times, SAMPLE_BYTES / field->box.len);
@@ -147,9 +152,9 @@ static uint64_t measure_copy(const field_t *field)
 static unsigned call(const field_t *field, kvfi_cursor_t *cursor, unsigned most)
 {
     struct iovec local[KVFI_CMA_PIECES], remote[KVFI_CMA_PIECES];
-    unsigned     count = 0;
-    uint64_t     bytes = 0;
-    kvfi_run_t   run;
+    unsigned count = 0;
+    uint64_t bytes = 0;
+    kvfi_run_t run;
 
     while (count < most && kvfi_cursor_next(cursor, field->box.len, &run)) {
         local[count] = (struct iovec){field->local + run.local, run.len};
@@ -163,7 +168,7 @@ static unsigned call(const field_t *field, kvfi_cursor_t *cursor, unsigned most)
 static uint64_t measure_calls(const field_t *field, unsigned most, uint64_t pieces)
 {
     kvfi_cursor_t cursor = kvfi_cursor_at_start(&field->box);
-    uint64_t      times[SAMPLES];
+    uint64_t times[SAMPLES];
 
     for (unsigned i = 0; i < SAMPLES; i++) {
         uint64_t begin, done = 0;
@@ -212,11 +217,11 @@ static char *slot_of(pipe_t *pipe, unsigned number)
 
 static void *owner_main(void *arg)
 {
-    pipe_t       *pipe = arg;
+    pipe_t *pipe = arg;
     const field_t *field = pipe->field;
-    kvfi_box_t    box = field->box;
+    kvfi_box_t box = field->box;
     kvfi_cursor_t cursor;
-    uint64_t      pieces = 0;
+    uint64_t pieces = 0;
 
     box.local_ids = field->remote_ids; /* its own side is the remote one */
     box.remote_ids = NULL;
@@ -237,9 +242,9 @@ static void *owner_main(void *arg)
 static uint64_t read_samples(pipe_t *pipe)
 {
     const field_t *field = pipe->field;
-    kvfi_box_t     box = kvfi_box_local_side(&field->box);
-    kvfi_cursor_t  cursor = kvfi_cursor_at_start(&box);
-    uint64_t       times[SAMPLES], pieces = 0;
+    kvfi_box_t box = kvfi_box_local_side(&field->box);
+    kvfi_cursor_t cursor = kvfi_cursor_at_start(&box);
+    uint64_t times[SAMPLES], pieces = 0;
 
     for (unsigned sample = 0; sample < SAMPLES; sample++) {
         uint64_t begin;
@@ -260,11 +265,11 @@ static uint64_t read_samples(pipe_t *pipe)
 /* 0: there is no thread for it. */
 static uint64_t measure_stage(const field_t *field, char *ring)
 {
-    pipe_t    pipe = {.field = field, .ring = ring};
+    pipe_t pipe = {.field = field, .ring = ring};
     pthread_t owner;
-    sigset_t  all, before;
-    uint64_t  ps;
-    int       error;
+    sigset_t all, before;
+    uint64_t ps;
+    int error;
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -298,9 +303,9 @@ int kvfi_path_measure(const kvfi_host_t *host, kvfi_costs_t *costs)
 {
     kvfi_cost_t *self = &costs->path[KVF_PATH_SELF], *cma = &costs->path[KVF_PATH_CMA];
     kvfi_cost_t *stage = &costs->path[KVF_PATH_STAGE];
-    uint64_t     one_ps = 0;
-    char        *ring = kvfi_host_map((uint64_t)KVFI_STAGE_SLOTS * KVFI_STAGE_SLOT_BYTES);
-    field_t      field;
+    uint64_t one_ps = 0;
+    char *ring = kvfi_host_map((uint64_t)KVFI_STAGE_SLOTS * KVFI_STAGE_SLOT_BYTES);
+    field_t field;
 
     if (!ring)
         return -1;

@@ -74,10 +74,10 @@ static size_t merge(kvfi_stretch_t *stretches, size_t count)
  * than room. */
 static size_t list(const kvfi_landing_t *landing, kvfi_stretch_t *stretches, size_t room)
 {
-    kvfi_box_t    side = kvfi_box_remote_side(&landing->box);
+    kvfi_box_t side = kvfi_box_remote_side(&landing->box);
     kvfi_cursor_t cursor = kvfi_cursor_at_start(&side);
-    size_t        count = 0;
-    kvfi_run_t    run;
+    size_t count = 0;
+    kvfi_run_t run;
 
     while (kvfi_cursor_next(&cursor, UINT64_MAX, &run)) {
         kvfi_point_t from = further(landing->start, run.remote);
@@ -103,7 +103,7 @@ static size_t pieces_of(const kvfi_box_t *box)
 
 static void list_blocks(kvfi_landing_t *landing)
 {
-    size_t       room = pieces_of(&landing->box), count;
+    size_t room = pieces_of(&landing->box), count;
     kvfi_stretch_t *stretches = room > 1 ? malloc(room * sizeof *stretches) : NULL;
 
     count = stretches ? list(landing, stretches, room) : 0;
@@ -149,9 +149,9 @@ void kvfi_open_writes_settle(kvfi_open_writes_t *writes, kvfi_landing_t *landing
 
 static int touches_piece(const kvfi_open_writes_t *writes, const kvfi_xfer_t *xfer)
 {
-    kvfi_box_t    side = kvfi_box_remote_side(&xfer->box);
+    kvfi_box_t side = kvfi_box_remote_side(&xfer->box);
     kvfi_cursor_t cursor = kvfi_cursor_at_start(&side);
-    kvfi_run_t    run;
+    kvfi_run_t run;
 
     while (kvfi_cursor_next(&cursor, UINT64_MAX, &run)) {
         kvfi_point_t from = further(start_of(xfer), run.remote);
@@ -165,7 +165,7 @@ static int touches_piece(const kvfi_open_writes_t *writes, const kvfi_xfer_t *xf
 int kvfi_open_writes_touch(kvfi_open_writes_t *writes, const kvfi_xfer_t *xfer)
 {
     kvfi_stretch_t stretch;
-    int         met;
+    int met;
 
     if (!around(start_of(xfer), &xfer->box, &stretch))
         return 0;

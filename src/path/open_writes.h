@@ -19,8 +19,8 @@
 typedef struct kvfi_open_writes {
     _Atomic uint32_t count;
     _Atomic uint32_t settled; /* of them since open: another number is worth a look */
-    pthread_mutex_t  lock;    /* inside of each machine's */
-    kvfi_stretch_t     *stretches;
+    pthread_mutex_t lock;     /* inside of each machine's */
+    kvfi_stretch_t *stretches;
 } kvfi_open_writes_t;
 
 /* The bytes of one WRITE: their stretches in order, apart from each other; or one around all of them, if they
@@ -28,10 +28,10 @@ typedef struct kvfi_open_writes {
 #define KVFI_LANDING_MOST 4096u
 
 typedef struct kvfi_landing {
-    kvfi_point_t start; /* of the range */
-    kvfi_box_t   box;   /* folded; its lists are the caller's until the batch has ended */
+    kvfi_point_t start;                /* of the range */
+    kvfi_box_t box;                    /* folded; its lists are the caller's until the batch has ended */
     kvfi_stretch_t *stretches, around; /* stretches: malloced, or NULL: around alone */
-    size_t       count;
+    size_t count;
 } kvfi_landing_t;
 
 void kvfi_open_writes_init(kvfi_open_writes_t *writes);
@@ -44,6 +44,6 @@ void kvfi_open_writes_add(kvfi_open_writes_t *writes, kvfi_landing_t *landing);
 /* None of it lands any more. */
 void kvfi_open_writes_settle(kvfi_open_writes_t *writes, kvfi_landing_t *landing);
 /* Does an op that has not started touch bytes that may still land? */
-int  kvfi_open_writes_touch(kvfi_open_writes_t *writes, const kvfi_xfer_t *xfer);
+int kvfi_open_writes_touch(kvfi_open_writes_t *writes, const kvfi_xfer_t *xfer);
 
 #endif

@@ -26,14 +26,14 @@
 
 /* Bytes to ask for. */
 typedef struct question {
-    kvfi_own_t  *own;
-    const char  *data; /* that is to be written; NULL: reads */
-    uint64_t     good; /* bytes of the stream, at least */
-    uintptr_t    page; /* of the last byte */
-    unsigned     count;
+    kvfi_own_t *own;
+    const char *data; /* that is to be written; NULL: reads */
+    uint64_t good;    /* bytes of the stream, at least */
+    uintptr_t page;   /* of the last byte */
+    unsigned count;
     struct iovec at[PIECES];
-    uint64_t     off[PIECES]; /* of each in the stream */
-    char         bytes[PIECES];
+    uint64_t off[PIECES]; /* of each in the stream */
+    char bytes[PIECES];
 } question_t;
 
 static kvf_status_t cannot_ask(void)
@@ -57,7 +57,9 @@ static int ask_to_write(uintptr_t at)
     static uint32_t word;
 
     return syscall(SYS_futex, &word, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, NULL, at & ~(uintptr_t)3,
-                   FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_LT, 0)) < 0 ? -1 : 0;
+                   FUTEX_OP(FUTEX_OP_OR, 0, FUTEX_OP_CMP_LT, 0)) < 0
+               ? -1
+               : 0;
 }
 
 /* How many were answered well, from the first; -1 with errno: not even that. */
@@ -76,7 +78,7 @@ static ssize_t ask_at_once(question_t *q, unsigned from)
     unsigned long count = q->count - from;
     struct iovec *at = q->at + from, flat = {q->bytes + from, count};
 
-    pid_t        self = (pid_t)syscall(SYS_gettid); /* the first thread may have ended */
+    pid_t self = (pid_t)syscall(SYS_gettid); /* the first thread may have ended */
 
     return q->data ? process_vm_readv(self, at, count, &flat, 1, 0)
                    : process_vm_writev(self, at, count, &flat, 1, 0);
@@ -87,7 +89,7 @@ static kvf_status_t ask_all(question_t *q)
     unsigned from = 0, few = q->data ? FEW_WRITES : FEW_READS;
 
     while (from < q->count) {
-        int     single = q->own->one_by_one || q->count - from <= few;
+        int single = q->own->one_by_one || q->count - from <= few;
         ssize_t done = single ? ask_one_by_one(q, from) : ask_at_once(q, from);
 
         if (done > 0) {
@@ -106,7 +108,7 @@ static kvf_status_t ask_all(question_t *q)
 /* One byte of each page of the piece at off of the stream, but of the last page that was asked for. */
 static kvf_status_t ask_for_piece(question_t *q, const kvfi_piece_t *piece, uint64_t off)
 {
-    uintptr_t    begin = (uintptr_t)piece->src, end = begin + piece->len, at = begin;
+    uintptr_t begin = (uintptr_t)piece->src, end = begin + piece->len, at = begin;
     kvf_status_t status = KVF_OK;
 
     for (; at < end && status == KVF_OK; at = (at | (PAGE - 1)) + 1) {
@@ -124,15 +126,15 @@ static kvf_status_t ask_for_piece(question_t *q, const kvfi_piece_t *piece, uint
 }
 
 /* How many of the next cap bytes are there? Returned in *good_p. */
-static kvf_status_t ask_for_stream(kvfi_own_t *own, kvfi_cursor_t cursor, const char *base,
-                                   const char *data, uint64_t cap, uint64_t *good_p)
+static kvf_status_t ask_for_stream(kvfi_own_t *own, kvfi_cursor_t cursor, const char *base, const char *data,
+                                   uint64_t cap, uint64_t *good_p)
 {
-    kvfi_walk_t  walk = kvfi_walk_local(&cursor, (char *)base);
+    kvfi_walk_t walk = kvfi_walk_local(&cursor, (char *)base);
     kvfi_piece_t pieces[PIECES];
-    question_t   q;
-    uint64_t     off = 0, at = 0;
+    question_t q;
+    uint64_t off = 0, at = 0;
     kvf_status_t status = KVF_OK;
-    unsigned     have;
+    unsigned have;
 
     q.own = own;
     q.data = data;
@@ -153,7 +155,7 @@ static kvf_status_t ask_for_stream(kvfi_own_t *own, kvfi_cursor_t cursor, const 
 kvf_status_t kvfi_own_gather(kvfi_own_t *own, kvfi_cursor_t *cursor, const char *base, char *buf,
                              uint64_t cap, kvfi_moved_t *moved_p)
 {
-    uint64_t     good;
+    uint64_t good;
     kvf_status_t status = ask_for_stream(own, *cursor, base, NULL, cap, &good);
 
     moved_p->bytes += kvfi_copy_gather(cursor, base, buf, good, &moved_p->pieces);
@@ -163,7 +165,7 @@ kvf_status_t kvfi_own_gather(kvfi_own_t *own, kvfi_cursor_t *cursor, const char 
 kvf_status_t kvfi_own_scatter(kvfi_own_t *own, kvfi_cursor_t *cursor, char *base, const char *buf,
                               uint64_t len, kvfi_moved_t *moved_p)
 {
-    uint64_t     good;
+    uint64_t good;
     kvf_status_t status = ask_for_stream(own, *cursor, base, buf, len, &good);
 
     moved_p->bytes += kvfi_copy_scatter(cursor, base, buf, good, &moved_p->pieces);

@@ -81,7 +81,7 @@ int kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint32_t depth, const k
     for (unsigned pass = 0; pass < 2; pass++) {
         for (unsigned i = 0; i < KVFI_PAGE_SEATS; i++) {
             kvfi_seat_t *seat = &page->seats[i];
-            uint64_t     holder = atomic_load(&seat->holder);
+            uint64_t holder = atomic_load(&seat->holder);
 
             if (holder > KVFI_SEAT_CLEARING && pass)
                 free_if_vacant(seat, holder);
@@ -135,8 +135,8 @@ void kvfi_hold_leave(kvfi_hold_t *hold, unsigned w)
 int kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint64_t *taken_p)
 {
     kvfi_seat_t *seat = hold->seat;
-    uint64_t     taken = 0;
-    unsigned     n = 0;
+    uint64_t taken = 0;
+    unsigned n = 0;
 
     pthread_mutex_lock(&hold->put_lock);
     for (unsigned i = 0; i < KVFI_SEAT_PINS && n < count; i++)
@@ -191,8 +191,7 @@ int kvfi_page_find_pin(kvfi_page_t *page,
         for (unsigned k = 0; k < KVFI_SEAT_PINS; k++) {
             uint64_t pin = atomic_load_explicit(&seat->pins[k], memory_order_acquire);
 
-            if (pin && match(arg, pin >> 44 & 0xfff, pin >> 32 & 0xfff, (uint32_t)pin) &&
-                is_in_use(seat)) {
+            if (pin && match(arg, pin >> 44 & 0xfff, pin >> 32 & 0xfff, (uint32_t)pin) && is_in_use(seat)) {
                 *seat_p = seat;
                 return 1;
             }
@@ -212,8 +211,8 @@ int kvfi_hold_put(kvfi_hold_t *hold, const void *data, uint32_t len, uint32_t ch
     kvfi_page_t *page = hold->page;
     kvfi_seat_t *seat = hold->seat;
     kvfi_note_t *note;
-    uint32_t     tail;
-    int          full;
+    uint32_t tail;
+    int full;
 
     pthread_mutex_lock(&hold->put_lock);
     tail = atomic_load_explicit(&seat->tail, memory_order_relaxed);
@@ -258,7 +257,7 @@ int kvfi_hold_deafens(kvfi_hold_t *hold, kvfi_page_t *mine)
 void kvfi_hold_say(kvfi_hold_t *hold, const void *data, uint32_t len)
 {
     kvfi_hello_t *hello = &hold->seat->hello;
-    uint32_t      seq = atomic_load_explicit(&hello->seq, memory_order_relaxed);
+    uint32_t seq = atomic_load_explicit(&hello->seq, memory_order_relaxed);
 
     atomic_store_explicit(&hello->seq, seq + 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst);
@@ -271,7 +270,7 @@ void kvfi_hold_say(kvfi_hold_t *hold, const void *data, uint32_t len)
 uint32_t kvfi_page_heard(kvfi_page_t *page, unsigned i, uint32_t *seq_p, char data[KVFI_HELLO_MAX])
 {
     kvfi_hello_t *hello = &page->seats[i].hello;
-    uint32_t      seq = atomic_load_explicit(&hello->seq, memory_order_acquire), len;
+    uint32_t seq = atomic_load_explicit(&hello->seq, memory_order_acquire), len;
 
     if (seq == *seq_p || seq & 1)
         return 0;
@@ -312,7 +311,7 @@ unsigned kvfi_page_still_busy(kvfi_page_t *page, uint32_t *seen, const kvfi_seat
 
     for (unsigned i = 0; i < KVFI_PAGE_SEATS; i++)
         for (unsigned w = 0; w < KVFI_SEAT_WORDS; w++) {
-            uint32_t    *entry = &seen[i * KVFI_SEAT_WORDS + w];
+            uint32_t *entry = &seen[i * KVFI_SEAT_WORDS + w];
             kvfi_seat_t *seat = &page->seats[i];
 
             if (!(*entry & 1))
@@ -338,14 +337,14 @@ int kvfi_page_take(kvfi_owner_t *owner, unsigned *from_p, kvfi_note_room_t *room
                    kvfi_note_t *note_p, uint64_t *holder_p, uint64_t *rank_p)
 {
     kvfi_page_t *page = owner->page;
-    unsigned     high = kvfi_page_seats(page);
+    unsigned high = kvfi_page_seats(page);
 
     for (unsigned n = 0; n < high; n++) {
-        unsigned     i = (*from_p + n) % high;
+        unsigned i = (*from_p + n) % high;
         kvfi_seat_t *seat = &page->seats[i];
-        uint64_t     holder = atomic_load_explicit(&seat->holder, memory_order_acquire);
-        uint32_t     head = owner->head[i];
-        uint32_t     tail = atomic_load_explicit(&seat->tail, memory_order_acquire);
+        uint64_t holder = atomic_load_explicit(&seat->holder, memory_order_acquire);
+        uint32_t head = owner->head[i];
+        uint32_t tail = atomic_load_explicit(&seat->tail, memory_order_acquire);
 
         if (!holder || head == tail)
             continue;

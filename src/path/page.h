@@ -30,35 +30,35 @@
 #include "base/proc.h"
 #include "kvferry.h"
 
-#define KVFI_PAGE_MAGIC  UINT64_C(0x6b76666572727937)
-#define KVFI_PAGE_GRANTS 4096u
-#define KVFI_PAGE_SEATS  256u
-#define KVFI_SEAT_WORDS  16u /* threads of an initiator that copy at once; more wait for one another */
-#define KVFI_SEAT_PINS   KVF_VIEW_BLOCKS
+#define KVFI_PAGE_MAGIC    UINT64_C(0x6b76666572727937)
+#define KVFI_PAGE_GRANTS   4096u
+#define KVFI_PAGE_SEATS    256u
+#define KVFI_SEAT_WORDS    16u /* threads of an initiator that copy at once; more wait for one another */
+#define KVFI_SEAT_PINS     KVF_VIEW_BLOCKS
 #define KVFI_SEAT_CLEARING UINT64_C(1) /* as a holder: being made free */
-#define KVFI_HELLO_MAX   504u
+#define KVFI_HELLO_MAX     504u
 
 typedef struct kvfi_note {
     uint16_t len;
-    int16_t  status; /* of the batch that brings it */
+    int16_t status; /* of the batch that brings it */
     uint32_t channel;
-    uint8_t  data[KVF_NOTIFY_MAX];
+    uint8_t data[KVF_NOTIFY_MAX];
 } kvfi_note_t;
 
 /* Odd while it is being written: who dies then leaves it odd, and nobody reads it. */
 typedef struct kvfi_hello {
     _Atomic uint32_t seq;
-    uint32_t         len;
-    char             data[KVFI_HELLO_MAX];
+    uint32_t len;
+    char data[KVFI_HELLO_MAX];
 } kvfi_hello_t;
 
 typedef struct kvfi_seat {
     _Atomic uint64_t holder; /* incarnation, 0: free */
-    uint64_t         rank;
-    kvfi_proc_id_t   proc;
-    kvfi_bell_name_t bell;   /* the holder's, for the owner to ring when it closes */
-    _Atomic uint32_t ready;  /* rank, proc and bell are filled in */
-    _Atomic uint32_t left;   /* the holder has gone; free once the ring is empty */
+    uint64_t rank;
+    kvfi_proc_id_t proc;
+    kvfi_bell_name_t bell;  /* the holder's, for the owner to ring when it closes */
+    _Atomic uint32_t ready; /* rank, proc and bell are filled in */
+    _Atomic uint32_t left;  /* the holder has gone; free once the ring is empty */
     struct {
         _Alignas(64) _Atomic uint32_t word;
     } busy[KVFI_SEAT_WORDS];
@@ -79,17 +79,17 @@ typedef struct kvfi_page_head {
 
 typedef struct kvfi_page {
     kvfi_page_head_t head;
-    _Atomic uint32_t armed; /* not 0: a note put is worth a doorbell. Each time another number */
-    _Atomic uint32_t high;  /* seats ever taken: nobody need look past it */
+    _Atomic uint32_t armed;  /* not 0: a note put is worth a doorbell. Each time another number */
+    _Atomic uint32_t high;   /* seats ever taken: nobody need look past it */
     _Atomic uint32_t closed; /* the engine has gone, its process may live */
     _Atomic uint32_t hellos; /* said so far, in all seats */
     _Atomic uint32_t rung;   /* a note came while it was armed */
     _Atomic uint32_t deaf;   /* some neighbour's rings do not reach it: it looks now and then */
     kvfi_bell_name_t bell;
-    uint64_t         realm;  /* of the bell */
+    uint64_t realm; /* of the bell */
     _Alignas(64) _Atomic uint32_t epoch[KVFI_PAGE_GRANTS];
-    kvfi_seat_t      seats[KVFI_PAGE_SEATS];
-    kvfi_note_t      notes[]; /* depth a seat */
+    kvfi_seat_t seats[KVFI_PAGE_SEATS];
+    kvfi_note_t notes[]; /* depth a seat */
 } kvfi_page_t;
 
 static inline uint64_t kvfi_page_bytes(uint32_t depth)
@@ -99,10 +99,10 @@ static inline uint64_t kvfi_page_bytes(uint32_t depth)
 
 /* What an owner knows of its own page. */
 typedef struct kvfi_owner {
-    kvfi_page_t     *page;
-    uint64_t         nonce[2];
-    uint32_t         depth;
-    uint32_t         head[KVFI_PAGE_SEATS]; /* next note to take of each */
+    kvfi_page_t *page;
+    uint64_t nonce[2];
+    uint32_t depth;
+    uint32_t head[KVFI_PAGE_SEATS]; /* next note to take of each */
     _Atomic uint32_t epoch[KVFI_PAGE_GRANTS];
 } kvfi_owner_t;
 
@@ -116,37 +116,37 @@ static inline unsigned kvfi_page_seats(const kvfi_page_t *page)
 
 /* An initiator's hold on a seat of an owner's page. */
 typedef struct kvfi_hold {
-    kvfi_page_t     *page;
-    kvfi_seat_t     *seat;
+    kvfi_page_t *page;
+    kvfi_seat_t *seat;
     const _Atomic uint32_t *epoch; /* of the owner's grants: its own, or in the page */
-    uint32_t         depth;
+    uint32_t depth;
     kvfi_bell_name_t bell;
-    atomic_flag      taken[KVFI_SEAT_WORDS]; /* by a thread of this process */
-    uint32_t         word[KVFI_SEAT_WORDS];  /* the seat's, as they are to be */
-    _Atomic uint64_t pinned;                 /* bits of pins */
-    pthread_mutex_t  put_lock;
+    atomic_flag taken[KVFI_SEAT_WORDS]; /* by a thread of this process */
+    uint32_t word[KVFI_SEAT_WORDS];     /* the seat's, as they are to be */
+    _Atomic uint64_t pinned;            /* bits of pins */
+    pthread_mutex_t put_lock;
 } kvfi_hold_t;
 
 /* Who takes a seat. */
 typedef struct kvfi_guest {
-    uint64_t         incarnation, rank;
-    kvfi_proc_id_t   proc;
+    uint64_t incarnation, rank;
+    kvfi_proc_id_t proc;
     kvfi_bell_name_t bell;
 } kvfi_guest_t;
 
 /* Take a seat of a page that has been proved, with that depth. owner: if it is of this process, else NULL.
  * 0, or -1 if all are taken by the living. */
-int  kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint32_t depth, const kvfi_owner_t *owner,
-                    const kvfi_guest_t *guest);
+int kvfi_hold_open(kvfi_hold_t *hold, kvfi_page_t *page, uint32_t depth, const kvfi_owner_t *owner,
+                   const kvfi_guest_t *guest);
 void kvfi_hold_close(kvfi_hold_t *hold);
 
 /* Begin a slice: the word taken. What is copied in it is under grants that were looked at after. */
-unsigned     kvfi_hold_enter(kvfi_hold_t *hold);
+unsigned kvfi_hold_enter(kvfi_hold_t *hold);
 static inline int kvfi_hold_granted(const kvfi_hold_t *hold, uint32_t grant, uint32_t epoch)
 {
     return atomic_load_explicit(&hold->epoch[grant], memory_order_relaxed) == epoch;
 }
-void         kvfi_hold_leave(kvfi_hold_t *hold, unsigned word);
+void kvfi_hold_leave(kvfi_hold_t *hold, unsigned word);
 
 /* A pin says: a view holds block `id` of a range of a grant. */
 static inline uint64_t kvfi_pin_of(uint32_t grant, uint32_t range, uint32_t id)
@@ -155,7 +155,7 @@ static inline uint64_t kvfi_pin_of(uint32_t grant, uint32_t range, uint32_t id)
 }
 
 /* Set count pins, and the fence after them: 0, or -1 if fewer are free. *taken_p: bits of their places. */
-int  kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint64_t *taken_p);
+int kvfi_hold_pin(kvfi_hold_t *hold, const uint64_t *pins, unsigned count, uint64_t *taken_p);
 void kvfi_hold_unpin(kvfi_hold_t *hold, uint64_t taken);
 
 /* Put a note in the ring: 1 done and a doorbell is wanted, 0 done, -1 full. */

@@ -32,9 +32,8 @@ static const char *why_out(const kvfi_path_t *path, const kvfi_memory_t *local, 
     return path->reach(local, target, dir);
 }
 
-__attribute__((hot))
-const kvfi_path_t *kvfi_path_choose(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir,
-                                    uint32_t mask)
+__attribute__((hot)) const kvfi_path_t *
+kvfi_path_choose(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir, uint32_t mask)
 {
     uint32_t device = local->kind | target->memory.kind ? KVFI_PATH_DEVICE : 0;
 
@@ -61,7 +60,7 @@ void kvfi_path_why(const kvfi_memory_t *local, const kvfi_target_t *target, uint
 static kvf_status_t compare(kvfi_xfer_t *xfer)
 {
     const kvfi_target_t *target = xfer->target;
-    kvf_status_t         status = KVF_OK;
+    kvf_status_t status = KVF_OK;
 
     /* the loads of the data come before those of the generations */
     atomic_thread_fence(memory_order_acquire);
@@ -83,8 +82,7 @@ static kvf_status_t move(kvfi_xfer_t *xfer, uint64_t budget)
 
     if (!(xfer->path->traits & KVFI_PATH_MAPPED))
         return xfer->path->slice(xfer, budget);
-    moved = kvfi_copy_box(&xfer->cursor, xfer->local, xfer->target->map, xfer->dir, budget,
-                          xfer->whole);
+    moved = kvfi_copy_box(&xfer->cursor, xfer->local, xfer->target->map, xfer->dir, budget, xfer->whole);
     xfer->moved.bytes += moved.bytes;
     xfer->moved.pieces += moved.pieces;
     return KVF_OK;
@@ -94,7 +92,7 @@ static kvf_status_t move(kvfi_xfer_t *xfer, uint64_t budget)
 static kvf_status_t move_guarded(kvfi_xfer_t *xfer, uint64_t budget)
 {
     const kvfi_target_t *target = xfer->target;
-    kvf_status_t         status;
+    kvf_status_t status;
 
     if (!kvfi_hold_granted(target->hold, target->grant, target->epoch))
         return kvfi_fail(KVF_ERR_REVOKED, "the grant was revoked");
@@ -120,7 +118,7 @@ static int owner_lives(const kvfi_target_t *target)
 kvf_status_t kvfi_path_slice(kvfi_xfer_t *xfer, uint64_t budget)
 {
     kvfi_hold_t *hold = xfer->target->hold;
-    unsigned     word = kvfi_hold_enter(hold);
+    unsigned word = kvfi_hold_enter(hold);
     kvf_status_t status = move_guarded(xfer, budget);
 
     kvfi_hold_leave(hold, word);
@@ -137,10 +135,10 @@ static void set_status(kvfi_xfer_t *xfer, kvf_status_t status)
 size_t kvfi_path_group(kvfi_xfer_t *xfers, size_t count)
 {
     const kvfi_target_t *target = xfers->target;
-    kvfi_hold_t         *hold = target->hold;
-    unsigned             word = kvfi_hold_enter(hold);
-    size_t               n;
-    int                  alive;
+    kvfi_hold_t *hold = target->hold;
+    unsigned word = kvfi_hold_enter(hold);
+    size_t n;
+    int alive;
 
     for (n = 0; n < count && xfers[n].target->hold == hold && xfers[n].path->traits & KVFI_PATH_MAPPED; n++) {
         kvf_status_t status = KVF_OK;

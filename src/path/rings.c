@@ -38,7 +38,7 @@ static void write_off(kvfi_am_peer_t *peer, const char *why)
 static void look_at_lives(kvfi_am_t *am)
 {
     kvfi_rings_t *rings = kvfi_rings_of(am);
-    uint64_t      now = kvfi_now_ns();
+    uint64_t now = kvfi_now_ns();
 
     if (now - rings->looked_ns < LIVES_NS && !am->look)
         return;
@@ -78,7 +78,7 @@ static void link_up(kvfi_am_peer_t *peer)
 static kvf_status_t connect_to(kvfi_am_peer_t *peer, const void *to)
 {
     const kvfi_am_near_t *near = to;
-    kvf_status_t          status = KVF_OK;
+    kvf_status_t status = KVF_OK;
 
     peer->proc = near->proc;
     /* its hello may go, or have gone, with the seat that it was said from */
@@ -126,8 +126,8 @@ static void send_message(kvfi_am_peer_t *peer, kvfi_am_message_t *message)
 
 static kvfi_am_message_t *chunk(kvfi_am_peer_t *peer, uint64_t token, char **buf_p)
 {
-    unsigned           slot;
-    char              *buf = kvfi_stage_slot(peer, &slot);
+    unsigned slot;
+    char *buf = kvfi_stage_slot(peer, &slot);
     kvfi_am_message_t *message = buf ? kvfi_am_message(peer, KVFI_AM_DATA, token, 0, 0) : NULL;
 
     if (!message)

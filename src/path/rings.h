@@ -10,13 +10,13 @@
 #include "path/stage.h"
 
 typedef struct kvfi_rings {
-    uint32_t hellos;                 /* that were heard, as the page counts them, */
-    uint32_t seen[KVFI_PAGE_SEATS];  /* and the last one of each seat */
-    uint64_t looked_ns;              /* at the lives of peers */
+    uint32_t hellos;                /* that were heard, as the page counts them, */
+    uint32_t seen[KVFI_PAGE_SEATS]; /* and the last one of each seat */
+    uint64_t looked_ns;             /* at the lives of peers */
 } kvfi_rings_t;
 
 typedef struct kvfi_pair {
-    kvfi_mail_t  mail;
+    kvfi_mail_t mail;
     kvfi_stage_t stage;
 } kvfi_pair_t;
 

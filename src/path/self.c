@@ -4,8 +4,8 @@
  */
 #include "path/path.h"
 
-__attribute__((hot))
-static const char *reach(const kvfi_memory_t *local, const kvfi_target_t *target, uint32_t dir)
+__attribute__((hot)) static const char *reach(const kvfi_memory_t *local, const kvfi_target_t *target,
+                                              uint32_t dir)
 {
     (void)local, (void)dir;
     return target->in_process ? NULL : "the peer is another process";

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "path/am_internal.h"
 
-#define ASK_NS      UINT64_C(200000000) /* till a question is asked again, doubled each time, */
+#define ASK_NS      UINT64_C(200000000)  /* till a question is asked again, doubled each time, */
 #define ASK_MOST_NS UINT64_C(1600000000) /* up to this */
 
 /* ------------------------------------------------------------------ records */
@@ -170,7 +170,7 @@ static int lands_later(kvfi_am_peer_t *peer, const kvfi_xfer_t *xfer)
 void kvfi_settle_give_up(kvfi_xfer_t *xfer, kvf_status_t status, _Atomic uint32_t *waits)
 {
     kvfi_am_peer_t *peer = xfer->peer;
-    int             open = xfer->record && lands_later(peer, xfer);
+    int open = xfer->record && lands_later(peer, xfer);
 
     if (peer->am->carrier->deaf_ns && (open || status == KVF_ERR_TIMEOUT))
         expect_word(peer);

@@ -26,10 +26,19 @@ static const char *reach(const kvfi_memory_t *local, const kvfi_target_t *target
     return target->map ? "the memory is the library's: shm reaches it" : NULL;
 }
 
-enum { SENDER, RECEIVER };
+enum {
+    SENDER,
+    RECEIVER
+};
 
 /* In the low bits of a slot's word, below the token. */
-enum { READY = 1, CLAIMED, TAKEN, DONE, STATES = 8 };
+enum {
+    READY = 1,
+    CLAIMED,
+    TAKEN,
+    DONE,
+    STATES = 8
+};
 
 static uint64_t word_of(uint64_t token, unsigned state)
 {
@@ -55,11 +64,11 @@ static void tell_place(kvfi_am_t *am, kvfi_stage_ring_t *ring, int side)
 
 static kvf_status_t make_ring(kvfi_am_peer_t *peer)
 {
-    kvfi_stage_t      *stage = &kvfi_pair_of(peer)->stage;
-    kvfi_mem_want_t    want = {.len = sizeof(kvfi_stage_ring_t)};
+    kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
+    kvfi_mem_want_t want = {.len = sizeof(kvfi_stage_ring_t)};
     kvfi_am_message_t *message;
-    char               why[256];
-    kvf_status_t       status;
+    char why[256];
+    kvf_status_t status;
 
     status = kvfi_mem_alloc(peer->am->host.near, &want, &stage->mem);
     if (status != KVF_OK)
@@ -121,7 +130,7 @@ void kvfi_stage_ready(kvfi_am_peer_t *peer, unsigned slot, uint64_t token)
 int kvfi_stage_take(kvfi_am_peer_t *peer, uint64_t token)
 {
     kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
-    int           begun = 0;
+    int begun = 0;
 
     for (unsigned i = 0; token && stage->ring && i < KVFI_STAGE_SLOTS; i++) {
         _Atomic uint64_t *word = &stage->ring->write[i].word;
@@ -141,11 +150,11 @@ int kvfi_stage_take(kvfi_am_peer_t *peer, uint64_t token)
 int kvfi_stage_begun(const kvfi_am_peer_t *peer)
 {
     const kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
-    int                 begun = 0;
+    int begun = 0;
 
     for (unsigned i = 0; stage->ring && i < KVFI_STAGE_SLOTS; i++)
-        begun |= stage->token[i] &&
-                 atomic_load(&stage->ring->write[i].word) == word_of(stage->token[i], CLAIMED);
+        begun |=
+            stage->token[i] && atomic_load(&stage->ring->write[i].word) == word_of(stage->token[i], CLAIMED);
     return begun;
 }
 
@@ -177,10 +186,10 @@ static int is_ring(const kvfi_stage_ring_t *ring, uint64_t maker)
 /* RING came. */
 static void on_ring(kvfi_am_peer_t *peer, const void *data, size_t len)
 {
-    kvfi_stage_t    *stage = &kvfi_pair_of(peer)->stage;
+    kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
     kvfi_share_key_t key;
-    kvf_status_t     status;
-    void            *at;
+    kvf_status_t status;
+    void *at;
 
     if (stage->map || len != sizeof key) {
         kvfi_am_peer_fail(peer, "its ring is impossible, or a second one");
@@ -223,11 +232,11 @@ static void return_slot(kvfi_am_peer_t *peer, unsigned slot)
 /* DATA came. The sender gets its slot back whatever the bytes were, but one that it has taken away itself. */
 static void on_data(kvfi_am_peer_t *peer, kvfi_am_head_t *head)
 {
-    kvfi_stage_t     *stage = &kvfi_pair_of(peer)->stage;
-    unsigned          slot = head->flags >> KVFI_AM_SLOT;
-    const char       *data = bytes_of(stage, slot, head->len);
+    kvfi_stage_t *stage = &kvfi_pair_of(peer)->stage;
+    unsigned slot = head->flags >> KVFI_AM_SLOT;
+    const char *data = bytes_of(stage, slot, head->len);
     _Atomic uint64_t *word = data && head->flags & KVFI_AM_TO_OWNER ? &stage->theirs->write[slot].word : NULL;
-    uint64_t          token = head->token;
+    uint64_t token = head->token;
 
     if (!data) {
         kvfi_am_peer_fail(peer, "it names a slot that is none");
@@ -247,10 +256,17 @@ static void on_data(kvfi_am_peer_t *peer, kvfi_am_head_t *head)
 void kvfi_stage_take_in(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data)
 {
     switch (head->kind) {
-    case KVFI_AM_DATA: on_data(peer, head); break;
-    case KVFI_AM_RING: on_ring(peer, data, head->len); break;
-    case KVFI_AM_RETURN: on_return(peer, (kvf_status_t)(int64_t)head->off); break;
-    default: kvfi_am_take(peer, head, data);
+    case KVFI_AM_DATA:
+        on_data(peer, head);
+        break;
+    case KVFI_AM_RING:
+        on_ring(peer, data, head->len);
+        break;
+    case KVFI_AM_RETURN:
+        on_return(peer, (kvf_status_t)(int64_t)head->off);
+        break;
+    default:
+        kvfi_am_take(peer, head, data);
     }
 }
 

@@ -64,11 +64,11 @@ typedef struct kvfi_stage_ring {
 
 /* Both rings of one peer; (L) everywhere. */
 typedef struct kvfi_stage {
-    kvfi_mem_t        *mem; /* ours; NULL: not made */
+    kvfi_mem_t *mem; /* ours; NULL: not made */
     kvfi_stage_ring_t *ring;
-    uint32_t           free; /* slots */
-    uint64_t           token[KVFI_STAGE_SLOTS]; /* of the WRITE whose bytes a slot got last, or 0 */
-    kvfi_map_t        *map; /* the peer's */
+    uint32_t free;                    /* slots */
+    uint64_t token[KVFI_STAGE_SLOTS]; /* of the WRITE whose bytes a slot got last, or 0 */
+    kvfi_map_t *map;                  /* the peer's */
     kvfi_stage_ring_t *theirs;
 } kvfi_stage_t;
 
@@ -76,17 +76,17 @@ typedef struct kvfi_stage {
 /* A free slot, or NULL. The first call makes the ring; peer->refused says if it cannot be had. */
 char *kvfi_stage_slot(kvfi_am_peer_t *peer, unsigned *slot_p);
 /* The slot is filled for that WRITE: before its DATA is sent. */
-void  kvfi_stage_ready(kvfi_am_peer_t *peer, unsigned slot, uint64_t token);
+void kvfi_stage_ready(kvfi_am_peer_t *peer, unsigned slot, uint64_t token);
 /* Take away the slots of that WRITE; 1 if the receiver has begun with one. */
-int   kvfi_stage_take(kvfi_am_peer_t *peer, uint64_t token);
+int kvfi_stage_take(kvfi_am_peer_t *peer, uint64_t token);
 /* Is the receiver at a slot of any WRITE? */
-int   kvfi_stage_begun(const kvfi_am_peer_t *peer);
+int kvfi_stage_begun(const kvfi_am_peer_t *peer);
 
 /* ---- the receiver */
 /* A message that was admitted: DATA, RING and RETURN are looked at here, the rest is handed on. */
-void  kvfi_stage_take_in(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data);
+void kvfi_stage_take_in(kvfi_am_peer_t *peer, kvfi_am_head_t *head, const void *data);
 
 /* Both rings are let go. */
-void  kvfi_stage_drop(kvfi_am_peer_t *peer);
+void kvfi_stage_drop(kvfi_am_peer_t *peer);
 
 #endif

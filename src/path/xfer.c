@@ -10,7 +10,7 @@
 kvf_status_t kvfi_xfer_bad(kvfi_xfer_t *xfer, uint32_t pair, kvf_status_t status)
 {
     if (xfer->bad_count == xfer->bad_cap) {
-        uint32_t         cap = xfer->bad_cap ? xfer->bad_cap * 2 : 64;
+        uint32_t cap = xfer->bad_cap ? xfer->bad_cap * 2 : 64;
         kvfi_bad_pair_t *bad = realloc(xfer->bad, cap * sizeof *bad);
 
         if (!bad)

@@ -14,7 +14,7 @@
 static void on_error(void *arg, ucp_ep_h ucp, ucs_status_t status)
 {
     kvfi_ep_t *ep = arg;
-    char       why[192];
+    char why[192];
 
     (void)ucp;
     if (ep->closing || ep->called)
@@ -33,11 +33,15 @@ static kvf_status_t status_of(ucs_status_t status)
     case UCS_ERR_CONNECTION_RESET:
     case UCS_ERR_NOT_CONNECTED:
     case UCS_ERR_TIMED_OUT:
-    case UCS_ERR_ENDPOINT_TIMEOUT: return KVF_ERR_PEER;
+    case UCS_ERR_ENDPOINT_TIMEOUT:
+        return KVF_ERR_PEER;
     case UCS_ERR_INVALID_PARAM:
-    case UCS_ERR_INVALID_ADDR: return KVF_ERR_BLOB;
-    case UCS_ERR_NO_MEMORY: return KVF_ERR_NOMEM;
-    default: return KVF_ERR_SYSTEM;
+    case UCS_ERR_INVALID_ADDR:
+        return KVF_ERR_BLOB;
+    case UCS_ERR_NO_MEMORY:
+        return KVF_ERR_NOMEM;
+    default:
+        return KVF_ERR_SYSTEM;
     }
 }
 
@@ -49,9 +53,9 @@ static kvf_status_t connect_far(kvfi_ep_t *ep, const void *address)
                               .address = address,
                               .err_mode = UCP_ERR_HANDLING_MODE_PEER,
                               .err_handler = {.cb = on_error, .arg = ep}};
-    kvf_status_t    ready = kvfi_needs_descriptors(KVFI_EP_FDS, "a connection to a far peer");
-    kvfi_fds_t      before;
-    ucs_status_t    status;
+    kvf_status_t ready = kvfi_needs_descriptors(KVFI_EP_FDS, "a connection to a far peer");
+    kvfi_fds_t before;
+    ucs_status_t status;
 
     if (ready != KVF_OK)
         return ready;
@@ -72,7 +76,7 @@ static kvf_status_t connect_far(kvfi_ep_t *ep, const void *address)
 kvf_status_t kvfi_ep_open(kvfi_wire_t *wire, const void *address, kvfi_ep_failed_t failed, void *arg,
                           kvfi_ep_t **ep_p)
 {
-    kvfi_ep_t   *ep = calloc(1, sizeof *ep);
+    kvfi_ep_t *ep = calloc(1, sizeof *ep);
     kvf_status_t status = KVF_OK;
 
     if (!ep)
@@ -130,8 +134,7 @@ static void on_flushed(void *request, ucs_status_t status, void *arg)
 
 static void close_now(kvfi_ep_t *ep)
 {
-    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
-                                                 UCP_OP_ATTR_FIELD_USER_DATA |
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
                                                  UCP_OP_ATTR_FIELD_FLAGS,
                                  .cb.send = on_closed,
                                  .user_data = ep,
@@ -144,11 +147,10 @@ static void close_now(kvfi_ep_t *ep)
 
 void kvfi_ep_close(kvfi_ep_t *ep, int force)
 {
-    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
-                                                 UCP_OP_ATTR_FIELD_USER_DATA,
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
                                  .cb.send = on_flushed,
                                  .user_data = ep};
-    kvfi_wire_t        *wire;
+    kvfi_wire_t *wire;
 
     if (!ep)
         return;
@@ -178,9 +180,9 @@ void kvfi_wire_close_flushed(kvfi_wire_t *wire, int force)
 
 /* The callback's argument pair, alive until the message left. */
 typedef struct {
-    kvfi_ep_t  *ep;
+    kvfi_ep_t *ep;
     kvfi_sent_t sent;
-    void       *arg;
+    void *arg;
 } kvfi_send_t;
 
 static void on_sent(void *request, ucs_status_t status, void *arg)
@@ -197,14 +199,13 @@ static void on_sent(void *request, ucs_status_t status, void *arg)
 void kvfi_ep_send(kvfi_ep_t *ep, const void *head, size_t head_len, const void *data, size_t len,
                   kvfi_sent_t sent, void *arg)
 {
-    kvfi_send_t        *send = malloc(sizeof *send);
-    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
-                                                 UCP_OP_ATTR_FIELD_USER_DATA |
+    kvfi_send_t *send = malloc(sizeof *send);
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
                                                  UCP_OP_ATTR_FIELD_FLAGS,
                                  .cb.send = on_sent,
                                  .user_data = send,
                                  .flags = UCP_AM_SEND_FLAG_EAGER};
-    ucs_status_ptr_t    request;
+    ucs_status_ptr_t request;
 
     if (!send) {
         sent(arg, 1);
@@ -225,9 +226,9 @@ void kvfi_ep_send(kvfi_ep_t *ep, const void *head, size_t head_len, const void *
  * line; the lane marked am carries the messages. */
 void kvfi_ep_wire(kvfi_ep_t *ep, char *buf, size_t len)
 {
-    char  *text = NULL, *line, *save, *name, *end;
+    char *text = NULL, *line, *save, *name, *end;
     size_t text_len;
-    FILE  *file = open_memstream(&text, &text_len);
+    FILE *file = open_memstream(&text, &text_len);
 
     buf[0] = 0;
     if (!file)

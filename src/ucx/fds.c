@@ -26,15 +26,15 @@
 
 /* A socket of UCX's: a number that was given to something else has another inode. */
 typedef struct owned {
-    int   fd;
+    int fd;
     ino_t ino;
 } owned_t;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static owned_t        *owned;
-static size_t          owned_count, owned_room;
-static uint16_t        ports[LISTENERS]; /* of listeners, 0: none */
-static const kvfi_fds_t *calling;        /* what was open before a call of UCX that opens, while it runs */
+static owned_t *owned;
+static size_t owned_count, owned_room;
+static uint16_t ports[LISTENERS]; /* of listeners, 0: none */
+static const kvfi_fds_t *calling; /* what was open before a call of UCX that opens, while it runs */
 
 static void sweep(const kvfi_fds_t *before, int in_call);
 
@@ -74,8 +74,8 @@ __attribute__((constructor)) static void watch_forks(void)
 static uint16_t port_of(int fd, int *listens_p)
 {
     struct sockaddr_storage at;
-    socklen_t               len = sizeof at, one = sizeof(int);
-    int                     type = 0;
+    socklen_t len = sizeof at, one = sizeof(int);
+    int type = 0;
 
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &one) || type != SOCK_STREAM ||
         getsockname(fd, (struct sockaddr *)&at, &len) ||
@@ -104,7 +104,7 @@ static void note_listener(uint16_t port)
 
 static int is_of_ucx(int fd, int in_call)
 {
-    char    path[40], text[40];
+    char path[40], text[40];
     ssize_t len;
 
     snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
@@ -118,8 +118,8 @@ static int is_of_ucx(int fd, int in_call)
 static void keep(int fd)
 {
     struct stat st;
-    char        path[40];
-    owned_t    *more;
+    char path[40];
+    owned_t *more;
 
     snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd); /* which UCX may close meanwhile */
     if (stat(path, &st))
@@ -146,7 +146,7 @@ static int was_there(const kvfi_fds_t *before, int fd)
 
 static void settle(const kvfi_fds_t *before, int in_call, int fd)
 {
-    int      flags = fcntl(fd, F_GETFD), listens = 0, fresh = !was_there(before, fd);
+    int flags = fcntl(fd, F_GETFD), listens = 0, fresh = !was_there(before, fd);
     uint16_t port;
 
     if (flags < 0 || (flags & FD_CLOEXEC))

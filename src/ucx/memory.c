@@ -12,7 +12,7 @@
 struct kvfi_mem {
     union {
         uct_allocated_memory_t memory;
-        char                   room[128]; /* releases after the one we were built with append fields */
+        char room[128]; /* releases after the one we were built with append fields */
     } had;
     kvfi_share_key_t key;
 };
@@ -21,7 +21,7 @@ struct kvfi_mem {
 
 static ucs_status_t map_memory(uct_md_h md, uint64_t len, kvfi_mem_t *mem)
 {
-    uct_alloc_method_t     method = UCT_ALLOC_METHOD_MD;
+    uct_alloc_method_t method = UCT_ALLOC_METHOD_MD;
     uct_mem_alloc_params_t params = {.field_mask = UCT_MEM_ALLOC_PARAM_FIELD_MDS, .mds = {&md, 1}};
 
     return uct_mem_alloc(len, &method, 1, &params, &mem->had.memory);
@@ -59,9 +59,9 @@ static kvf_status_t map_closed(kvfi_link_t *link, uct_md_h md, const kvfi_mem_wa
 
 kvf_status_t kvfi_mem_alloc(kvfi_link_t *link, const kvfi_mem_want_t *want, kvfi_mem_t **mem_p)
 {
-    uct_md_h     md = want->huge ? kvfi_near_huge(link) : link->md;
+    uct_md_h md = want->huge ? kvfi_near_huge(link) : link->md;
     kvf_status_t status = KVF_ERR_BUSY;
-    kvfi_mem_t  *mem;
+    kvfi_mem_t *mem;
 
     if (!md)
         return KVF_ERR_NOMEM;

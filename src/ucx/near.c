@@ -22,10 +22,10 @@
 
 static kvf_status_t find_component(kvfi_shm_kind_t kind, uct_component_h *component_p)
 {
-    const char          *name = kind == KVFI_SHM_SYSV ? "sysv" : "posix";
+    const char *name = kind == KVFI_SHM_SYSV ? "sysv" : "posix";
     uct_component_attr_t attr = {.field_mask = UCT_COMPONENT_ATTR_FIELD_NAME};
-    uct_component_h     *components;
-    unsigned             count;
+    uct_component_h *components;
+    unsigned count;
 
     *component_p = NULL;
     if (uct_query_components(&components, &count) != UCS_OK)
@@ -48,7 +48,7 @@ static void set(uct_md_config_t *config, const char *name, const char *value)
 static ucs_status_t open_md(uct_component_h component, kvfi_shm_kind_t kind, int huge, uct_md_h *md_p)
 {
     uct_md_config_t *config;
-    ucs_status_t     status = uct_md_config_read(component, NO_NAMES, NULL, &config);
+    ucs_status_t status = uct_md_config_read(component, NO_NAMES, NULL, &config);
 
     if (status != UCS_OK)
         return status;
@@ -82,30 +82,29 @@ static void find_place(kvfi_shm_kind_t kind, kvfi_place_t *place)
         fclose(file);
     }
     /* the namespace that names of segments hold in: a file's name is one of /proc */
-    place->names = inode_of(kind == KVFI_SHM_SYSV ? "/proc/thread-self/ns/ipc"
-                                                  : "/proc/thread-self/ns/pid");
+    place->names = inode_of(kind == KVFI_SHM_SYSV ? "/proc/thread-self/ns/ipc" : "/proc/thread-self/ns/pid");
 }
 
 /* What is not known fits: the page at the end of the way proves itself. */
 int kvfi_link_meets(const kvfi_link_t *link, const void *address, size_t len)
 {
     const kvfi_place_t *mine = &link->place;
-    kvfi_place_t        its;
+    kvfi_place_t its;
 
     if (len != sizeof its)
         return 0;
     memcpy(&its, address, sizeof its);
-    return its.kind == mine->kind && (!its.boot[0] || !mine->boot[0] ||
-                                      !memcmp(its.boot, mine->boot, sizeof its.boot)) &&
+    return its.kind == mine->kind &&
+           (!its.boot[0] || !mine->boot[0] || !memcmp(its.boot, mine->boot, sizeof its.boot)) &&
            (!its.names || !mine->names || its.names == mine->names);
 }
 
 static kvf_status_t open_domain(kvfi_link_t *link)
 {
-    kvf_status_t  status = find_component(link->kind, &link->component);
-    ucs_status_t  opened;
+    kvf_status_t status = find_component(link->kind, &link->component);
+    ucs_status_t opened;
     uct_md_attr_t attr;
-    char          limits[256];
+    char limits[256];
 
     if (status != KVF_OK)
         return status;

@@ -21,9 +21,9 @@
 #include "base/status.h"
 #include "ucx/internal.h"
 
-#define ROOM       (UINT64_C(64) << 20) /* of address space: buffers and the stack of a thread */
-#define MOST_FDS   64
-#define THREADS    2u
+#define ROOM     (UINT64_C(64) << 20) /* of address space: buffers and the stack of a thread */
+#define MOST_FDS 64
+#define THREADS  2u
 
 static void *wait_for(void *gate)
 {
@@ -37,10 +37,10 @@ static void *wait_for(void *gate)
 static kvf_status_t check_threads(void)
 {
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-    pthread_t       threads[THREADS];
-    char            limits[KVFI_LIMITS_LEN];
-    unsigned        had = 0;
-    int             error = 0;
+    pthread_t threads[THREADS];
+    char limits[KVFI_LIMITS_LEN];
+    unsigned had = 0;
+    int error = 0;
 
     pthread_mutex_lock(&gate);
     while (had < THREADS && !(error = pthread_create(&threads[had], NULL, wait_for, &gate)))
@@ -51,13 +51,15 @@ static kvf_status_t check_threads(void)
     if (!error)
         return KVF_OK;
     kvfi_limits_of_threads(limits);
-    return kvfi_fail(KVF_ERR_SYSTEM, "far peers need %u threads, UCX's and one to spare, only %u can be had: "
-                     "%s (%s)", THREADS, had, strerror(error), limits);
+    return kvfi_fail(KVF_ERR_SYSTEM,
+                     "far peers need %u threads, UCX's and one to spare, only %u can be had: "
+                     "%s (%s)",
+                     THREADS, had, strerror(error), limits);
 }
 
 kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for)
 {
-    int      fds[MOST_FDS], error = 0;
+    int fds[MOST_FDS], error = 0;
     unsigned had = 0;
     kvfi_limit_t nofile;
 
@@ -68,21 +70,24 @@ kvf_status_t kvfi_needs_descriptors(unsigned count, const char *what_for)
     for (unsigned i = 0; i < had; i++)
         close(fds[i]);
     if (error)
-        return kvfi_fail(KVF_ERR_SYSTEM, "%s needs about %u descriptors, only %u can be had (RLIMIT_NOFILE "
-                         "%s): %s", what_for, count, had, kvfi_limit_text(RLIMIT_NOFILE, nofile),
-                         strerror(error));
+        return kvfi_fail(KVF_ERR_SYSTEM,
+                         "%s needs about %u descriptors, only %u can be had (RLIMIT_NOFILE "
+                         "%s): %s",
+                         what_for, count, had, kvfi_limit_text(RLIMIT_NOFILE, nofile), strerror(error));
     return KVF_OK;
 }
 
 /* Most of what UCX allocates it takes for granted. */
 static kvf_status_t check_room(void)
 {
-    void   *room = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *room = mmap(NULL, ROOM, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     kvfi_limit_t as;
 
     if (room == MAP_FAILED)
-        return kvfi_fail(KVF_ERR_NOMEM, "UCX needs some %u MiB of address space for far peers: %m (RLIMIT_AS "
-                         "%s)", (unsigned)(ROOM >> 20), kvfi_limit_text(RLIMIT_AS, as));
+        return kvfi_fail(KVF_ERR_NOMEM,
+                         "UCX needs some %u MiB of address space for far peers: %m (RLIMIT_AS "
+                         "%s)",
+                         (unsigned)(ROOM >> 20), kvfi_limit_text(RLIMIT_AS, as));
     munmap(room, ROOM);
     return KVF_OK;
 }
@@ -90,7 +95,7 @@ static kvf_status_t check_room(void)
 static int can_listen(const struct sockaddr *at, socklen_t len)
 {
     struct sockaddr_storage any = {.ss_family = AF_INET};
-    int                     fd, error;
+    int fd, error;
 
     memcpy(&any, at, len);
     fd = socket(any.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -104,9 +109,9 @@ static int can_listen(const struct sockaddr *at, socklen_t len)
 /* UCX asks for a local port again and again until it gets one. */
 kvf_status_t kvfi_needs_port(const struct sockaddr *at, socklen_t len, const char *name)
 {
-    int     error = can_listen(at, len);
-    FILE   *file;
-    char    range[64] = "unknown";
+    int error = can_listen(at, len);
+    FILE *file;
+    char range[64] = "unknown";
 
     if (!error)
         return KVF_OK;
@@ -117,8 +122,10 @@ kvf_status_t kvfi_needs_port(const struct sockaddr *at, socklen_t len, const cha
         fclose(file);
     if (strchr(range, '\t'))
         *strchr(range, '\t') = '-';
-    return kvfi_fail(KVF_ERR_SYSTEM, "no local port is left for far peers at %s: %s "
-                     "(net.ipv4.ip_local_port_range %s)", name, strerror(error), range);
+    return kvfi_fail(KVF_ERR_SYSTEM,
+                     "no local port is left for far peers at %s: %s "
+                     "(net.ipv4.ip_local_port_range %s)",
+                     name, strerror(error), range);
 }
 
 kvf_status_t kvfi_needs_context(void)

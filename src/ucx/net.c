@@ -26,7 +26,7 @@
 
 static pthread_mutex_t heard_lock = PTHREAD_MUTEX_INITIALIZER;
 static kvfi_net_addr_t heard[HEARD_MAX];
-static unsigned        heard_count;
+static unsigned heard_count;
 
 void kvfi_net_heard(const kvfi_net_addr_t *addrs, unsigned count)
 {
@@ -54,8 +54,8 @@ static int sys_has(const char *name, const char *what)
 
 static long sys_number(const char *name, const char *what)
 {
-    char  path[300];
-    long  number = 0;
+    char path[300];
+    long number = 0;
     FILE *file;
 
     snprintf(path, sizeof path, "/sys/class/net/%s/%s", name, what);
@@ -69,10 +69,10 @@ static long sys_number(const char *name, const char *what)
 
 static int has_default_route(const char *name)
 {
-    FILE    *file = fopen("/proc/net/route", "re");
-    char     line[512], of[64];
+    FILE *file = fopen("/proc/net/route", "re");
+    char line[512], of[64];
     unsigned to, mask;
-    int      found = 0;
+    int found = 0;
 
     while (file && !found && fgets(line, sizeof line, file))
         found = sscanf(line, "%63s %x %*x %*x %*d %*d %*d %x", of, &to, &mask) == 3 && !to && !mask &&
@@ -94,7 +94,7 @@ static void pack(const struct sockaddr *from, kvfi_net_addr_t *to)
 
 static socklen_t unpack(const kvfi_net_addr_t *from, uint16_t port, struct sockaddr_storage *to)
 {
-    struct sockaddr_in  v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
 
     memset(to, 0, sizeof *to);
@@ -118,7 +118,7 @@ static int is_link_local(const kvfi_net_addr_t *addr)
 static unsigned list_interfaces(kvfi_net_if_t *ifs, unsigned max)
 {
     struct ifaddrs *list, *at;
-    unsigned        count = 0, k;
+    unsigned count = 0, k;
 
     if (getifaddrs(&list))
         return 0;
@@ -147,8 +147,8 @@ static void look_at(kvfi_net_if_t *at)
 {
     at->by_default = has_default_route(at->name);
     /* what leads nowhere for sure or for all that we know */
-    at->doubtful = at->loopback || (!at->by_default && (sys_has(at->name, "bridge") ||
-                                                        is_link_local(&at->addr)));
+    at->doubtful =
+        at->loopback || (!at->by_default && (sys_has(at->name, "bridge") || is_link_local(&at->addr)));
     at->physical = sys_has(at->name, "device");
     at->speed = sys_number(at->name, "speed");
 }
@@ -159,17 +159,16 @@ static void look_at(kvfi_net_if_t *at)
 static int routed_from(const kvfi_net_if_t *at, const kvfi_net_addr_t *to)
 {
     struct sockaddr_storage peer, from;
-    socklen_t               len = unpack(to, 9, &peer), from_len = sizeof from;
-    kvfi_net_addr_t         mine = {0};
-    int                     fd;
+    socklen_t len = unpack(to, 9, &peer), from_len = sizeof from;
+    kvfi_net_addr_t mine = {0};
+    int fd;
 
     if (to->family != at->addr.family || !memcmp(to, &at->addr, sizeof *to))
         return 0;
     fd = socket(peer.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return 0;
-    if (!connect(fd, (struct sockaddr *)&peer, len) &&
-        !getsockname(fd, (struct sockaddr *)&from, &from_len))
+    if (!connect(fd, (struct sockaddr *)&peer, len) && !getsockname(fd, (struct sockaddr *)&from, &from_len))
         pack((struct sockaddr *)&from, &mine);
     close(fd);
     return !memcmp(&mine, &at->addr, sizeof mine);
@@ -210,8 +209,8 @@ static int is_better(const kvfi_net_if_t *a, const kvfi_net_if_t *b)
 int kvfi_net_choose(kvfi_net_if_t *best_p)
 {
     kvfi_net_if_t *ifs = calloc(KVFI_NET_IFS, sizeof *ifs);
-    unsigned       count = ifs ? list_interfaces(ifs, KVFI_NET_IFS) : 0;
-    unsigned       best = 0;
+    unsigned count = ifs ? list_interfaces(ifs, KVFI_NET_IFS) : 0;
+    unsigned best = 0;
 
     for (unsigned i = 0; i < count; i++) {
         look_at(&ifs[i]);
@@ -228,7 +227,7 @@ int kvfi_net_choose(kvfi_net_if_t *best_p)
 unsigned kvfi_net_addresses(kvfi_net_addr_t *addrs, unsigned max)
 {
     kvfi_net_if_t *ifs = calloc(KVFI_NET_IFS, sizeof *ifs);
-    unsigned       count = ifs ? list_interfaces(ifs, KVFI_NET_IFS) : 0, kept = 0;
+    unsigned count = ifs ? list_interfaces(ifs, KVFI_NET_IFS) : 0, kept = 0;
 
     for (unsigned i = 0; i < count; i++)
         look_at(&ifs[i]);
@@ -243,7 +242,7 @@ unsigned kvfi_net_addresses(kvfi_net_addr_t *addrs, unsigned max)
 unsigned kvfi_net_count(void)
 {
     kvfi_net_if_t *ifs = calloc(KVFI_NET_IFS, sizeof *ifs);
-    unsigned       count = ifs ? list_interfaces(ifs, KVFI_NET_IFS) : 0;
+    unsigned count = ifs ? list_interfaces(ifs, KVFI_NET_IFS) : 0;
 
     free(ifs);
     return count;
@@ -252,7 +251,7 @@ unsigned kvfi_net_count(void)
 kvf_status_t kvfi_net_check(const kvfi_net_if_t *at)
 {
     struct sockaddr_storage addr;
-    socklen_t               len = unpack(&at->addr, 0, &addr);
+    socklen_t len = unpack(&at->addr, 0, &addr);
 
     return kvfi_needs_port((struct sockaddr *)&addr, len, at->name);
 }
@@ -270,9 +269,9 @@ void kvfi_net_text(const kvfi_net_if_t *at, char *buf, size_t len)
 /* The ports of InfiniBand devices that are up, as UCX names them, appended with a comma each. */
 static void append_ports(char *buf, size_t len, const char *device)
 {
-    char           path[600], state[64];
+    char path[600], state[64];
     struct dirent *entry;
-    DIR           *dir;
+    DIR *dir;
 
     snprintf(path, sizeof path, "/sys/class/infiniband/%s/ports", device);
     dir = opendir(path);
@@ -294,7 +293,7 @@ static void append_ports(char *buf, size_t len, const char *device)
 
 void kvfi_net_devices(const kvfi_net_if_t *at, int only_tcp, char *buf, size_t len)
 {
-    DIR           *dir = only_tcp ? NULL : opendir("/sys/class/infiniband");
+    DIR *dir = only_tcp ? NULL : opendir("/sys/class/infiniband");
     struct dirent *entry;
 
     snprintf(buf, len, "%s", at->name);

@@ -14,13 +14,12 @@
 #include "base/status.h"
 #include "ucx/ucx.h"
 
-static pthread_mutex_t   users_lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned          users; /* threads between the two calls */
+static pthread_mutex_t users_lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned users; /* threads between the two calls */
 static _Thread_local int quiet;
 
-static ucs_log_func_rc_t on_log(const char *file, unsigned line, const char *function,
-                                ucs_log_level_t level, const ucs_log_component_config_t *config,
-                                const char *message, va_list args)
+static ucs_log_func_rc_t on_log(const char *file, unsigned line, const char *function, ucs_log_level_t level,
+                                const ucs_log_component_config_t *config, const char *message, va_list args)
 {
     char text[512];
 

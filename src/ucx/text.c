@@ -28,7 +28,7 @@ const char *kvf_ucx_version(void)
 
 /* Measured: a peer was killed while it connected, and a third process was looked at. */
 static const struct {
-    uint32_t    below; /* this release */
+    uint32_t below; /* this release */
     const char *doubt;
 } doubts[] = {
     {1 << 16 | 22 << 8, "a connection that breaks, or a peer that dies while it connects, may end other "
@@ -58,9 +58,8 @@ static int folder_of(void *function, char *buf, size_t len, struct stat *st_p)
 static kvf_status_t check_one_ucx(void)
 {
     static const char *const names[] = {"libucp", "libuct", "libucs"};
-    void       *functions[] = {(void *)ucp_get_version, (void *)uct_query_components,
-                               (void *)ucs_status_string};
-    char        folder[2][512];
+    void *functions[] = {(void *)ucp_get_version, (void *)uct_query_components, (void *)ucs_status_string};
+    char folder[2][512];
     struct stat first, st;
 
     if (folder_of(functions[0], folder[0], sizeof folder[0], &first))
@@ -68,16 +67,18 @@ static kvf_status_t check_one_ucx(void)
     for (int i = 1; i < 3; i++)
         if (!folder_of(functions[i], folder[1], sizeof folder[1], &st) &&
             (st.st_dev != first.st_dev || st.st_ino != first.st_ino))
-            return kvfi_fail(KVF_ERR_UNSUPPORTED, "two UCX are mixed: %s was loaded from %s and %s from %s; "
-                             "set LD_LIBRARY_PATH to one of them", names[0], folder[0], names[i], folder[1]);
+            return kvfi_fail(KVF_ERR_UNSUPPORTED,
+                             "two UCX are mixed: %s was loaded from %s and %s from %s; "
+                             "set LD_LIBRARY_PATH to one of them",
+                             names[0], folder[0], names[i], folder[1]);
     return KVF_OK;
 }
 
 kvf_status_t kvfi_ucx_check_release(void)
 {
     if (kvfi_ucx_release() >> 8 < (UCP_API_MAJOR << 8 | UCP_API_MINOR))
-        return kvfi_fail(KVF_ERR_UNSUPPORTED, "built against UCX %d.%d, but UCX %s was loaded",
-                         UCP_API_MAJOR, UCP_API_MINOR, ucp_get_version_string());
+        return kvfi_fail(KVF_ERR_UNSUPPORTED, "built against UCX %d.%d, but UCX %s was loaded", UCP_API_MAJOR,
+                         UCP_API_MINOR, ucp_get_version_string());
     return check_one_ucx();
 }
 
@@ -87,9 +88,9 @@ typedef void (*visit_t)(void *arg, const uct_tl_resource_desc_t *resource, const
 static void visit_domain(uct_component_h component, const char *name, visit_t visit, void *arg)
 {
     uct_tl_resource_desc_t *resources;
-    uct_md_config_t        *config;
-    uct_md_h                md;
-    unsigned                count;
+    uct_md_config_t *config;
+    uct_md_h md;
+    unsigned count;
 
     if (uct_md_config_read(component, NULL, NULL, &config) != UCS_OK)
         return;
@@ -122,7 +123,7 @@ static void visit_component(uct_component_h component, visit_t visit, void *arg)
 static void visit_all(visit_t visit, void *arg)
 {
     uct_component_h *components;
-    unsigned         count;
+    unsigned count;
 
     if (uct_query_components(&components, &count) != UCS_OK)
         return;
@@ -138,9 +139,9 @@ static void print(void *arg, const uct_tl_resource_desc_t *resource, const char 
 
 char *kvfi_ucx_text(void)
 {
-    char  *text = NULL;
+    char *text = NULL;
     size_t len;
-    FILE  *out = open_memstream(&text, &len);
+    FILE *out = open_memstream(&text, &len);
 
     if (!out)
         return NULL;
@@ -156,7 +157,7 @@ char *kvfi_ucx_text(void)
 
 typedef struct {
     const char *prefix;
-    int         found;
+    int found;
 } wanted_t;
 
 static void look_for(void *arg, const uct_tl_resource_desc_t *resource, const char *domain)

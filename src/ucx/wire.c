@@ -16,9 +16,9 @@
 #include "base/status.h"
 #include "ucx/internal.h"
 
-#define SETTLE_NS   UINT64_C(1000000000) /* for a peer to take what was sent, then for UCX to let go */
+#define SETTLE_NS UINT64_C(1000000000) /* for a peer to take what was sent, then for UCX to let go */
 
-#define GONE_NS     UINT64_C(200000000) /* for UCX to put away what it has closed */
+#define GONE_NS UINT64_C(200000000) /* for UCX to put away what it has closed */
 
 static ucs_status_t on_message(void *arg, const void *head, size_t head_len, void *data, size_t len,
                                const ucp_am_recv_param_t *param)
@@ -68,11 +68,11 @@ static void set_transports(ucp_config_t *config, const char *net, const char *de
 static ucs_status_t open_context(const char *net, const char *devices, const char *name,
                                  ucp_context_h *context_p)
 {
-    ucp_params_t  params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
-                            .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
-                            .name = name};
+    ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
+                           .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP,
+                           .name = name};
     ucp_config_t *config;
-    ucs_status_t  status = ucp_config_read(NULL, NULL, &config);
+    ucs_status_t status = ucp_config_read(NULL, NULL, &config);
 
     if (status != UCS_OK)
         return status;
@@ -84,17 +84,17 @@ static ucs_status_t open_context(const char *net, const char *devices, const cha
 
 static ucs_status_t open_worker(kvfi_wire_t *wire)
 {
-    ucp_worker_params_t    params = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE |
-                                                   UCP_WORKER_PARAM_FIELD_NAME,
-                                     .thread_mode = UCS_THREAD_MODE_SERIALIZED,
-                                     .name = "wire"};
+    ucp_worker_params_t params = {.field_mask =
+                                      UCP_WORKER_PARAM_FIELD_THREAD_MODE | UCP_WORKER_PARAM_FIELD_NAME,
+                                  .thread_mode = UCS_THREAD_MODE_SERIALIZED,
+                                  .name = "wire"};
     ucp_am_handler_param_t handler = {.field_mask = UCP_AM_HANDLER_PARAM_FIELD_ID |
                                                     UCP_AM_HANDLER_PARAM_FIELD_CB |
                                                     UCP_AM_HANDLER_PARAM_FIELD_ARG,
                                       .id = KVFI_AM_ID,
                                       .cb = on_message,
                                       .arg = wire};
-    ucs_status_t           status = ucp_worker_create(wire->context, &params, &wire->worker);
+    ucs_status_t status = ucp_worker_create(wire->context, &params, &wire->worker);
 
     if (status != UCS_OK)
         return status;
@@ -122,7 +122,7 @@ static kvf_status_t check_net(const char *net)
 static kvf_status_t choose_devices(const char *net, char *devices, size_t len, kvfi_wire_t *wire)
 {
     const char *asked = getenv("UCX_NET_DEVICES");
-    unsigned    count;
+    unsigned count;
 
     *devices = 0;
     if (!strcmp(net, "rc") || !strcmp(net, "ud"))
@@ -131,8 +131,10 @@ static kvf_status_t choose_devices(const char *net, char *devices, size_t len, k
         snprintf(wire->over, sizeof wire->over, "UCX_NET_DEVICES=%s", asked);
         count = strcmp(asked, "all") ? 0 : kvfi_net_count();
         if (count > KVFI_NET_MOST)
-            return kvfi_fail(KVF_ERR_UNSUPPORTED, "UCX_NET_DEVICES=all: UCX does not bear %u network "
-                             "interfaces with addresses; name one", count);
+            return kvfi_fail(KVF_ERR_UNSUPPORTED,
+                             "UCX_NET_DEVICES=all: UCX does not bear %u network "
+                             "interfaces with addresses; name one",
+                             count);
         return KVF_OK;
     }
     if (kvfi_net_choose(&wire->tcp))
@@ -158,10 +160,10 @@ static void append_settings(char *buf, size_t len)
 static int leads_away(ucp_context_h context)
 {
     static const char *const wires[] = {" tcp/", " rc_", " ud_", " dc_", " srd/"};
-    char  *text = NULL;
+    char *text = NULL;
     size_t len;
-    FILE  *file = open_memstream(&text, &len);
-    int    found = !file;
+    FILE *file = open_memstream(&text, &len);
+    int found = !file;
 
     if (file) {
         ucp_context_print_info(context, file);
@@ -176,7 +178,7 @@ static int leads_away(ucp_context_h context)
 static ucs_status_t start(const char *net, const char *devices, kvfi_wire_t *wire)
 {
     static atomic_uint opened;
-    char         name[32];
+    char name[32];
     ucs_status_t status;
 
     snprintf(name, sizeof name, "kvferry-far-%u", atomic_fetch_add(&opened, 1));
@@ -196,7 +198,7 @@ static ucs_status_t start(const char *net, const char *devices, kvfi_wire_t *wir
 static kvf_status_t open_checked(const char *net, kvfi_wire_t *wire)
 {
     kvf_status_t ready = kvfi_needs_context();
-    char         devices[256], settings[384] = "";
+    char devices[256], settings[384] = "";
     ucs_status_t status;
 
     if (ready == KVF_OK)
@@ -212,7 +214,9 @@ static kvf_status_t open_checked(const char *net, kvfi_wire_t *wire)
         return KVF_OK;
     append_settings(settings, sizeof settings);
     return kvfi_fail(status == UCS_ERR_NO_DEVICE || status == UCS_ERR_UNREACHABLE ||
-                     status == UCS_ERR_UNSUPPORTED ? KVF_ERR_UNSUPPORTED : KVF_ERR_SYSTEM,
+                             status == UCS_ERR_UNSUPPORTED
+                         ? KVF_ERR_UNSUPPORTED
+                         : KVF_ERR_SYSTEM,
                      "net=%s: UCX opens no such wire here: %s%s", net, ucs_status_string(status), settings);
 }
 
@@ -300,8 +304,8 @@ void kvfi_wire_wake(kvfi_wire_t *wire)
 static long count_endpoints(const kvfi_wire_t *wire)
 {
     ucs_string_buffer_t text;
-    char               *end;
-    long                count = -1;
+    char *end;
+    long count = -1;
 
     ucs_string_buffer_init(&text);
     if (ucs_vfs_path_read_file(wire->counted, &text) == UCS_OK) {

@@ -35,9 +35,9 @@ static void check(kvf_status_t status, const char *what)
 static cost_t cost_now(void)
 {
     cost_t cost = {0};
-    char   line[256];
-    FILE  *file = fopen("/proc/self/status", "r");
-    DIR   *dir = opendir("/proc/self/fd");
+    char line[256];
+    FILE *file = fopen("/proc/self/status", "r");
+    DIR *dir = opendir("/proc/self/fd");
 
     while (file && fgets(line, sizeof line, file)) {
         sscanf(line, "RssAnon: %ld", &cost.anon_kib);
@@ -64,16 +64,15 @@ static void row(const char *name, cost_t from)
 
 static void bare_ucx(const char *tls, const char *name)
 {
-    ucp_params_t        params = {.field_mask = UCP_PARAM_FIELD_FEATURES,
-                                  .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP};
+    ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES,
+                           .features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP};
     ucp_worker_params_t worker_params = {0};
-    ucp_config_t       *config;
-    ucp_context_h       context;
-    ucp_worker_h        worker;
-    cost_t              before = cost_now();
+    ucp_config_t *config;
+    ucp_context_h context;
+    ucp_worker_h worker;
+    cost_t before = cost_now();
 
-    if (ucp_config_read(NULL, NULL, &config) != UCS_OK ||
-        ucp_config_modify(config, "TLS", tls) != UCS_OK ||
+    if (ucp_config_read(NULL, NULL, &config) != UCS_OK || ucp_config_modify(config, "TLS", tls) != UCS_OK ||
         ucp_init(&params, config, &context) != UCS_OK ||
         ucp_worker_create(context, &worker_params, &worker) != UCS_OK)
         exit(1);
@@ -86,12 +85,12 @@ static void bare_ucx(const char *tls, const char *name)
 /* A peer: sends its blob, lives until the pipe closes. */
 static void be_peer(int out, int in, int far)
 {
-    kvf_engine_opts_t opts = {.struct_size = sizeof opts, .net = "tcp",
-                              .local = far ? KVF_SWITCH_OFF : KVF_SWITCH_ON};
-    kvf_engine_t     *engine;
-    char              blob[16384];
-    size_t            len = sizeof blob;
-    ssize_t           done;
+    kvf_engine_opts_t opts = {
+        .struct_size = sizeof opts, .net = "tcp", .local = far ? KVF_SWITCH_OFF : KVF_SWITCH_ON};
+    kvf_engine_t *engine;
+    char blob[16384];
+    size_t len = sizeof blob;
+    ssize_t done;
 
     check(kvf_engine_open(&opts, &engine), "open of a peer");
     check(kvf_engine_export(engine, far ? KVF_BLOB_FAR : 0, blob, &len), "export of a peer");
@@ -102,8 +101,8 @@ static void be_peer(int out, int in, int far)
 
 static kvf_peer_t *import(kvf_engine_t *engine, int in)
 {
-    char        blob[16384];
-    size_t      len;
+    char blob[16384];
+    size_t len;
     kvf_peer_t *peer;
 
     if (read(in, &len, sizeof len) != sizeof len || read(in, blob, len) != (ssize_t)len)
@@ -115,8 +114,8 @@ static kvf_peer_t *import(kvf_engine_t *engine, int in)
 static void with_peers(int (*from)[2])
 {
     kvf_engine_opts_t opts = {.struct_size = sizeof opts, .net = "tcp"};
-    cost_t            before = cost_now();
-    kvf_engine_t     *engine;
+    cost_t before = cost_now();
+    kvf_engine_t *engine;
 
     check(kvf_engine_open(&opts, &engine), "open");
     row("engine, no peer", before);
@@ -145,7 +144,7 @@ static void in_child(void (*run)(const char *, const char *), const char *tls, c
 
 int main(void)
 {
-    int   from[ALL][2], to[2];
+    int from[ALL][2], to[2];
     pid_t child;
 
     printf("| %-34s | anon KiB | shm KiB  |  fds  |\n|---|---|---|---|\n", "");

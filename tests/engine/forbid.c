@@ -20,7 +20,7 @@ int forbid(const long *calls, int count, int error)
     struct sock_filter filter[CALLS_MAX + 3] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
     };
-    struct sock_fprog prog = { .filter = filter };
+    struct sock_fprog prog = {.filter = filter};
     unsigned short at = 1;
 
     if (count > CALLS_MAX) {
@@ -31,8 +31,7 @@ int forbid(const long *calls, int count, int error)
                                                     (uint8_t)(count - i), 0);
     }
     filter[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    filter[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K,
-                                                SECCOMP_RET_ERRNO | (uint32_t)error);
+    filter[at++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error);
     prog.len = at;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
         return -1;
@@ -42,7 +41,7 @@ int forbid(const long *calls, int count, int error)
 
 int forbid_cma(int error)
 {
-    static const long both[] = { SYS_process_vm_readv, SYS_process_vm_writev };
+    static const long both[] = {SYS_process_vm_readv, SYS_process_vm_writev};
 
     return forbid(both, 2, error);
 }

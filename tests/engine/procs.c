@@ -83,7 +83,7 @@ void check_failed(const char *file, int line, const char *format, ...)
     vsnprintf(text + n, sizeof(text) - (size_t)n, format, args);
     va_end(args);
     if (child_fd >= 0) {
-        frame_t frame = { 1, strlen(text) + 1 };
+        frame_t frame = {1, strlen(text) + 1};
 
         fprintf(stderr, "child %d: %s\n", (int)getpid(), text);
         if (write_all(child_fd, &frame, sizeof(frame)) == 0) {
@@ -141,7 +141,7 @@ uint64_t now_ns(void)
 
 void sleep_ms(unsigned ms)
 {
-    struct timespec t = { ms / 1000, (long)(ms % 1000) * 1000000 };
+    struct timespec t = {ms / 1000, (long)(ms % 1000) * 1000000};
 
     while (nanosleep(&t, &t) != 0 && errno == EINTR) {
     }
@@ -185,7 +185,7 @@ void out_put(proc_out_t *out, const void *data, size_t len)
 static void child_serve_one(int fd, void *state)
 {
     frame_t frame;
-    proc_out_t out = { NULL, 0 };
+    proc_out_t out = {NULL, 0};
     void *in;
 
     if (read_all(fd, &frame, sizeof(frame)) != 0) {
@@ -220,7 +220,7 @@ static void child_main(int fd, size_t state_len, int watchdog_s, void (*idle)(vo
     alarm((unsigned)watchdog_s * patience());
     child_fd = fd;
     while (state != NULL) {
-        struct pollfd p = { .fd = fd, .events = POLLIN };
+        struct pollfd p = {.fd = fd, .events = POLLIN};
         int n = poll(&p, 1, idle != NULL ? proc_idle_ms : -1);
 
         if (n > 0) {
@@ -269,7 +269,7 @@ static void close_end(proc_t *proc)
 
 void proc_ask(proc_t *proc, proc_fn_t fn, const void *in, size_t in_len)
 {
-    frame_t frame = { (uint64_t)(uintptr_t)fn, in_len };
+    frame_t frame = {(uint64_t)(uintptr_t)fn, in_len};
 
     must(write_all(proc->fd, &frame, sizeof(frame)) == 0, "child %d is gone", (int)proc->pid);
     must(write_all(proc->fd, in, in_len) == 0, "child %d is gone", (int)proc->pid);
@@ -283,9 +283,8 @@ static void proc_lost(proc_t *proc)
     waitpid(pid, &status, 0);
     proc->pid = 0;
     if (WIFSIGNALED(status)) {
-        check_failed(__FILE__, __LINE__, "child %d died of signal %d (%s)%s", (int)pid,
-                     WTERMSIG(status), strsignal(WTERMSIG(status)),
-                     WTERMSIG(status) == SIGALRM ? ", its watchdog" : "");
+        check_failed(__FILE__, __LINE__, "child %d died of signal %d (%s)%s", (int)pid, WTERMSIG(status),
+                     strsignal(WTERMSIG(status)), WTERMSIG(status) == SIGALRM ? ", its watchdog" : "");
     }
     check_failed(__FILE__, __LINE__, "child %d left with %d", (int)pid, WEXITSTATUS(status));
 }
@@ -341,8 +340,8 @@ void proc_end(proc_t *proc)
     }
     close_end(proc);
     must(waitpid(proc->pid, &status, 0) == proc->pid, "%s", strerror(errno));
-    must(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %d ended with status %x",
-         (int)proc->pid, (unsigned)status);
+    must(WIFEXITED(status) && WEXITSTATUS(status) == 0, "child %d ended with status %x", (int)proc->pid,
+         (unsigned)status);
     proc->pid = 0;
 }
 

@@ -28,17 +28,15 @@ void check_failed(const char *file, int line, const char *format, ...)
 kvf_status_t check_status(const char *file, int line, const char *text, kvf_status_t status,
                           kvf_status_t want, const char *start, const char *words);
 
-#define must(cond, ...)                                                                            \
-    ((cond) ? (void)0 : check_failed(__FILE__, __LINE__, #cond ": " __VA_ARGS__))
-#define ok(call) check_status(__FILE__, __LINE__, #call, (call), KVF_OK, NULL, NULL)
-#define answers(call, want) check_status(__FILE__, __LINE__, #call, (call), (want), NULL, NULL)
-#define refused(call, want, start) check_status(__FILE__, __LINE__, #call, (call), (want), start, NULL)
-#define refused_naming(call, want, words)                                                          \
-    check_status(__FILE__, __LINE__, #call, (call), (want), NULL, words)
+#define must(cond, ...)                   ((cond) ? (void)0 : check_failed(__FILE__, __LINE__, #cond ": " __VA_ARGS__))
+#define ok(call)                          check_status(__FILE__, __LINE__, #call, (call), KVF_OK, NULL, NULL)
+#define answers(call, want)               check_status(__FILE__, __LINE__, #call, (call), (want), NULL, NULL)
+#define refused(call, want, start)        check_status(__FILE__, __LINE__, #call, (call), (want), start, NULL)
+#define refused_naming(call, want, words) check_status(__FILE__, __LINE__, #call, (call), (want), NULL, words)
 
 /* -------------------------------------------------------------------- clock */
 
-#define MS UINT64_C(1000000)
+#define MS  UINT64_C(1000000)
 #define SEC UINT64_C(1000000000)
 
 uint64_t now_ns(void);

@@ -18,15 +18,15 @@
 
 const char *where_name(where_t where)
 {
-    static const char *const names[] = { "self", "twin", "shm", "cma", "stage", "am" };
+    static const char *const names[] = {"self", "twin", "shm", "cma", "stage", "am"};
 
     return names[where];
 }
 
 kvf_path_t where_path(where_t where)
 {
-    static const kvf_path_t paths[] = { KVF_PATH_SELF, KVF_PATH_SELF, KVF_PATH_SHM, KVF_PATH_CMA,
-                                        KVF_PATH_STAGE, KVF_PATH_AM };
+    static const kvf_path_t paths[] = {KVF_PATH_SELF, KVF_PATH_SELF,  KVF_PATH_SHM,
+                                       KVF_PATH_CMA,  KVF_PATH_STAGE, KVF_PATH_AM};
 
     return paths[where];
 }
@@ -35,8 +35,8 @@ kvf_path_t where_path(where_t where)
 static int reaches(pid_t pid)
 {
     uint64_t word = 5, copy = 0;
-    struct iovec here = { &copy, sizeof(copy) };
-    struct iovec there = { &word, sizeof(word) };
+    struct iovec here = {&copy, sizeof(copy)};
+    struct iovec there = {&word, sizeof(word)};
 
     return process_vm_readv(pid, &here, 1, &there, 1, 0) == (ssize_t)sizeof(word) &&
            process_vm_writev(pid, &here, 1, &there, 1, 0) == (ssize_t)sizeof(word);
@@ -158,7 +158,7 @@ void side_idle(void *state)
 static void side_order(void *state)
 {
     side_t *side = state;
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_counters_t counters = {.struct_size = sizeof(counters)};
 
     if (side->engine != NULL) {
         kvf_engine_counters(side->engine, &counters);
@@ -211,8 +211,8 @@ void side_grant_blob(void *state, const void *in, size_t in_len, proc_out_t *out
 
 static void side_make_segment(side_t *side, const side_mem_t *mem)
 {
-    kvf_pool_opts_t pool = { .struct_size = sizeof(pool) };
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_pool_opts_t pool = {.struct_size = sizeof(pool)};
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
 
     if (mem->pool_blocks > 0) {
         pool.blocks = mem->pool_blocks;
@@ -234,7 +234,7 @@ static void side_make_segment(side_t *side, const side_mem_t *mem)
 
 static void side_make_grant(side_t *side, uint32_t rights)
 {
-    kvf_range_t range = { .segment = side->segment, .len = side->len, .rights = rights };
+    kvf_range_t range = {.segment = side->segment, .len = side->len, .rights = rights};
 
     ok(kvf_grant_create(side->engine, &range, 1, NULL, &side->grant));
 }
@@ -269,8 +269,8 @@ void side_import_remote(void *state, const void *in, size_t in_len, proc_out_t *
     uint32_t count = 1;
 
     (void)out;
-    ok(kvf_remote_import(side->peer[slot->slot], slot + 1, in_len - sizeof(*slot),
-                         &side->remote[slot->slot], &count));
+    ok(kvf_remote_import(side->peer[slot->slot], slot + 1, in_len - sizeof(*slot), &side->remote[slot->slot],
+                         &count));
     must(count == 1, "%u ranges", count);
 }
 
@@ -291,7 +291,7 @@ void side_close(void *state, const void *in, size_t in_len, proc_out_t *out)
 
 size_t rig_call(rig_t *rig, proc_fn_t fn, const void *in, size_t in_len, void *out, size_t out_max)
 {
-    proc_out_t answer = { NULL, 0 };
+    proc_out_t answer = {NULL, 0};
     size_t len;
 
     if (rig->where > WHERE_TWIN) {
@@ -339,8 +339,8 @@ void rig_fork(rig_t *rig, where_t where, const rig_opts_t *opts)
         rig->opts = *opts;
     }
     if (where > WHERE_TWIN) {
-        proc_start(&rig->owner, sizeof(side_t),
-                   rig->opts.watchdog_s > 0 ? rig->opts.watchdog_s : 60, side_idle);
+        proc_start(&rig->owner, sizeof(side_t), rig->opts.watchdog_s > 0 ? rig->opts.watchdog_s : 60,
+                   side_idle);
     }
 }
 
@@ -371,13 +371,12 @@ void rig_join(rig_t *rig)
 {
     const rig_opts_t *o = &rig->opts;
     side_open_t open;
-    side_mem_t mem = { .len = o->owner_len != 0 ? o->owner_len : 1 << 20,
-                       .shared = rig->where == WHERE_SHM || rig->where == WHERE_TWIN,
-                       .pool_blocks = o->pool_blocks,
-                       .block_bytes = o->block_bytes,
-                       .rights = o->rights != 0 ? o->rights : KVF_RIGHT_READ | KVF_RIGHT_WRITE };
-    side_mem_t local = { .len = o->local_len != 0 ? o->local_len : 1 << 20,
-                         .shared = o->local_alloc };
+    side_mem_t mem = {.len = o->owner_len != 0 ? o->owner_len : 1 << 20,
+                      .shared = rig->where == WHERE_SHM || rig->where == WHERE_TWIN,
+                      .pool_blocks = o->pool_blocks,
+                      .block_bytes = o->block_bytes,
+                      .rights = o->rights != 0 ? o->rights : KVF_RIGHT_READ | KVF_RIGHT_WRITE};
+    side_mem_t local = {.len = o->local_len != 0 ? o->local_len : 1 << 20, .shared = o->local_alloc};
 
     rig_side_open(rig, 1, &open);
     side_open_engine(&rig->me, &open, sizeof(open), NULL);
@@ -416,8 +415,8 @@ void rig_close(rig_t *rig)
 
 static void notify(kvf_engine_t *engine, kvf_peer_t *peer)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .notify_peer = peer, .notify = "hello",
-                              .notify_len = 5 };
+    kvf_batch_opts_t opts = {
+        .struct_size = sizeof(opts), .notify_peer = peer, .notify = "hello", .notify_len = 5};
     kvf_batch_t *batch = NULL;
 
     ok(kvf_batch_create(engine, &batch));
@@ -427,7 +426,7 @@ static void notify(kvf_engine_t *engine, kvf_peer_t *peer)
 
 static void await_notification(kvf_engine_t *engine)
 {
-    kvf_notification_t note = { .struct_size = sizeof(note) };
+    kvf_notification_t note = {.struct_size = sizeof(note)};
     uint64_t end = now_ns() + patient(10);
 
     while (kvf_notify_recv(engine, &note) == KVF_INPROGRESS) {
@@ -544,7 +543,7 @@ static void at_grant(void *state, const void *in, size_t in_len, proc_out_t *out
 void owner_put(rig_t *rig, uint64_t off, const void *data, uint64_t len)
 {
     uint8_t *in = malloc(sizeof(stretch_t) + len);
-    stretch_t s = { off, len };
+    stretch_t s = {off, len};
 
     must(in != NULL, "no memory");
     memcpy(in, &s, sizeof(s));
@@ -555,7 +554,7 @@ void owner_put(rig_t *rig, uint64_t off, const void *data, uint64_t len)
 
 void owner_get(rig_t *rig, uint64_t off, void *data_p, uint64_t len)
 {
-    stretch_t s = { off, len };
+    stretch_t s = {off, len};
 
     rig_call(rig, at_get, &s, sizeof(s), data_p, len);
 }
@@ -590,23 +589,22 @@ void owner_regrant(rig_t *rig, uint32_t rights)
 
 /* ---------------------------------------------------------------- initiator */
 
-kvf_op_t op_plain(kvf_segment_t *segment, uint64_t local_off, kvf_remote_t *remote,
-                  uint64_t remote_off, uint64_t len, uint32_t dir)
+kvf_op_t op_plain(kvf_segment_t *segment, uint64_t local_off, kvf_remote_t *remote, uint64_t remote_off,
+                  uint64_t len, uint32_t dir)
 {
-    kvf_op_t op = { .segment = segment,
-                    .remote = remote,
-                    .local_off = local_off,
-                    .remote_off = remote_off,
-                    .len = len,
-                    .count = { 1, 1 },
-                    .blocks = 1,
-                    .dir = dir };
+    kvf_op_t op = {.segment = segment,
+                   .remote = remote,
+                   .local_off = local_off,
+                   .remote_off = remote_off,
+                   .len = len,
+                   .count = {1, 1},
+                   .blocks = 1,
+                   .dir = dir};
 
     return op;
 }
 
-kvf_status_t run_ops(kvf_batch_t *batch, const kvf_op_t *ops, size_t count,
-                     const kvf_batch_opts_t *opts)
+kvf_status_t run_ops(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, const kvf_batch_opts_t *opts)
 {
     kvf_status_t status;
 
@@ -626,7 +624,7 @@ void move(rig_t *rig, const kvf_op_t *ops, size_t count)
 
 void moved_by_path(kvf_engine_t *engine, kvf_flow_t paths_p[KVF_PATH_COUNT])
 {
-    kvf_flow_t flow = { .struct_size = sizeof(flow) };
+    kvf_flow_t flow = {.struct_size = sizeof(flow)};
     uint64_t cursor = 0;
 
     memset(paths_p, 0, KVF_PATH_COUNT * sizeof(*paths_p));

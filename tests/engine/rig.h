@@ -41,9 +41,9 @@ typedef struct side {
 } side_t;
 
 typedef struct rig_opts {
-    uint64_t owner_len;    /* 0: 1 MiB */
-    uint64_t local_len;    /* 0: 1 MiB */
-    uint32_t pool_blocks;  /* 0: no pool. Else the owner's memory is a pool */
+    uint64_t owner_len;   /* 0: 1 MiB */
+    uint64_t local_len;   /* 0: 1 MiB */
+    uint32_t pool_blocks; /* 0: no pool. Else the owner's memory is a pool */
     uint64_t block_bytes;
     uint32_t progress;     /* of both engines */
     uint32_t pack;         /* of both; 0: the default, on cma direct */
@@ -58,7 +58,7 @@ typedef struct rig_opts {
 typedef struct rig {
     where_t where;
     side_t me;
-    side_t here; /* the owner, on self and twin */
+    side_t here;  /* the owner, on self and twin */
     proc_t owner; /* the owner, elsewhere */
     kvf_peer_t *peer;
     kvf_remote_t *remote;
@@ -116,7 +116,7 @@ typedef struct side_open {
 } side_open_t;
 
 void side_open_engine(void *state, const void *in, size_t in_len, proc_out_t *out); /* side_open_t */
-void side_blob(void *state, const void *in, size_t in_len, proc_out_t *out); /* in: u32 flags */
+void side_blob(void *state, const void *in, size_t in_len, proc_out_t *out);        /* in: u32 flags */
 void side_grant_blob(void *state, const void *in, size_t in_len, proc_out_t *out);
 void side_close(void *state, const void *in, size_t in_len, proc_out_t *out);
 
@@ -156,12 +156,11 @@ void pattern_fill(uint8_t *mem, uint64_t len, uint64_t seed);
 uint64_t pattern_compare(const uint8_t *mem, uint64_t len, uint64_t seed);
 
 /* An op that copies len bytes, everything else zero or one. */
-kvf_op_t op_plain(kvf_segment_t *segment, uint64_t local_off, kvf_remote_t *remote,
-                  uint64_t remote_off, uint64_t len, uint32_t dir);
+kvf_op_t op_plain(kvf_segment_t *segment, uint64_t local_off, kvf_remote_t *remote, uint64_t remote_off,
+                  uint64_t len, uint32_t dir);
 
 /* Posts, waits for at most patient(20), returns the final status. */
-kvf_status_t run_ops(kvf_batch_t *batch, const kvf_op_t *ops, size_t count,
-                     const kvf_batch_opts_t *opts);
+kvf_status_t run_ops(kvf_batch_t *batch, const kvf_op_t *ops, size_t count, const kvf_batch_opts_t *opts);
 
 /* The same, and the batch must end OK. */
 void move(rig_t *rig, const kvf_op_t *ops, size_t count);

@@ -46,8 +46,8 @@ uint64_t source_cell(const kvf_layout_t *layout, uint32_t layer, uint32_t head, 
     const kvf_group_t *group = kvf_layout_describe(layout)->groups;
     uint64_t off = 0;
 
-    ok(kvf_layout_locate(layout, 0, 0, layer, block, head, (uint32_t)(token % group->block_tokens),
-                         NULL, &off));
+    ok(kvf_layout_locate(layout, 0, 0, layer, block, head, (uint32_t)(token % group->block_tokens), NULL,
+                         &off));
     return off;
 }
 
@@ -79,8 +79,7 @@ static void at_fill_cache(void *state, const void *in, size_t in_len, proc_out_t
     for (uint64_t t = 0; t < BLOCKS * SMALL; t++)
         for (uint32_t l = 0; l < LAYERS; l++)
             for (uint32_t h = group->first_head; h < group->first_head + group->heads; h++)
-                pattern_fill(side->mem +
-                                 source_cell(layout, l, h, source_block((uint32_t)t / SMALL), t),
+                pattern_fill(side->mem + source_cell(layout, l, h, source_block((uint32_t)t / SMALL), t),
                              shape.cell, seed_of(l, h, t));
     kvf_layout_destroy(layout);
 }
@@ -186,8 +185,7 @@ static void bind(sources_t *w, uint32_t i)
     ok(kvf_plan_bind(s->plan, &s->bind, s->ops, sizeof(s->ops[0]), &s->op_count, s->list, &ids));
 }
 
-void sources_open(sources_t *w, where_t where, uint32_t replicas, uint32_t cell,
-                       uint32_t copy_threads)
+void sources_open(sources_t *w, where_t where, uint32_t replicas, uint32_t cell, uint32_t copy_threads)
 {
     kvf_layout_t *layouts[SOURCES];
     kvf_plan_source_t sources[SOURCES];
@@ -304,8 +302,7 @@ void sources_check(const sources_t *w)
         must(t - FROM >= r->prefix_tokens || token_is_there(w, t),
              "token %zu is not there, the prefix has %zu", (size_t)t, (size_t)r->prefix_tokens);
         must(t - FROM >= r->prefix_tokens / LARGE * LARGE ||
-                 t / LARGE * LARGE + LARGE > FROM + r->prefix_tokens ||
-                 w->entries[t / LARGE] == KVF_OK,
+                 t / LARGE * LARGE + LARGE > FROM + r->prefix_tokens || w->entries[t / LARGE] == KVF_OK,
              "entry %zu is %d, the prefix has %zu", (size_t)(t / LARGE), w->entries[t / LARGE],
              (size_t)r->prefix_tokens);
     }

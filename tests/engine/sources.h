@@ -63,8 +63,7 @@ typedef struct sources {
 } sources_t;
 
 /* Blocks hold cells of so many bytes; replicas: both sources hold the same. Forks. */
-void sources_open(sources_t *w, where_t where, uint32_t replicas, uint32_t cell,
-                  uint32_t copy_threads);
+void sources_open(sources_t *w, where_t where, uint32_t replicas, uint32_t cell, uint32_t copy_threads);
 void sources_close(sources_t *w);
 
 /* Forget what came. */

@@ -64,8 +64,8 @@ static void at_adopt(void *state, const void *in, size_t in_len, proc_out_t *out
     size_t len = sizeof(buf);
     kvf_segment_t *segment;
     kvf_grant_t *grant;
-    kvf_range_t range = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_range_t range = {.len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
 
     (void)in;
     (void)in_len;
@@ -117,12 +117,12 @@ START_TEST(a_peer_reads_and_writes_it_over_shm)
     uint8_t blob[BLOB_MAX];
     kvf_remote_t *remote;
     uint32_t count = 1;
-    uint64_t seeds[2] = { 8, 9 };
+    uint64_t seeds[2] = {8, 9};
     kvf_path_t path;
     kvf_op_t op;
     size_t len;
 
-    rig_open(&rig, (where_t)_i, &(rig_opts_t){ .local_len = LEN });
+    rig_open(&rig, (where_t)_i, &(rig_opts_t){.local_len = LEN});
     len = rig_call(&rig, at_adopt, NULL, 0, blob, sizeof(blob));
     ok(kvf_remote_import(rig.peer, blob, len, &remote, &count));
     ok(kvf_path_of(rig.me.segment, remote, 0, &path));
@@ -189,8 +189,8 @@ START_TEST(what_cannot_be_adopted_is_left_alone)
     refused_naming(kvf_segment_adopt(engine, mem, LEN - 64, &segment), KVF_ERR_INVALID, "len|page");
     refused_naming(kvf_segment_adopt(engine, NULL, LEN, &segment), KVF_ERR_INVALID, "addr");
     refused_naming(kvf_segment_adopt(engine, mem, 0, &segment), KVF_ERR_INVALID, "len");
-    refused_naming(kvf_segment_adopt(engine, mem, UINT64_MAX & ~UINT64_C(4095), &segment),
-                   KVF_ERR_INVALID, "overflows");
+    refused_naming(kvf_segment_adopt(engine, mem, UINT64_MAX & ~UINT64_C(4095), &segment), KVF_ERR_INVALID,
+                   "overflows");
     refused_naming(kvf_segment_adopt(engine, mem, LEN, NULL), KVF_ERR_INVALID, "segment_p");
     munmap(mem + LEN - 4096, 4096);
     refused_naming(kvf_segment_adopt(engine, mem, LEN, &segment), KVF_ERR_INVALID, "mapped");
@@ -204,7 +204,7 @@ END_TEST
 
 START_TEST(without_shared_memory_it_is_refused)
 {
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .local = KVF_SWITCH_OFF };
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts), .local = KVF_SWITCH_OFF};
     kvf_engine_t *engine = NULL;
     kvf_segment_t *segment = NULL;
     uint8_t *mem = map_private(LEN);
@@ -363,7 +363,7 @@ static void *adopts(void *arg)
 
 START_TEST(of_two_threads_that_adopt_the_same_pages_one_does)
 {
-    kvf_engine_t *engines[2] = { engine_open(), engine_open() };
+    kvf_engine_t *engines[2] = {engine_open(), engine_open()};
     uint8_t *mem = map_private(LEN);
     pthread_barrier_t start;
 
@@ -374,7 +374,7 @@ START_TEST(of_two_threads_that_adopt_the_same_pages_one_does)
         int first;
 
         for (int i = 0; i < 2; i++) {
-            a[i] = (adopter_t){ engines[i], mem, &start, NULL, KVF_OK };
+            a[i] = (adopter_t){engines[i], mem, &start, NULL, KVF_OK};
             must(pthread_create(&threads[i], NULL, adopts, &a[i]) == 0, "pthread_create");
         }
         for (int i = 0; i < 2; i++) {

@@ -13,13 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const uint64_t pieces[] = { 1, 3, 132, 255, 576, 656, 1151, 4097 };
+static const uint64_t pieces[] = {1, 3, 132, 255, 576, 656, 1151, 4097};
 
-#define PIECES (sizeof(pieces) / sizeof(pieces[0]))
-#define CANARY 64u
+#define PIECES      (sizeof(pieces) / sizeof(pieces[0]))
+#define CANARY      64u
 #define CANARY_BYTE 0xc7
-#define PAIRS 4096u
-#define SMALL 31u /* pairs of a small batch */
+#define PAIRS       4096u
+#define SMALL       31u /* pairs of a small batch */
 
 /* An odd stride, so that the slots themselves wander over all alignments. */
 static uint64_t slot_len(uint64_t piece)
@@ -36,8 +36,8 @@ static kvf_op_t offset_op(rig_t *rig, uint64_t piece, uint32_t k, uint32_t block
     /* slots have odd length: undo where the slot itself starts, modulo 64 */
     uint64_t lat = (la + 64 - (k * slot) % 64) % 64;
     uint64_t rat = (ra + 64 - (k * slot) % 64) % 64;
-    kvf_op_t op = op_plain(rig->me.segment, k * slot + CANARY + lat, rig->remote,
-                           k * slot + CANARY + rat, piece, dir);
+    kvf_op_t op =
+        op_plain(rig->me.segment, k * slot + CANARY + lat, rig->remote, k * slot + CANARY + rat, piece, dir);
 
     op.blocks = blocks;
     op.local_block = op.remote_block = PAIRS * slot;
@@ -62,8 +62,8 @@ static void check_slots(const uint8_t *dst, const uint8_t *src, const kvf_op_t *
             uint64_t base = b * ops[i].local_block;
 
             must(memcmp(dst + base + d, src + base + s, ops[i].len) == 0,
-                 "piece of %zu bytes from %zu to %zu: wrong bytes", (size_t)ops[i].len,
-                 (size_t)(s % 64), (size_t)(d % 64));
+                 "piece of %zu bytes from %zu to %zu: wrong bytes", (size_t)ops[i].len, (size_t)(s % 64),
+                 (size_t)(d % 64));
             untouched(dst + base + d - d % slot, d % slot, ops[i].len);
             untouched(dst + base + d + ops[i].len, slot - d % slot - ops[i].len, ops[i].len);
         }
@@ -104,7 +104,7 @@ START_TEST(odd_pieces_at_every_pair_of_offsets)
     uint64_t piece = pieces[(unsigned)_i % PIECES];
     where_t where = (where_t)((unsigned)_i / PIECES);
     uint64_t used = PAIRS * slot_len(piece) + 4096;
-    rig_opts_t opts = { .owner_len = used, .local_len = used };
+    rig_opts_t opts = {.owner_len = used, .local_len = used};
     uint8_t *owner = malloc(used);
     rig_t rig;
 
@@ -114,8 +114,8 @@ START_TEST(odd_pieces_at_every_pair_of_offsets)
     }
     /* a few kilobytes: other kernels, a slice of the pairs each */
     for (uint32_t n = 0; n < 6; n++) {
-        one_batch(&rig, piece, n * 683, 4096 / piece < SMALL ? (uint32_t)(4096 / piece) + 1 : SMALL, 1,
-                  n & 1, owner, used);
+        one_batch(&rig, piece, n * 683, 4096 / piece < SMALL ? (uint32_t)(4096 / piece) + 1 : SMALL, 1, n & 1,
+                  owner, used);
     }
     free(owner);
     rig_close(&rig);
@@ -129,7 +129,7 @@ START_TEST(odd_pieces_in_a_batch_of_64_mib)
     where_t where = (_i & 2) == 0 ? WHERE_SELF : WHERE_SHM;
     uint32_t blocks = (uint32_t)((UINT64_C(64) << 20) / (PAIRS * piece)) + 1;
     uint64_t used = blocks * PAIRS * slot_len(piece) + 4096;
-    rig_opts_t opts = { .owner_len = used, .local_len = used };
+    rig_opts_t opts = {.owner_len = used, .local_len = used};
     uint8_t *owner = malloc(used);
     rig_t rig;
 
@@ -174,8 +174,7 @@ static void rows_model(const kvf_op_t *op, uint8_t *local, uint8_t *remote)
     }
 }
 
-static void one_batch_of_rows(rig_t *rig, const kvf_op_t *op, uint8_t *want, uint8_t *owner,
-                              uint64_t used)
+static void one_batch_of_rows(rig_t *rig, const kvf_op_t *op, uint8_t *want, uint8_t *owner, uint64_t used)
 {
     if (op->dir == KVF_READ) {
         pattern_fill(owner, used, op->len);
@@ -202,8 +201,8 @@ static void one_batch_of_rows(rig_t *rig, const kvf_op_t *op, uint8_t *want, uin
 START_TEST(odd_pieces_in_rows_at_every_pair_of_offsets)
 {
     uint64_t piece = pieces[(unsigned)_i % PIECES];
-    rig_opts_t opts = { 0 };
-    kvf_op_t op = rows_op(&(rig_t){ 0 }, piece, 1, KVF_READ);
+    rig_opts_t opts = {0};
+    kvf_op_t op = rows_op(&(rig_t){0}, piece, 1, KVF_READ);
     uint64_t used = op.local_block + 4096;
     uint8_t *want = malloc(used);
     uint8_t *owner = malloc(used);
@@ -226,9 +225,9 @@ START_TEST(odd_pieces_in_rows_in_a_batch_of_64_mib)
 {
     uint64_t piece = pieces[PIECES - 1 - (unsigned)_i % 4];
     uint32_t blocks = (uint32_t)((UINT64_C(64) << 20) / (PAIRS * piece)) + 1;
-    kvf_op_t op = rows_op(&(rig_t){ 0 }, piece, blocks, KVF_READ);
+    kvf_op_t op = rows_op(&(rig_t){0}, piece, blocks, KVF_READ);
     uint64_t used = blocks * op.local_block + 4096;
-    rig_opts_t opts = { .owner_len = used, .local_len = used };
+    rig_opts_t opts = {.owner_len = used, .local_len = used};
     uint8_t *want = malloc(used);
     uint8_t *owner = malloc(used);
     rig_t rig;

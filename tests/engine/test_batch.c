@@ -13,12 +13,12 @@
 
 #define BIG (UINT64_C(32) << 20)
 
-static const rig_opts_t big = { .owner_len = BIG, .local_len = BIG };
+static const rig_opts_t big = {.owner_len = BIG, .local_len = BIG};
 
 START_TEST(a_new_batch_is_empty_and_ended)
 {
     rig_t rig;
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
 
     rig_open(&rig, WHERE_SELF, NULL);
     ok(kvf_batch_test(rig.batch));
@@ -44,8 +44,8 @@ END_TEST
 /* An old caller's op is shorter: what it does not know is 0. */
 START_TEST(a_shorter_op_reads_zero_for_the_rest)
 {
-    static const size_t sizes[] = { offsetof(kvf_op_t, reserved), offsetof(kvf_op_t, block_status),
-                                    offsetof(kvf_op_t, remote_gens) };
+    static const size_t sizes[] = {offsetof(kvf_op_t, reserved), offsetof(kvf_op_t, block_status),
+                                   offsetof(kvf_op_t, remote_gens)};
     rig_t rig;
 
     rig_open(&rig, WHERE_SELF, NULL);
@@ -83,8 +83,8 @@ START_TEST(a_longer_op_must_be_zero_there)
     ops[0].op = op_plain(rig.me.segment, 0, rig.remote, 0, 100, KVF_READ);
     ops[1].op = op_plain(rig.me.segment, 100, rig.remote, 100, 100, KVF_READ);
     ops[1].more[1] = 1;
-    refused_naming(kvf_batch_post(rig.batch, &ops[0].op, 2, sizeof(ops[0]), NULL),
-                   KVF_ERR_UNSUPPORTED, "op 1");
+    refused_naming(kvf_batch_post(rig.batch, &ops[0].op, 2, sizeof(ops[0]), NULL), KVF_ERR_UNSUPPORTED,
+                   "op 1");
     must(rig.me.mem[0] == 0, "op 0 moved");
     ops[1].more[1] = 0;
     ok(kvf_batch_post(rig.batch, &ops[0].op, 2, sizeof(ops[0]), NULL));
@@ -111,7 +111,7 @@ START_TEST(post_copies_the_ops)
 {
     rig_t rig;
     kvf_op_t ops[2];
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .tag = 7 };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .tag = 7};
 
     rig_open(&rig, (where_t)_i, &big);
     owner_fill(&rig, 3);
@@ -131,8 +131,8 @@ START_TEST(ops_that_share_block_status_say_ok_only_if_all_did)
     rig_t rig;
     kvf_op_t ops[2];
     int8_t status[5];
-    uint32_t first[4] = { 0, KVF_SKIP, 2, KVF_SKIP };
-    uint32_t second[4] = { 0, 1, KVF_SKIP, KVF_SKIP };
+    uint32_t first[4] = {0, KVF_SKIP, 2, KVF_SKIP};
+    uint32_t second[4] = {0, 1, KVF_SKIP, KVF_SKIP};
 
     rig_open(&rig, (where_t)_i, NULL);
     for (int order = 0; order < 2; order++) {
@@ -176,7 +176,7 @@ START_TEST(a_running_batch_is_busy_and_nothing_changes)
 {
     rig_t rig;
     kvf_op_t op;
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
 
     rig_open(&rig, (where_t)_i, &big);
     owner_fill(&rig, 4);
@@ -227,7 +227,7 @@ START_TEST(inline_copies_a_large_batch_in_post)
 {
     rig_t rig;
     kvf_op_t op;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE};
 
     rig_open(&rig, (where_t)_i, &big);
     op = op_plain(rig.me.segment, 0, rig.remote, 0, BIG, KVF_READ);
@@ -306,8 +306,8 @@ START_TEST(a_deadline_ends_a_batch_that_nobody_drove)
 {
     rig_t rig;
     kvf_op_t op;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = 50 * MS };
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = 50 * MS};
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
     kvf_status_t status;
 
     rig_open(&rig, (where_t)_i, &big);
@@ -330,7 +330,7 @@ END_TEST
 START_TEST(a_stopped_owner_ends_a_batch_at_the_engines_deadline)
 {
     rig_t rig;
-    rig_opts_t opts = { .deadline_ns = 300 * MS, .progress = (uint32_t)_i };
+    rig_opts_t opts = {.deadline_ns = 300 * MS, .progress = (uint32_t)_i};
     kvf_op_t op;
     uint64_t before;
 
@@ -361,11 +361,11 @@ END_TEST
 START_TEST(each_op_has_its_own_status)
 {
     rig_t rig;
-    rig_opts_t opts = { .pool_blocks = 16, .block_bytes = 4096 };
+    rig_opts_t opts = {.pool_blocks = 16, .block_bytes = 4096};
     kvf_op_t ops[3];
-    uint32_t gens[2] = { 0, 0 };
-    uint32_t ids[2] = { 3, 4 };
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    uint32_t gens[2] = {0, 0};
+    uint32_t ids[2] = {3, 4};
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
 
     rig_open(&rig, (where_t)_i, &opts);
     owner_fill(&rig, 9);
@@ -408,8 +408,8 @@ int main(void)
     tcase_add_loop_test(tc, a_cancelled_read_is_quiescent, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_cancelled_write_reads_no_more, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_deadline_ends_a_batch_that_nobody_drove, 0, WHERE_STAGE);
-    tcase_add_loop_test(tc, a_stopped_owner_ends_a_batch_at_the_engines_deadline,
-                        KVF_PROGRESS_THREAD, KVF_PROGRESS_CALLER + 1);
+    tcase_add_loop_test(tc, a_stopped_owner_ends_a_batch_at_the_engines_deadline, KVF_PROGRESS_THREAD,
+                        KVF_PROGRESS_CALLER + 1);
     tcase_add_loop_test(tc, each_op_has_its_own_status, 0, WHERE_COUNT);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

@@ -12,12 +12,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define GIB (UINT64_C(1) << 30)
+#define GIB   (UINT64_C(1) << 30)
 #define BLOCK UINT64_C(1039680)
-#define PAGE 4096u
+#define PAGE  4096u
 
 /* 2 GiB lies in block 2065, 4 GiB in 4131; the last entry becomes the last block. */
-static const uint32_t edges[] = { 0, 2064, 2065, 2066, 2067, 4129, 4130, 4131, 4132, 4133, 0 };
+static const uint32_t edges[] = {0, 2064, 2065, 2066, 2067, 4129, 4130, 4131, 4132, 4133, 0};
 
 #define EDGES (sizeof(edges) / sizeof(edges[0]))
 
@@ -47,8 +47,8 @@ typedef struct big {
 
 static uint8_t *reserve(uint64_t len)
 {
-    uint8_t *mem = mmap(NULL, len, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *mem =
+        mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     must(mem != MAP_FAILED, "no room for %zu bytes", (size_t)len);
     return mem;
@@ -103,7 +103,7 @@ static void at_stamped(void *state, const void *in, size_t in_len, proc_out_t *o
 static void at_register(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_range_t range = { .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    kvf_range_t range = {.rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
 
     memcpy(&side->len, in, in_len);
     side->mem = reserve(side->len);
@@ -116,7 +116,7 @@ static void at_register(void *state, const void *in, size_t in_len, proc_out_t *
 
 static void at_alloc(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
-    side_mem_t mem = { .shared = 1, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    side_mem_t mem = {.shared = 1, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
 
     memcpy(&mem.len, in, in_len);
     side_make_memory(state, &mem, sizeof(mem), out);
@@ -125,8 +125,8 @@ static void at_alloc(void *state, const void *in, size_t in_len, proc_out_t *out
 
 static void refusals(rig_t *rig, kvf_op_t op, uint32_t capacity)
 {
-    uint32_t ids[3] = { 0, 1, 0 };
-    uint32_t *side_ids[2] = { NULL, NULL };
+    uint32_t ids[3] = {0, 1, 0};
+    uint32_t *side_ids[2] = {NULL, NULL};
 
     op.blocks = 3;
     op.local_cap = op.remote_cap = capacity;
@@ -147,7 +147,7 @@ static void refusals(rig_t *rig, kvf_op_t op, uint32_t capacity)
 static void planes(rig_t *rig, big_t *local, uint64_t remote_len)
 {
     uint32_t capacity = (uint32_t)(remote_len / BLOCK / 2);
-    uint32_t ids[2] = { capacity - 1, capacity };
+    uint32_t ids[2] = {capacity - 1, capacity};
     kvf_op_t op = op_plain(local->segment, 0, rig->remote, 0, PAGE, KVF_READ);
 
     op.local_block = op.remote_block = BLOCK;
@@ -165,7 +165,7 @@ START_TEST(blocks_past_2_and_4_gib_are_the_right_ones)
 {
     where_t where = (where_t)_i;
     uint64_t remote_len = where == WHERE_SHM ? 4 * GIB + GIB / 2 : 12 * GIB;
-    big_t local = { .len = 12 * GIB };
+    big_t local = {.len = 12 * GIB};
     uint32_t local_ids[EDGES];
     uint32_t remote_ids[EDGES];
     uint8_t buf[BLOB_MAX];
@@ -180,8 +180,8 @@ START_TEST(blocks_past_2_and_4_gib_are_the_right_ones)
     rig_open(&rig, where, NULL);
     local.mem = reserve(local.len);
     ok(kvf_segment_register(rig.me.engine, local.mem, local.len, &local.segment));
-    len = rig_call(&rig, where == WHERE_SHM ? at_alloc : at_register,
-                   &remote_len, sizeof(remote_len), buf, sizeof(buf));
+    len = rig_call(&rig, where == WHERE_SHM ? at_alloc : at_register, &remote_len, sizeof(remote_len), buf,
+                   sizeof(buf));
     ok(kvf_remote_import(rig.peer, buf, len, &remote, &count));
     old = rig.remote;
     rig.remote = remote;
@@ -196,8 +196,8 @@ START_TEST(blocks_past_2_and_4_gib_are_the_right_ones)
     rig_call(&rig, at_stamp, &seed, sizeof(seed), NULL, 0);
     move(&rig, &op, 1);
     for (size_t i = 0; i < EDGES; i++) {
-        must(pattern_compare(local.mem + local_ids[i] * BLOCK, PAGE, seed + remote_ids[i]) ==
-                 UINT64_MAX, "block %u came as another", remote_ids[i]);
+        must(pattern_compare(local.mem + local_ids[i] * BLOCK, PAGE, seed + remote_ids[i]) == UINT64_MAX,
+             "block %u came as another", remote_ids[i]);
     }
     seed = 5000;
     for (size_t i = 0; i < EDGES; i++) {

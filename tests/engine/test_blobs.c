@@ -105,8 +105,7 @@ START_TEST(a_blob_cut_anywhere_is_refused)
     for (size_t len = 0; len < s.len; len++) {
         kvf_status_t status = import(&rig, s.fn, s.data, len);
 
-        must(status == KVF_ERR_BLOB, "%s cut to %zu of %zu: %s", s.name, len, s.len,
-             kvf_status_name(status));
+        must(status == KVF_ERR_BLOB, "%s cut to %zu of %zu: %s", s.name, len, s.len, kvf_status_name(status));
     }
     must(s.fn(&rig, NULL, s.len) == KVF_ERR_BLOB || s.fn(&rig, NULL, s.len) == KVF_ERR_INVALID, "NULL");
     s.data[s.len] = 0; /* and one byte more */
@@ -120,7 +119,7 @@ START_TEST(a_blob_with_any_byte_flipped_is_refused)
 {
     rig_t rig;
     sample_t s;
-    static const uint8_t flips[] = { 0x01, 0x80, 0xff };
+    static const uint8_t flips[] = {0x01, 0x80, 0xff};
 
     rig_open(&rig, where_of(_i), NULL);
     sample_take(&rig, &s, _i);
@@ -131,8 +130,8 @@ START_TEST(a_blob_with_any_byte_flipped_is_refused)
             s.data[at] ^= flips[f];
             status = import(&rig, s.fn, s.data, s.len);
             s.data[at] ^= flips[f];
-            must(status == KVF_ERR_BLOB || status == KVF_ERR_VERSION, "%s, byte %zu flipped: %s", s.name,
-                 at, kvf_status_name(status));
+            must(status == KVF_ERR_BLOB || status == KVF_ERR_VERSION, "%s, byte %zu flipped: %s", s.name, at,
+                 kvf_status_name(status));
         }
     }
     must(import(&rig, s.fn, s.data, s.len) == KVF_OK, "the whole one again");
@@ -172,7 +171,7 @@ START_TEST(a_far_address_that_ends_early_reads_nothing_behind_it)
         memcpy(s.data + at, &left, sizeof(left));
         memset(s.data + at + 4 + left, 0, 4); /* no string follows */
         s.len = at + 4 + left + 4;
-        memcpy(s.data + 8, &(uint32_t){ (uint32_t)s.len }, 4);
+        memcpy(s.data + 8, &(uint32_t){(uint32_t)s.len}, 4);
         seal(s.data, s.len);
         memcpy(end - s.len, s.data, s.len);
         answers(import_peer(&rig, end - s.len, s.len), KVF_ERR_BLOB);
@@ -231,7 +230,7 @@ START_TEST(another_kind_order_or_length_is_no_blob)
         } else if (k == 2) {
             memset(changed.data + 24, 0, 8); /* no incarnation */
         } else if (k == 3) {
-            static const uint8_t turned[4] = { 1, 2, 3, 4 };
+            static const uint8_t turned[4] = {1, 2, 3, 4};
 
             memcpy(changed.data + 12, turned, 4);
         } else {
@@ -261,7 +260,8 @@ START_TEST(another_incarnation_is_stale_or_nobody)
         must(status == KVF_ERR_STALE, "a grant of another incarnation: %s", kvf_status_name(status));
     } else if (_i == 0) { /* its nonce is not there: not near, and no far address */
         must(status == KVF_ERR_NEED_FAR || status == KVF_ERR_BLOB || status == KVF_ERR_PEER ||
-                 status == KVF_ERR_STALE, "%s", kvf_status_name(status));
+                 status == KVF_ERR_STALE,
+             "%s", kvf_status_name(status));
     } /* far, the first message finds out: an address alone proves nothing */
     rig_close(&rig);
 }
@@ -291,7 +291,7 @@ static int is_opaque(const sample_t *s, size_t at)
 
 START_TEST(lengths_that_overflow_read_nothing)
 {
-    static const uint32_t monsters[] = { UINT32_MAX, UINT32_MAX - 3, 0x80000000u, 0x7fffffffu, 0xffff };
+    static const uint32_t monsters[] = {UINT32_MAX, UINT32_MAX - 3, 0x80000000u, 0x7fffffffu, 0xffff};
     rig_t rig;
     sample_t s;
     sample_t changed;
@@ -368,7 +368,7 @@ END_TEST
 /* A near grant of one range: its region {uid, address, length, address in use, key behind its length},
  * whose last two words are the region's address and length once more, then the range {six u32, the last
  * two its memory's kind and provider, address, length, ...}. */
-#define REGION (HEADER + 4 + 4 + 8 + 4 + 4)
+#define REGION  (HEADER + 4 + 4 + 8 + 4 + 4)
 #define KEY_LEN (REGION + 4 * 8)
 
 static void put64(sample_t *s, size_t at, uint64_t value)
@@ -429,10 +429,10 @@ START_TEST(memory_of_a_kind_that_is_not_known_is_refused_by_name)
         kvf_status_t status;
         const char *start;
     } wrong[] = {
-        { 2, 2, KVF_ERR_VERSION, "range 0 of the grant blob is memory of kind 2" },
-        { 0, 5, KVF_ERR_VERSION, "range 0 of the grant blob is memory of provider 5" },
-        { 0, 0, KVF_ERR_BLOB, "range 0 of the grant blob is impossible" },
-        { 1, 2, KVF_OK, NULL },
+        {2, 2, KVF_ERR_VERSION, "range 0 of the grant blob is memory of kind 2"},
+        {0, 5, KVF_ERR_VERSION, "range 0 of the grant blob is memory of provider 5"},
+        {0, 0, KVF_ERR_BLOB, "range 0 of the grant blob is impossible"},
+        {1, 2, KVF_OK, NULL},
     };
     const struct wrong *w = &wrong[_i];
     kvf_path_t path = KVF_PATH_NONE;

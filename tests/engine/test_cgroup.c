@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define RANKS 4
-#define MIB (UINT64_C(1) << 20)
+#define MIB   (UINT64_C(1) << 20)
 #define LIMIT (256 * MIB)
 
 static char group[4200];
@@ -113,7 +113,7 @@ static void join_and_open(void *state, const void *in, size_t in_len, proc_out_t
 static void try_segment(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    had_t had = { 0 };
+    had_t had = {0};
     uint64_t len;
 
     must(in_len == sizeof(len), "%zu", in_len);

@@ -13,8 +13,12 @@
 
 static void tell(rig_t *rig, uint32_t channel, uint32_t number)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .channel = channel, .notify_peer = rig->peer,
-                              .notify = &number, .notify_len = sizeof(number), .deadline_ns = patient(10) };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
+                             .channel = channel,
+                             .notify_peer = rig->peer,
+                             .notify = &number,
+                             .notify_len = sizeof(number),
+                             .deadline_ns = patient(10)};
 
     ok(run_ops(rig->batch, NULL, 0, &opts));
 }
@@ -22,7 +26,7 @@ static void tell(rig_t *rig, uint32_t channel, uint32_t number)
 /* Of an engine, or of a channel: the number of the next one; UINT32_MAX: there is none. */
 static uint32_t next(kvf_engine_t *engine, kvf_channel_t *channel, uint32_t number)
 {
-    kvf_notification_t n = { .struct_size = sizeof(n) };
+    kvf_notification_t n = {.struct_size = sizeof(n)};
     kvf_status_t status = channel != NULL ? kvf_channel_recv(channel, &n) : kvf_notify_recv(engine, &n);
     uint32_t got;
 
@@ -97,8 +101,8 @@ END_TEST
 
 START_TEST(one_that_nobody_takes_from_holds_up_past_its_depth)
 {
-    rig_opts_t opts = { .notify_depth = 4 };
-    struct pollfd fd = { .events = POLLIN };
+    rig_opts_t opts = {.notify_depth = 4};
+    struct pollfd fd = {.events = POLLIN};
     kvf_channel_t *one, *two;
     kvf_engine_t *here;
     rig_t rig;
@@ -181,7 +185,7 @@ static void at_sleep(void *state, const void *in, size_t in_len, proc_out_t *out
 {
     side_t *side = state;
     kvf_channel_t *one = side->extra[0], *two = side->extra[1];
-    struct pollfd fd = { .events = POLLIN };
+    struct pollfd fd = {.events = POLLIN};
     uint32_t got;
 
     (void)in, (void)in_len, (void)out;
@@ -206,7 +210,7 @@ static void at_sleep(void *state, const void *in, size_t in_len, proc_out_t *out
 
 START_TEST(a_neighbour_that_takes_and_arms_takes_no_wake)
 {
-    rig_opts_t opts = { .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
+    rig_opts_t opts = {.progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD};
     rig_t rig;
 
     rig_open(&rig, (where_t)(_i / 2), &opts);

@@ -30,13 +30,13 @@ START_TEST(after_a_cancel_nobody_writes)
     op.local_block = op.remote_block = 65536;
     op.block_status = done;
     for (unsigned round = 0; round < 12; round++) {
-        kvf_batch_result_t result = { .struct_size = sizeof(result) };
+        kvf_batch_result_t result = {.struct_size = sizeof(result)};
         kvf_status_t status;
         uint64_t good = 0;
 
         memset(rig.me.mem, 0, BIG);
         ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-        nanosleep(&(struct timespec){ 0, (long)round * 100000 }, NULL);
+        nanosleep(&(struct timespec){0, (long)round * 100000}, NULL);
         status = kvf_batch_cancel(rig.batch);
         must(status == KVF_ERR_CANCELED || status == KVF_OK, "%s", kvf_status_name(status));
         ok(kvf_batch_result(rig.batch, &result));
@@ -70,7 +70,7 @@ START_TEST(pairs_that_say_ok_arrived)
     op.local_block = op.remote_block = 65536;
     op.block_status = done;
     for (unsigned round = 0; round < 8; round++) {
-        kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = 1 + round * 200000 };
+        kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = 1 + round * 200000};
         kvf_status_t status;
 
         memset(rig.me.mem, 0, BIG);
@@ -124,7 +124,7 @@ START_TEST(revoke_waits_for_parts)
         owner_fill(&rig, 1);
         memset(rig.me.mem, 0, BIG);
         ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-        nanosleep(&(struct timespec){ 0, (long)round * 300000 }, NULL);
+        nanosleep(&(struct timespec){0, (long)round * 300000}, NULL);
         rig_call(&rig, at_revoke_and_reuse, NULL, 0, NULL, 0);
         status = kvf_batch_wait(rig.batch, patient(20));
         must(status == KVF_OK || status == KVF_ERR_REVOKED, "%s", kvf_status_name(status));
@@ -153,10 +153,9 @@ START_TEST(close_ends_what_the_threads_copy)
         rig_open_threaded(&rig, WHERE_TWIN, &big);
         op = op_plain(rig.me.segment, 0, rig.remote, 0, BIG, KVF_READ);
         ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-        nanosleep(&(struct timespec){ 0, (long)round * 200000 }, NULL);
+        nanosleep(&(struct timespec){0, (long)round * 200000}, NULL);
         ok(kvf_engine_close(rig.me.engine, patient(5)));
-        must(each_copy_thread(NULL) == copy_threads_said(rig.here.engine),
-             "threads of a closed engine");
+        must(each_copy_thread(NULL) == copy_threads_said(rig.here.engine), "threads of a closed engine");
         rig_call(&rig, side_close, NULL, 0, NULL, 0);
         must(each_copy_thread(NULL) == 0, "threads after both were closed");
         free(rig.me.heap);
@@ -174,7 +173,7 @@ START_TEST(a_killed_owner_ends_the_batch)
     owner_fill(&rig, 5);
     op = op_plain(rig.me.segment, 0, rig.remote, 0, BIG, _i % 2 != 0 ? KVF_WRITE : KVF_READ);
     ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
-    nanosleep(&(struct timespec){ 0, _i / 2 % 2 * 500000L }, NULL);
+    nanosleep(&(struct timespec){0, _i / 2 % 2 * 500000L}, NULL);
     proc_signal(&rig.owner, SIGKILL);
     status = kvf_batch_wait(rig.batch, patient(10));
     must(status == KVF_OK || status == KVF_ERR_PEER, "%s", kvf_status_name(status));
@@ -201,7 +200,9 @@ START_TEST(fork_while_the_threads_copy)
         child = fork();
         if (child == 0) {
             _exit(kvf_batch_wait(rig.batch, patient(1)) == KVF_ERR_FORKED &&
-                  kvf_engine_close(rig.me.engine, 0) == KVF_ERR_FORKED ? 0 : 1);
+                          kvf_engine_close(rig.me.engine, 0) == KVF_ERR_FORKED
+                      ? 0
+                      : 1);
         }
         ok(kvf_batch_wait(rig.batch, patient(20)));
         must(waitpid(child, &status, 0) == child && status == 0, "the child: %d", status);
@@ -231,7 +232,7 @@ static void at_raise(void *state, const void *in, size_t in_len, proc_out_t *out
 static void at_take_all(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    raise_t all = { .count = *(const uint32_t *)in };
+    raise_t all = {.count = *(const uint32_t *)in};
     uint32_t gens[64];
 
     (void)in_len;
@@ -248,16 +249,16 @@ START_TEST(a_stale_block_is_counted_once)
 {
     rig_t rig;
     uint32_t blocks = _i % 2 != 0 ? 64 : 8;
-    rig_opts_t opts = { .local_len = BIG, .pool_blocks = blocks, .block_bytes = BIG / blocks };
+    rig_opts_t opts = {.local_len = BIG, .pool_blocks = blocks, .block_bytes = BIG / blocks};
     uint32_t gens[64];
     int8_t done[64];
 
     rig_open_threaded(&rig, (where_t)(_i / 2), &opts);
     rig_call(&rig, at_take_all, &blocks, sizeof(blocks), gens, sizeof(gens));
     for (int round = 0; round < 4; round++) {
-        kvf_batch_result_t result = { .struct_size = sizeof(result) };
+        kvf_batch_result_t result = {.struct_size = sizeof(result)};
         kvf_op_t op = op_plain(rig.me.segment, 0, rig.remote, 0, BIG / blocks, KVF_READ);
-        raise_t raise = { 3, { 1, 4, 7 } };
+        raise_t raise = {3, {1, 4, 7}};
         uint64_t stale = 0;
         kvf_status_t status;
 

@@ -72,8 +72,8 @@ static void expect(const kvf_op_t *op, uint8_t *want, const uint8_t *source)
 
         for (uint32_t y = 0; id != KVF_SKIP && y < op->count[1]; y++) {
             for (uint32_t x = 0; x < op->count[0]; x++) {
-                uint64_t at = op->local_off + id * op->local_block +
-                              (uint64_t)op->local_stride[1] * y + (uint64_t)op->local_stride[0] * x;
+                uint64_t at = op->local_off + id * op->local_block + (uint64_t)op->local_stride[1] * y +
+                              (uint64_t)op->local_stride[0] * x;
 
                 memcpy(want + at, source + at, op->len);
             }
@@ -98,7 +98,7 @@ START_TEST(every_byte_of_every_shape)
     }
     pattern_fill(source, BIG, 1);
     for (int shape = 0; shape < 5; shape++) {
-        kvf_batch_result_t result = { .struct_size = sizeof(result) };
+        kvf_batch_result_t result = {.struct_size = sizeof(result)};
         size_t count = shapes(&rig, shape, dir, ids, ops);
         uint64_t bytes = 0;
 
@@ -141,7 +141,7 @@ START_TEST(a_batch_ends_while_the_caller_sleeps)
 {
     rig_t rig;
     kvf_op_t op;
-    struct pollfd fd = { .events = POLLIN };
+    struct pollfd fd = {.events = POLLIN};
 
     rig_open_threaded(&rig, (where_t)_i, &big);
     owner_fill(&rig, 3);
@@ -160,8 +160,7 @@ START_TEST(a_batch_ends_while_the_caller_sleeps)
         } while (status == KVF_INPROGRESS && poll(&fd, 1, 10000) == 1);
         must(status == KVF_OK, "%s", kvf_status_name(status));
     }
-    must(copy_threads_said(rig.me.engine) == 0 || pattern_compare(rig.me.mem, BIG, 3) == UINT64_MAX,
-         "bytes");
+    must(copy_threads_said(rig.me.engine) == 0 || pattern_compare(rig.me.mem, BIG, 3) == UINT64_MAX, "bytes");
     rig_close(&rig);
 }
 END_TEST
@@ -191,7 +190,7 @@ END_TEST
 START_TEST(inline_has_ended_when_post_returns)
 {
     rig_t rig;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE};
     kvf_op_t op;
 
     rig_open_threaded(&rig, (where_t)_i, &big);
@@ -248,7 +247,7 @@ START_TEST(batches_of_many_threads)
     rig_open_threaded(&rig, (where_t)_i, &big);
     owner_fill(&rig, 8);
     for (uint32_t i = 0; i < 8; i++) {
-        users[i] = (user_t){ &rig, i };
+        users[i] = (user_t){&rig, i};
         must(pthread_create(&threads[i], NULL, use, &users[i]) == 0, "no thread");
     }
     for (int i = 0; i < 8; i++) {

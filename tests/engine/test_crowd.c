@@ -29,10 +29,10 @@ typedef struct kind {
 } kind_t;
 
 static const kind_t kinds[] = {
-    { WHERE_SELF, KVF_PROGRESS_THREAD, "1", UINT64_C(4) << 20, 3200 },
-    { WHERE_AM, KVF_PROGRESS_THREAD, "0", UINT64_C(1) << 20, 320 },
-    { WHERE_AM, KVF_PROGRESS_CALLER, "0", UINT64_C(1) << 20, 320 },
-    { WHERE_STAGE, KVF_PROGRESS_THREAD, "1", UINT64_C(1) << 20, 320 },
+    {WHERE_SELF, KVF_PROGRESS_THREAD, "1", UINT64_C(4) << 20, 3200},
+    {WHERE_AM, KVF_PROGRESS_THREAD, "0", UINT64_C(1) << 20, 320},
+    {WHERE_AM, KVF_PROGRESS_CALLER, "0", UINT64_C(1) << 20, 320},
+    {WHERE_STAGE, KVF_PROGRESS_THREAD, "1", UINT64_C(1) << 20, 320},
 };
 
 #define KINDS (int)(sizeof(kinds) / sizeof(kinds[0]))
@@ -61,8 +61,8 @@ static void at_spent(void *state, const void *in, size_t in_len, proc_out_t *out
 /* By this process, or by the owner, or nothing where that is the same. */
 static spent_t spent_by(rig_t *rig, int owner)
 {
-    proc_out_t out = { NULL, 0 };
-    spent_t spent = { 0, 0 };
+    proc_out_t out = {NULL, 0};
+    spent_t spent = {0, 0};
 
     if (owner && rig->where > WHERE_TWIN) {
         rig_call(rig, at_spent, NULL, 0, &spent, sizeof(spent));
@@ -97,9 +97,7 @@ static void stay_on(int count)
 
 static void open_rank(rig_t *rig, const kind_t *kind)
 {
-    rig_opts_t opts = { .owner_len = kind->len,
-                        .local_len = kind->len,
-                        .progress = kind->progress };
+    rig_opts_t opts = {.owner_len = kind->len, .local_len = kind->len, .progress = kind->progress};
 
     setenv("KVFERRY_COPY_THREADS", kind->copy_threads, 1);
     rig_open(rig, kind->where, &opts);
@@ -179,8 +177,8 @@ START_TEST(many_ranks_cost_what_two_do)
     many = job(kind, 16);
     kill(busy, SIGKILL);
     waitpid(busy, NULL, 0);
-    must(many < 2 * two + 0.1, "on %s 16 ranks spent %.3f s, 2 ranks %.3f s",
-         where_name(kind->where), many, two);
+    must(many < 2 * two + 0.1, "on %s 16 ranks spent %.3f s, 2 ranks %.3f s", where_name(kind->where), many,
+         two);
 }
 END_TEST
 
@@ -217,8 +215,8 @@ END_TEST
 /* One core: no thread is there to copy, and none is paid for. */
 START_TEST(copy_threads_on_one_core_cost_nothing)
 {
-    kind_t kind = { WHERE_SELF, KVF_PROGRESS_THREAD, "0", UINT64_C(4) << 20, 0 };
-    double spent[2] = { 0, 0 };
+    kind_t kind = {WHERE_SELF, KVF_PROGRESS_THREAD, "0", UINT64_C(4) << 20, 0};
+    double spent[2] = {0, 0};
     rig_t rigs[2];
 
     stay_on(1);

@@ -37,7 +37,7 @@ static void arm(kvf_engine_t *engine)
 
 static int readable(int fd, int timeout_ms)
 {
-    struct pollfd p = { .fd = fd, .events = POLLIN };
+    struct pollfd p = {.fd = fd, .events = POLLIN};
     int n;
 
     do {
@@ -57,7 +57,7 @@ static int fd_of(kvf_engine_t *engine)
 
 static kvf_notification_t blank(void)
 {
-    kvf_notification_t n = { .struct_size = sizeof(n) };
+    kvf_notification_t n = {.struct_size = sizeof(n)};
 
     return n;
 }
@@ -91,7 +91,7 @@ static int loop_until_ended(kvf_engine_t *engine, kvf_batch_t *batch, kvf_status
 START_TEST(a_quiet_engine_does_not_wake)
 {
     rig_t rig;
-    rig_opts_t opts = { .progress = progress_of(_i) };
+    rig_opts_t opts = {.progress = progress_of(_i)};
     kvf_op_t op;
     int fd;
 
@@ -113,7 +113,7 @@ END_TEST
 START_TEST(it_stays_quiet_after_a_peer_left)
 {
     rig_t rig;
-    rig_opts_t opts = { .progress = progress_of(_i) };
+    rig_opts_t opts = {.progress = progress_of(_i)};
     int fd;
     kvf_op_t op;
 
@@ -137,7 +137,7 @@ END_TEST
 START_TEST(arm_says_busy_while_slices_wait)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG };
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG};
     kvf_op_t op;
     kvf_status_t status;
 
@@ -154,7 +154,7 @@ END_TEST
 START_TEST(the_end_of_a_batch_wakes)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG, .progress = progress_of(_i) };
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG, .progress = progress_of(_i)};
     kvf_op_t op;
 
     rig_open(&rig, (where_t)(_i / 2), &opts);
@@ -185,7 +185,7 @@ static void *waiter(void *arg)
 START_TEST(a_batch_that_another_thread_ended_wakes)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG };
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG};
     kvf_op_t op;
     pthread_t thread;
     int fd;
@@ -207,8 +207,8 @@ static void at_note_later(void *state, const void *in, size_t in_len, proc_out_t
 {
     side_t *side = state;
     uint64_t delay_ms;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .notify_peer = side->peer[0],
-                              .notify = "wake", .notify_len = 4 };
+    kvf_batch_opts_t opts = {
+        .struct_size = sizeof(opts), .notify_peer = side->peer[0], .notify = "wake", .notify_len = 4};
 
     (void)out;
     memcpy(&delay_ms, in, in_len < sizeof(delay_ms) ? in_len : sizeof(delay_ms));
@@ -246,7 +246,7 @@ static void notifications_wake(rig_t *rig)
 START_TEST(a_notification_wakes)
 {
     rig_t rig;
-    rig_opts_t opts = { .progress = progress_of(_i) };
+    rig_opts_t opts = {.progress = progress_of(_i)};
 
     rig_open(&rig, (where_t)(_i / 2), &opts);
     notifications_wake(&rig);
@@ -258,7 +258,7 @@ END_TEST
 START_TEST(neighbours_in_two_network_namespaces_need_no_bell)
 {
     rig_t rig;
-    rig_opts_t opts = { .progress = progress_of(_i), .deadline_ns = patient(5) };
+    rig_opts_t opts = {.progress = progress_of(_i), .deadline_ns = patient(5)};
     kvf_op_t op;
 
     rig_fork(&rig, (where_t)(_i / 2), &opts);
@@ -294,7 +294,7 @@ static void at_flood(void *state, const void *in, size_t in_len, proc_out_t *out
 START_TEST(a_notification_wakes_after_a_flood)
 {
     rig_t rig;
-    rig_opts_t opts = { .progress = progress_of(_i) };
+    rig_opts_t opts = {.progress = progress_of(_i)};
     kvf_notification_t n = blank();
     uint64_t many = FLOOD, one = 1;
 
@@ -336,8 +336,8 @@ END_TEST
 START_TEST(a_deadline_wakes)
 {
     rig_t rig;
-    rig_opts_t opts = { .progress = progress_of(_i) };
-    kvf_batch_opts_t batch = { .struct_size = sizeof(batch), .deadline_ns = 400 * MS };
+    rig_opts_t opts = {.progress = progress_of(_i)};
+    kvf_batch_opts_t batch = {.struct_size = sizeof(batch), .deadline_ns = 400 * MS};
     kvf_op_t op;
     kvf_status_t status;
 
@@ -358,10 +358,10 @@ END_TEST
 START_TEST(a_peers_death_wakes)
 {
     rig_t rig;
-    rig_opts_t opts = { .progress = progress_of(_i), .notify_depth = 1 };
+    rig_opts_t opts = {.progress = progress_of(_i), .notify_depth = 1};
     where_t where = _i / 2 == 0 ? WHERE_SHM : WHERE_AM;
-    kvf_batch_opts_t note = { .struct_size = sizeof(note), .notify = "x", .notify_len = 1,
-                              .deadline_ns = KVF_FOREVER };
+    kvf_batch_opts_t note = {
+        .struct_size = sizeof(note), .notify = "x", .notify_len = 1, .deadline_ns = KVF_FOREVER};
     kvf_status_t status;
     uint64_t before;
 
@@ -384,7 +384,11 @@ START_TEST(a_peers_death_wakes)
 }
 END_TEST
 
-typedef enum end { KILLED, CLOSED, END_COUNT } end_t;
+typedef enum end {
+    KILLED,
+    CLOSED,
+    END_COUNT
+} end_t;
 
 /* A neighbour whose memory is read and no more: nothing else tells of its end. */
 START_TEST(a_neighbours_end_wakes_who_runs_no_batch)
@@ -393,9 +397,9 @@ START_TEST(a_neighbours_end_wakes_who_runs_no_batch)
     end_t end = (end_t)(_i % END_COUNT);
     int mine = _i / END_COUNT % 2; /* has memory granted of its own, so that the thread hears the bell */
     where_t where = _i / (2 * END_COUNT) % 2 ? WHERE_TWIN : WHERE_SHM;
-    rig_opts_t opts = { .progress = progress_of(_i / (4 * END_COUNT)) };
-    kvf_range_t range = { .len = 4096, .rights = KVF_RIGHT_READ };
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    rig_opts_t opts = {.progress = progress_of(_i / (4 * END_COUNT))};
+    kvf_range_t range = {.len = 4096, .rights = KVF_RIGHT_READ};
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_grant_t *grant;
     uint64_t until;
     int fd;

@@ -19,7 +19,11 @@
 
 #include <kvferry.h>
 
-enum { MEMBERS = 4, LEN = 100000, WATCHDOG_S = 60 };
+enum {
+    MEMBERS = 4,
+    LEN = 100000,
+    WATCHDOG_S = 60
+};
 
 static const uint64_t CLOSE_NS = UINT64_C(20000000000);
 
@@ -149,7 +153,9 @@ static int lines_of_release(int log)
  * by hand is told, whatever its rank, and once. */
 static void release_told(const kvf_oob_t *oob)
 {
-    enum { BLOB = 8192 };
+    enum {
+        BLOB = 8192
+    };
     kvf_peer_t *peers[MEMBERS], *peer;
     int was = dup(2), log = memfd_create("log", 0), doubted = strverscmp(kvf_ucx_version(), "1.22") < 0;
     char blob[BLOB], blobs[MEMBERS][BLOB];
@@ -170,7 +176,8 @@ static void release_told(const kvf_oob_t *oob)
         MUST(kvf_peer_import(engine, blobs[(oob->rank + 1) % oob->size], len, &peer));
     dup2(was, 2);
     REQUIRE(lines_of_release(log) == doubted);
-    REQUIRE(allgather((void *)(uintptr_t)oob, blob, blobs, BLOB) == 0); /* nobody closes before all have come */
+    REQUIRE(allgather((void *)(uintptr_t)oob, blob, blobs, BLOB) ==
+            0); /* nobody closes before all have come */
     close_member(oob, engine);
 }
 
@@ -285,8 +292,7 @@ static void spoilt_by_one(const kvf_oob_t *oob)
 static void agreement(const kvf_oob_t *oob)
 {
     MUST(kvf_exchange_agree(oob, KVF_OK));
-    kvf_status_t mine =
-        oob->rank >= 1 ? kvf_fail(KVF_ERR_STALE, "block %u is gone", oob->rank) : KVF_OK;
+    kvf_status_t mine = oob->rank >= 1 ? kvf_fail(KVF_ERR_STALE, "block %u is gone", oob->rank) : KVF_OK;
     REQUIRE(kvf_exchange_agree(oob, mine) == KVF_ERR_STALE);
     require_said(1, "block 1 is gone", __LINE__);
     MUST(kvf_exchange_agree(oob, KVF_OK));

@@ -21,7 +21,7 @@ static void serve_asleep(void *state, const void *in, size_t in_len, proc_out_t 
 {
     side_t *side = state;
     volatile uint8_t *last = side->mem + LEN - 1;
-    struct pollfd fd = { .events = POLLIN };
+    struct pollfd fd = {.events = POLLIN};
     kvf_status_t status;
 
     (void)in, (void)in_len, (void)out;
@@ -38,8 +38,8 @@ static void serve_asleep(void *state, const void *in, size_t in_len, proc_out_t 
 
 static void open_owner(proc_t *owner, uint32_t progress)
 {
-    side_open_t open = { .net = "tcp" };
-    side_mem_t mem = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    side_open_t open = {.net = "tcp"};
+    side_mem_t mem = {.len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
 
     where_opts(WHERE_AM, &open.opts);
     open.opts.net = NULL;
@@ -61,7 +61,7 @@ static kvf_engine_t *open_here(void)
 /* A client's whole life: connects, reads, writes one byte and goes. */
 static void visit(const void *blob, size_t blob_len, const void *grant, size_t grant_len, uint64_t off)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = patient(4)};
     kvf_engine_t *engine = open_here();
     uint8_t mem[LEN];
     kvf_segment_t *segment;

@@ -92,7 +92,7 @@ static void *drive(void *arg)
     crowd_t *crowd = arg;
 
     while (!atomic_load(&crowd->stop)) {
-        kvf_notification_t note = { .struct_size = sizeof(note) };
+        kvf_notification_t note = {.struct_size = sizeof(note)};
 
         must(kvf_notify_recv(crowd->engine, &note) == KVF_INPROGRESS, "a notification of nobody's");
     }
@@ -111,14 +111,14 @@ START_TEST(threads_that_import_and_forget_one_neighbour_do_not_meet_its_past)
     crowd.engine = rig.me.engine;
     crowd.segment = rig.me.segment;
     crowd.mem = rig.me.mem;
-    crowd.peer_len = rig_call(&rig, side_blob, &(uint32_t){ 0 }, 4, crowd.peer_blob, BLOB_MAX);
+    crowd.peer_len = rig_call(&rig, side_blob, &(uint32_t){0}, 4, crowd.peer_blob, BLOB_MAX);
     crowd.grant_len = rig_call(&rig, side_grant_blob, NULL, 0, crowd.grant_blob, BLOB_MAX);
     ok(kvf_batch_free(rig.batch));
     forget(rig.remote, rig.peer);
     pthread_barrier_init(&crowd.start, NULL, COMERS);
     must(pthread_create(&driver, NULL, drive, &crowd) == 0, "no thread");
     for (int i = 0; i < COMERS; i++) {
-        comers[i] = (comer_t){ &crowd, (uint64_t)i * 4096 };
+        comers[i] = (comer_t){&crowd, (uint64_t)i * 4096};
         must(pthread_create(&threads[i], NULL, come_and_go, &comers[i]) == 0, "no thread");
     }
     for (int i = 0; i < COMERS; i++) {

@@ -15,9 +15,9 @@
 #include <sys/mman.h>
 
 #define BLOCKS 32u
-#define BLOCK 4096u
+#define BLOCK  4096u
 
-static const rig_opts_t pool_opts = { .pool_blocks = BLOCKS, .block_bytes = BLOCK };
+static const rig_opts_t pool_opts = {.pool_blocks = BLOCKS, .block_bytes = BLOCK};
 
 typedef struct ids {
     uint32_t count;
@@ -68,7 +68,7 @@ static void at_gens(void *state, const void *in, size_t in_len, proc_out_t *out)
 
 static ids_t first(uint32_t count)
 {
-    ids_t ids = { .count = count };
+    ids_t ids = {.count = count};
 
     for (uint32_t i = 0; i < count; i++) {
         ids.id[i] = i;
@@ -98,7 +98,7 @@ START_TEST(a_guarded_read_of_unchanged_blocks_is_ok)
     uint32_t gens[BLOCKS];
     int8_t status[8];
     kvf_op_t op;
-    kvf_remote_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_remote_attr_t attr = {.struct_size = sizeof(attr)};
     ids_t ids = first(8);
 
     rig_open(&rig, (where_t)_i, &pool_opts);
@@ -120,11 +120,11 @@ START_TEST(a_raised_or_freed_block_is_stale_and_only_it)
     uint32_t gens[BLOCKS];
     int8_t status[8];
     kvf_op_t op;
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
+    kvf_counters_t counters = {.struct_size = sizeof(counters)};
     ids_t ids = first(8);
-    ids_t raised = { .count = 2, .id = { 2, 5 } };
-    ids_t freed = { .count = 1, .id = { 7 } };
+    ids_t raised = {.count = 2, .id = {2, 5}};
+    ids_t freed = {.count = 1, .id = {7}};
 
     rig_open(&rig, (where_t)_i, &pool_opts);
     rig_call(&rig, at_take, &ids, sizeof(ids), &ids, sizeof(ids));
@@ -164,11 +164,11 @@ START_TEST(generations_follow_the_ids)
 {
     rig_t rig;
     uint32_t gens[BLOCKS];
-    uint32_t ids[6] = { 9, 3, KVF_SKIP, 20, 31, 0 };
+    uint32_t ids[6] = {9, 3, KVF_SKIP, 20, 31, 0};
     uint32_t want[6];
     int8_t status[6];
     ids_t all = first(BLOCKS);
-    ids_t raised = { .count = 2, .id = { 3, 31 } };
+    ids_t raised = {.count = 2, .id = {3, 31}};
     kvf_op_t op;
 
     rig_open(&rig, (where_t)_i, &pool_opts);
@@ -194,8 +194,11 @@ END_TEST
 static void at_grant_from_10(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_range_t range = { .segment = side->segment, .off = 10 * BLOCK, .len = 10 * BLOCK,
-                          .rights = KVF_RIGHT_READ, .first_block = 10 };
+    kvf_range_t range = {.segment = side->segment,
+                         .off = 10 * BLOCK,
+                         .len = 10 * BLOCK,
+                         .rights = KVF_RIGHT_READ,
+                         .first_block = 10};
     kvf_grant_t *grant = NULL;
     uint8_t buf[BLOB_MAX];
     size_t len;
@@ -217,7 +220,7 @@ START_TEST(first_block_says_which_generation_guards_id_0)
     uint32_t gens[BLOCKS];
     int8_t status[10];
     ids_t all = first(BLOCKS);
-    ids_t raised = { .count = 1, .id = { 12 } };
+    ids_t raised = {.count = 1, .id = {12}};
     kvf_op_t op;
 
     rig_open(&rig, (where_t)_i, &pool_opts);
@@ -242,11 +245,11 @@ START_TEST(a_pool_hands_out_the_lowest_ids_all_or_none)
 {
     kvf_engine_t *engine = NULL;
     kvf_pool_t *pool = NULL;
-    kvf_pool_opts_t opts = { .struct_size = sizeof(opts), .blocks = 8, .block_bytes = 100 };
+    kvf_pool_opts_t opts = {.struct_size = sizeof(opts), .blocks = 8, .block_bytes = 100};
     uint32_t ids[9];
     uint32_t gens[8];
     uint32_t later[8];
-    static const uint32_t all[8] = { 0, 1, 2, 3, 4, 5, 6, 7 };
+    static const uint32_t all[8] = {0, 1, 2, 3, 4, 5, 6, 7};
 
     ok(kvf_engine_open(NULL, &engine));
     ok(kvf_pool_create(engine, &opts, &pool));
@@ -347,8 +350,8 @@ START_TEST(what_ends_ok_is_of_one_generation)
         kvf_op_t op = blocks_op(&rig, BLOCKS, gens, status);
         kvf_status_t s;
 
-        must(now_ns() < end + patient(10), "%zu good, %zu stale pairs: the test shows nothing",
-             (size_t)good, (size_t)stale);
+        must(now_ns() < end + patient(10), "%zu good, %zu stale pairs: the test shows nothing", (size_t)good,
+             (size_t)stale);
         for (uint32_t b = 0; b < BLOCKS; b++) {
             gens[b] = atomic_load(&board->gen[b]);
         }
@@ -360,8 +363,8 @@ START_TEST(what_ends_ok_is_of_one_generation)
             stale += status[b] == KVF_ERR_STALE;
             good += status[b] == KVF_OK;
             for (uint32_t i = 0; status[b] == KVF_OK && i < BLOCK / 4; i++) {
-                must(word[i] == gens[b] * 1000 + b, "block %u word %u is %u, not of generation %u", b,
-                     i, word[i], gens[b]);
+                must(word[i] == gens[b] * 1000 + b, "block %u word %u is %u, not of generation %u", b, i,
+                     word[i], gens[b]);
             }
         }
     }
@@ -375,10 +378,12 @@ END_TEST
  * midway keeps the pairs in front. Deadlines grow until one comes midway. */
 START_TEST(a_guarded_read_that_ends_midway_keeps_its_first_pairs)
 {
-    enum { LARGE = 1 << 18 };
-    rig_opts_t opts = { .pool_blocks = BLOCKS, .block_bytes = LARGE, .local_len = BLOCKS * LARGE };
-    kvf_batch_opts_t late = { .struct_size = sizeof(late), .deadline_ns = 100000 };
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    enum {
+        LARGE = 1 << 18
+    };
+    rig_opts_t opts = {.pool_blocks = BLOCKS, .block_bytes = LARGE, .local_len = BLOCKS * LARGE};
+    kvf_batch_opts_t late = {.struct_size = sizeof(late), .deadline_ns = 100000};
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
     uint64_t end_ns = now_ns() + patient(20);
     uint8_t *want = malloc(BLOCKS * LARGE);
     ids_t ids = first(BLOCKS);
@@ -399,16 +404,15 @@ START_TEST(a_guarded_read_that_ends_midway_keeps_its_first_pairs)
         memset(rig.me.mem, 0, BLOCKS * LARGE);
         run_ops(rig.batch, &op, 1, &late);
         for (good = 0; good < BLOCKS && status[good] == KVF_OK; good++) {
-            must(memcmp(rig.me.mem + good * LARGE, want + good * LARGE, LARGE) == 0,
-                 "block %u is not there", good);
+            must(memcmp(rig.me.mem + good * LARGE, want + good * LARGE, LARGE) == 0, "block %u is not there",
+                 good);
         }
         for (uint32_t i = good; i < BLOCKS; i++) {
             must(status[i] == KVF_ERR_TIMEOUT, "block %u: %d, block %u: %d", good, status[good], i,
                  status[i]);
         }
         ok(kvf_batch_result(rig.batch, &result));
-        must(result.bytes == good * (uint64_t)LARGE, "%zu bytes in %u blocks", (size_t)result.bytes,
-             good);
+        must(result.bytes == good * (uint64_t)LARGE, "%zu bytes in %u blocks", (size_t)result.bytes, good);
         late.deadline_ns = good == BLOCKS ? 100000 : late.deadline_ns * 5 / 4;
     }
     free(want);
@@ -418,7 +422,7 @@ END_TEST
 
 int main(void)
 {
-    static const int paths[] = { WHERE_SELF, WHERE_TWIN, WHERE_SHM, WHERE_AM };
+    static const int paths[] = {WHERE_SELF, WHERE_TWIN, WHERE_SHM, WHERE_AM};
     Suite *suite = suite_create("generations");
     TCase *tc = tcase_create("generations");
 
@@ -427,8 +431,7 @@ int main(void)
         tcase_add_loop_test(tc, a_guarded_read_of_unchanged_blocks_is_ok, paths[i], paths[i] + 1);
         tcase_add_loop_test(tc, a_raised_or_freed_block_is_stale_and_only_it, paths[i], paths[i] + 1);
         tcase_add_loop_test(tc, generations_follow_the_ids, paths[i], paths[i] + 1);
-        tcase_add_loop_test(tc, first_block_says_which_generation_guards_id_0, paths[i],
-                            paths[i] + 1);
+        tcase_add_loop_test(tc, first_block_says_which_generation_guards_id_0, paths[i], paths[i] + 1);
 #ifdef __SANITIZE_THREAD__
         if (paths[i] != WHERE_SHM) {
             continue; /* it races on purpose; between processes the sanitizer does not see it */
@@ -436,8 +439,7 @@ int main(void)
 #endif
         tcase_add_loop_test(tc, what_ends_ok_is_of_one_generation, paths[i], paths[i] + 1);
     }
-    tcase_add_loop_test(tc, a_guarded_read_that_ends_midway_keeps_its_first_pairs, WHERE_AM,
-                        WHERE_AM + 1);
+    tcase_add_loop_test(tc, a_guarded_read_that_ends_midway_keeps_its_first_pairs, WHERE_AM, WHERE_AM + 1);
     tcase_add_test(tc, a_pool_hands_out_the_lowest_ids_all_or_none);
     suite_add_tcase(suite, tc);
     return run_suite(suite);

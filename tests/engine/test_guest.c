@@ -48,7 +48,7 @@ int getifaddrs(struct ifaddrs **list_p)
 
 static kvf_engine_t *open_engine(void)
 {
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .progress = KVF_PROGRESS_CALLER };
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts), .progress = KVF_PROGRESS_CALLER};
     kvf_engine_t *engine = NULL;
 
     ok(kvf_engine_open(&opts, &engine));
@@ -58,7 +58,7 @@ static kvf_engine_t *open_engine(void)
 /* The library's memory is shared with neighbours, and the engine closes. */
 static void is_near(kvf_engine_t *engine)
 {
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_segment_t *segment = NULL;
 
     ok(kvf_segment_alloc(engine, LEN, &segment));
@@ -76,7 +76,7 @@ static void *nothing(void *arg)
 /* RLIMIT_NPROC counts the threads of a user, and does not hold for root. */
 static int no_more_threads(void)
 {
-    struct rlimit one = { 1, 1 };
+    struct rlimit one = {1, 1};
     uid_t user = 60000u + (uid_t)getpid() % 5000u;
     pthread_t thread;
 
@@ -92,7 +92,7 @@ static int no_more_threads(void)
 START_TEST(an_engine_opens_where_no_thread_can_be_had)
 {
     static char own[4096];
-    kvf_range_t range = { .len = sizeof(own), .rights = KVF_RIGHT_READ };
+    kvf_range_t range = {.len = sizeof(own), .rights = KVF_RIGHT_READ};
     kvf_engine_t *engine;
     kvf_grant_t *grant;
     size_t len = 0;
@@ -117,7 +117,7 @@ END_TEST
 START_TEST(far_peers_need_address_space)
 {
     kvf_engine_t *engine = open_engine();
-    struct rlimit limit = { 0, 0 };
+    struct rlimit limit = {0, 0};
     kvf_segment_t *segment;
     unsigned long pages = 0;
     char named[64];
@@ -151,8 +151,8 @@ static void write_file(const char *path, const char *text)
 /* Ports 40000 to 40007, of a network namespace that has lo only, and all of them taken. */
 static int no_port_left(void)
 {
-    struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
-    struct sockaddr_in at = { .sin_family = AF_INET };
+    struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+    struct sockaddr_in at = {.sin_family = AF_INET};
     int fd;
 
     if (unshare(geteuid() == 0 ? CLONE_NEWNET : CLONE_NEWUSER | CLONE_NEWNET) != 0) {
@@ -201,9 +201,9 @@ END_TEST
 
 START_TEST(a_far_peer_with_another_ucx_is_refused_by_both_numbers)
 {
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .progress = KVF_PROGRESS_CALLER,
-                               .local = KVF_SWITCH_OFF, .net = "tcp" };
-    uint8_t blob[BLOB_MAX] = { 0 };
+    kvf_engine_opts_t opts = {
+        .struct_size = sizeof(opts), .progress = KVF_PROGRESS_CALLER, .local = KVF_SWITCH_OFF, .net = "tcp"};
+    uint8_t blob[BLOB_MAX] = {0};
     size_t len = sizeof(blob);
     kvf_engine_t *one = NULL, *two = NULL;
     kvf_peer_t *peer = NULL;
@@ -237,8 +237,8 @@ END_TEST
 /* SIGXFSZ would end the process. Files of /dev/shm are what is left where shmget() is forbidden. */
 START_TEST(a_limit_of_file_sizes_is_an_error)
 {
-    static const long calls[] = { SYS_shmget };
-    struct rlimit limit = { 4096, 4096 };
+    static const long calls[] = {SYS_shmget};
+    struct rlimit limit = {4096, 4096};
     kvf_engine_t *engine;
     kvf_segment_t *segment = NULL;
     void *memory = NULL;
@@ -262,11 +262,16 @@ END_TEST
 START_TEST(neighbours_are_deaf_to_the_settings_of_the_site)
 {
     static const char *const settings[][2] = {
-        { "UCX_MM_FIFO_ELEM_SIZE", "1K" },     { "UCX_SYSV_HUGETLB_MODE", "nonsense" },
-        { "UCX_POSIX_HUGETLB_MODE", "nonsense" }, { "UCX_MM_HUGETLB_MODE", "nonsense" },
-        { "UCX_POSIX_DIR", "/nonexistent" },   { "UCX_POSIX_USE_PROC_LINK", "nonsense" },
-        { "UCX_RNDV_THRESH", "abc" },          { "UCX_TLS", "bogus" },
-        { "UCX_SHM_DEVICES", "none" },         { "UCX_ALLOC_PRIO", "heap" },
+        {"UCX_MM_FIFO_ELEM_SIZE", "1K"},
+        {"UCX_SYSV_HUGETLB_MODE", "nonsense"},
+        {"UCX_POSIX_HUGETLB_MODE", "nonsense"},
+        {"UCX_MM_HUGETLB_MODE", "nonsense"},
+        {"UCX_POSIX_DIR", "/nonexistent"},
+        {"UCX_POSIX_USE_PROC_LINK", "nonsense"},
+        {"UCX_RNDV_THRESH", "abc"},
+        {"UCX_TLS", "bogus"},
+        {"UCX_SHM_DEVICES", "none"},
+        {"UCX_ALLOC_PRIO", "heap"},
     };
 
     for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
@@ -342,18 +347,18 @@ START_TEST(a_connection_needs_descriptors)
     struct rlimit limit;
     kvf_peer_t *peer = NULL;
     kvf_engine_t *engine;
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .progress = KVF_PROGRESS_CALLER,
-                               .local = KVF_SWITCH_OFF, .net = "tcp" };
+    kvf_engine_opts_t opts = {
+        .struct_size = sizeof(opts), .progress = KVF_PROGRESS_CALLER, .local = KVF_SWITCH_OFF, .net = "tcp"};
     uint8_t blob[BLOB_MAX];
     size_t len = sizeof(blob);
     uint32_t flags = KVF_BLOB_FAR;
-    rig_opts_t rig_opts = { 0 };
+    rig_opts_t rig_opts = {0};
     rig_t rig;
 
     rig_open(&rig, WHERE_AM, &rig_opts);
     len = rig_call(&rig, side_blob, &flags, sizeof(flags), blob, sizeof(blob));
     ok(kvf_engine_open(&opts, &engine));
-    ok(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &(size_t){ 0 }));
+    ok(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &(size_t){0}));
     must(getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
     limit.rlim_cur = (rlim_t)dup(0) + 2;
     must(setrlimit(RLIMIT_NOFILE, &limit) == 0, "setrlimit");
@@ -367,7 +372,7 @@ END_TEST
 
 START_TEST(a_connection_that_fails_on_our_side_is_no_dead_peer)
 {
-    static const long calls[] = { SYS_socket };
+    static const long calls[] = {SYS_socket};
     kvf_engine_opts_t opts;
     kvf_peer_t *peer = NULL;
     kvf_engine_t *engine;
@@ -385,7 +390,7 @@ START_TEST(a_connection_that_fails_on_our_side_is_no_dead_peer)
     len = rig_call(&rig, side_blob, &flags, sizeof(flags), blob, sizeof(blob));
     where_opts(WHERE_AM, &opts);
     ok(kvf_engine_open(&opts, &engine));
-    ok(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &(size_t){ 0 }));
+    ok(kvf_engine_export(engine, KVF_BLOB_FAR, NULL, &(size_t){0}));
     must(forbid(calls, 1, EMFILE) == 0, "seccomp");
     status = kvf_peer_import(engine, blob, len, &peer);
     must(status == KVF_ERR_SYSTEM, "%s (%s)", kvf_status_name(status), kvf_last_error());
@@ -412,7 +417,7 @@ static void at_limit(void *state, const void *in, size_t in_len, proc_out_t *out
 
 static kvf_status_t tell(kvf_batch_t *batch, kvf_peer_t *peer, uint64_t deadline_ns)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = deadline_ns, .notify_peer = peer };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = deadline_ns, .notify_peer = peer};
 
     ok(kvf_batch_post(batch, NULL, 0, sizeof(kvf_op_t), &opts));
     return kvf_batch_wait(batch, KVF_FOREVER);
@@ -421,7 +426,7 @@ static kvf_status_t tell(kvf_batch_t *batch, kvf_peer_t *peer, uint64_t deadline
 /* The one that comes then has done nothing wrong. */
 START_TEST(who_came_while_descriptors_were_out_is_answered_later)
 {
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .local = KVF_SWITCH_OFF, .net = "tcp" };
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts), .local = KVF_SWITCH_OFF, .net = "tcp"};
     uint32_t flags = KVF_BLOB_FAR, few = 4, many = UINT32_MAX;
     uint8_t blob[BLOB_MAX];
     kvf_engine_t *engine;
@@ -458,7 +463,7 @@ extern char **environ;
 /* in: helper_t. Out: its pid. */
 static void at_start_helper(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
-    char *const args[] = { "sleep", "30", NULL };
+    char *const args[] = {"sleep", "30", NULL};
     helper_t how;
     pid_t pid = 0;
 
@@ -479,7 +484,7 @@ static void at_start_helper(void *state, const void *in, size_t in_len, proc_out
 
 static int is_alive(kvf_peer_t *peer)
 {
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
 
     ok(kvf_peer_query(peer, &attr));
     return attr.alive;

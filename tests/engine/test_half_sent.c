@@ -38,8 +38,8 @@ static uint64_t cpu_ns(void)
 static void at_notify(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .notify_peer = side->peer[0],
-                              .notify = "ring", .notify_len = 4 };
+    kvf_batch_opts_t opts = {
+        .struct_size = sizeof(opts), .notify_peer = side->peer[0], .notify = "ring", .notify_len = 4};
     kvf_batch_t *batch = NULL;
 
     (void)in;
@@ -63,8 +63,8 @@ static size_t blob_of(const rig_t *rig, uint8_t buf[sizeof(side_slot_t) + BLOB_M
 /* A notification of the owner's wakes us out of poll(), which sleeps until then. */
 static void doorbell_wakes(rig_t *rig)
 {
-    kvf_notification_t note = { .struct_size = sizeof(note) };
-    struct pollfd fd = { .events = POLLIN };
+    kvf_notification_t note = {.struct_size = sizeof(note)};
+    struct pollfd fd = {.events = POLLIN};
     uint64_t end = now_ns() + patient(5);
     int asked = 0;
 
@@ -112,8 +112,10 @@ static void ends(rig_t *rig)
 
 static void open_rig(rig_t *rig, int caller)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN, .deadline_ns = patient(5),
-                        .progress = caller ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
+    rig_opts_t opts = {.owner_len = LEN,
+                       .local_len = LEN,
+                       .deadline_ns = patient(5),
+                       .progress = caller ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD};
     kvf_op_t op;
 
     rig_open(rig, WHERE_STAGE, &opts);
@@ -191,7 +193,8 @@ static void put(kvfi_mail_ring_t *ring, const void *data, uint32_t len)
 /* A key of ours that is none of a ring's. */
 static kvfi_share_key_t ring_key(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
 {
-    kvfi_share_key_t key = *kvfi_mem_key(what == NO_RING ? side->engine->home->mem : kvfi_pair_of(stage)->mail.mem);
+    kvfi_share_key_t key =
+        *kvfi_mem_key(what == NO_RING ? side->engine->home->mem : kvfi_pair_of(stage)->mail.mem);
 
     if (what == RING_PAST_THE_END) {
         key.len = sizeof(kvfi_stage_ring_t); /* the box is shorter */
@@ -202,7 +205,7 @@ static kvfi_share_key_t ring_key(side_t *side, kvfi_am_peer_t *stage, forgery_t 
 /* Of a segment that nobody has any more. */
 static kvfi_share_key_t gone_key(side_t *side)
 {
-    kvfi_mem_want_t want = { .len = sizeof(kvfi_mail_box_t) };
+    kvfi_mem_want_t want = {.len = sizeof(kvfi_mail_box_t)};
     kvfi_share_key_t key;
     kvfi_mem_t *mem = NULL;
 
@@ -215,27 +218,47 @@ static kvfi_share_key_t gone_key(side_t *side)
 static void forge(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
 {
     kvfi_mail_ring_t *ring = kvfi_pair_of(stage)->mail.out;
-    kvfi_am_head_t head = { .version = KVFI_AM_VERSION, .kind = KVFI_AM_REQUEST,
-                            .sender = side->engine->incarnation, .token = 77 };
+    kvfi_am_head_t head = {.version = KVFI_AM_VERSION,
+                           .kind = KVFI_AM_REQUEST,
+                           .sender = side->engine->incarnation,
+                           .token = 77};
     kvfi_hello_t *hello = &side->peer[0]->hold.seat->hello;
     size_t box = 24 + sizeof(kvfi_proc_id_t) + sizeof(kvfi_bell_name_t); /* its key, in a hello */
-    kvfi_share_key_t key = { 0 };
-    char zeros[512] = { 0 };
+    kvfi_share_key_t key = {0};
+    char zeros[512] = {0};
 
     switch (what) {
-    case HALF_A_HEAD: put(ring, &head, sizeof(head) / 2); break;
-    case HALF_A_PAYLOAD: head.len = 4096; break;
+    case HALF_A_HEAD:
+        put(ring, &head, sizeof(head) / 2);
+        break;
+    case HALF_A_PAYLOAD:
+        head.len = 4096;
+        break;
     case HALF_A_HELLO:
         atomic_fetch_add(&hello->seq, 1);
         memset(hello->data, 0xff, sizeof(hello->data) / 2);
         break;
-    case NO_BELL: atomic_store(&ring->quiet, 0); break;
-    case TOO_MUCH: atomic_fetch_add(&ring->tail, KVFI_MAIL_BYTES + 1); break;
-    case ANOTHER_VERSION: head.version++; break;
-    case ANOTHERS_NAME: head.sender++; break;
-    case IMPOSSIBLE_LENGTH: head.len = UINT32_MAX; break;
-    case UNKNOWN_KIND: head.kind = 99; break;
-    case NO_REQUEST: head.token = 0; break;
+    case NO_BELL:
+        atomic_store(&ring->quiet, 0);
+        break;
+    case TOO_MUCH:
+        atomic_fetch_add(&ring->tail, KVFI_MAIL_BYTES + 1);
+        break;
+    case ANOTHER_VERSION:
+        head.version++;
+        break;
+    case ANOTHERS_NAME:
+        head.sender++;
+        break;
+    case IMPOSSIBLE_LENGTH:
+        head.len = UINT32_MAX;
+        break;
+    case UNKNOWN_KIND:
+        head.kind = 99;
+        break;
+    case NO_REQUEST:
+        head.token = 0;
+        break;
     case NO_SLOT:
         head.kind = KVFI_AM_DATA;
         head.flags = 9u << KVFI_AM_SLOT;
@@ -258,8 +281,11 @@ static void forge(side_t *side, kvfi_am_peer_t *stage, forgery_t what)
         memcpy(zeros + box, &key, sizeof(key));
         kvfi_hold_say(&side->peer[0]->hold, zeros, hello->len);
         break;
-    case ALL: break;
-    case NO_HELLO: kvfi_hold_say(&side->peer[0]->hold, zeros, sizeof(zeros) - 8); break;
+    case ALL:
+        break;
+    case NO_HELLO:
+        kvfi_hold_say(&side->peer[0]->hold, zeros, sizeof(zeros) - 8);
+        break;
     }
     if (what != HALF_A_HEAD && what != HALF_A_HELLO && what != TOO_MUCH && what < FORGERIES) {
         put(ring, &head, sizeof(head));
@@ -310,7 +336,7 @@ static void at_forge(void *state, const void *in, size_t in_len, proc_out_t *out
 /* A call to a child while we drive, as its neighbour. */
 static void call_driving(rig_t *rig, proc_t *child, proc_fn_t fn, const void *in, size_t in_len)
 {
-    struct pollfd fd = { .fd = child->fd, .events = POLLIN };
+    struct pollfd fd = {.fd = child->fd, .events = POLLIN};
 
     proc_ask(child, fn, in, in_len);
     while (poll(&fd, 1, 1) == 0) {

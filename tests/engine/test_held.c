@@ -18,7 +18,11 @@
 #define LATE  0xa1
 #define GOOD  0xb2
 
-enum { ALLOCATED, ADOPTED, KINDS };
+enum {
+    ALLOCATED,
+    ADOPTED,
+    KINDS
+};
 
 typedef struct pair {
     rig_t rig;
@@ -35,7 +39,7 @@ static void at_open_far(void *state, const void *in, size_t in_len, proc_out_t *
     kvf_engine_opts_t opts;
     kvf_engine_t *far;
     kvf_segment_t *segment;
-    kvf_range_t range = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    kvf_range_t range = {.len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
     kvf_grant_t *grant;
     size_t len;
 
@@ -93,7 +97,7 @@ static void at_get(void *state, const void *in, size_t in_len, proc_out_t *out)
 static void pair_open(pair_t *pair, int kind)
 {
     static uint8_t blob[BLOB_MAX];
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
     rig_t *rig = &pair->rig;
     uint32_t count = 1;
     size_t len;
@@ -130,7 +134,7 @@ static kvf_op_t op_of(pair_t *pair, kvf_remote_t *remote, const uint32_t *ids, u
 /* The connection stands, the owner stands still, and the op is unsettled. */
 static void leave_unsettled(pair_t *pair, const kvf_op_t *op)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = 20 * MS };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = 20 * MS};
     kvf_op_t one = op_of(pair, pair->far, NULL, 1, KVF_WRITE);
 
     ok(run_ops(pair->late, &one, 1, NULL));
@@ -156,7 +160,7 @@ static void go_on(pair_t *pair)
 
 static void is_held(pair_t *pair, const kvf_op_t *op)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = 10 * MS };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = 10 * MS};
 
     ok(kvf_batch_post(pair->rig.batch, op, 1, sizeof(*op), &opts));
     refused_naming(kvf_batch_wait(pair->rig.batch, patient(5)), KVF_ERR_TIMEOUT, "held back|op 0 overlaps");
@@ -198,9 +202,9 @@ END_TEST
 /* Blocks between those of an unsettled WRITE go their way, in whatever order its list was. */
 START_TEST(only_blocks_that_overlap_are_held_back)
 {
-    static const uint32_t late_ids[] = { 9, 0, 2, 10, 3, 30 }, free_ids[] = { 31, 1, 8, 4, 29 };
-    static const uint32_t edge[] = { 29, 31, 10 }, skipped[] = { 11, KVF_SKIP, 12 };
-    static const uint32_t skip_late[] = { 40, KVF_SKIP, 42 }, forty_one = 41;
+    static const uint32_t late_ids[] = {9, 0, 2, 10, 3, 30}, free_ids[] = {31, 1, 8, 4, 29};
+    static const uint32_t edge[] = {29, 31, 10}, skipped[] = {11, KVF_SKIP, 12};
+    static const uint32_t skip_late[] = {40, KVF_SKIP, 42}, forty_one = 41;
     pair_t pair;
     kvf_op_t op;
 
@@ -288,7 +292,9 @@ static uint64_t cpu_ns(void)
 /* Each op asks the same of us, however many are unsettled beside it: of tens of thousands, microseconds. */
 START_TEST(many_ops_are_given_up_and_settled_one_by_one)
 {
-    enum { OPS = 20000 }; /* more do not leave while the owner stands still */
+    enum {
+        OPS = 20000
+    }; /* more do not leave while the owner stands still */
     kvf_op_t *ops = calloc(OPS, sizeof(*ops));
     uint64_t before;
     pair_t pair;

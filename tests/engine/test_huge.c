@@ -16,8 +16,8 @@
 
 #define HUGE_COUNT "/proc/sys/vm/nr_hugepages"
 #define THP_SHARED "/sys/kernel/mm/transparent_hugepage/shmem_enabled"
-#define MIB (UINT64_C(1) << 20)
-#define PAGES 40
+#define MIB        (UINT64_C(1) << 20)
+#define PAGES      40
 
 static char count_was[64];
 static char shared_was[64];
@@ -145,8 +145,9 @@ START_TEST(pages_set_aside_are_used_where_little_is_wasted)
     static const struct {
         uint64_t len;
         int huge;
-    } cases[] = { { 64 * MIB, 1 }, { 2 * MIB, 1 }, { 3 * MIB, 0 }, { 4096, 0 }, { 64 * MIB + 4096, 0 },
-                  { 70 * MIB - 4096, 1 }, { PAGES * 2 * MIB, 1 }, { PAGES * 2 * MIB + 2 * MIB, 0 } };
+    } cases[] = {
+        {64 * MIB, 1},        {2 * MIB, 1},         {3 * MIB, 0},         {4096, 0},
+        {64 * MIB + 4096, 0}, {70 * MIB - 4096, 1}, {PAGES * 2 * MIB, 1}, {PAGES * 2 * MIB + 2 * MIB, 0}};
     kvf_engine_t *engine = NULL;
 
     if (set(PAGES, "never") != 0) {
@@ -198,7 +199,7 @@ END_TEST
 static void at_query(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
 
     (void)in;
     (void)in_len;
@@ -209,7 +210,7 @@ static void at_query(void *state, const void *in, size_t in_len, proc_out_t *out
 /* Read and write by a neighbour; the region of a pool is one page longer than its blocks. */
 START_TEST(a_neighbour_reaches_huge_memory)
 {
-    rig_opts_t opts = { .owner_len = 64 * MIB, .local_len = 64 * MIB, .local_alloc = 1 };
+    rig_opts_t opts = {.owner_len = 64 * MIB, .local_len = 64 * MIB, .local_alloc = 1};
     kvf_segment_attr_t attr;
     kvf_op_t op;
     rig_t rig;

@@ -52,7 +52,7 @@ static void start_apart(proc_t *proc)
 
 static void at_open(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
-    side_open_t open = { .opts = { .struct_size = sizeof(open.opts) } };
+    side_open_t open = {.opts = {.struct_size = sizeof(open.opts)}};
 
     (void)in;
     (void)in_len;
@@ -71,7 +71,7 @@ static void at_open_without_reads(void *state, const void *in, size_t in_len, pr
 static void at_register_common(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_range_t range = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    kvf_range_t range = {.len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
 
     (void)in;
     (void)in_len;
@@ -114,7 +114,7 @@ static void at_compare_common(void *state, const void *in, size_t in_len, proc_o
 
 static int alive(kvf_peer_t *peer)
 {
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
 
     ok(kvf_peer_query(peer, &attr));
     must(attr.locality == KVF_LOCALITY_NODE, "locality %u", attr.locality);
@@ -149,7 +149,7 @@ static void at_is_dead(void *state, const void *in, size_t in_len, proc_out_t *o
 
 static void pass(proc_t *from, proc_fn_t blob, proc_t *to, proc_fn_t import)
 {
-    uint8_t buf[sizeof(side_slot_t) + BLOB_MAX] = { 0 };
+    uint8_t buf[sizeof(side_slot_t) + BLOB_MAX] = {0};
     size_t len = proc_call(from, blob, NULL, 0, buf + sizeof(side_slot_t), BLOB_MAX);
 
     proc_call(to, import, buf, sizeof(side_slot_t) + len, NULL, 0);
@@ -202,7 +202,7 @@ END_TEST
 START_TEST(a_far_peer_of_this_machine_is_told_with_the_reason)
 {
     char name[] = "/tmp/kvferry-test-XXXXXX", text[4096];
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
     uint8_t blob[BLOB_MAX];
     kvf_engine_t *engine;
     kvf_peer_t *peer;
@@ -213,7 +213,7 @@ START_TEST(a_far_peer_of_this_machine_is_told_with_the_reason)
 
     proc_start(&other, sizeof(side_t), 60, side_idle);
     proc_call(&other, at_open, NULL, 0, NULL, 0);
-    len = proc_call(&other, side_blob, &(uint32_t){ KVF_BLOB_FAR }, sizeof(uint32_t), blob, sizeof(blob));
+    len = proc_call(&other, side_blob, &(uint32_t){KVF_BLOB_FAR}, sizeof(uint32_t), blob, sizeof(blob));
     world_enter(0);
     must(fd >= 0 && dup2(fd, 2) == 2, "%s", strerror(errno));
     unlink(name);
@@ -225,7 +225,8 @@ START_TEST(a_far_peer_of_this_machine_is_told_with_the_reason)
     said = pread(fd, text, sizeof(text) - 1, 0);
     text[said < 0 ? 0 : said] = '\0';
     must(strstr(text, "warn: peer") != NULL && strstr(text, "on this machine") != NULL &&
-             strstr(text, attr.why_far) != NULL, "said: \"%s\"", text);
+             strstr(text, attr.why_far) != NULL,
+         "said: \"%s\"", text);
     ok(kvf_engine_close(engine, patient(5)));
     proc_signal(&other, SIGKILL);
 }
@@ -270,7 +271,7 @@ static kvf_status_t post(rig_t *rig, const kvf_op_t *op)
 /* An op posted at once ends with PEER, and nothing reaches the program that runs there since. */
 START_TEST(a_peer_that_has_called_exec_is_dead)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
     kvf_op_t op;
     rig_t rig;
 
@@ -337,7 +338,7 @@ static void wait_for_other_memory(pid_t pid)
 static void image_must_be_untouched(pid_t pid)
 {
     static uint8_t got[LEN];
-    struct iovec here = { got, LEN }, there = { image_memory, LEN };
+    struct iovec here = {got, LEN}, there = {image_memory, LEN};
     uint64_t end = now_ns() + patient(10);
 
     while (process_vm_readv(pid, &here, 1, &there, 1, 0) != (ssize_t)LEN) {
@@ -355,7 +356,7 @@ START_TEST(the_memory_of_a_program_that_took_the_pid_is_not_taken_for_the_owners
 {
     uint32_t dir = _i % 2 == 0 ? KVF_WRITE : KVF_READ;
     uint8_t buf[BLOB_MAX], *mine = private_memory(LEN);
-    kvf_batch_opts_t over = { .struct_size = sizeof(over), .paths = KVF_PATH_BIT(KVF_PATH_CMA) };
+    kvf_batch_opts_t over = {.struct_size = sizeof(over), .paths = KVF_PATH_BIT(KVF_PATH_CMA)};
     kvf_segment_t *segment;
     kvf_remote_t *remote;
     kvf_engine_t *engine;
@@ -411,7 +412,7 @@ START_TEST(a_neighbour_that_has_ended_is_dead_and_not_far)
         start_apart(&other);
     }
     proc_call(&other, at_open, NULL, 0, NULL, 0);
-    len = proc_call(&other, side_blob, &(uint32_t){ _i % 2 ? KVF_BLOB_FAR : 0 }, sizeof(uint32_t), blob,
+    len = proc_call(&other, side_blob, &(uint32_t){_i % 2 ? KVF_BLOB_FAR : 0}, sizeof(uint32_t), blob,
                     sizeof(blob));
     if (_i / 2 == 1) {
         run_sleep(&other);
@@ -458,8 +459,8 @@ typedef struct viewed {
 
 static void view_a_pool(viewed_t *v)
 {
-    side_mem_t mem = { .pool_blocks = 4, .block_bytes = 4096, .rights = KVF_RIGHT_READ };
-    uint8_t buf[sizeof(side_slot_t) + BLOB_MAX] = { 0 };
+    side_mem_t mem = {.pool_blocks = 4, .block_bytes = 4096, .rights = KVF_RIGHT_READ};
+    uint8_t buf[sizeof(side_slot_t) + BLOB_MAX] = {0};
     size_t len;
 
     memset(v, 0, sizeof(*v));
@@ -497,7 +498,7 @@ static int eaten_count;
 /* Leave the process so many descriptors, of 256. */
 static void leave_descriptors(int count)
 {
-    struct rlimit limit = { 256, 256 };
+    struct rlimit limit = {256, 256};
     int fd;
 
     must(setrlimit(RLIMIT_NOFILE, &limit) == 0, "%s", strerror(errno));
@@ -561,8 +562,8 @@ START_TEST(a_neighbour_is_not_far_for_want_of_descriptors)
         status = kvf_peer_import(engine, blob, len, &peer);
         free_descriptors();
         if (status == KVF_ERR_SYSTEM) {
-            must(count < 2 && strstr(kvf_last_error(), "RLIMIT_NOFILE") != NULL, "%d descriptors: %s",
-                 count, kvf_last_error());
+            must(count < 2 && strstr(kvf_last_error(), "RLIMIT_NOFILE") != NULL, "%d descriptors: %s", count,
+                 kvf_last_error());
             continue;
         }
         must(status == KVF_OK && alive(peer), "%d descriptors: %s", count, kvf_last_error());

@@ -22,7 +22,7 @@
 
 #include "forbid.h"
 
-#define BIG (UINT64_C(16) << 20)
+#define BIG      (UINT64_C(16) << 20)
 #define CHILDREN 3 /* the victim, a bystander, and the one that opens its engine after the death */
 
 typedef struct stage {
@@ -39,8 +39,7 @@ typedef struct stage {
 static void child_open(proc_t *child, where_t where, uint64_t rank)
 {
     side_open_t open;
-    side_mem_t mem = { .len = BIG, .shared = where == WHERE_SHM,
-                       .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    side_mem_t mem = {.len = BIG, .shared = where == WHERE_SHM, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
 
     memset(&open, 0, sizeof(open));
     where_opts(where, &open.opts);
@@ -88,7 +87,7 @@ static void meet(stage_t *s, int i)
 static void stage_open(stage_t *s, where_t where)
 {
     kvf_engine_opts_t opts;
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
 
     memset(s, 0, sizeof(*s));
     s->where = where;
@@ -161,8 +160,8 @@ static void *runs(void *arg)
 
             pattern_fill(want, BIG, 100 + (uint64_t)r->child);
             for (uint64_t at = 0; at < BIG; at += 8192) {
-                must(memcmp(s->mem + r->off + at, want + at, 4096) == 0,
-                     "OK with wrong bytes at %zu", (size_t)at);
+                must(memcmp(s->mem + r->off + at, want + at, 4096) == 0, "OK with wrong bytes at %zu",
+                     (size_t)at);
             }
             free(want);
         }
@@ -185,9 +184,9 @@ static void runner_start(runner_t *r, stage_t *s, int child, uint32_t dir, int s
 static void posts_say_peer(stage_t *s, int child, unsigned old_ms)
 {
     kvf_op_t op = op_plain(s->segment, 0, s->remote[child], 0, 64, KVF_READ);
-    kvf_batch_opts_t note = { .struct_size = sizeof(note), .notify_peer = s->peer[child],
-                              .notify = "x", .notify_len = 1 };
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_batch_opts_t note = {
+        .struct_size = sizeof(note), .notify_peer = s->peer[child], .notify = "x", .notify_len = 1};
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_batch_t *batch = NULL;
     kvf_status_t status;
 
@@ -260,8 +259,8 @@ static void *child_runs(void *arg)
 {
     side_t *side = arg;
     kvf_segment_t *own = NULL; /* what others read of us stays as it is */
-    kvf_op_t op = op_plain(NULL, 0, side->remote[0], 0, side->len,
-                           side->extra[0] != NULL ? KVF_WRITE : KVF_READ);
+    kvf_op_t op =
+        op_plain(NULL, 0, side->remote[0], 0, side->len, side->extra[0] != NULL ? KVF_WRITE : KVF_READ);
 
     ok(kvf_segment_alloc(side->engine, side->len, &own));
     op.segment = own;
@@ -301,7 +300,7 @@ START_TEST(a_reader_killed_in_a_batch)
 {
     stage_t s;
     kvf_grant_t *grant = NULL;
-    kvf_range_t range = { .len = BIG, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    kvf_range_t range = {.len = BIG, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
     uint32_t dir = (uint32_t)_i & 1;
     runner_t ours;
     uint64_t before;
@@ -423,7 +422,7 @@ static void *sleep_on(void *arg)
 /* What makes its end long: memory and descriptors to give back, threads to end. */
 static void at_grow(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
-    struct rlimit files = { 900, 900 };
+    struct rlimit files = {900, 900};
     size_t len = (size_t)64 << 20;
     pthread_t thread;
     void *mem = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -452,8 +451,8 @@ typedef struct blobs {
 static int sees_it_alive(kvf_engine_t *engine, kvf_segment_t *segment, kvf_batch_t *batch,
                          const blobs_t *blobs)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .paths = KVF_PATH_BIT(KVF_PATH_CMA) };
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .paths = KVF_PATH_BIT(KVF_PATH_CMA)};
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_status_t status;
     kvf_remote_t *remote = NULL;
     kvf_peer_t *peer;

@@ -132,14 +132,12 @@ static uint32_t cut(const end_t *e, kvf_bind_local_t *locals)
     return count;
 }
 
-static void move(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t from, uint64_t tokens,
-                 bool read)
+static void move(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t from, uint64_t tokens, bool read)
 {
     static kvf_op_t ops[MAX_OPS];
     int8_t status[BLOCKS];
     kvf_bind_local_t locals[LAYERS];
-    kvf_bind_table_t from_table = {
-        .ids = src->ids, .count = BLOCKS, .gens = read ? src->gens : NULL};
+    kvf_bind_table_t from_table = {.ids = src->ids, .count = BLOCKS, .gens = read ? src->gens : NULL};
     kvf_bind_table_t to_table = {.ids = dst->ids, .count = BLOCKS, .block_status = status};
     kvf_bind_t bind = {.struct_size = sizeof(bind),
                        .dir = read ? KVF_READ : KVF_WRITE,
@@ -337,9 +335,7 @@ START_TEST(blocks_of_other_sizes_bring_their_generations)
         for (uint32_t k = 0; k < ops[i].blocks; k++) {
             bool skip = ops[i].local_ids[k] == KVF_SKIP, old = ops[i].remote_ids[k] == src.ids[1];
 
-            ck_assert_int_eq(ops[i].block_status[k], skip  ? KVF_SKIPPED
-                                                     : old ? KVF_ERR_STALE
-                                                           : KVF_OK);
+            ck_assert_int_eq(ops[i].block_status[k], skip ? KVF_SKIPPED : old ? KVF_ERR_STALE : KVF_OK);
             stale += old;
         }
     ck_assert_uint_ge(stale, 2);
@@ -522,7 +518,10 @@ static uint8_t *token_at(const end_t *e, uint32_t token, uint32_t block_tokens)
     return (uint8_t *)attr.addr + off;
 }
 
-enum { LARGE_TOKENS = 48, LARGE_CELL = 128 << 10 };
+enum {
+    LARGE_TOKENS = 48,
+    LARGE_CELL = 128 << 10
+};
 
 static void large_end(end_t *e, uint32_t block_tokens)
 {
@@ -533,9 +532,8 @@ static void large_end(end_t *e, uint32_t block_tokens)
                                   .k_bytes = LARGE_CELL / 2,
                                   .v_bytes = LARGE_CELL / 2,
                                   .element = "bf16"};
-    kvf_layout_opts_t opts = {.struct_size = sizeof(opts),
-                              .block_tokens = block_tokens,
-                              .blocks = LARGE_TOKENS / block_tokens};
+    kvf_layout_opts_t opts = {
+        .struct_size = sizeof(opts), .block_tokens = block_tokens, .blocks = LARGE_TOKENS / block_tokens};
     kvf_pool_opts_t pool = {.struct_size = sizeof(pool), .blocks = opts.blocks};
     kvf_range_t range = {.rights = KVF_RIGHT_READ};
     char blob[4096];

@@ -38,7 +38,7 @@ static char state_of(pid_t pid)
 
 static void open_headless(rig_t *rig)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
     uint64_t end = now_ns() + patient(5);
 
     rig_open(rig, WHERE_CMA, &opts);
@@ -51,7 +51,7 @@ static void open_headless(rig_t *rig)
 
 static void close_headless(rig_t *rig)
 {
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
 
     sleep_ms(20);
     ok(kvf_peer_query(rig->peer, &attr));
@@ -63,10 +63,10 @@ static void close_headless(rig_t *rig)
 /* What was written is read back, over stage; of cma's mask alone the sentence tells why. */
 START_TEST(an_owner_without_its_main_thread_is_served_over_stage)
 {
-    uint32_t paths[] = { KVF_PATH_BIT(KVF_PATH_CMA) | KVF_PATH_BIT(KVF_PATH_STAGE),
-                         KVF_PATH_BIT(KVF_PATH_STAGE) };
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .paths = paths[_i], .deadline_ns = patient(5) };
-    kvf_batch_opts_t cma = { .struct_size = sizeof(cma), .paths = KVF_PATH_BIT(KVF_PATH_CMA) };
+    uint32_t paths[] = {KVF_PATH_BIT(KVF_PATH_CMA) | KVF_PATH_BIT(KVF_PATH_STAGE),
+                        KVF_PATH_BIT(KVF_PATH_STAGE)};
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .paths = paths[_i], .deadline_ns = patient(5)};
+    kvf_batch_opts_t cma = {.struct_size = sizeof(cma), .paths = KVF_PATH_BIT(KVF_PATH_CMA)};
     rig_t rig;
     kvf_op_t op;
 

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MIB (UINT64_C(1) << 20)
+#define MIB    (UINT64_C(1) << 20)
 #define NOBODY 65534u
 
 static int rounds(void)
@@ -33,7 +33,7 @@ static int rounds(void)
 /* Names that UCX or Open MPI could want, in other hands: links, folders, files without rights. */
 static void plant(const char *folder)
 {
-    static const char *const names[] = { "ucx_shm_posix_0", "kvferry", "vader_segment", "sem.kvferry" };
+    static const char *const names[] = {"ucx_shm_posix_0", "kvferry", "vader_segment", "sem.kvferry"};
     char path[128];
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -59,7 +59,7 @@ typedef struct left {
 
 static left_t look(void)
 {
-    left_t now = { world_segments(), world_names("/dev/shm"), world_names("/tmp"), world_sockets() };
+    left_t now = {world_segments(), world_names("/dev/shm"), world_names("/tmp"), world_sockets()};
 
     return now;
 }
@@ -69,7 +69,7 @@ static left_t look(void)
 static void nothing_new(left_t was, const char *when, int round, int sweep)
 {
     left_t now = look();
-    side_open_t open = { .opts = { .struct_size = sizeof(open.opts) } };
+    side_open_t open = {.opts = {.struct_size = sizeof(open.opts)}};
     proc_t next;
 
     for (int i = 0; i < 100 * (int)patience() && memcmp(&now, &was, sizeof(now)) != 0; i++) {
@@ -91,7 +91,7 @@ static void nothing_new(left_t was, const char *when, int round, int sweep)
 
 static void open_both(proc_t *job)
 {
-    side_open_t open = { .opts = { .struct_size = sizeof(open.opts) } };
+    side_open_t open = {.opts = {.struct_size = sizeof(open.opts)}};
 
     for (int i = 0; i < 2; i++) {
         open.opts.rank = (uint64_t)i;
@@ -101,8 +101,8 @@ static void open_both(proc_t *job)
 
 static void memory_of_both(proc_t *job)
 {
-    side_mem_t mem = { .shared = 1, .pool_blocks = 64, .block_bytes = 65536,
-                       .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    side_mem_t mem = {
+        .shared = 1, .pool_blocks = 64, .block_bytes = 65536, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
 
     for (int i = 0; i < 2; i++) {
         proc_ask(&job[i], side_make_memory, &mem, sizeof(mem));
@@ -124,8 +124,8 @@ static void attach_both(proc_t *job)
     memset(blob, 0, sizeof(blob));
     for (int i = 0; i < 2; i++) {
         len[i][0] = proc_call(&job[1 - i], side_blob, NULL, 0, blob[i][0] + sizeof(side_slot_t), BLOB_MAX);
-        len[i][1] = proc_call(&job[1 - i], side_grant_blob, NULL, 0, blob[i][1] + sizeof(side_slot_t),
-                              BLOB_MAX);
+        len[i][1] =
+            proc_call(&job[1 - i], side_grant_blob, NULL, 0, blob[i][1] + sizeof(side_slot_t), BLOB_MAX);
     }
     for (int i = 0; i < 2; i++) {
         proc_ask(&job[i], side_import_peer, blob[i][0], sizeof(side_slot_t) + len[i][0]);
@@ -155,9 +155,15 @@ static void batches(void *state, const void *in, size_t in_len, proc_out_t *out)
     }
 }
 
-enum { OPEN, ATTACH, BATCH, CLOSE, PHASES };
+enum {
+    OPEN,
+    ATTACH,
+    BATCH,
+    CLOSE,
+    PHASES
+};
 
-static const char *const phase_names[] = { "open", "attach", "batch", "close" };
+static const char *const phase_names[] = {"open", "attach", "batch", "close"};
 
 /* Starts phase; all before it have ended. Nobody waits for its end. */
 static void begin(proc_t *job, int phase)
@@ -266,7 +272,7 @@ static int is_there(int id)
 /* One that reads the memory of a killed maker is the last to have been attached, in place of the maker. */
 START_TEST(an_empty_segment_is_swept_whoever_left_it_last_and_others_are_not)
 {
-    side_open_t open = { .opts = { .struct_size = sizeof(open.opts) } };
+    side_open_t open = {.opts = {.struct_size = sizeof(open.opts)}};
     int ours[3], others[4];
     proc_t next;
 
@@ -353,7 +359,7 @@ END_TEST
 static void pry(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     FILE *list = fopen("/proc/sysvipc/shm", "re");
-    unsigned count[2] = { 0, 0 };
+    unsigned count[2] = {0, 0};
     char text[512];
     int id, pid, fd;
 

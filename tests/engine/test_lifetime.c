@@ -16,7 +16,7 @@
 
 #define BIG (UINT64_C(32) << 20)
 
-static const rig_opts_t big = { .owner_len = BIG, .local_len = BIG };
+static const rig_opts_t big = {.owner_len = BIG, .local_len = BIG};
 
 START_TEST(every_closer_takes_null)
 {
@@ -46,7 +46,7 @@ END_TEST
 START_TEST(a_pool_with_a_live_grant_is_busy_and_its_segment_is_its_own)
 {
     rig_t rig;
-    rig_opts_t opts = { .pool_blocks = 4, .block_bytes = 4096 };
+    rig_opts_t opts = {.pool_blocks = 4, .block_bytes = 4096};
 
     rig_open(&rig, WHERE_SELF, &opts);
     refused(kvf_pool_destroy(rig.here.pool), KVF_ERR_BUSY, NULL);
@@ -129,7 +129,7 @@ START_TEST(a_closed_handle_is_known_as_such)
     kvf_engine_t *engine = NULL;
     kvf_segment_t *segment = NULL;
     kvf_batch_t *batch = NULL;
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
 
     ok(kvf_engine_open(NULL, &engine));
     ok(kvf_segment_alloc(engine, 4096, &segment));
@@ -230,9 +230,9 @@ END_TEST
 START_TEST(close_wakes_a_waiter_with_closed)
 {
     rig_t rig;
-    rig_opts_t opts = { .notify_depth = 1 };
-    kvf_batch_opts_t note = { .struct_size = sizeof(note), .notify = "x", .notify_len = 1 };
-    closing_t c = { &rig, KVF_OK };
+    rig_opts_t opts = {.notify_depth = 1};
+    kvf_batch_opts_t note = {.struct_size = sizeof(note), .notify = "x", .notify_len = 1};
+    closing_t c = {&rig, KVF_OK};
     pthread_t thread;
     uint64_t before;
 
@@ -258,7 +258,7 @@ START_TEST(close_ends_running_copies)
 {
     rig_t rig;
     kvf_op_t op;
-    closing_t c = { &rig, KVF_OK };
+    closing_t c = {&rig, KVF_OK};
     pthread_t thread;
 
     rig_open(&rig, (where_t)_i, &big);
@@ -270,8 +270,8 @@ START_TEST(close_ends_running_copies)
     pthread_join(thread, NULL);
     must(c.status == KVF_ERR_CLOSED || c.status == KVF_OK || c.status == KVF_ERR_INVALID, "%s",
          kvf_status_name(c.status));
-    must(((uint8_t *)rig.me.heap)[0] == 0x44 &&
-             memcmp(rig.me.heap, (uint8_t *)rig.me.heap + 1, BIG - 1) == 0, "written after close");
+    must(((uint8_t *)rig.me.heap)[0] == 0x44 && memcmp(rig.me.heap, (uint8_t *)rig.me.heap + 1, BIG - 1) == 0,
+         "written after close");
     if (rig.where > WHERE_SELF) {
         rig_call(&rig, side_close, NULL, 0, NULL, 0);
     }
@@ -286,7 +286,7 @@ START_TEST(close_waits_for_what_another_engine_copies)
     for (int round = 0; round < 4; round++) {
         rig_t rig;
         kvf_op_t op;
-        closing_t c = { &rig, KVF_OK };
+        closing_t c = {&rig, KVF_OK};
         pthread_t thread;
 
         rig_open(&rig, WHERE_TWIN, &big);
@@ -298,7 +298,8 @@ START_TEST(close_waits_for_what_another_engine_copies)
         rig_call(&rig, side_close, NULL, 0, NULL, 0);
         pthread_join(thread, NULL);
         must(c.status == KVF_OK || c.status == KVF_ERR_REVOKED || c.status == KVF_ERR_PEER ||
-                 c.status == KVF_ERR_STALE, "%s", kvf_status_name(c.status));
+                 c.status == KVF_ERR_STALE,
+             "%s", kvf_status_name(c.status));
         must(c.status != KVF_OK || pattern_compare(rig.me.mem, BIG, 5) == UINT64_MAX, "wrong bytes");
         c.status = kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL);
         must(c.status == KVF_ERR_PEER || c.status == KVF_ERR_REVOKED || c.status == KVF_ERR_STALE,
@@ -338,9 +339,9 @@ END_TEST
 
 START_TEST(engines_of_one_process_are_independent)
 {
-    kvf_engine_t *engines[3] = { NULL };
-    kvf_segment_t *segments[3] = { NULL };
-    kvf_remote_t *remotes[3] = { NULL };
+    kvf_engine_t *engines[3] = {NULL};
+    kvf_segment_t *segments[3] = {NULL};
+    kvf_remote_t *remotes[3] = {NULL};
     uint8_t *mem[3];
     uint8_t buf[BLOB_MAX];
     size_t len;
@@ -348,7 +349,7 @@ START_TEST(engines_of_one_process_are_independent)
     kvf_op_t op;
 
     for (int i = 0; i < 3; i++) {
-        kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+        kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
 
         ok(kvf_engine_open(NULL, &engines[i]));
         ok(kvf_segment_alloc(engines[i], 65536, &segments[i]));
@@ -357,7 +358,7 @@ START_TEST(engines_of_one_process_are_independent)
         pattern_fill(mem[i], 65536, (uint64_t)i);
     }
     for (int i = 0; i < 3; i++) {
-        kvf_range_t range = { .segment = segments[i], .len = 65536, .rights = KVF_RIGHT_READ };
+        kvf_range_t range = {.segment = segments[i], .len = 65536, .rights = KVF_RIGHT_READ};
         kvf_grant_t *grant = NULL;
         kvf_peer_t *peer = NULL;
         uint32_t count = 1;
@@ -414,8 +415,8 @@ static int calls_in_a_child(rig_t *rig, kvf_grant_t *grant)
     kvf_segment_t *segment = NULL;
     kvf_batch_t *batch = NULL;
     kvf_pool_t *pool = NULL;
-    kvf_pool_opts_t pool_opts = { .struct_size = sizeof(pool_opts), .blocks = 1, .block_bytes = 64 };
-    kvf_notification_t note = { .struct_size = sizeof(note) };
+    kvf_pool_opts_t pool_opts = {.struct_size = sizeof(pool_opts), .blocks = 1, .block_bytes = 64};
+    kvf_notification_t note = {.struct_size = sizeof(note)};
     kvf_path_t path;
     size_t len = 0;
     int fd;
@@ -450,8 +451,8 @@ START_TEST(a_forked_child_reads_memory_and_makes_no_calls)
     rig_t rig;
     kvf_op_t op;
     kvf_grant_t *grant = NULL;
-    kvf_range_t range = { .rights = KVF_RIGHT_READ };
-    rig_opts_t opts = { .local_alloc = 1 };
+    kvf_range_t range = {.rights = KVF_RIGHT_READ};
+    rig_opts_t opts = {.local_alloc = 1};
     pid_t pid;
     int status;
 
@@ -513,7 +514,7 @@ END_TEST
 
 static void open_far(side_t *side, proc_out_t *out)
 {
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts) };
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts)};
     uint8_t blob[16384];
     size_t len = sizeof(blob);
 
@@ -544,12 +545,12 @@ static void import_and_close(void *state, const void *in, size_t in_len, proc_ou
 /* Without the wait for connections under way UCX aborts here, on a busy machine in most runs. */
 START_TEST(a_close_while_connecting_ends_no_process)
 {
-    side_t me = { 0 };
+    side_t me = {0};
     proc_t other;
 
     proc_start(&other, sizeof(side_t), 60, NULL);
     for (int round = 0; round < AT_ONCE_ROUNDS; round++) {
-        proc_out_t mine = { 0 };
+        proc_out_t mine = {0};
         uint8_t blob[16384];
         size_t len = proc_call(&other, child_open_far, NULL, 0, blob, sizeof(blob));
 
@@ -592,8 +593,8 @@ START_TEST(a_read_only_mapping_is_served_and_never_written)
     uint8_t *map = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     kvf_segment_t *segment = NULL;
     kvf_grant_t *grant = NULL;
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
-    kvf_range_t range = { .len = 65536, .rights = KVF_RIGHT_READ };
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
+    kvf_range_t range = {.len = 65536, .rights = KVF_RIGHT_READ};
     uint8_t *have = malloc(65536);
     kvf_op_t op;
 

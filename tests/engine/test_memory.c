@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LEN (UINT64_C(1) << 20)
+#define LEN  (UINT64_C(1) << 20)
 #define HALF (LEN / 2)
 
 /* ------------------------------------------------------ registered more than once */
@@ -31,7 +31,7 @@ static void at_register_thrice(void *state, const void *in, size_t in_len, proc_
     (void)out;
     for (int i = 0; i < 3; i++) {
         uint64_t off = i == 2 ? HALF : 0;
-        kvf_range_t range = { .len = LEN - off, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+        kvf_range_t range = {.len = LEN - off, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
 
         ok(kvf_segment_register(side->engine, side->mem + off, LEN - off, &again[i]));
         range.segment = again[i];
@@ -87,7 +87,7 @@ START_TEST(giving_back_one_registration_leaves_the_others_alone)
 {
     uint32_t gone = (uint32_t)(_i / WHERE_COUNT);
     rig_t rig;
-    kvf_remote_t *remote[3] = { NULL };
+    kvf_remote_t *remote[3] = {NULL};
     uint8_t buf[BLOB_MAX];
 
     rig_open(&rig, (where_t)(_i % WHERE_COUNT), NULL);
@@ -128,8 +128,8 @@ static void *file_map;
 static void at_grant_file(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_range_t range = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_range_t range = {.len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
     uint8_t *bytes = malloc(LEN);
     uint8_t buf[BLOB_MAX];
     FILE *f = tmpfile();
@@ -226,13 +226,13 @@ static uint64_t resident(const void *addr, uint64_t len)
 /* 3 MiB are what a rounding up to huge pages would make 4 of. */
 START_TEST(memory_takes_what_was_asked_for_to_one_percent)
 {
-    static const uint64_t lens[] = { 1, 4096, 4097, 3 << 20, (5 << 20) + 1, 64 << 20 };
+    static const uint64_t lens[] = {1, 4096, 4097, 3 << 20, (5 << 20) + 1, 64 << 20};
     kvf_engine_t *engine = NULL;
 
     ok(kvf_engine_open(NULL, &engine));
     for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
         uint64_t most = (lens[i] + 4095) / 4096 * 4096;
-        kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+        kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
         kvf_segment_t *segment = NULL;
         uint64_t took;
 

@@ -44,7 +44,7 @@ static unsigned listed(kvf_engine_t *engine, kvf_peer_t *const *peers, unsigned 
 
 START_TEST(peers_that_stay_are_listed_once)
 {
-    kvf_peer_t *peers[OTHERS] = { NULL }, *first = NULL;
+    kvf_peer_t *peers[OTHERS] = {NULL}, *first = NULL;
     unsigned times[OTHERS];
     kvf_engine_t *engine;
     uint64_t cursor = 0;
@@ -79,7 +79,7 @@ END_TEST
 
 static kvf_flow_t row_of(kvf_engine_t *engine, const kvf_peer_t *peer, uint32_t dir)
 {
-    kvf_flow_t flow = { .struct_size = sizeof(flow) }, found = { 0 };
+    kvf_flow_t flow = {.struct_size = sizeof(flow)}, found = {0};
     uint64_t cursor = 0;
 
     while (kvf_engine_flow(engine, &cursor, &flow) == KVF_OK)
@@ -92,7 +92,7 @@ static kvf_flow_t row_of(kvf_engine_t *engine, const kvf_peer_t *peer, uint32_t 
 
 START_TEST(what_moved_stays_counted_when_its_peer_is_forgotten)
 {
-    kvf_counters_t before = { .struct_size = sizeof(before) }, after = before;
+    kvf_counters_t before = {.struct_size = sizeof(before)}, after = before;
     kvf_flow_t read, written, gone;
     kvf_op_t ops[3];
     rig_t rig;
@@ -140,8 +140,8 @@ static void *come_and_go(void *arg)
 
 START_TEST(a_list_that_is_read_while_peers_come_and_go)
 {
-    churn_t churn = { NULL, NULL, 0 };
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    churn_t churn = {NULL, NULL, 0};
+    kvf_counters_t counters = {.struct_size = sizeof(counters)};
     kvf_peer_t *stays[2];
     unsigned times[2];
     pthread_t thread;

@@ -47,7 +47,7 @@ START_TEST(a_used_batch_allocates_nothing)
     kvf_op_t ops[OPS];
     unsigned long before;
 
-    rig_open(&rig, (where_t)_i, &(rig_opts_t){ 0 });
+    rig_open(&rig, (where_t)_i, &(rig_opts_t){0});
     for (unsigned i = 0; i < OPS; i++) {
         ops[i] = op_plain(rig.me.segment, i * 64, rig.remote, i * 128, 64, i % 2 ? KVF_READ : KVF_WRITE);
     }
@@ -65,10 +65,15 @@ END_TEST
 
 static kvf_layout_t *layout_of(uint32_t block_tokens)
 {
-    kvf_kv_model_t model = {.struct_size = sizeof(model), .layers = 4, .name = "small", .heads = 2,
-                            .k_bytes = 32, .v_bytes = 32, .element = "bf16"};
-    kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .block_tokens = block_tokens,
-                              .blocks = 512 / block_tokens};
+    kvf_kv_model_t model = {.struct_size = sizeof(model),
+                            .layers = 4,
+                            .name = "small",
+                            .heads = 2,
+                            .k_bytes = 32,
+                            .v_bytes = 32,
+                            .element = "bf16"};
+    kvf_layout_opts_t opts = {
+        .struct_size = sizeof(opts), .block_tokens = block_tokens, .blocks = 512 / block_tokens};
     kvf_layout_t *layout;
 
     ok(kvf_layout_build(&model, "LBHNC", &opts, &layout));
@@ -81,13 +86,20 @@ START_TEST(a_used_batch_binds_and_posts_without_allocating)
     kvf_layout_t *src = layout_of(16), *dst = layout_of(64);
     kvf_bind_table_t from = {.count = 32}, to = {.count = 8};
     kvf_bind_local_t local = {0};
-    kvf_bind_t bind = {.struct_size = sizeof(bind), .flags = KVF_BIND_KEEP, .src_tables = &from,
-                       .src_table_count = 1, .dst_tables = &to, .dst_table_count = 1, .locals = &local,
-                       .local_count = 1, .remotes = &rig.remote, .remote_count = 1};
+    kvf_bind_t bind = {.struct_size = sizeof(bind),
+                       .flags = KVF_BIND_KEEP,
+                       .src_tables = &from,
+                       .src_table_count = 1,
+                       .dst_tables = &to,
+                       .dst_table_count = 1,
+                       .locals = &local,
+                       .local_count = 1,
+                       .remotes = &rig.remote,
+                       .remote_count = 1};
     unsigned long before = 0;
     kvf_plan_t *plan;
 
-    rig_open(&rig, (where_t)_i, &(rig_opts_t){ 0 });
+    rig_open(&rig, (where_t)_i, &(rig_opts_t){0});
     local.segment = rig.me.segment;
     ok(kvf_plan_create(src, dst, NULL, &plan));
     for (unsigned n = 0; n < 50; n++) {

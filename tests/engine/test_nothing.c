@@ -13,9 +13,9 @@
 START_TEST(an_op_of_no_blocks_moves_nothing)
 {
     rig_t rig;
-    uint32_t ids[1] = { 0 };
-    int8_t status[1] = { 99 };
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    uint32_t ids[1] = {0};
+    int8_t status[1] = {99};
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
 
     rig_open(&rig, (where_t)_i, NULL);
     pattern_fill(rig.me.mem, rig.me.len, 1);
@@ -48,8 +48,7 @@ START_TEST(an_op_of_no_blocks_beside_others)
     rig_open(&rig, (where_t)_i, NULL);
     owner_fill(&rig, 2);
     for (int k = 0; k < 3; k++) {
-        ops[k] = op_plain(rig.me.segment, (uint64_t)k * 4096, rig.remote, (uint64_t)k * 4096, 4096,
-                          KVF_READ);
+        ops[k] = op_plain(rig.me.segment, (uint64_t)k * 4096, rig.remote, (uint64_t)k * 4096, 4096, KVF_READ);
     }
     ops[1].blocks = 0;
     move(&rig, ops, 3);
@@ -66,8 +65,8 @@ START_TEST(memory_of_zero_bytes_is_refused_and_the_engine_works_on)
     kvf_segment_t *segment = NULL;
     kvf_grant_t *grant = NULL;
     kvf_pool_t *pool = NULL;
-    kvf_pool_opts_t pool_opts = { .struct_size = sizeof(pool_opts), .blocks = 0, .block_bytes = 64 };
-    kvf_range_t range = { .rights = KVF_RIGHT_READ };
+    kvf_pool_opts_t pool_opts = {.struct_size = sizeof(pool_opts), .blocks = 0, .block_bytes = 64};
+    kvf_range_t range = {.rights = KVF_RIGHT_READ};
     kvf_op_t op;
 
     rig_open(&rig, (where_t)_i, NULL);

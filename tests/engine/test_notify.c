@@ -14,11 +14,11 @@
 
 static kvf_batch_opts_t with_note(kvf_peer_t *peer, const void *data, uint32_t len, uint64_t deadline)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts),
-                              .notify_peer = peer,
-                              .notify = data,
-                              .notify_len = len,
-                              .deadline_ns = deadline };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
+                             .notify_peer = peer,
+                             .notify = data,
+                             .notify_len = len,
+                             .deadline_ns = deadline};
 
     return opts;
 }
@@ -93,8 +93,8 @@ static void is_note(kvf_notification_t n, rig_t *rig, uint64_t number)
 START_TEST(a_batch_of_no_ops_brings_its_notification)
 {
     rig_t rig;
-    rig_opts_t opts = { .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    rig_opts_t opts = {.progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD};
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
 
     rig_open(&rig, (where_t)(_i / 2), &opts);
     ok(note(&rig, 42, 0));
@@ -165,12 +165,12 @@ static void at_take_and_look(void *state, const void *in, size_t in_len, proc_ou
 START_TEST(a_notification_comes_after_the_data_of_its_batch)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = 8 << 20, .local_len = 8 << 20 };
-    static const uint64_t sizes[] = { 64, 65536, 8 << 20 };
+    rig_opts_t opts = {.owner_len = 8 << 20, .local_len = 8 << 20};
+    static const uint64_t sizes[] = {64, 65536, 8 << 20};
 
     rig_open(&rig, (where_t)_i, &opts);
     for (uint64_t round = 0; round < 9; round++) {
-        look_t look = { .seed = 100 + round, .len = sizes[round % 3] };
+        look_t look = {.seed = 100 + round, .len = sizes[round % 3]};
         kvf_op_t op = op_plain(rig.me.segment, 0, rig.remote, 0, look.len, KVF_WRITE);
         kvf_batch_opts_t note_opts = with_note(rig.peer, "data", 4, 0);
         uint64_t at = 0;
@@ -194,9 +194,9 @@ END_TEST
 START_TEST(a_later_batch_waits_for_an_earlier_ones_data)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = 8 << 20, .local_len = 8 << 20 };
+    rig_opts_t opts = {.owner_len = 8 << 20, .local_len = 8 << 20};
     kvf_batch_t *later = NULL;
-    uint64_t numbers[2] = { 1, 2 };
+    uint64_t numbers[2] = {1, 2};
     kvf_batch_opts_t note_opts[2];
     kvf_op_t op;
 
@@ -224,9 +224,9 @@ END_TEST
 START_TEST(a_batch_that_failed_does_not_notify)
 {
     rig_t rig;
-    rig_opts_t opts = { .pool_blocks = 4, .block_bytes = 4096 };
+    rig_opts_t opts = {.pool_blocks = 4, .block_bytes = 4096};
     kvf_batch_opts_t note_opts;
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
     uint32_t gen = 777;
     kvf_op_t op;
 
@@ -246,9 +246,9 @@ END_TEST
 START_TEST(a_batch_that_failed_tells_its_status_if_asked)
 {
     rig_t rig;
-    rig_opts_t opts = { .pool_blocks = 4, .block_bytes = 4096 };
+    rig_opts_t opts = {.pool_blocks = 4, .block_bytes = 4096};
     kvf_batch_opts_t note_opts;
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
     uint64_t number = 9;
     uint32_t gen = 777;
     kvf_notification_t n;
@@ -278,10 +278,9 @@ END_TEST
 START_TEST(a_batch_that_is_given_up_tells_at_once_if_asked)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = 8 << 20, .local_len = 8 << 20,
-                        .progress = KVF_PROGRESS_CALLER };
+    rig_opts_t opts = {.owner_len = 8 << 20, .local_len = 8 << 20, .progress = KVF_PROGRESS_CALLER};
     kvf_batch_t *second;
-    uint64_t numbers[2] = { 1, 2 };
+    uint64_t numbers[2] = {1, 2};
     kvf_batch_opts_t note_opts[2];
     kvf_notification_t n;
     kvf_op_t op;
@@ -310,7 +309,7 @@ END_TEST
 START_TEST(a_deadline_is_told_to_a_far_receiver)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = 64 << 20, .local_len = 64 << 20 };
+    rig_opts_t opts = {.owner_len = 64 << 20, .local_len = 64 << 20};
     uint64_t number = 3;
     kvf_batch_opts_t note_opts;
     kvf_notification_t n;
@@ -336,8 +335,8 @@ END_TEST
 START_TEST(a_full_queue_holds_the_batch_until_its_deadline)
 {
     rig_t rig;
-    rig_opts_t opts = { .notify_depth = 4 };
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    rig_opts_t opts = {.notify_depth = 4};
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
     uint64_t before;
 
     rig_open(&rig, (where_t)_i, &opts);
@@ -362,7 +361,7 @@ END_TEST
 START_TEST(a_held_batch_goes_on_when_the_queue_has_room)
 {
     rig_t rig;
-    rig_opts_t opts = { .notify_depth = 2 };
+    rig_opts_t opts = {.notify_depth = 2};
     uint64_t number = 2;
     kvf_batch_opts_t note_opts;
 
@@ -450,11 +449,11 @@ START_TEST(four_senders_at_once_lose_nothing)
     where_t where = _i / 2 == 0 ? WHERE_SHM : WHERE_AM;
     uint32_t flags = where == WHERE_AM ? KVF_BLOB_FAR : 0;
     proc_t senders[SENDERS];
-    kvf_peer_t *peers[SENDERS] = { NULL };
+    kvf_peer_t *peers[SENDERS] = {NULL};
     kvf_engine_t *engine = NULL;
     kvf_engine_opts_t opts;
-    uint64_t next[SENDERS] = { 0 };
-    burst_t burst = { 0, 300 };
+    uint64_t next[SENDERS] = {0};
+    burst_t burst = {0, 300};
 
     senders_start(senders, where);
     where_opts(where, &opts);
@@ -491,7 +490,7 @@ END_TEST
 START_TEST(a_stopped_receiver_ends_the_batch_at_its_deadline)
 {
     rig_t rig;
-    rig_opts_t opts = { .notify_depth = 2 };
+    rig_opts_t opts = {.notify_depth = 2};
     int held = 0;
 
     rig_open(&rig, (where_t)_i, &opts);
@@ -529,8 +528,7 @@ int main(void)
     tcase_add_loop_test(tc, a_full_queue_holds_the_batch_until_its_deadline, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, a_held_batch_goes_on_when_the_queue_has_room, 0, WHERE_COUNT);
     tcase_add_loop_test(tc, four_senders_at_once_lose_nothing, 0, 4);
-    tcase_add_loop_test(tc, a_stopped_receiver_ends_the_batch_at_its_deadline, WHERE_SHM,
-                        WHERE_COUNT);
+    tcase_add_loop_test(tc, a_stopped_receiver_ends_the_batch_at_its_deadline, WHERE_SHM, WHERE_COUNT);
     suite_add_tcase(suite, tc);
     return run_suite(suite);
 }

@@ -17,13 +17,21 @@
 
 #include "forbid.h"
 
-#define LEN (UINT64_C(1) << 20)
+#define LEN  (UINT64_C(1) << 20)
 #define PAGE 4096u
 
-typedef enum loss { NOTHING, ALL, HOLE, NO_ACCESS, READ_ONLY, TRUNCATED, LOSSES } loss_t;
+typedef enum loss {
+    NOTHING,
+    ALL,
+    HOLE,
+    NO_ACCESS,
+    READ_ONLY,
+    TRUNCATED,
+    LOSSES
+} loss_t;
 
-static const char *const losses[LOSSES] = { "nothing",    "all of it", "a page in the middle",
-                                            "all rights", "the right to write", "the end of its file" };
+static const char *const losses[LOSSES] = {"nothing",    "all of it",          "a page in the middle",
+                                           "all rights", "the right to write", "the end of its file"};
 
 /* ------------------------------------------------------------- at the owner */
 
@@ -31,7 +39,7 @@ static const char *const losses[LOSSES] = { "nothing",    "all of it", "a page i
 static void at_make(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_range_t range = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    kvf_range_t range = {.len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
     loss_t loss;
     int fd = -1;
 
@@ -41,8 +49,8 @@ static void at_make(void *state, const void *in, size_t in_len, proc_out_t *out)
         fd = memfd_create("kvferry-test", MFD_CLOEXEC);
         must(fd >= 0 && ftruncate(fd, (off_t)LEN) == 0, "%s", strerror(errno));
     }
-    side->extra[0] = mmap(NULL, LEN, PROT_READ | PROT_WRITE,
-                          fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
+    side->extra[0] =
+        mmap(NULL, LEN, PROT_READ | PROT_WRITE, fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, fd, 0);
     side->extra[1] = (void *)(intptr_t)fd;
     must(side->extra[0] != MAP_FAILED, "%s", strerror(errno));
     side->mem = side->extra[0];
@@ -62,12 +70,23 @@ static void at_lose(void *state, const void *in, size_t in_len, proc_out_t *out)
     (void)out;
     memcpy(&loss, in, in_len);
     switch (loss) {
-    case ALL: rc = munmap(side->mem, LEN); break;
-    case HOLE: rc = munmap(side->mem + LEN / 2, PAGE); break;
-    case NO_ACCESS: rc = mprotect(side->mem, LEN, PROT_NONE); break;
-    case READ_ONLY: rc = mprotect(side->mem, LEN, PROT_READ); break;
-    case TRUNCATED: rc = ftruncate((int)(intptr_t)side->extra[1], (off_t)(LEN / 2)); break;
-    default: break;
+    case ALL:
+        rc = munmap(side->mem, LEN);
+        break;
+    case HOLE:
+        rc = munmap(side->mem + LEN / 2, PAGE);
+        break;
+    case NO_ACCESS:
+        rc = mprotect(side->mem, LEN, PROT_NONE);
+        break;
+    case READ_ONLY:
+        rc = mprotect(side->mem, LEN, PROT_READ);
+        break;
+    case TRUNCATED:
+        rc = ftruncate((int)(intptr_t)side->extra[1], (off_t)(LEN / 2));
+        break;
+    default:
+        break;
     }
     must(rc == 0, "%s", strerror(errno));
 }
@@ -148,7 +167,7 @@ static void loses(rig_t *rig, loss_t loss, uint64_t piece, uint32_t dir)
 
 static void loses_everything(rig_t *rig)
 {
-    static const uint64_t pieces[] = { 64, 1024, 16384, 131072 };
+    static const uint64_t pieces[] = {64, 1024, 16384, 131072};
 
     for (loss_t loss = NOTHING; loss < LOSSES; loss++) {
         for (int i = 0; i < 4; i++) {
@@ -161,8 +180,8 @@ static void loses_everything(rig_t *rig)
 
 START_TEST(memory_that_has_gone_is_a_fault_and_its_owner_lives)
 {
-    static const where_t wheres[] = { WHERE_CMA, WHERE_STAGE, WHERE_AM };
-    rig_opts_t opts = { 0 };
+    static const where_t wheres[] = {WHERE_CMA, WHERE_STAGE, WHERE_AM};
+    rig_opts_t opts = {0};
     rig_t rig;
 
     rig_open(&rig, wheres[_i], &opts);
@@ -173,7 +192,7 @@ END_TEST
 /* The kernel cannot be asked by process_vm_readv: container profiles forbid it, and stage is for that. */
 START_TEST(memory_that_has_gone_is_a_fault_where_cma_is_forbidden_to_its_owner)
 {
-    rig_opts_t opts = { 0 };
+    rig_opts_t opts = {0};
     rig_t rig;
 
     rig_fork(&rig, WHERE_STAGE, &opts);

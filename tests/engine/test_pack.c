@@ -26,7 +26,7 @@
 
 static void open_rig(rig_t *rig, kvf_pack_t pack, kvf_progress_mode_t progress)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN, .pack = pack, .progress = progress };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN, .pack = pack, .progress = progress};
 
     rig_open(rig, WHERE_CMA, &opts);
 }
@@ -50,8 +50,8 @@ static uint64_t bytes_on(const rig_t *rig, kvf_path_t path)
 }
 
 /* Posts ops, and so many bytes of them must have gone packed, and so many direct. */
-static void goes(rig_t *rig, const kvf_op_t *ops, size_t count, const kvf_batch_opts_t *opts,
-                 uint64_t packed, uint64_t direct)
+static void goes(rig_t *rig, const kvf_op_t *ops, size_t count, const kvf_batch_opts_t *opts, uint64_t packed,
+                 uint64_t direct)
 {
     uint64_t stage = bytes_on(rig, KVF_PATH_STAGE), cma = bytes_on(rig, KVF_PATH_CMA);
 
@@ -152,8 +152,8 @@ START_TEST(either_can_be_forced)
     int packed = _i % 2, by_variable = _i / 2;
     kvf_pack_t pack = packed ? KVF_PACK_PACKED : KVF_PACK_DIRECT;
     kvf_path_t path = packed ? KVF_PATH_STAGE : KVF_PATH_CMA;
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
-    kvf_engine_opts_t mine = { .struct_size = sizeof(mine) };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
+    kvf_engine_opts_t mine = {.struct_size = sizeof(mine)};
     rig_t rig;
 
     if (by_variable) {
@@ -183,7 +183,7 @@ END_TEST
 
 START_TEST(a_mask_leaves_no_choice)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts) };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts)};
     uint32_t cma = KVF_PATH_BIT(KVF_PATH_CMA), stage = KVF_PATH_BIT(KVF_PATH_STAGE);
     kvf_path_t path;
     kvf_op_t many, one;
@@ -202,8 +202,8 @@ START_TEST(a_mask_leaves_no_choice)
     goes(&rig, &one, 1, &opts, TINY, 0);
     opts.paths = cma | stage;
     goes(&rig, &many, 1, &opts, bytes_of(&many), 0);
-    refused_naming(kvf_path_of_op(&many, sizeof(many), KVF_PATH_BIT(KVF_PATH_SHM), &path),
-                   KVF_ERR_NO_PATH, "op 0|shm");
+    refused_naming(kvf_path_of_op(&many, sizeof(many), KVF_PATH_BIT(KVF_PATH_SHM), &path), KVF_ERR_NO_PATH,
+                   "op 0|shm");
     rig_close(&rig);
 }
 END_TEST
@@ -223,7 +223,7 @@ END_TEST
 
 START_TEST(what_is_to_be_copied_inside_post_goes_direct)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE};
     kvf_op_t op;
     rig_t rig;
 
@@ -239,7 +239,7 @@ END_TEST
 
 START_TEST(direct_goes_packed_where_the_kernel_forbids_it)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN, .pack = KVF_PACK_DIRECT };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN, .pack = KVF_PACK_DIRECT};
     rig_t rig;
 
     if (!forbid_works()) {
@@ -280,7 +280,7 @@ static void goes_direct_after_all(rig_t *rig, const kvf_op_t *op, const kvf_batc
 /* A neighbour that says nothing is not waited for to the deadline: its memory can be reached. */
 START_TEST(a_neighbour_that_stopped_is_reached_direct_in_the_same_batch)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = patient(4)};
     uint32_t ring_is_there = (uint32_t)_i;
     kvf_op_t ops[2];
     rig_t rig;
@@ -305,9 +305,9 @@ END_TEST
 /* Ops that have ended, on either path, are not done again. */
 START_TEST(only_what_came_to_nothing_goes_direct)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = patient(4)};
     kvf_flow_t before[KVF_PATH_COUNT], after[KVF_PATH_COUNT], *cma = &after[KVF_PATH_CMA];
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
     kvf_op_t ops[3];
     rig_t rig;
 
@@ -326,8 +326,8 @@ START_TEST(only_what_came_to_nothing_goes_direct)
     cma->ops -= before[KVF_PATH_CMA].ops;
     must(cma->ops == 3 && after[KVF_PATH_STAGE].ops == before[KVF_PATH_STAGE].ops, "%zu ops went direct",
          (size_t)cma->ops);
-    must(cma->bytes - before[KVF_PATH_CMA].bytes == (3 << 20) &&
-             result.bytes == 3 << 20 && result.pieces == 4098,
+    must(cma->bytes - before[KVF_PATH_CMA].bytes == (3 << 20) && result.bytes == 3 << 20 &&
+             result.pieces == 4098,
          "%zu bytes in %zu pieces", (size_t)result.bytes, (size_t)result.pieces);
     proc_signal(&rig.owner, SIGCONT);
     rig_close(&rig);
@@ -337,7 +337,7 @@ END_TEST
 /* What the neighbour was asked before it stopped must not be done late, over what came after. */
 START_TEST(a_write_that_went_direct_is_not_done_again)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = patient(4)};
     kvf_op_t op;
     rig_t rig;
 
@@ -355,7 +355,7 @@ END_TEST
 START_TEST(a_write_that_has_begun_ends_at_its_deadline)
 {
     /* a silence of ours */
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = SEC + SEC / 2 };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = SEC + SEC / 2};
     kvf_op_t op;
     rig_t rig;
 
@@ -373,7 +373,7 @@ END_TEST
 /* Whatever the caller wants at once, it is not the neighbour that is slow. */
 START_TEST(a_deadline_that_is_too_short_is_not_charged_to_the_neighbour)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = 1000 };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = 1000};
     kvf_op_t op;
     rig_t rig;
 
@@ -393,7 +393,7 @@ END_TEST
 /* Deadlines shorter than a time of ours, of a neighbour that has stopped: together they are one. */
 START_TEST(a_neighbour_silent_over_many_short_deadlines_is_left_alone)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = 100 * MS };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = 100 * MS};
     uint64_t end = now_ns() + patient(30);
     kvf_op_t op;
     rig_t rig;
@@ -434,7 +434,7 @@ END_TEST
 
 static int no_shared_memory(void)
 {
-    static const long calls[] = { SYS_shmget, SYS_ftruncate, SYS_fallocate, SYS_memfd_create };
+    static const long calls[] = {SYS_shmget, SYS_ftruncate, SYS_fallocate, SYS_memfd_create};
 
     return forbid(calls, 4, ENOMEM);
 }
@@ -473,8 +473,8 @@ END_TEST
 /* By the event fd alone. */
 START_TEST(who_sleeps_is_woken_to_copy_what_goes_direct)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = patient(4) };
-    struct pollfd fd = { .events = POLLIN };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = patient(4)};
+    struct pollfd fd = {.events = POLLIN};
     uint64_t end_ns = now_ns() + patient(20);
     kvf_status_t status;
     kvf_op_t op;

@@ -20,14 +20,14 @@
 
 START_TEST(near_peers_go_near_whatever_the_wire_is)
 {
-    static const char *const nets[] = { "tcp", "auto", NULL };
+    static const char *const nets[] = {"tcp", "auto", NULL};
     where_t where = WHERE_SELF + _i % WHERE_AM;
-    rig_opts_t opts = { .net = nets[_i / WHERE_AM] };
+    rig_opts_t opts = {.net = nets[_i / WHERE_AM]};
     rig_t rig;
     kvf_path_t path;
     kvf_op_t op;
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
+    kvf_counters_t counters = {.struct_size = sizeof(counters)};
     kvf_flow_t moved[KVF_PATH_COUNT], *on = &moved[where_path(where)];
 
     rig_open(&rig, where, &opts);
@@ -35,8 +35,8 @@ START_TEST(near_peers_go_near_whatever_the_wire_is)
     ok(kvf_path_of(rig.me.segment, rig.remote, 0, &path));
     must(path == where_path(where), "%s", kvf_path_name(path));
     ok(kvf_peer_query(rig.peer, &attr));
-    must(attr.locality == (where <= WHERE_TWIN ? KVF_LOCALITY_SELF : KVF_LOCALITY_NODE),
-         "locality %u", attr.locality);
+    must(attr.locality == (where <= WHERE_TWIN ? KVF_LOCALITY_SELF : KVF_LOCALITY_NODE), "locality %u",
+         attr.locality);
     must(attr.alive != 0, "it is alive");
     must(where <= WHERE_TWIN || attr.pid == rig.owner.pid, "pid %d", attr.pid);
     must(attr.rank == (where == WHERE_SELF ? 1 : 2), "rank %zu", (size_t)attr.rank);
@@ -67,8 +67,8 @@ END_TEST
 /* A network namespace of its own: no interface but lo, and that is down. */
 START_TEST(near_peers_need_no_network_at_all)
 {
-    static const char *const nets[] = { "tcp", "auto" };
-    rig_opts_t opts = { .net = nets[_i & 1] };
+    static const char *const nets[] = {"tcp", "auto"};
+    rig_opts_t opts = {.net = nets[_i & 1]};
     rig_t rig;
     kvf_op_t op;
 
@@ -89,8 +89,8 @@ START_TEST(a_far_peer_goes_over_am)
     rig_t rig;
     kvf_path_t path;
     kvf_op_t op;
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
+    kvf_counters_t counters = {.struct_size = sizeof(counters)};
     kvf_flow_t moved[KVF_PATH_COUNT];
 
     rig_open(&rig, WHERE_AM, NULL);
@@ -113,11 +113,11 @@ END_TEST
 /* Each path that could serve it is forbidden: refused before a byte moves, with all reasons. */
 START_TEST(a_mask_that_leaves_no_path_is_refused_with_every_reason)
 {
-    static const char *const names[] = { "self", "shm", "cma", "stage", "am" };
+    static const char *const names[] = {"self", "shm", "cma", "stage", "am"};
     rig_t rig;
     kvf_op_t ops[2];
     kvf_path_t path = KVF_PATH_NONE;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts) };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts)};
 
     rig_open(&rig, (where_t)_i, NULL);
     owner_fill(&rig, 1);
@@ -147,7 +147,7 @@ START_TEST(an_unknown_bit_in_a_mask_is_refused)
 {
     rig_t rig;
     kvf_op_t op;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .paths = UINT32_C(1) << 30 };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .paths = UINT32_C(1) << 30};
 
     rig_open(&rig, WHERE_SELF, NULL);
     op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
@@ -182,7 +182,7 @@ START_TEST(local_off_is_far_for_others_and_self_for_oneself)
     kvf_engine_t *engine = NULL;
     kvf_engine_opts_t opts;
     kvf_peer_t *peer = NULL;
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
     uint8_t buf[BLOB_MAX];
     size_t len;
 
@@ -200,9 +200,8 @@ END_TEST
 
 START_TEST(a_forbidden_cross_memory_call_is_named)
 {
-    static const int errors[] = { EPERM, ENOSYS };
-    kvf_batch_opts_t only_cma = { .struct_size = sizeof(only_cma),
-                                  .paths = KVF_PATH_BIT(KVF_PATH_CMA) };
+    static const int errors[] = {EPERM, ENOSYS};
+    kvf_batch_opts_t only_cma = {.struct_size = sizeof(only_cma), .paths = KVF_PATH_BIT(KVF_PATH_CMA)};
     rig_t rig;
     kvf_op_t op;
     kvf_path_t path;
@@ -246,7 +245,7 @@ END_TEST
 /* Without pidfd_open the death of a near peer is still seen. */
 START_TEST(a_dead_peer_is_seen_without_pidfd_open)
 {
-    static const long call[] = { SYS_pidfd_open };
+    static const long call[] = {SYS_pidfd_open};
     rig_t rig;
     kvf_op_t op;
     kvf_status_t status;

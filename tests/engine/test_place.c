@@ -55,8 +55,7 @@ static int thread_of(int pid)
 
         snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", pid, entry->d_name);
         file = fopen(path, "r");
-        if (file != NULL && fgets(name, sizeof(name), file) != NULL &&
-            strcmp(name, "kvferry\n") == 0) {
+        if (file != NULL && fgets(name, sizeof(name), file) != NULL && strcmp(name, "kvferry\n") == 0) {
             tid = atoi(entry->d_name);
         }
         if (file != NULL) {
@@ -70,7 +69,7 @@ static int thread_of(int pid)
 /* _i: read, write. The owner's thread is put on our processor, and leaves it. */
 START_TEST(the_owners_thread_leaves_the_processor_of_who_waits)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
     uint64_t end = now_ns() + patient(20);
     int here = sched_getcpu();
     cpu_set_t mask;
@@ -176,8 +175,7 @@ int main(void)
 
     suite_add_tcase(suite, tcase);
     tcase_set_timeout(tcase, 60);
-    tcase_add_loop_test(tcase, the_owners_thread_leaves_the_processor_of_who_waits, KVF_READ,
-                        KVF_WRITE + 1);
+    tcase_add_loop_test(tcase, the_owners_thread_leaves_the_processor_of_who_waits, KVF_READ, KVF_WRITE + 1);
     tcase_add_test(tcase, it_comes_back_when_that_is_old_or_not_worth_it);
     tcase_add_test(tcase, it_stays_where_there_is_no_other_processor);
     return run_suite(suite);

@@ -36,7 +36,7 @@ static unsigned names_in(const char *folder)
 static void served_here(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_counters_t counters = {.struct_size = sizeof(counters)};
 
     (void)in;
     (void)in_len;
@@ -46,7 +46,7 @@ static void served_here(void *state, const void *in, size_t in_len, proc_out_t *
 
 static void open_served(rig_t *rig, where_t where)
 {
-    rig_opts_t opts = { .pack = KVF_PACK_PACKED };
+    rig_opts_t opts = {.pack = KVF_PACK_PACKED};
 
     rig_open(rig, where, &opts);
     owner_fill(rig, 1);
@@ -113,7 +113,7 @@ END_TEST
 /* The box of a pair is shared memory; here the kernel gives none any more. */
 START_TEST(what_cannot_be_prepared_names_its_op)
 {
-    static const long calls[] = { SYS_shmget, SYS_memfd_create };
+    static const long calls[] = {SYS_shmget, SYS_memfd_create};
     rig_t rig;
     kvf_op_t ops[OPS];
 
@@ -129,7 +129,7 @@ END_TEST
 /* Those of the same neighbour that need nothing are not moved either. */
 START_TEST(an_op_that_needs_nothing_waits_for_those_that_do)
 {
-    static const long calls[] = { SYS_shmget, SYS_memfd_create };
+    static const long calls[] = {SYS_shmget, SYS_memfd_create};
     rig_t rig;
     kvf_grant_t *grant;
     kvf_segment_t *segment;
@@ -139,14 +139,14 @@ START_TEST(an_op_that_needs_nothing_waits_for_those_that_do)
     uint8_t blob[BLOB_MAX];
     uint32_t count = 1;
     size_t len;
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_op_t ops[2];
 
     open_served(&rig, WHERE_STAGE);
     ok(kvf_segment_alloc(rig.me.engine, 4096, &segment));
     ok(kvf_segment_query(segment, &attr));
     memset(attr.addr, 3, 4096);
-    range = (kvf_range_t){ .segment = segment, .len = 4096, .rights = KVF_RIGHT_READ };
+    range = (kvf_range_t){.segment = segment, .len = 4096, .rights = KVF_RIGHT_READ};
     ok(kvf_grant_create(rig.me.engine, &range, 1, NULL, &grant));
     engine_blob(rig.me.engine, 0, blob, &len);
     ok(kvf_peer_import(rig.me.engine, blob, len, &self));

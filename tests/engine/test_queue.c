@@ -19,15 +19,15 @@
 
 static kvf_status_t post(kvf_batch_t *batch, const kvf_op_t *op, kvf_queue_t *queue, uint64_t tag)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .tag = tag, .queue = queue,
-                              .deadline_ns = patient(20) };
+    kvf_batch_opts_t opts = {
+        .struct_size = sizeof(opts), .tag = tag, .queue = queue, .deadline_ns = patient(20)};
 
     return kvf_batch_post(batch, op, op != NULL, sizeof(*op), &opts);
 }
 
 static kvf_ended_t next(kvf_queue_t *queue, uint64_t timeout_ns)
 {
-    kvf_ended_t ended = { .struct_size = sizeof(ended) };
+    kvf_ended_t ended = {.struct_size = sizeof(ended)};
 
     ok(kvf_queue_next(queue, timeout_ns, &ended));
     return ended;
@@ -36,7 +36,7 @@ static kvf_ended_t next(kvf_queue_t *queue, uint64_t timeout_ns)
 /* The event loop of a caller: ask, arm, poll; 0 after wait_ms without a wake. */
 static int next_by_poll(kvf_queue_t *queue, int wait_ms, kvf_ended_t *ended_p)
 {
-    struct pollfd fd = { .events = POLLIN };
+    struct pollfd fd = {.events = POLLIN};
     kvf_status_t status;
 
     ok(kvf_queue_fd(queue, &fd.fd));
@@ -60,7 +60,7 @@ typedef struct neighbour {
 static void *ends_at_once(void *arg)
 {
     neighbour_t *n = arg;
-    kvf_ended_t ended = { .struct_size = sizeof(ended) };
+    kvf_ended_t ended = {.struct_size = sizeof(ended)};
     kvf_batch_t *batch;
     kvf_queue_t *queue;
 
@@ -81,9 +81,9 @@ static void *ends_at_once(void *arg)
 /* One fd of an engine for two: the one that arms takes the wake that the other sleeps for. */
 START_TEST(a_neighbour_that_arms_takes_no_wake)
 {
-    static const where_t where[] = { WHERE_STAGE, WHERE_AM };
-    kvf_ended_t ended = { .struct_size = sizeof(ended) };
-    neighbour_t n = { NULL, 0 };
+    static const where_t where[] = {WHERE_STAGE, WHERE_AM};
+    kvf_ended_t ended = {.struct_size = sizeof(ended)};
+    neighbour_t n = {NULL, 0};
     kvf_queue_t *queue;
     pthread_t thread;
     kvf_op_t op;
@@ -111,7 +111,7 @@ END_TEST
 /* The same, step by step: the end comes between an arm and its sleep, and so does the other's arm. */
 START_TEST(an_arm_between_an_end_and_the_sleep)
 {
-    struct pollfd fd = { .events = POLLIN };
+    struct pollfd fd = {.events = POLLIN};
     kvf_queue_t *queue, *other;
     kvf_op_t op;
     rig_t rig;
@@ -139,8 +139,8 @@ END_TEST
 
 START_TEST(ends_come_in_order_each_once)
 {
-    kvf_batch_opts_t late = { .struct_size = sizeof(late), .tag = 7, .deadline_ns = 1000000 };
-    kvf_ended_t ended = { .struct_size = sizeof(ended) };
+    kvf_batch_opts_t late = {.struct_size = sizeof(late), .tag = 7, .deadline_ns = 1000000};
+    kvf_ended_t ended = {.struct_size = sizeof(ended)};
     kvf_batch_t *batch[4];
     kvf_queue_t *queue;
     kvf_op_t op;
@@ -179,7 +179,7 @@ END_TEST
 
 START_TEST(what_ends_is_taken_before_it_runs_again)
 {
-    kvf_ended_t ended = { .struct_size = sizeof(ended) };
+    kvf_ended_t ended = {.struct_size = sizeof(ended)};
     kvf_engine_t *other;
     kvf_queue_t *queue, *gone, *foreign;
     kvf_batch_t *batch;
@@ -268,7 +268,7 @@ static void *post_many(void *arg)
 static void *take_many(void *arg)
 {
     crowd_t *c = arg;
-    kvf_ended_t ended = { .struct_size = sizeof(ended) };
+    kvf_ended_t ended = {.struct_size = sizeof(ended)};
 
     while (atomic_load(&c->left)) {
         if (kvf_queue_next(c->queue, 10000000, &ended) == KVF_OK) {
@@ -310,7 +310,7 @@ static void *close_engine(void *arg)
 
 START_TEST(a_close_wakes_who_waits)
 {
-    kvf_ended_t ended = { .struct_size = sizeof(ended) };
+    kvf_ended_t ended = {.struct_size = sizeof(ended)};
     kvf_engine_t *engine;
     kvf_queue_t *queue;
     pthread_t thread;
@@ -326,9 +326,9 @@ END_TEST
 /* Nobody else drives: the queue's fd has to tell of messages, and its caller moves copies. */
 START_TEST(a_caller_that_drives_sleeps_on_its_queue)
 {
-    static const where_t where[] = { WHERE_SHM, WHERE_STAGE, WHERE_AM };
-    rig_opts_t opts = { .owner_len = 8 << 20, .local_len = 8 << 20, .progress = KVF_PROGRESS_CALLER };
-    kvf_ended_t ended = { .struct_size = sizeof(ended) };
+    static const where_t where[] = {WHERE_SHM, WHERE_STAGE, WHERE_AM};
+    rig_opts_t opts = {.owner_len = 8 << 20, .local_len = 8 << 20, .progress = KVF_PROGRESS_CALLER};
+    kvf_ended_t ended = {.struct_size = sizeof(ended)};
     kvf_queue_t *queue;
     kvf_op_t op;
     rig_t rig;

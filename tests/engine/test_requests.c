@@ -41,9 +41,8 @@ static void ask_locked(rig_t *rig, kvfi_am_request_t *request, unsigned times)
     kvfi_am_peer_t *peer = rig->peer->am != NULL ? rig->peer->am : atomic_load(&rig->peer->stage);
 
     for (unsigned i = 0; i < times; i++) {
-        kvfi_am_message_t *message = kvfi_am_message(peer, KVFI_AM_REQUEST,
-                                                     (UINT64_C(1) << 62) + ++am->last_token, 0,
-                                                     sizeof(*request));
+        kvfi_am_message_t *message = kvfi_am_message(
+            peer, KVFI_AM_REQUEST, (UINT64_C(1) << 62) + ++am->last_token, 0, sizeof(*request));
 
         must(message != NULL, "no memory");
         request->grant = rig->remote->target.grant;
@@ -66,7 +65,7 @@ static void ask(rig_t *rig, kvfi_am_request_t *request, unsigned times)
 
 static void open_rig(rig_t *rig, int far)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
 
     rig_open(rig, far ? WHERE_AM : WHERE_STAGE, &opts);
     is_served(rig, patient(5));
@@ -75,7 +74,7 @@ static void open_rig(rig_t *rig, int far)
 /* The last byte of the last of 2^32 - 1 blocks is out of bounds, or all of them. */
 START_TEST(a_huge_count_is_refused_at_once)
 {
-    kvfi_am_request_t request = { .dir = KVF_READ, .len = 2, .count = { 1, 1 }, .blocks = UINT32_MAX };
+    kvfi_am_request_t request = {.dir = KVF_READ, .len = 2, .count = {1, 1}, .blocks = UINT32_MAX};
     rig_t rig;
 
     open_rig(&rig, _i);
@@ -92,8 +91,7 @@ END_TEST
 /* A stream of 2^62 bytes out of one byte: it is sent for ever, in turn with the others. */
 START_TEST(an_endless_stream_leaves_room_for_others)
 {
-    kvfi_am_request_t request = { .dir = KVF_READ, .len = 1, .count = { 1u << 31, 1 },
-                                  .blocks = 1u << 31 };
+    kvfi_am_request_t request = {.dir = KVF_READ, .len = 1, .count = {1u << 31, 1}, .blocks = 1u << 31};
     rig_t rig;
 
     open_rig(&rig, _i);
@@ -123,8 +121,8 @@ START_TEST(a_great_many_ops_cost_as_many_times_one)
         move(&rig, ops, count);
         took[i] = now_ns() - took[i];
     }
-    must(took[1] < 32 * took[0] + 500 * MS, "%u ops take %d us, %u %d us", many / 8, (int)(took[0] / 1000), many,
-         (int)(took[1] / 1000));
+    must(took[1] < 32 * took[0] + 500 * MS, "%u ops take %d us, %u %d us", many / 8, (int)(took[0] / 1000),
+         many, (int)(took[1] / 1000));
     free(ops);
     rig_close(&rig);
 }
@@ -146,7 +144,7 @@ static void at_hold_little(void *state, const void *in, size_t in_len, proc_out_
 /* Alone it is served whatever its size; with an endless one beside it what is held is twice the limit. */
 START_TEST(more_than_is_held_for_a_peer_is_busy_and_the_peer_stays)
 {
-    kvfi_am_request_t endless = { .dir = KVF_READ, .len = 1, .count = { 1u << 31, 1 }, .blocks = 1u << 31 };
+    kvfi_am_request_t endless = {.dir = KVF_READ, .len = 1, .count = {1u << 31, 1}, .blocks = 1u << 31};
     uint32_t *ids = calloc(LEN / 32, sizeof(*ids));
     kvf_op_t op;
     rig_t rig;
@@ -197,7 +195,7 @@ END_TEST
 /* Refused requests, sent on and on without a look at what comes back. */
 START_TEST(who_takes_no_answers_is_dropped)
 {
-    kvfi_am_request_t request = { .dir = 99, .len = 1, .count = { 1, 1 }, .blocks = 1 };
+    kvfi_am_request_t request = {.dir = 99, .len = 1, .count = {1, 1}, .blocks = 1};
     uint64_t end = now_ns() + patient(10);
     kvfi_am_peer_t *peer;
     rig_t rig;

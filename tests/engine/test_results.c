@@ -34,13 +34,12 @@ START_TEST(all_of_it_arrives_where_nothing_goes_wrong)
         must(sources_pull(&w, 0) == KVF_OK, "%s", kvf_last_error());
         sources_check(&w);
         must(w.results.status == KVF_OK && w.results.prefix_tokens == TO - FROM, "not all");
-        must(w.results.arrived == (replicas ? 1 : SOURCES) * BLOCKS && w.results.skipped == 0,
-             "%zu pairs", (size_t)w.results.arrived);
+        must(w.results.arrived == (replicas ? 1 : SOURCES) * BLOCKS && w.results.skipped == 0, "%zu pairs",
+             (size_t)w.results.arrived);
         for (uint32_t e = 0; e < ENTRIES; e++)
             must(w.entries[e] == KVF_OK, "entry %u: %d", e, w.entries[e]);
         sources_close(&w);
-        if (w.where ==
-            WHERE_STAGE) /* what is forbidden stays so, for a next engine's children too */
+        if (w.where == WHERE_STAGE) /* what is forbidden stays so, for a next engine's children too */
             break;
     }
 }
@@ -56,8 +55,7 @@ START_TEST(reused_blocks_are_stale_each_in_its_entry)
     must(sources_pull(&w, 0) == KVF_ERR_STALE, "no reused block");
     sources_check(&w);
     for (uint32_t e = 0; e < ENTRIES; e++)
-        must(w.entries[e] == (e == 5 || e == 10 ? KVF_ERR_STALE : KVF_OK), "entry %u: %d", e,
-             w.entries[e]);
+        must(w.entries[e] == (e == 5 || e == 10 ? KVF_ERR_STALE : KVF_OK), "entry %u: %d", e, w.entries[e]);
     must(w.results.prefix_tokens == 21 * SMALL - FROM && w.results.missing_token == 21 * SMALL,
          "a prefix of %zu", (size_t)w.results.prefix_tokens);
     must(w.results.failed == 3 && w.results.arrived == SOURCES * BLOCKS - 3, "pairs");
@@ -67,8 +65,7 @@ START_TEST(reused_blocks_are_stale_each_in_its_entry)
     for (uint32_t e = 0; e < ENTRIES; e++)
         must(w.entries[e] == (e == 2 || e == 5 || e == 10 || e == 15 ? KVF_ERR_STALE : KVF_OK),
              "entry %u: %d", e, w.entries[e]);
-    must(w.results.prefix_tokens == 9 * SMALL - FROM, "a prefix of %zu",
-         (size_t)w.results.prefix_tokens);
+    must(w.results.prefix_tokens == 9 * SMALL - FROM, "a prefix of %zu", (size_t)w.results.prefix_tokens);
     sources_close(&w);
 }
 END_TEST

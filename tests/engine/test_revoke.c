@@ -14,7 +14,7 @@
 
 #define BIG (UINT64_C(32) << 20)
 
-static const rig_opts_t big = { .owner_len = BIG, .local_len = BIG };
+static const rig_opts_t big = {.owner_len = BIG, .local_len = BIG};
 
 START_TEST(a_post_after_revoke_is_refused_and_moves_nothing)
 {
@@ -38,8 +38,7 @@ START_TEST(a_post_after_revoke_is_refused_and_moves_nothing)
             must(status == KVF_ERR_REVOKED, "%s", kvf_status_name(status));
         }
     } else {
-        refused_naming(kvf_batch_post(rig.batch, ops, 2, sizeof(ops[0]), NULL), KVF_ERR_REVOKED,
-                       "op 0");
+        refused_naming(kvf_batch_post(rig.batch, ops, 2, sizeof(ops[0]), NULL), KVF_ERR_REVOKED, "op 0");
     }
     must(pattern_compare(rig.me.mem, rig.me.len, 2) == UINT64_MAX, "a read moved bytes");
     must(owner_compare(&rig, 1) == UINT64_MAX, "a write moved bytes");
@@ -63,7 +62,7 @@ START_TEST(a_block_status_says_revoked_too)
 {
     rig_t rig;
     kvf_op_t op;
-    int8_t status[4] = { 99, 99, 99, 99 };
+    int8_t status[4] = {99, 99, 99, 99};
     kvf_status_t end;
 
     rig_open(&rig, WHERE_AM, &big);
@@ -139,7 +138,7 @@ static void *waiter(void *arg)
 START_TEST(revoke_waits_for_a_running_read)
 {
     rig_t rig;
-    reuse_t reuse = { patient(10), 77 };
+    reuse_t reuse = {patient(10), 77};
     uint8_t *after = malloc(BIG);
 
     pattern_fill(after, BIG, 77);
@@ -159,8 +158,7 @@ START_TEST(revoke_waits_for_a_running_read)
         status = kvf_batch_test(rig.batch);
         must(status == KVF_OK || status == KVF_ERR_REVOKED, "%s", kvf_status_name(status));
         for (uint64_t i = 0; i < BIG; i += 8) {
-            must(memcmp(rig.me.mem + i, after + i, 8) != 0, "byte %zu is of after the revoke",
-                 (size_t)i);
+            must(memcmp(rig.me.mem + i, after + i, 8) != 0, "byte %zu is of after the revoke", (size_t)i);
         }
         must(status != KVF_OK || pattern_compare(rig.me.mem, BIG, 1) == UINT64_MAX, "OK, wrong bytes");
         owner_regrant(&rig, KVF_RIGHT_READ | KVF_RIGHT_WRITE);
@@ -173,7 +171,7 @@ END_TEST
 START_TEST(revoke_waits_for_a_running_write)
 {
     rig_t rig;
-    reuse_t reuse = { patient(10), 77 };
+    reuse_t reuse = {patient(10), 77};
 
     rig_open(&rig, (where_t)_i, &big);
     for (unsigned round = 0; round < 3; round++) {
@@ -221,7 +219,7 @@ static void *reads_without_end(void *arg)
 {
     side_t *side = arg;
     kvf_batch_t *batch = NULL;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE};
     kvf_op_t op = op_plain(side->segment, 0, side->remote[0], 0, side->len, KVF_READ);
 
     ok(kvf_batch_create(side->engine, &batch));
@@ -247,10 +245,10 @@ static void at_read_without_end(void *state, const void *in, size_t in_len, proc
 START_TEST(a_reader_stopped_inside_a_slice_is_named)
 {
     rig_t rig; /* its opening gives both engines and the peers; the roles are turned round here */
-    side_slot_t slot = { 0, 0 };
+    side_slot_t slot = {0, 0};
     uint8_t buf[sizeof(slot) + BLOB_MAX];
-    kvf_range_t range = { .rights = KVF_RIGHT_READ };
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG, .local_alloc = _i == WHERE_SHM };
+    kvf_range_t range = {.rights = KVF_RIGHT_READ};
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG, .local_alloc = _i == WHERE_SHM};
     int caught = 0;
 
     rig_open(&rig, (where_t)_i, &opts);
@@ -273,8 +271,8 @@ START_TEST(a_reader_stopped_inside_a_slice_is_named)
             char pid[24];
 
             snprintf(pid, sizeof(pid), "%d", (int)rig.owner.pid);
-            must(strstr(kvf_last_error(), pid) != NULL, "\"%s\" does not name process %s",
-                 kvf_last_error(), pid);
+            must(strstr(kvf_last_error(), pid) != NULL, "\"%s\" does not name process %s", kvf_last_error(),
+                 pid);
             caught = 1;
             len = BLOB_MAX;
             refused(kvf_grant_export(grant, buf + sizeof(slot), &len), KVF_ERR_REVOKED, NULL);
@@ -296,10 +294,10 @@ END_TEST
 START_TEST(a_reader_killed_inside_a_slice_holds_nothing)
 {
     rig_t rig;
-    side_slot_t slot = { 0, 0 };
+    side_slot_t slot = {0, 0};
     uint8_t buf[sizeof(slot) + BLOB_MAX];
-    kvf_range_t range = { .rights = KVF_RIGHT_READ };
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG, .local_alloc = _i == WHERE_SHM };
+    kvf_range_t range = {.rights = KVF_RIGHT_READ};
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG, .local_alloc = _i == WHERE_SHM};
     kvf_grant_t *grant = NULL;
     size_t len;
 

@@ -23,8 +23,11 @@
 
 static void open_rig(rig_t *rig, uint32_t blocks)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN, .progress = KVF_PROGRESS_CALLER,
-                        .pool_blocks = blocks, .block_bytes = blocks > 0 ? 4096 : 0 };
+    rig_opts_t opts = {.owner_len = LEN,
+                       .local_len = LEN,
+                       .progress = KVF_PROGRESS_CALLER,
+                       .pool_blocks = blocks,
+                       .block_bytes = blocks > 0 ? 4096 : 0};
 
     rig_open(rig, blocks > 0 ? WHERE_SHM : WHERE_STAGE, &opts);
 }
@@ -71,8 +74,11 @@ END_TEST
 
 static void notify(rig_t *rig)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .notify_peer = rig->peer, .notify = "note",
-                              .notify_len = 4, .deadline_ns = 100 * MS };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
+                             .notify_peer = rig->peer,
+                             .notify = "note",
+                             .notify_len = 4,
+                             .deadline_ns = 100 * MS};
 
     ok(kvf_batch_post(rig->batch, NULL, 0, sizeof(kvf_op_t), &opts));
     (void)kvf_batch_wait(rig->batch, patient(5));
@@ -80,7 +86,7 @@ static void notify(rig_t *rig)
 
 START_TEST(a_sender_goes_by_the_depth_that_it_imported)
 {
-    static const uint32_t depths[] = { 0, 0x7fffffff, UINT32_MAX };
+    static const uint32_t depths[] = {0, 0x7fffffff, UINT32_MAX};
     rig_t rig;
 
     open_rig(&rig, 16);
@@ -94,7 +100,7 @@ END_TEST
 
 static void at_take(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
-    kvf_notification_t note = { .struct_size = sizeof(note) };
+    kvf_notification_t note = {.struct_size = sizeof(note)};
     side_t *side = state;
     uint32_t id = 0;
     kvf_status_t status;
@@ -112,7 +118,7 @@ static void at_take(void *state, const void *in, size_t in_len, proc_out_t *out)
 
 START_TEST(more_seats_and_notes_than_there_are_change_nothing)
 {
-    static const uint32_t highs[] = { 300, 1000000, UINT32_MAX };
+    static const uint32_t highs[] = {300, 1000000, UINT32_MAX};
     kvfi_page_t *page;
     rig_t rig;
 
@@ -165,8 +171,8 @@ END_TEST
 static void at_live(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_range_t range = { .segment = side->segment, .len = 4096, .rights = KVF_RIGHT_READ };
-    kvf_notification_t note = { .struct_size = sizeof(note) };
+    kvf_range_t range = {.segment = side->segment, .len = 4096, .rights = KVF_RIGHT_READ};
+    kvf_notification_t note = {.struct_size = sizeof(note)};
     uint64_t end, before, slowest = 0;
     uint32_t id = 0, ms;
 

@@ -40,13 +40,13 @@ static kvf_op_t whole_op(rig_t *rig, uint32_t dir)
 
 static kvf_batch_opts_t over(kvf_path_t path, uint64_t deadline_ns)
 {
-    return (kvf_batch_opts_t){ .struct_size = sizeof(kvf_batch_opts_t), .paths = KVF_PATH_BIT(path),
-                               .deadline_ns = deadline_ns };
+    return (kvf_batch_opts_t){
+        .struct_size = sizeof(kvf_batch_opts_t), .paths = KVF_PATH_BIT(path), .deadline_ns = deadline_ns};
 }
 
 static void open_rig(rig_t *rig, kvf_path_t path)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
 
     rig_open(rig, path == KVF_PATH_AM ? WHERE_AM : WHERE_CMA, &opts);
 }
@@ -67,7 +67,7 @@ static void start(rig_t *rig, const kvf_op_t *op, const kvf_batch_opts_t *opts, 
 
 static uint32_t unsettled_of(kvf_batch_t *batch)
 {
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
 
     ok(kvf_batch_result(batch, &result));
     return result.unsettled;
@@ -109,8 +109,7 @@ static void await_settled(rig_t *rig, kvf_batch_t *batch)
 
 static const struct mix {
     kvf_path_t first, second;
-} mixes[] = { { KVF_PATH_STAGE, KVF_PATH_CMA }, { KVF_PATH_STAGE, KVF_PATH_STAGE },
-              { KVF_PATH_AM, KVF_PATH_AM } };
+} mixes[] = {{KVF_PATH_STAGE, KVF_PATH_CMA}, {KVF_PATH_STAGE, KVF_PATH_STAGE}, {KVF_PATH_AM, KVF_PATH_AM}};
 
 /* A cancel at any moment, and a WRITE of other bytes to the same place: they are there, and stay. */
 START_TEST(nothing_lands_after_a_cancel)
@@ -154,7 +153,7 @@ END_TEST
 static void while_unsettled(rig_t *rig, kvf_batch_t *late, kvf_path_t path)
 {
     kvf_batch_opts_t opts = over(path, 100 * MS);
-    kvf_op_t ops[2] = { whole_op(rig, KVF_WRITE), whole_op(rig, KVF_READ) };
+    kvf_op_t ops[2] = {whole_op(rig, KVF_WRITE), whole_op(rig, KVF_READ)};
 
     answers(kvf_batch_op_settled(late, 0), KVF_INPROGRESS);
     memset(rig->me.mem, GOOD, LEN);
@@ -260,7 +259,7 @@ END_TEST
 static void fill_when_told(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_notification_t note = { .struct_size = sizeof(note) };
+    kvf_notification_t note = {.struct_size = sizeof(note)};
     uint64_t end = now_ns() + patient(10);
 
     (void)in;
@@ -337,7 +336,7 @@ static void at_fall_silent(void *state, const void *in, size_t in_len, proc_out_
 START_TEST(what_a_far_owner_leaves_when_it_closes_is_settled)
 {
     kvf_batch_opts_t opts = over(KVF_PATH_AM, 60 * MS);
-    rig_opts_t rig_opts = { .owner_len = LEN, .local_len = LEN, .progress = KVF_PROGRESS_CALLER };
+    rig_opts_t rig_opts = {.owner_len = LEN, .local_len = LEN, .progress = KVF_PROGRESS_CALLER};
     kvf_op_t op;
     rig_t rig;
 
@@ -359,8 +358,8 @@ END_TEST
 START_TEST(what_a_far_owner_never_heard_of_is_settled_when_it_closes)
 {
     static uint8_t blob[BLOB_MAX];
-    side_open_t there = { .net = "tcp" };
-    side_mem_t mem = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    side_open_t there = {.net = "tcp"};
+    side_mem_t mem = {.len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
     kvf_batch_opts_t opts = over(KVF_PATH_AM, 60 * MS);
     uint32_t flags = KVF_BLOB_FAR, count = 1;
     kvf_engine_opts_t here;
@@ -413,7 +412,7 @@ static void break_connections(void)
 START_TEST(a_broken_connection_settles_nothing)
 {
     kvf_batch_opts_t opts = over(KVF_PATH_AM, 60 * MS), for_ever = over(KVF_PATH_AM, KVF_FOREVER);
-    rig_opts_t rig_opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t rig_opts = {.owner_len = LEN, .local_len = LEN};
     kvf_batch_t *held;
     kvf_op_t op;
     rig_t rig;

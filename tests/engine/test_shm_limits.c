@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define RANKS 4
-#define MIB (UINT64_C(1) << 20)
+#define MIB   (UINT64_C(1) << 20)
 
 typedef struct had {
     kvf_status_t status;
@@ -29,7 +29,7 @@ typedef struct had {
 static void open_and_tell(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .net = "tcp" };
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts), .net = "tcp"};
     int was = dup(2);
     int log = memfd_create("log", 0);
     char text[2048] = "";
@@ -54,10 +54,10 @@ static void open_and_tell(void *state, const void *in, size_t in_len, proc_out_t
 static void try_pool(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_pool_opts_t opts = { .struct_size = sizeof(opts), .block_bytes = 65536 };
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
-    kvf_range_t range = { .rights = KVF_RIGHT_READ };
-    had_t had = { 0 };
+    kvf_pool_opts_t opts = {.struct_size = sizeof(opts), .block_bytes = 65536};
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
+    kvf_range_t range = {.rights = KVF_RIGHT_READ};
+    had_t had = {0};
     uint64_t len;
 
     must(in_len == sizeof(len), "%zu", in_len);
@@ -118,8 +118,8 @@ static void read_all_of(void *state, const void *in, size_t in_len, proc_out_t *
 static void meet(proc_t *reader, uint32_t slot, proc_t *owner, uint64_t len)
 {
     uint8_t buf[sizeof(side_slot_t) + BLOB_MAX];
-    side_slot_t where = { .slot = slot };
-    read_all_t what = { .slot = slot, .pid = owner->pid, .len = len };
+    side_slot_t where = {.slot = slot};
+    read_all_t what = {.slot = slot, .pid = owner->pid, .len = len};
     uint32_t flags = KVF_BLOB_FAR;
     size_t n;
 
@@ -180,9 +180,9 @@ static const struct {
     int full;
     const char *name; /* of the size, in a sentence */
 } mounts[] = {
-    { 64 * MIB, 0, "67108864" },
-    { 4 * MIB, 0, "4194304" },
-    { 64 * MIB, 1, "67108864" },
+    {64 * MIB, 0, "67108864"},
+    {4 * MIB, 0, "4194304"},
+    {64 * MIB, 1, "67108864"},
 };
 
 START_TEST(a_small_or_full_dev_shm_is_no_matter_where_system_v_works)
@@ -278,7 +278,7 @@ START_TEST(the_kind_that_may_be_larger_is_used)
     uint64_t size = posix ? 128 * MIB : 16 * MIB;
     kvf_engine_t *engine = NULL;
     kvf_segment_t *segment = NULL;
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
 
     world_enter(0);
     world_mount("/dev/shm", size);
@@ -300,7 +300,7 @@ END_TEST
 START_TEST(no_system_v_segment_left_names_the_limit)
 {
     kvf_engine_t *engine = NULL;
-    kvf_segment_t *segments[16] = { NULL };
+    kvf_segment_t *segments[16] = {NULL};
     kvf_status_t status = KVF_OK;
     int count = 0;
 

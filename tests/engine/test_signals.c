@@ -65,7 +65,7 @@ static void own_handler(int sig, siginfo_t *info, void *context)
 
 static void install(void)
 {
-    static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGUSR1, SIGUSR2, SIGALRM };
+    static const int own[] = {SIGSEGV, SIGBUS, SIGFPE, SIGUSR1, SIGUSR2, SIGALRM};
     struct sigaction action;
 
     memset(&action, 0, sizeof(action));
@@ -92,8 +92,7 @@ static void same(const struct sigaction *want, const char *step)
     snapshot(have);
     for (int sig = 1; sig <= SIGNALS; sig++) {
         /* 64 signals are 8 bytes of mask; what the C library leaves behind them is anything */
-        if (have[sig].sa_sigaction != want[sig].sa_sigaction ||
-            have[sig].sa_flags != want[sig].sa_flags ||
+        if (have[sig].sa_sigaction != want[sig].sa_sigaction || have[sig].sa_flags != want[sig].sa_flags ||
             memcmp(&have[sig].sa_mask, &want[sig].sa_mask, SIGNALS / 8) != 0) {
             die("after %s the disposition of signal %d (%s) is another", step, sig, strsignal(sig));
         }
@@ -163,13 +162,13 @@ static void batch(const calls_t *c, kvf_engine_t *engine, const struct sigaction
     uint8_t blob[65536];
     size_t len = sizeof(blob);
     kvf_segment_t *segment = NULL;
-    kvf_range_t range = { .len = 65536, .rights = KVF_RIGHT_READ };
+    kvf_range_t range = {.len = 65536, .rights = KVF_RIGHT_READ};
     kvf_grant_t *grant = NULL;
     kvf_peer_t *peer = NULL;
     kvf_remote_t *remote = NULL;
     kvf_batch_t *b = NULL;
     uint32_t count = 1;
-    kvf_op_t op = { .len = 4096, .remote_off = 8192, .count = { 1, 1 }, .blocks = 1 };
+    kvf_op_t op = {.len = 4096, .remote_off = 8192, .count = {1, 1}, .blocks = 1};
 
     good(c, c->engine_export(engine, KVF_BLOB_FAR, blob, &len), "export, far"); /* both contexts */
     same(want, "export");
@@ -239,12 +238,10 @@ int main(void)
         waitpid(pid, &status, 0);
         rewind(quiet);
         if (fread(text, 1, sizeof(text) - 1, quiet) > 0) {
-            die("handlers %s dlopen: the library printed \"%s\"", handlers_first ? "before" : "after",
-                text);
+            die("handlers %s dlopen: the library printed \"%s\"", handlers_first ? "before" : "after", text);
         }
         if (status != 0) {
-            die("handlers %s dlopen: status %x", handlers_first ? "before" : "after",
-                (unsigned)status);
+            die("handlers %s dlopen: status %x", handlers_first ? "before" : "after", (unsigned)status);
         }
         fclose(quiet);
     }

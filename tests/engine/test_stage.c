@@ -103,17 +103,17 @@ static void at_forbid(void *state, const void *in, size_t in_len, proc_out_t *ou
     must(forbid(&call.number, 1, call.error) == 0, "seccomp: %s", strerror(errno));
 }
 
-static const long calls[] = { SYS_process_vm_readv, SYS_process_vm_writev, SYS_pidfd_open,
-                              SYS_pidfd_getfd,      SYS_kcmp,              SYS_memfd_create };
+static const long calls[] = {
+    SYS_process_vm_readv, SYS_process_vm_writev, SYS_pidfd_open, SYS_pidfd_getfd, SYS_kcmp, SYS_memfd_create};
 
 #define CALLS (int)(sizeof(calls) / sizeof(calls[0]))
 
 /* One call, one errno, on the initiator, the owner, or both. */
 START_TEST(a_job_goes_on_without_any_one_call)
 {
-    call_t call = { calls[_i % CALLS], _i / CALLS % 2 == 0 ? EPERM : ENOSYS };
+    call_t call = {calls[_i % CALLS], _i / CALLS % 2 == 0 ? EPERM : ENOSYS};
     int side = _i / CALLS / 2;
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
     int mine = side != 1;
     kvf_path_t reads, writes;
     rig_t rig;
@@ -153,8 +153,7 @@ static int lines_with(int fd, const char *word, char *line_p, size_t line_len)
 
     must(len >= 0, "pread: %s", strerror(errno));
     text[len] = 0;
-    for (char *line = strtok_r(text, "\n", &save); line != NULL;
-         line = strtok_r(NULL, "\n", &save)) {
+    for (char *line = strtok_r(text, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save)) {
         if (strstr(line, word) != NULL) {
             count++;
             snprintf(line_p, line_len, "%s", line);
@@ -167,12 +166,12 @@ static int lines_with(int fd, const char *word, char *line_p, size_t line_len)
  * ops go on, and none is lost. */
 START_TEST(a_filter_in_mid_batch_moves_it_to_stage_and_warns_once)
 {
-    rig_opts_t opts = { .owner_len = 32 << 20, .local_len = 32 << 20 };
+    rig_opts_t opts = {.owner_len = 32 << 20, .local_len = 32 << 20};
     uint32_t dir = _i & 1 ? KVF_WRITE : KVF_READ;
     int error = _i / 2 % 2 == 0 ? EPERM : ENOSYS;
     int8_t status[4096];
     kvf_flow_t moved[KVF_PATH_COUNT];
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
     char line[1024] = "";
     uint8_t *have = malloc(32 << 20);
     kvf_op_t ops[2];
@@ -219,8 +218,7 @@ START_TEST(a_filter_in_mid_batch_moves_it_to_stage_and_warns_once)
     moved_by_path(rig.me.engine, moved);
     must(_i / 4 != 0 || moved[KVF_PATH_STAGE].bytes == 4097 * 4096, "%zu bytes over stage",
          (size_t)moved[KVF_PATH_STAGE].bytes);
-    must(moved[KVF_PATH_STAGE].bytes + moved[KVF_PATH_CMA].bytes == 4097 * 4096,
-         "bytes are counted twice");
+    must(moved[KVF_PATH_STAGE].bytes + moved[KVF_PATH_CMA].bytes == 4097 * 4096, "bytes are counted twice");
     ok(run_ops(rig.batch, ops, 2, NULL));
     must(lines_with(fd, "over stage", line, sizeof(line)) == 1, "not told once");
     must(strstr(line, dir == KVF_READ ? "process_vm_readv" : "process_vm_writev") != NULL &&
@@ -234,8 +232,8 @@ END_TEST
 /* A mask that leaves cma alone: an error with the reason, and the next post refuses. */
 START_TEST(a_filter_in_mid_batch_fails_what_may_only_take_cma)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
-    kvf_batch_opts_t batch = { .struct_size = sizeof(batch), .paths = KVF_PATH_BIT(KVF_PATH_CMA) };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
+    kvf_batch_opts_t batch = {.struct_size = sizeof(batch), .paths = KVF_PATH_BIT(KVF_PATH_CMA)};
     kvf_op_t op;
     rig_t rig;
 
@@ -255,8 +253,8 @@ END_TEST
  * still. */
 START_TEST(a_small_batch_that_moves_to_stage_keeps_its_deadline)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
-    kvf_batch_opts_t batch = { .struct_size = sizeof(batch), .deadline_ns = 300 * MS };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
+    kvf_batch_opts_t batch = {.struct_size = sizeof(batch), .deadline_ns = 300 * MS};
     kvf_op_t op;
     rig_t rig;
 
@@ -280,8 +278,8 @@ static void *no_thread(void *arg)
  * the rest of the batch can be cancelled, or goes on. */
 START_TEST(an_op_that_stage_cannot_take_either_fails_alone)
 {
-    static const long denied[] = { SYS_process_vm_writev, SYS_clone3 }; /* clone() is the leak checker's */
-    rig_opts_t opts = { .owner_len = 16 << 20, .local_len = 16 << 20 };
+    static const long denied[] = {SYS_process_vm_writev, SYS_clone3}; /* clone() is the leak checker's */
+    rig_opts_t opts = {.owner_len = 16 << 20, .local_len = 16 << 20};
     pthread_t thread;
     kvf_status_t status;
     kvf_op_t ops[2];
@@ -341,7 +339,7 @@ static int own_users(void)
 /* From inside a user namespace nobody reaches out; from outside the owner of it may reach in. */
 START_TEST(a_rank_in_a_user_namespace_of_its_own)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
     char line[1024];
     rig_t rig;
     int fd;
@@ -370,7 +368,7 @@ static void at_hide(void *state, const void *in, size_t in_len, proc_out_t *out)
 
 static int drop_ptrace(void)
 {
-    struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
     struct __user_cap_data_struct data[2];
 
     if (syscall(SYS_capget, &head, data) != 0) {
@@ -384,7 +382,7 @@ static int drop_ptrace(void)
 
 START_TEST(a_rank_that_is_not_dumpable_and_one_without_the_capability)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
     char line[1024];
     rig_t rig;
     int fd;
@@ -404,7 +402,9 @@ END_TEST
 /* Who changes users is not dumpable from then on. */
 static void at_become_nobody(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
-    enum { NOBODY = 65534 };
+    enum {
+        NOBODY = 65534
+    };
 
     must(geteuid() != 0 || (setresgid(NOBODY, NOBODY, NOBODY) == 0 && setresuid(NOBODY, NOBODY, NOBODY) == 0),
          "setresuid: %s", strerror(errno));
@@ -413,7 +413,7 @@ static void at_become_nobody(void *state, const void *in, size_t in_len, proc_ou
 
 START_TEST(a_rank_of_our_user_that_is_not_dumpable_is_told_as_that)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
     char line[1024];
     rig_t rig;
     int fd;
@@ -436,9 +436,10 @@ END_TEST
 /* Nothing but the start time tells of the death, and no system call fails. */
 START_TEST(a_killed_owner_ends_the_batch_without_pidfd_open)
 {
-    static const long denied[] = { SYS_process_vm_readv, SYS_process_vm_writev, SYS_pidfd_open };
-    rig_opts_t opts = { .owner_len = 32 << 20, .local_len = 32 << 20,
-                        .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
+    static const long denied[] = {SYS_process_vm_readv, SYS_process_vm_writev, SYS_pidfd_open};
+    rig_opts_t opts = {.owner_len = 32 << 20,
+                       .local_len = 32 << 20,
+                       .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD};
     kvf_status_t status;
     uint64_t before;
     kvf_op_t op;
@@ -465,7 +466,7 @@ END_TEST
 START_TEST(a_long_list_of_ids_arrives_whole)
 {
     uint32_t count = 300000;
-    rig_opts_t opts = { .owner_len = UINT64_C(64) * count, .local_len = UINT64_C(64) * count };
+    rig_opts_t opts = {.owner_len = UINT64_C(64) * count, .local_len = UINT64_C(64) * count};
     uint32_t *ids = malloc(count * sizeof(*ids));
     uint8_t *have = malloc(opts.owner_len);
     kvf_op_t op;
@@ -483,8 +484,7 @@ START_TEST(a_long_list_of_ids_arrives_whole)
     op.remote_ids = ids;
     move(&rig, &op, 1);
     for (uint32_t i = 0; i < count; i++) {
-        must(memcmp(rig.me.mem + UINT64_C(64) * i, have + UINT64_C(64) * ids[i], 64) == 0,
-             "block %u", i);
+        must(memcmp(rig.me.mem + UINT64_C(64) * i, have + UINT64_C(64) * ids[i], 64) == 0, "block %u", i);
     }
     free(ids);
     free(have);
@@ -534,7 +534,7 @@ static void at_naps(void *state, const void *in, size_t in_len, proc_out_t *out)
 
 START_TEST(both_threads_sleep_once_a_pair_is_idle)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN };
+    rig_opts_t opts = {.owner_len = LEN, .local_len = LEN};
     uint64_t mine, theirs, again;
     rig_t rig;
 
@@ -574,10 +574,10 @@ static void at_run(void *state, const void *in, size_t in_len, proc_out_t *out)
 
 START_TEST(both_sides_ask_at_once)
 {
-    rig_opts_t opts = { .owner_len = LEN, .local_len = LEN,
-                        .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
-    kvf_range_t range = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
-    call_t readv = { SYS_process_vm_readv, EPERM }, writev = { SYS_process_vm_writev, EPERM };
+    rig_opts_t opts = {
+        .owner_len = LEN, .local_len = LEN, .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD};
+    kvf_range_t range = {.len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
+    call_t readv = {SYS_process_vm_readv, EPERM}, writev = {SYS_process_vm_writev, EPERM};
     uint8_t buf[sizeof(side_slot_t) + BLOB_MAX];
     side_t mine;
     size_t len;

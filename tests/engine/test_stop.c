@@ -17,9 +17,9 @@
 START_TEST(a_stopped_owner_and_an_ended_read)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG,
-                        .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
-    kvf_batch_opts_t batch = { .struct_size = sizeof(batch), .deadline_ns = 300 * MS };
+    rig_opts_t opts = {
+        .owner_len = BIG, .local_len = BIG, .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD};
+    kvf_batch_opts_t batch = {.struct_size = sizeof(batch), .deadline_ns = 300 * MS};
     uint8_t *image = malloc(BIG);
     kvf_op_t op;
     int timeouts = 0;
@@ -66,8 +66,8 @@ END_TEST
 START_TEST(a_stopped_owner_and_an_ended_write)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG };
-    kvf_batch_opts_t batch = { .struct_size = sizeof(batch), .deadline_ns = 300 * MS };
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG};
+    kvf_batch_opts_t batch = {.struct_size = sizeof(batch), .deadline_ns = 300 * MS};
     uint8_t *have = malloc(BIG);
     kvf_op_t op;
     kvf_status_t status;
@@ -94,7 +94,7 @@ END_TEST
 START_TEST(a_stopped_near_owner_is_read_all_the_same)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG };
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG};
     kvf_op_t op;
 
     rig_open(&rig, (where_t)_i, &opts);

@@ -27,8 +27,8 @@ typedef struct receiver {
 static void receive_from(receiver_t *r, kvf_engine_t *engine, const kvf_stream_source_t *sources,
                          uint32_t count, uint64_t id)
 {
-    kvf_stream_opts_t opts = { .struct_size = sizeof(opts), .source_count = count,
-                               .sources = sources, .id = id };
+    kvf_stream_opts_t opts = {
+        .struct_size = sizeof(opts), .source_count = count, .sources = sources, .id = id};
 
     if (r->streams == NULL) {
         ok(kvf_streams_open(engine, NULL, &r->streams));
@@ -48,7 +48,7 @@ static void receive_no_more(receiver_t *r)
 static void at_receive(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_stream_source_t source = { .peer = side->peer[0], .layer_count = LAYERS };
+    kvf_stream_source_t source = {.peer = side->peer[0], .layer_count = LAYERS};
 
     (void)in, (void)in_len, (void)out;
     side->extra[0] = calloc(1, sizeof(receiver_t));
@@ -69,7 +69,7 @@ typedef struct wait {
     uint32_t layer;
     int32_t status;
     kvf_stream_state_t state;
-    uint32_t others; /* notifications that were the caller's */
+    uint32_t others;      /* notifications that were the caller's */
     uint32_t first_wrong; /* layer whose bytes are not there though it is said to be */
 } wait_t;
 
@@ -79,7 +79,7 @@ static void at_wait(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
     receiver_t *r = side->extra[0];
-    kvf_notification_t other = { .struct_size = sizeof(other) };
+    kvf_notification_t other = {.struct_size = sizeof(other)};
     wait_t wait;
 
     memcpy(&wait, in, in_len);
@@ -103,22 +103,22 @@ static void at_wait(void *state, const void *in, size_t in_len, proc_out_t *out)
 
 static wait_t owner_wait(rig_t *rig, uint32_t layer, uint64_t timeout_ns)
 {
-    wait_t wait = { .timeout_ns = timeout_ns, .layer = layer };
+    wait_t wait = {.timeout_ns = timeout_ns, .layer = layer};
 
     rig_call(rig, at_wait, &wait, sizeof(wait), &wait, sizeof(wait));
     return wait;
 }
 
-static kvf_status_t tell(kvf_batch_t *batch, kvf_peer_t *peer, const kvf_op_t *ops, size_t count,
-                         uint64_t id, uint32_t layer, uint32_t layers, kvf_status_t status)
+static kvf_status_t tell(kvf_batch_t *batch, kvf_peer_t *peer, const kvf_op_t *ops, size_t count, uint64_t id,
+                         uint32_t layer, uint32_t layers, kvf_status_t status)
 {
     uint8_t note[KVF_STREAM_NOTE];
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts),
-                              .flags = KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS,
-                              .notify_peer = peer,
-                              .notify = note,
-                              .notify_len = sizeof(note),
-                              .channel = KVF_STREAM_CHANNEL };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
+                             .flags = KVF_BATCH_INLINE | KVF_BATCH_NOTIFY_ALWAYS,
+                             .notify_peer = peer,
+                             .notify = note,
+                             .notify_len = sizeof(note),
+                             .channel = KVF_STREAM_CHANNEL};
 
     ok(kvf_stream_note(id, layer, layers, status, note));
     status = kvf_batch_post(batch, ops, count, sizeof(*ops), &opts);
@@ -127,14 +127,13 @@ static kvf_status_t tell(kvf_batch_t *batch, kvf_peer_t *peer, const kvf_op_t *o
 
 static kvf_status_t send_layer(rig_t *rig, uint32_t layer)
 {
-    kvf_op_t op = op_plain(rig->me.segment, 0, rig->remote, layer * LAYER_BYTES, LAYER_BYTES,
-                           KVF_WRITE);
+    kvf_op_t op = op_plain(rig->me.segment, 0, rig->remote, layer * LAYER_BYTES, LAYER_BYTES, KVF_WRITE);
 
     pattern_fill(rig->me.mem, LAYER_BYTES, 1000 + layer);
     return tell(rig->batch, rig->peer, &op, 1, STREAM, layer, 1, KVF_OK);
 }
 
-static const rig_opts_t memory = { .owner_len = LAYERS * LAYER_BYTES, .local_len = LAYER_BYTES };
+static const rig_opts_t memory = {.owner_len = LAYERS * LAYER_BYTES, .local_len = LAYER_BYTES};
 
 START_TEST(layers_are_seen_as_they_come_with_their_bytes)
 {
@@ -161,8 +160,8 @@ END_TEST
 
 START_TEST(layers_out_of_order_leave_a_gap)
 {
-    static const uint32_t order[LAYERS] = { 3, 0, 1, 11, 10, 2, 5, 6, 7, 9, 8, 4 };
-    static const int highest[LAYERS] = { -1, 0, 1, 1, 1, 3, 3, 3, 3, 3, 3, 11 };
+    static const uint32_t order[LAYERS] = {3, 0, 1, 11, 10, 2, 5, 6, 7, 9, 8, 4};
+    static const int highest[LAYERS] = {-1, 0, 1, 1, 1, 3, 3, 3, 3, 3, 3, 11};
     rig_t rig;
     wait_t got;
 
@@ -228,12 +227,13 @@ END_TEST
 START_TEST(a_layer_whose_batch_is_given_up_is_told)
 {
     rig_t rig;
-    rig_opts_t big = { .owner_len = 8 << 20, .local_len = 8 << 20,
-                       .progress = KVF_PROGRESS_CALLER };
+    rig_opts_t big = {.owner_len = 8 << 20, .local_len = 8 << 20, .progress = KVF_PROGRESS_CALLER};
     uint8_t note[KVF_STREAM_NOTE];
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_NOTIFY_ALWAYS,
-                              .notify = note, .notify_len = sizeof(note),
-                              .channel = KVF_STREAM_CHANNEL };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
+                             .flags = KVF_BATCH_NOTIFY_ALWAYS,
+                             .notify = note,
+                             .notify_len = sizeof(note),
+                             .channel = KVF_STREAM_CHANNEL};
     kvf_op_t op;
     wait_t got;
 
@@ -270,11 +270,13 @@ START_TEST(a_layer_comes_without_the_senders_polling)
 {
     where_t where = _i == 0 ? WHERE_SHM : WHERE_AM;
     rig_t rig;
-    rig_opts_t big = { .owner_len = 8 << 20, .local_len = 8 << 20 };
+    rig_opts_t big = {.owner_len = 8 << 20, .local_len = 8 << 20};
     uint8_t note[KVF_STREAM_NOTE];
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_NOTIFY_ALWAYS,
-                              .notify = note, .notify_len = sizeof(note),
-                              .channel = KVF_STREAM_CHANNEL };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
+                             .flags = KVF_BATCH_NOTIFY_ALWAYS,
+                             .notify = note,
+                             .notify_len = sizeof(note),
+                             .channel = KVF_STREAM_CHANNEL};
     kvf_op_t op;
     wait_t got;
 
@@ -301,7 +303,7 @@ END_TEST
 START_TEST(what_belongs_to_no_stream_goes_its_own_way)
 {
     rig_t rig;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .notify = "other", .notify_len = 5 };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .notify = "other", .notify_len = 5};
     wait_t got;
 
     rig_open(&rig, (where_t)_i, &memory);
@@ -339,9 +341,9 @@ START_TEST(what_a_dead_source_owes_is_told)
     size_t len;
     kvf_engine_opts_t opts;
     kvf_engine_t *engine = NULL;
-    kvf_stream_source_t source = { .layer_count = LAYERS };
-    kvf_stream_state_t now = { .struct_size = sizeof(now) };
-    receiver_t r = { 0 };
+    kvf_stream_source_t source = {.layer_count = LAYERS};
+    kvf_stream_state_t now = {.struct_size = sizeof(now)};
+    receiver_t r = {0};
     side_open_t open;
     proc_t child;
 
@@ -364,11 +366,9 @@ START_TEST(what_a_dead_source_owes_is_told)
     receive_from(&r, engine, &source, 1, STREAM);
     proc_call(&child, at_tell, &five, sizeof(five), NULL, 0);
     proc_signal(&child, SIGKILL);
-    refused_naming(kvf_stream_wait(r.stream, UINT32_MAX, patient(20)), KVF_ERR_PEER,
-                   "layer 5|rank 9");
+    refused_naming(kvf_stream_wait(r.stream, UINT32_MAX, patient(20)), KVF_ERR_PEER, "layer 5|rank 9");
     ok(kvf_stream_query(r.stream, &now));
-    must(now.arrived == 5 && now.failed == LAYERS - 5 && now.highest == 4, "%u arrived",
-         now.arrived);
+    must(now.arrived == 5 && now.failed == LAYERS - 5 && now.highest == 4, "%u arrived", now.arrived);
     ok(kvf_stream_wait(r.stream, 4, 0));
     receive_no_more(&r);
     ok(kvf_peer_forget(source.peer));
@@ -389,7 +389,7 @@ typedef struct several {
 
 static void several_open(several_t *s)
 {
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts) };
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts)};
     uint8_t blob[BLOB_MAX], own[BLOB_MAX];
     size_t len, own_len;
 
@@ -403,7 +403,7 @@ static void several_open(several_t *s)
         engine_blob(s->from[i], 0, own, &own_len);
         ok(kvf_peer_import(s->to, own, own_len, &s->from_peer[i]));
         ok(kvf_batch_create(s->from[i], &s->batch[i]));
-        s->sources[i] = (kvf_stream_source_t){ .peer = s->from_peer[i], .layer_count = LAYERS };
+        s->sources[i] = (kvf_stream_source_t){.peer = s->from_peer[i], .layer_count = LAYERS};
     }
 }
 
@@ -468,8 +468,7 @@ START_TEST(each_layer_waits_for_its_own_sources)
     answers(kvf_stream_layer(s.r.stream, 4), KVF_INPROGRESS);
     ok(kvf_stream_layer(s.r.stream, 5));
     ok(tell(s.batch[3], s.to_peer[3], NULL, 0, 5, 4, 1, KVF_ERR_TIMEOUT));
-    refused_naming(kvf_stream_wait(s.r.stream, UINT32_MAX, patient(5)), KVF_ERR_TIMEOUT,
-                   "layer 4|rank 13");
+    refused_naming(kvf_stream_wait(s.r.stream, UINT32_MAX, patient(5)), KVF_ERR_TIMEOUT, "layer 4|rank 13");
     ok(kvf_stream_wait(s.r.stream, 3, 0));
     refused(kvf_stream_layer(s.r.stream, 4), KVF_ERR_TIMEOUT, "stream 5: layer 4 will not come");
     ok(tell(s.batch[3], s.to_peer[3], NULL, 0, 5, 4, 1, KVF_OK));
@@ -498,7 +497,9 @@ static void *wait_for_layers(void *arg)
 /* Threads that sleep for streams of their own, and two for the same. */
 START_TEST(threads_wait_for_streams_at_the_same_time)
 {
-    enum { WAITERS = 5 };
+    enum {
+        WAITERS = 5
+    };
     several_t s;
     waiter_t waiters[WAITERS];
     pthread_t threads[WAITERS];
@@ -510,7 +511,7 @@ START_TEST(threads_wait_for_streams_at_the_same_time)
         streams[k] = s.r.stream;
     }
     for (int k = 0; k < WAITERS; k++) {
-        waiters[k] = (waiter_t){ .stream = streams[k % 4], .last = LAYERS - 1 };
+        waiters[k] = (waiter_t){.stream = streams[k % 4], .last = LAYERS - 1};
         must(pthread_create(&threads[k], NULL, wait_for_layers, &waiters[k]) == 0, "a thread");
     }
     for (uint32_t i = 0; i < LAYERS; i++) {
@@ -535,8 +536,8 @@ END_TEST
 START_TEST(a_layer_wakes_who_sleeps_on_their_channel)
 {
     several_t s;
-    kvf_stream_state_t now = { .struct_size = sizeof(now) };
-    struct pollfd fd = { .events = POLLIN };
+    kvf_stream_state_t now = {.struct_size = sizeof(now)};
+    struct pollfd fd = {.events = POLLIN};
 
     several_open(&s);
     receive_from(&s.r, s.to, s.sources, 1, 1);
@@ -558,12 +559,12 @@ END_TEST
 /* Two rooms of a program with streams of their own, and the program's own notifications. */
 START_TEST(streams_of_two_channels_and_the_callers_own)
 {
-    kvf_streams_opts_t mine = { .struct_size = sizeof(mine), .channel = 9 };
+    kvf_streams_opts_t mine = {.struct_size = sizeof(mine), .channel = 9};
     uint8_t note[KVF_STREAM_NOTE];
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .channel = 9, .notify = note,
-                              .notify_len = KVF_STREAM_NOTE };
-    kvf_notification_t own = { .struct_size = sizeof(own) };
-    receiver_t first = { 0 }, second = { 0 };
+    kvf_batch_opts_t opts = {
+        .struct_size = sizeof(opts), .channel = 9, .notify = note, .notify_len = KVF_STREAM_NOTE};
+    kvf_notification_t own = {.struct_size = sizeof(own)};
+    receiver_t first = {0}, second = {0};
     several_t s;
 
     several_open(&s);

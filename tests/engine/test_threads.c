@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BIG (UINT64_C(32) << 20)
+#define BIG     (UINT64_C(32) << 20)
 #define THREADS 4
 
 typedef struct worker {
@@ -52,7 +52,7 @@ static void *waits(void *arg)
 START_TEST(two_waiters_and_two_testers_of_one_batch_see_its_end)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG };
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG};
     worker_t workers[THREADS];
     kvf_op_t op;
 
@@ -86,7 +86,7 @@ static void *waits_or_cancels(void *arg)
 START_TEST(a_cancel_beside_waiters_gives_all_the_same_end)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG };
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG};
     worker_t workers[THREADS];
     kvf_op_t op;
 
@@ -96,8 +96,8 @@ START_TEST(a_cancel_beside_waiters_gives_all_the_same_end)
         ok(kvf_batch_post(rig.batch, &op, 1, sizeof(op), NULL));
         all(workers, THREADS, &rig, waits_or_cancels, 1);
         for (int i = 0; i < THREADS; i++) {
-            must(workers[i].status == KVF_OK || workers[i].status == KVF_ERR_CANCELED, "thread %d: %s",
-                 i, kvf_status_name(workers[i].status));
+            must(workers[i].status == KVF_OK || workers[i].status == KVF_ERR_CANCELED, "thread %d: %s", i,
+                 kvf_status_name(workers[i].status));
             must(workers[i].status == workers[0].status, "threads saw different ends: %s and %s",
                  kvf_status_name(workers[i].status), kvf_status_name(workers[0].status));
         }
@@ -137,8 +137,9 @@ static void *posts(void *arg)
 START_TEST(threads_that_post_on_one_engine_do_not_mix)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = 4 << 20, .local_len = 4 << 20,
-                        .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
+    rig_opts_t opts = {.owner_len = 4 << 20,
+                       .local_len = 4 << 20,
+                       .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD};
     worker_t workers[THREADS];
 
     rig_open(&rig, (where_t)(_i / 2), &opts);
@@ -158,7 +159,7 @@ static void *makes(void *arg)
         kvf_grant_t *grant = NULL;
         kvf_batch_t *batch = NULL;
         kvf_remote_t *remote = NULL;
-        kvf_range_t range = { .len = 8192, .rights = KVF_RIGHT_READ };
+        kvf_range_t range = {.len = 8192, .rights = KVF_RIGHT_READ};
         uint8_t buf[BLOB_MAX];
         uint32_t count = 1;
         size_t len;
@@ -234,7 +235,7 @@ START_TEST(threads_that_import_one_blob_share_one_object)
     rig_t rig;
     worker_t workers[THREADS];
     uint32_t flags = _i == WHERE_AM ? KVF_BLOB_FAR : 0;
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_peer_t *old;
 
     rig_open(&rig, (where_t)_i, NULL);
@@ -268,8 +269,8 @@ static void *fails(void *arg)
     char want[32];
 
     for (uint32_t round = 0; round < 200; round++) {
-        refused(kvf_engine_path_check(w->rig->me.engine, (kvf_path_t)(100 + w->index)),
-                KVF_ERR_INVALID, NULL);
+        refused(kvf_engine_path_check(w->rig->me.engine, (kvf_path_t)(100 + w->index)), KVF_ERR_INVALID,
+                NULL);
         snprintf(want, sizeof(want), "%u", 100 + w->index);
         must(strstr(kvf_last_error(), want) != NULL, "\"%s\" is not of thread %u", kvf_last_error(),
              w->index);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define SIDE (UINT64_C(1) << 20)
-#define S KVF_SKIP
+#define S    KVF_SKIP
 
 typedef struct shape {
     const char *hazard;
@@ -27,62 +27,180 @@ typedef struct shape {
 } shape_t;
 
 static const shape_t shapes[] = {
-    { .hazard = "one byte", .len = 1, .count = { 1, 1 }, .blocks = 1, .local_off = 77,
-      .remote_off = 1003 },
-    { .hazard = "one page", .len = 4096, .count = { 1, 1 }, .blocks = 1, .remote_off = 8192 },
-    { .hazard = "the whole memory", .len = SIDE, .count = { 1, 1 }, .blocks = 1 },
-    { .hazard = "the last byte of both", .len = 1, .count = { 1, 1 }, .blocks = 1,
-      .local_off = SIDE - 1, .remote_off = SIDE - 1 },
-    { .hazard = "a row with other gaps on each side", .len = 100, .count = { 37, 1 }, .blocks = 1,
-      .local_stride = { 133, 0 }, .remote_stride = { 701, 0 }, .local_off = 3, .remote_off = 5 },
-    { .hazard = "rows of pieces", .len = 64, .count = { 5, 7 }, .blocks = 1,
-      .local_stride = { 64, 4096 }, .remote_stride = { 128, 1000 }, .local_off = 64 },
-    { .hazard = "rows turned into columns", .len = 16, .count = { 8, 8 }, .blocks = 1,
-      .local_stride = { 16, 128 }, .remote_stride = { 128, 16 } },
-    { .hazard = "rows that touch on both sides", .len = 64, .count = { 16, 4 }, .blocks = 2,
-      .local_stride = { 64, 1024 }, .remote_stride = { 64, 1024 }, .local_block = 4096,
-      .remote_block = 4096 },
-    { .hazard = "a stride that goes back", .len = 32, .count = { 10, 2 }, .blocks = 1,
-      .local_stride = { -64, 4096 }, .remote_stride = { 32, -2048 }, .local_off = 2000,
-      .remote_off = 40000 },
-    { .hazard = "layers outside of the blocks", .len = 512, .count = { 2, 4 }, .blocks = 3,
-      .local_stride = { 512, 65536 }, .remote_stride = { 512, 131072 }, .local_block = 1024,
-      .remote_block = 1024, .local_ids = { 9, 2, 30 }, .remote_ids = { 1, 77, 4 }, .has_ids = 3 },
-    { .hazard = "no ids at all", .len = 1000, .count = { 1, 1 }, .blocks = 8, .local_block = 1000,
-      .remote_block = 4000 },
-    { .hazard = "no local ids", .len = 700, .count = { 1, 1 }, .blocks = 4, .local_block = 1024,
-      .remote_block = 1024, .remote_ids = { 900, 3, 2, 500 }, .has_ids = 2 },
-    { .hazard = "no remote ids", .len = 700, .count = { 1, 1 }, .blocks = 4, .local_block = 1024,
-      .remote_block = 1024, .local_ids = { 900, 3, 2, 500 }, .has_ids = 1 },
-    { .hazard = "block 0 and the last block", .len = 1024, .count = { 1, 1 }, .blocks = 2,
-      .local_block = 1024, .remote_block = 1024, .local_ids = { 0, 1023 },
-      .remote_ids = { 1023, 0 }, .has_ids = 3 },
-    { .hazard = "ids one after the other", .len = 4096, .count = { 1, 1 }, .blocks = 8,
-      .local_block = 4096, .remote_block = 4096, .local_ids = { 8, 9, 10, 11, 12, 40, 41, 42 },
-      .remote_ids = { 20, 21, 22, 100, 101, 102, 103, 5 }, .has_ids = 3 },
-    { .hazard = "skip on the local side", .len = 999, .count = { 1, 1 }, .blocks = 5,
-      .local_block = 1000, .remote_block = 1000, .local_ids = { 4, S, 6, S, 8 },
-      .remote_ids = { 1, 2, 3, 4, 5 }, .has_ids = 3 },
-    { .hazard = "skip on the remote side, no local ids", .len = 999, .count = { 1, 1 }, .blocks = 5,
-      .local_block = 1000, .remote_block = 1000, .remote_ids = { S, 2, S, S, 5 }, .has_ids = 2 },
-    { .hazard = "skip on both at different places", .len = 128, .count = { 2, 2 }, .blocks = 6,
-      .local_stride = { 128, 300 }, .remote_stride = { 200, 400 }, .local_block = 1000,
-      .remote_block = 1000, .local_ids = { S, 1, 2, S, 4, 0 }, .remote_ids = { 10, S, 12, S, 14, 0 },
-      .has_ids = 3 },
-    { .hazard = "every pair skipped", .len = 999, .count = { 1, 1 }, .blocks = 3,
-      .local_block = 1000, .remote_block = 1000, .local_ids = { S, S, S }, .has_ids = 1 },
-    { .hazard = "one source for many destinations: id twice", .len = 1024, .count = { 1, 1 },
-      .blocks = 4, .local_block = 1024, .remote_block = 1024, .local_ids = { 5, 6, 7, 8 },
-      .remote_ids = { 3, 3, 3, 3 }, .has_ids = 3, .ways = 1 },
-    { .hazard = "one source for many destinations: stride 0", .len = 50, .count = { 6, 3 },
-      .blocks = 2, .local_stride = { 50, 300 }, .local_block = 900, .remote_block = 64, .ways = 1 },
-    { .hazard = "a stride of 0 that is never used", .len = 48, .count = { 1, 4 }, .blocks = 1,
-      .local_stride = { 0, 48 }, .remote_stride = { 0, 96 } },
-    { .hazard = "block 0 bytes with one block", .len = 48, .count = { 3, 1 }, .blocks = 1,
-      .local_stride = { 48, 0 }, .remote_stride = { 48, 0 } },
-    { .hazard = "many small pieces", .len = 7, .count = { 500, 20 }, .blocks = 2,
-      .local_stride = { 9, 5000 }, .remote_stride = { 11, 6000 }, .local_block = 200000,
-      .remote_block = 300000, .local_ids = { 3, 0 }, .remote_ids = { 1, 2 }, .has_ids = 3 },
+    {.hazard = "one byte", .len = 1, .count = {1, 1}, .blocks = 1, .local_off = 77, .remote_off = 1003},
+    {.hazard = "one page", .len = 4096, .count = {1, 1}, .blocks = 1, .remote_off = 8192},
+    {.hazard = "the whole memory", .len = SIDE, .count = {1, 1}, .blocks = 1},
+    {.hazard = "the last byte of both",
+     .len = 1,
+     .count = {1, 1},
+     .blocks = 1,
+     .local_off = SIDE - 1,
+     .remote_off = SIDE - 1},
+    {.hazard = "a row with other gaps on each side",
+     .len = 100,
+     .count = {37, 1},
+     .blocks = 1,
+     .local_stride = {133, 0},
+     .remote_stride = {701, 0},
+     .local_off = 3,
+     .remote_off = 5},
+    {.hazard = "rows of pieces",
+     .len = 64,
+     .count = {5, 7},
+     .blocks = 1,
+     .local_stride = {64, 4096},
+     .remote_stride = {128, 1000},
+     .local_off = 64},
+    {.hazard = "rows turned into columns",
+     .len = 16,
+     .count = {8, 8},
+     .blocks = 1,
+     .local_stride = {16, 128},
+     .remote_stride = {128, 16}},
+    {.hazard = "rows that touch on both sides",
+     .len = 64,
+     .count = {16, 4},
+     .blocks = 2,
+     .local_stride = {64, 1024},
+     .remote_stride = {64, 1024},
+     .local_block = 4096,
+     .remote_block = 4096},
+    {.hazard = "a stride that goes back",
+     .len = 32,
+     .count = {10, 2},
+     .blocks = 1,
+     .local_stride = {-64, 4096},
+     .remote_stride = {32, -2048},
+     .local_off = 2000,
+     .remote_off = 40000},
+    {.hazard = "layers outside of the blocks",
+     .len = 512,
+     .count = {2, 4},
+     .blocks = 3,
+     .local_stride = {512, 65536},
+     .remote_stride = {512, 131072},
+     .local_block = 1024,
+     .remote_block = 1024,
+     .local_ids = {9, 2, 30},
+     .remote_ids = {1, 77, 4},
+     .has_ids = 3},
+    {.hazard = "no ids at all",
+     .len = 1000,
+     .count = {1, 1},
+     .blocks = 8,
+     .local_block = 1000,
+     .remote_block = 4000},
+    {.hazard = "no local ids",
+     .len = 700,
+     .count = {1, 1},
+     .blocks = 4,
+     .local_block = 1024,
+     .remote_block = 1024,
+     .remote_ids = {900, 3, 2, 500},
+     .has_ids = 2},
+    {.hazard = "no remote ids",
+     .len = 700,
+     .count = {1, 1},
+     .blocks = 4,
+     .local_block = 1024,
+     .remote_block = 1024,
+     .local_ids = {900, 3, 2, 500},
+     .has_ids = 1},
+    {.hazard = "block 0 and the last block",
+     .len = 1024,
+     .count = {1, 1},
+     .blocks = 2,
+     .local_block = 1024,
+     .remote_block = 1024,
+     .local_ids = {0, 1023},
+     .remote_ids = {1023, 0},
+     .has_ids = 3},
+    {.hazard = "ids one after the other",
+     .len = 4096,
+     .count = {1, 1},
+     .blocks = 8,
+     .local_block = 4096,
+     .remote_block = 4096,
+     .local_ids = {8, 9, 10, 11, 12, 40, 41, 42},
+     .remote_ids = {20, 21, 22, 100, 101, 102, 103, 5},
+     .has_ids = 3},
+    {.hazard = "skip on the local side",
+     .len = 999,
+     .count = {1, 1},
+     .blocks = 5,
+     .local_block = 1000,
+     .remote_block = 1000,
+     .local_ids = {4, S, 6, S, 8},
+     .remote_ids = {1, 2, 3, 4, 5},
+     .has_ids = 3},
+    {.hazard = "skip on the remote side, no local ids",
+     .len = 999,
+     .count = {1, 1},
+     .blocks = 5,
+     .local_block = 1000,
+     .remote_block = 1000,
+     .remote_ids = {S, 2, S, S, 5},
+     .has_ids = 2},
+    {.hazard = "skip on both at different places",
+     .len = 128,
+     .count = {2, 2},
+     .blocks = 6,
+     .local_stride = {128, 300},
+     .remote_stride = {200, 400},
+     .local_block = 1000,
+     .remote_block = 1000,
+     .local_ids = {S, 1, 2, S, 4, 0},
+     .remote_ids = {10, S, 12, S, 14, 0},
+     .has_ids = 3},
+    {.hazard = "every pair skipped",
+     .len = 999,
+     .count = {1, 1},
+     .blocks = 3,
+     .local_block = 1000,
+     .remote_block = 1000,
+     .local_ids = {S, S, S},
+     .has_ids = 1},
+    {.hazard = "one source for many destinations: id twice",
+     .len = 1024,
+     .count = {1, 1},
+     .blocks = 4,
+     .local_block = 1024,
+     .remote_block = 1024,
+     .local_ids = {5, 6, 7, 8},
+     .remote_ids = {3, 3, 3, 3},
+     .has_ids = 3,
+     .ways = 1},
+    {.hazard = "one source for many destinations: stride 0",
+     .len = 50,
+     .count = {6, 3},
+     .blocks = 2,
+     .local_stride = {50, 300},
+     .local_block = 900,
+     .remote_block = 64,
+     .ways = 1},
+    {.hazard = "a stride of 0 that is never used",
+     .len = 48,
+     .count = {1, 4},
+     .blocks = 1,
+     .local_stride = {0, 48},
+     .remote_stride = {0, 96}},
+    {.hazard = "block 0 bytes with one block",
+     .len = 48,
+     .count = {3, 1},
+     .blocks = 1,
+     .local_stride = {48, 0},
+     .remote_stride = {48, 0}},
+    {.hazard = "many small pieces",
+     .len = 7,
+     .count = {500, 20},
+     .blocks = 2,
+     .local_stride = {9, 5000},
+     .remote_stride = {11, 6000},
+     .local_block = 200000,
+     .remote_block = 300000,
+     .local_ids = {3, 0},
+     .remote_ids = {1, 2},
+     .has_ids = 3},
 };
 
 #define SHAPES (sizeof(shapes) / sizeof(shapes[0]))
@@ -106,8 +224,8 @@ static uint64_t model(const kvf_op_t *op, uint8_t *local, uint8_t *remote)
         }
         for (uint32_t y = 0; y < op->count[1]; y++) {
             for (uint32_t x = 0; x < op->count[0]; x++) {
-                uint8_t *a = local + op->local_off + l * op->local_block +
-                             (int64_t)y * op->local_stride[1] + (int64_t)x * op->local_stride[0];
+                uint8_t *a = local + op->local_off + l * op->local_block + (int64_t)y * op->local_stride[1] +
+                             (int64_t)x * op->local_stride[0];
                 uint8_t *b = remote + op->remote_off + r * op->remote_block +
                              (int64_t)y * op->remote_stride[1] + (int64_t)x * op->remote_stride[0];
 
@@ -119,8 +237,7 @@ static uint64_t model(const kvf_op_t *op, uint8_t *local, uint8_t *remote)
     return moved;
 }
 
-static kvf_op_t shape_op(const shape_t *s, kvf_segment_t *segment, kvf_remote_t *remote,
-                         uint32_t dir)
+static kvf_op_t shape_op(const shape_t *s, kvf_segment_t *segment, kvf_remote_t *remote, uint32_t dir)
 {
     kvf_op_t op = op_plain(segment, s->local_off, remote, s->remote_off, s->len, dir);
 
@@ -138,8 +255,8 @@ static kvf_op_t shape_op(const shape_t *s, kvf_segment_t *segment, kvf_remote_t 
 static void same(const uint8_t *have, const uint8_t *want, const char *side, const char *hazard)
 {
     for (uint64_t i = 0; i < SIDE; i++) {
-        must(have[i] == want[i], "%s: %s byte %zu is %02x, not %02x", hazard, side, (size_t)i,
-             have[i], want[i]);
+        must(have[i] == want[i], "%s: %s byte %zu is %02x, not %02x", hazard, side, (size_t)i, have[i],
+             want[i]);
     }
 }
 
@@ -160,8 +277,7 @@ static void statuses(rig_t *rig, const kvf_op_t *op, const int8_t *status, const
     for (uint32_t i = 0; i < op->blocks; i++) {
         int skipped = id_of(op->local_ids, i) == KVF_SKIP || id_of(op->remote_ids, i) == KVF_SKIP;
 
-        must(status[i] == (skipped ? KVF_SKIPPED : KVF_OK), "%s: pair %u is %d", hazard, i,
-             status[i]);
+        must(status[i] == (skipped ? KVF_SKIPPED : KVF_OK), "%s: pair %u is %d", hazard, i, status[i]);
     }
     must(status[op->blocks] == 99, "%s: written past the statuses", hazard);
 }
@@ -179,7 +295,7 @@ static void one_shape(rig_t *rig, const shape_t *s, uint32_t dir, uint64_t seed)
     uint8_t *local = malloc(SIDE);
     uint8_t *remote = malloc(SIDE);
     kvf_op_t op = shape_op(s, rig->me.segment, rig->remote, dir);
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
     uint64_t before = path_bytes(rig->me.engine, where_path(rig->where));
     int8_t status[9];
     uint64_t moved;
@@ -196,13 +312,14 @@ static void one_shape(rig_t *rig, const shape_t *s, uint32_t dir, uint64_t seed)
     whole(rig, local, remote, s->hazard);
     statuses(rig, &op, status, s->hazard);
     ok(kvf_batch_result(rig->batch, &result));
-    must(result.bytes == moved, "%s: result says %zu bytes, not %zu", s->hazard,
-         (size_t)result.bytes, (size_t)moved);
+    must(result.bytes == moved, "%s: result says %zu bytes, not %zu", s->hazard, (size_t)result.bytes,
+         (size_t)moved);
     must(result.status == KVF_OK && result.bad_op == UINT64_MAX && result.notify == KVF_SKIPPED &&
-             result.stale_blocks == 0, "%s: the result", s->hazard);
+             result.stale_blocks == 0,
+         "%s: the result", s->hazard);
     must((result.pieces > 0) == (moved > 0), "%s: %zu pieces", s->hazard, (size_t)result.pieces);
-    must(path_bytes(rig->me.engine, where_path(rig->where)) - before == moved,
-         "%s: the path's counter", s->hazard);
+    must(path_bytes(rig->me.engine, where_path(rig->where)) - before == moved, "%s: the path's counter",
+         s->hazard);
     free(local);
     free(remote);
 }
@@ -210,8 +327,8 @@ static void one_shape(rig_t *rig, const shape_t *s, uint32_t dir, uint64_t seed)
 START_TEST(every_shape_moves_its_bytes_and_no_other)
 {
     rig_t rig;
-    rig_opts_t opts = { .local_alloc = (uint32_t)_i & 1,
-                        .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD };
+    rig_opts_t opts = {.local_alloc = (uint32_t)_i & 1,
+                       .progress = _i & 1 ? KVF_PROGRESS_CALLER : KVF_PROGRESS_THREAD};
     kvf_path_t path = KVF_PATH_NONE;
 
     rig_open(&rig, (where_t)(_i / 2), &opts);
@@ -244,8 +361,8 @@ START_TEST(a_batch_of_many_ops_reads_and_writes)
         /* reads in the lower half, writes in the upper half of both sides */
         uint64_t base = (i & 1) != 0 ? SIDE / 2 : 0;
 
-        ops[i] = op_plain(rig.me.segment, base + (i / 2) * 4099, rig.remote,
-                          base + (31 - i / 2) * 5003, 4096 - i, i & 1);
+        ops[i] = op_plain(rig.me.segment, base + (i / 2) * 4099, rig.remote, base + (31 - i / 2) * 5003,
+                          4096 - i, i & 1);
         model(&ops[i], local, remote);
     }
     move(&rig, ops, 64);
@@ -265,7 +382,7 @@ END_TEST
 START_TEST(a_batch_larger_than_a_slice)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG };
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG};
     uint32_t ids[5000];
     kvf_op_t op;
 
@@ -311,7 +428,7 @@ END_TEST
 START_TEST(one_piece_larger_than_a_slice)
 {
     rig_t rig;
-    rig_opts_t opts = { .owner_len = BIG, .local_len = BIG };
+    rig_opts_t opts = {.owner_len = BIG, .local_len = BIG};
     kvf_op_t op;
 
     rig_open(&rig, (where_t)(_i / 2), &opts);
@@ -336,7 +453,7 @@ END_TEST
 START_TEST(a_capacity_below_what_fits_bounds_the_ids)
 {
     rig_t rig;
-    uint32_t ids[3] = { 0, 9, 10 };
+    uint32_t ids[3] = {0, 9, 10};
     kvf_op_t ops[2];
 
     rig_open(&rig, (where_t)_i, NULL);

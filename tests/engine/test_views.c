@@ -15,9 +15,9 @@
 #include <string.h>
 
 #define BLOCKS 128u
-#define BLOCK 4096u
+#define BLOCK  4096u
 
-static const rig_opts_t pool_opts = { .pool_blocks = BLOCKS, .block_bytes = BLOCK };
+static const rig_opts_t pool_opts = {.pool_blocks = BLOCKS, .block_bytes = BLOCK};
 
 typedef struct ids {
     uint32_t count;
@@ -80,7 +80,7 @@ static kvf_status_t ask(rig_t *rig, proc_fn_t fn, ids_t ids, char *sentence)
 
 static ids_t take(rig_t *rig, uint32_t count)
 {
-    ids_t ids = { .count = count };
+    ids_t ids = {.count = count};
 
     rig_call(rig, at_take, &ids, sizeof(ids), &ids, sizeof(ids));
     return ids;
@@ -115,7 +115,7 @@ START_TEST(bytes_are_seen_where_they_are_and_only_seen)
     uint32_t gens[BLOCKS];
     const void *addr = NULL, *again = NULL;
     kvf_view_t *view, *other;
-    kvf_counters_t counters = { .struct_size = sizeof(counters) };
+    kvf_counters_t counters = {.struct_size = sizeof(counters)};
     char perms[5];
     uint8_t mark = 99;
 
@@ -143,7 +143,7 @@ END_TEST
 START_TEST(a_block_that_is_looked_at_is_not_given_away)
 {
     rig_t rig;
-    ids_t ids, one = { .count = 1 };
+    ids_t ids, one = {.count = 1};
     uint32_t gens[BLOCKS];
     const void *addr;
     kvf_view_t *view, *second;
@@ -249,8 +249,8 @@ START_TEST(a_dead_reader_holds_nothing_back)
     kvf_engine_t *engine;
     kvf_pool_t *pool;
     kvf_grant_t *grant;
-    kvf_pool_opts_t opts = { .struct_size = sizeof(opts), .blocks = 4, .block_bytes = BLOCK };
-    kvf_range_t range = { .len = 4 * BLOCK, .rights = KVF_RIGHT_READ };
+    kvf_pool_opts_t opts = {.struct_size = sizeof(opts), .blocks = 4, .block_bytes = BLOCK};
+    kvf_range_t range = {.len = 4 * BLOCK, .rights = KVF_RIGHT_READ};
     static blobs_t blobs;
     uint32_t id;
     size_t len;
@@ -282,7 +282,7 @@ START_TEST(what_cannot_be_looked_at_is_refused)
 {
     rig_t rig;
     ids_t ids;
-    uint32_t gens[BLOCKS], many[KVF_VIEW_BLOCKS + 1] = { 0 };
+    uint32_t gens[BLOCKS], many[KVF_VIEW_BLOCKS + 1] = {0};
     const void *addr = NULL;
     kvf_view_t *view = NULL, *most;
 
@@ -296,10 +296,10 @@ START_TEST(what_cannot_be_looked_at_is_refused)
     refused(kvf_view_open(rig.remote, 0, 1, 0, ids.id, gens, &addr, &view), KVF_ERR_INVALID, "count");
     refused(kvf_view_open(rig.remote, 0, 1, 1, NULL, gens, &addr, &view), KVF_ERR_INVALID, "ids");
     refused(kvf_view_open(rig.remote, 0, 1, 1, ids.id, NULL, &addr, &view), KVF_ERR_INVALID, "gens");
-    refused(kvf_view_open(rig.remote, 0, 1, KVF_VIEW_BLOCKS + 1, many, gens, &addr, &view),
-            KVF_ERR_INVALID, "count");
-    refused(kvf_view_open(rig.remote, BLOCKS * BLOCK, 1, 1, ids.id, gens, &addr, &view),
-            KVF_ERR_BOUNDS, "off");
+    refused(kvf_view_open(rig.remote, 0, 1, KVF_VIEW_BLOCKS + 1, many, gens, &addr, &view), KVF_ERR_INVALID,
+            "count");
+    refused(kvf_view_open(rig.remote, BLOCKS * BLOCK, 1, 1, ids.id, gens, &addr, &view), KVF_ERR_BOUNDS,
+            "off");
     refused(kvf_view_open(rig.remote, 1, UINT64_MAX, 1, ids.id, gens, &addr, &view), KVF_ERR_BOUNDS, "off");
     many[0] = BLOCKS;
     refused(kvf_view_open(rig.remote, 0, 1, 1, many, gens, &addr, &view), KVF_ERR_BOUNDS, "ids[0]");
@@ -321,7 +321,7 @@ START_TEST(memory_that_is_not_mapped_has_no_view)
     const void *addr;
     kvf_view_t *view;
 
-    rig_open(&rig, (where_t)_i, &(rig_opts_t){ 0 });
+    rig_open(&rig, (where_t)_i, &(rig_opts_t){0});
     refused(kvf_view_open(rig.remote, 0, 1, 0, NULL, NULL, &addr, &view), KVF_ERR_NO_PATH, NULL);
     rig_close(&rig);
 }
@@ -334,7 +334,7 @@ START_TEST(a_range_without_blocks_is_held_by_its_grant)
     kvf_view_t *view;
     uint32_t id = 0, gen = 0;
 
-    rig_open(&rig, (where_t)_i, &(rig_opts_t){ 0 });
+    rig_open(&rig, (where_t)_i, &(rig_opts_t){0});
     owner_fill(&rig, 6);
     refused(kvf_view_open(rig.remote, 0, 1, 1, &id, &gen, &addr, &view), KVF_ERR_INVALID, "count");
     ok(kvf_view_open(rig.remote, 0, 1 << 20, 0, NULL, NULL, &addr, &view));
@@ -375,8 +375,8 @@ static void *overwrite(void *arg)
 START_TEST(a_view_never_changes_under_its_reader)
 {
     rig_t rig;
-    hostile_t h = { 0 };
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    hostile_t h = {0};
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
     pthread_t thread;
     uint32_t id = 0, gen, first;
     unsigned long seen = 0, stale = 0;

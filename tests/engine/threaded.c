@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const rig_opts_t big = { .owner_len = BIG, .local_len = BIG };
+const rig_opts_t big = {.owner_len = BIG, .local_len = BIG};
 
 void rig_open_threaded(rig_t *rig, where_t where, const rig_opts_t *opts)
 {

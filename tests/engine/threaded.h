@@ -8,7 +8,7 @@
 
 #include "rig.h"
 
-#define BIG (UINT64_C(32) << 20)
+#define BIG         (UINT64_C(32) << 20)
 #define LOCAL_PATHS WHERE_STAGE /* those before it */
 
 /* BIG on both sides. */

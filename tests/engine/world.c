@@ -96,7 +96,7 @@ void world_mount(const char *folder, uint64_t bytes)
 
 void world_fill_shm(void)
 {
-    static const char block[65536] = { 1 };
+    static const char block[65536] = {1};
     int fd = open("/dev/shm/full", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     ssize_t n;
 

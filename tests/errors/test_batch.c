@@ -16,7 +16,7 @@ START_TEST(op_status_and_result)
 {
     rig_t rig;
     kvf_op_t ops[2];
-    kvf_batch_result_t result = { .struct_size = 1 };
+    kvf_batch_result_t result = {.struct_size = 1};
     kvf_batch_t *batch = NULL;
 
     rig_open(&rig, WHERE_SELF, NULL);
@@ -45,7 +45,7 @@ END_TEST
 START_TEST(a_notification_needs_a_struct_of_its_size)
 {
     rig_t rig;
-    kvf_notification_t n = { .struct_size = 1 };
+    kvf_notification_t n = {.struct_size = 1};
 
     rig_open(&rig, WHERE_SELF, NULL);
     refused_naming(kvf_notify_recv(rig.me.engine, &n), KVF_ERR_INVALID, "struct_size");
@@ -58,7 +58,7 @@ END_TEST
 static void at_unmap(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_range_t range = { .len = 65536, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    kvf_range_t range = {.len = 65536, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
 
     (void)in;
     (void)in_len;
@@ -143,8 +143,8 @@ static int gather(void *arg, const void *send, void *recv, size_t len)
 
 static kvf_oob_t oob_of(member_t *m)
 {
-    kvf_oob_t oob = { .struct_size = sizeof(oob), .rank = m->rank, .size = MEMBERS,
-                      .allgather = gather, .arg = m };
+    kvf_oob_t oob = {
+        .struct_size = sizeof(oob), .rank = m->rank, .size = MEMBERS, .allgather = gather, .arg = m};
 
     return oob;
 }
@@ -183,7 +183,7 @@ static void *agrees(void *arg)
 
 START_TEST(agree_gives_all_the_worst_and_names_the_first)
 {
-    ring_t ring = { .fail_at = -1 };
+    ring_t ring = {.fail_at = -1};
     member_t members[MEMBERS];
 
     memset(members, 0, sizeof(members));
@@ -232,8 +232,7 @@ static void *exchanges(void *arg)
         }
         ok(kvf_grant_create(m->engine, ranges, m->grant_ranges, NULL, &grant));
     }
-    m->status = kvf_exchange_grants(m->engine, &oob, m->peers, grant, m->max_ranges, m->remotes,
-                                    m->counts);
+    m->status = kvf_exchange_grants(m->engine, &oob, m->peers, grant, m->max_ranges, m->remotes, m->counts);
     note_sentence(m);
     return NULL;
 }
@@ -247,7 +246,7 @@ static void members_close(member_t *members)
 
 START_TEST(exchange_gives_each_the_peers_and_remotes_of_all)
 {
-    ring_t ring = { .fail_at = -1 };
+    ring_t ring = {.fail_at = -1};
     member_t members[MEMBERS];
 
     memset(members, 0, sizeof(members));
@@ -259,14 +258,13 @@ START_TEST(exchange_gives_each_the_peers_and_remotes_of_all)
     for (uint32_t i = 0; i < MEMBERS; i++) {
         must(members[i].status == KVF_OK, "rank %u: %s", i, members[i].sentence);
         for (uint32_t k = 0; k < MEMBERS; k++) {
-            kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+            kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
 
             ok(kvf_peer_query(members[i].peers[k], &attr));
             must(attr.incarnation == kvf_engine_incarnation(members[k].engine), "peer %u", k);
-            must(members[i].counts[k] == k, "rank %u granted %u ranges, not %u", k, k,
-                 members[i].counts[k]);
+            must(members[i].counts[k] == k, "rank %u granted %u ranges, not %u", k, k, members[i].counts[k]);
             for (uint32_t r = 0; r < k; r++) {
-                kvf_remote_attr_t remote = { .struct_size = sizeof(remote) };
+                kvf_remote_attr_t remote = {.struct_size = sizeof(remote)};
 
                 ok(kvf_remote_query(members[i].remotes[k * 4 + r], &remote));
                 must(remote.len == 64 + r && remote.peer == members[i].peers[k], "remote %u", r);
@@ -279,7 +277,7 @@ END_TEST
 
 START_TEST(a_member_with_too_many_ranges_fails_all)
 {
-    ring_t ring = { .fail_at = -1 };
+    ring_t ring = {.fail_at = -1};
     member_t members[MEMBERS];
 
     memset(members, 0, sizeof(members));
@@ -289,8 +287,8 @@ START_TEST(a_member_with_too_many_ranges_fails_all)
     }
     members_run(members, &ring, exchanges);
     for (uint32_t i = 0; i < MEMBERS; i++) {
-        must(members[i].status == KVF_ERR_SPACE, "rank %u: %s (%s)", i,
-             kvf_status_name(members[i].status), members[i].sentence);
+        must(members[i].status == KVF_ERR_SPACE, "rank %u: %s (%s)", i, kvf_status_name(members[i].status),
+             members[i].sentence);
         must(strstr(members[i].sentence, "rank") != NULL, "\"%s\"", members[i].sentence);
     }
     members_close(members);
@@ -300,7 +298,7 @@ END_TEST
 START_TEST(a_collective_that_fails_fails_all)
 {
     for (int at = 0; at < 5; at++) {
-        ring_t ring = { .fail_at = at };
+        ring_t ring = {.fail_at = at};
         member_t members[MEMBERS];
         int failed = 0;
 
@@ -325,7 +323,7 @@ START_TEST(bad_oob_structs_are_named)
 {
     kvf_engine_t *engine = NULL;
     kvf_peer_t *peers[2];
-    kvf_oob_t oob = { .struct_size = 1 };
+    kvf_oob_t oob = {.struct_size = 1};
 
     ok(kvf_engine_open(NULL, &engine));
     refused_naming(kvf_exchange_peers(engine, NULL, peers), KVF_ERR_INVALID, "oob");

@@ -25,18 +25,12 @@ typedef struct bad_option {
 #define SIZED .struct_size = sizeof(kvf_engine_opts_t)
 
 static const bad_option_t bad_options[] = {
-    { "struct_size", { .struct_size = 0 } },
-    { "struct_size", { .struct_size = 3 } },
-    { "flags", { SIZED, .flags = 1 } },
-    { "net", { SIZED, .net = "carrier-pigeon" } },
-    { "net", { SIZED, .net = "" } },
-    { "local", { SIZED, .local = 3 } },
-    { "progress", { SIZED, .progress = 3 } },
-    { "notify_depth", { SIZED, .notify_depth = 65537 } },
-    { "check", { SIZED, .check = 3 } },
-    { "copy_threads", { SIZED, .copy_threads = 65 } },
-    { "pack", { SIZED, .pack = 4 } },
-    { "reserved", { SIZED, .reserved = { 0, 0, 1 } } },
+    {"struct_size", {.struct_size = 0}},  {"struct_size", {.struct_size = 3}},
+    {"flags", {SIZED, .flags = 1}},       {"net", {SIZED, .net = "carrier-pigeon"}},
+    {"net", {SIZED, .net = ""}},          {"local", {SIZED, .local = 3}},
+    {"progress", {SIZED, .progress = 3}}, {"notify_depth", {SIZED, .notify_depth = 65537}},
+    {"check", {SIZED, .check = 3}},       {"copy_threads", {SIZED, .copy_threads = 65}},
+    {"pack", {SIZED, .pack = 4}},         {"reserved", {SIZED, .reserved = {0, 0, 1}}},
 };
 
 START_TEST(open_names_a_bad_option)
@@ -61,32 +55,32 @@ typedef struct bad_variable {
 } bad_variable_t;
 
 static const bad_variable_t bad_variables[] = {
-    { "KVFERRY_NET", "carrier-pigeon" },
-    { "KVFERRY_LOCAL", "maybe" },
-    { "KVFERRY_PROGRESS", "sometimes" },
-    { "KVFERRY_DEADLINE", "soon" },
-    { "KVFERRY_DEADLINE", "-1" },
-    { "KVFERRY_DEADLINE", "12x" },
-    { "KVFERRY_DEADLINE", "99999999999999999999999" },
-    { "KVFERRY_NOTIFY_DEPTH", "0" },
-    { "KVFERRY_NOTIFY_DEPTH", "65537" },
-    { "KVFERRY_NOTIFY_DEPTH", "four" },
-    { "KVFERRY_COPY_THREADS", "65" },
-    { "KVFERRY_COPY_THREADS", "-1" },
-    { "KVFERRY_COPY_THREADS", "" },
-    { "KVFERRY_PACK", "tight" },
-    { "KVFERRY_PACK", "default" },
-    { "KVFERRY_COPY_KERNEL", "mmx" },
+    {"KVFERRY_NET", "carrier-pigeon"},
+    {"KVFERRY_LOCAL", "maybe"},
+    {"KVFERRY_PROGRESS", "sometimes"},
+    {"KVFERRY_DEADLINE", "soon"},
+    {"KVFERRY_DEADLINE", "-1"},
+    {"KVFERRY_DEADLINE", "12x"},
+    {"KVFERRY_DEADLINE", "99999999999999999999999"},
+    {"KVFERRY_NOTIFY_DEPTH", "0"},
+    {"KVFERRY_NOTIFY_DEPTH", "65537"},
+    {"KVFERRY_NOTIFY_DEPTH", "four"},
+    {"KVFERRY_COPY_THREADS", "65"},
+    {"KVFERRY_COPY_THREADS", "-1"},
+    {"KVFERRY_COPY_THREADS", ""},
+    {"KVFERRY_PACK", "tight"},
+    {"KVFERRY_PACK", "default"},
+    {"KVFERRY_COPY_KERNEL", "mmx"},
 #if defined(__aarch64__)
-    { "KVFERRY_COPY_KERNEL", "avx512" },
+    {"KVFERRY_COPY_KERNEL", "avx512"},
 #else
-    { "KVFERRY_COPY_KERNEL", "neon" },
+    {"KVFERRY_COPY_KERNEL", "neon"},
 #endif
-    { "KVFERRY_STREAM_FROM", "4M" },
-    { "KVFERRY_STREAM_FROM", "-1" },
-    { "KVFERRY_CALIBRATION", "" },
-    { "KVFERRY_CHECK", "2" },
-    { "KVFERRY_LOG", "shout" },
+    {"KVFERRY_STREAM_FROM", "4M"},
+    {"KVFERRY_STREAM_FROM", "-1"},
+    {"KVFERRY_CALIBRATION", ""},
+    {"KVFERRY_CHECK", "2"},
+    {"KVFERRY_LOG", "shout"},
 };
 
 START_TEST(open_names_a_bad_variable)
@@ -109,15 +103,15 @@ typedef struct misspelling {
 } misspelling_t;
 
 static const misspelling_t misspellings[] = {
-    { "KVFERRY_NETT", "KVFERRY_NET" },
-    { "KVFERRY_NTE", "KVFERRY_NET" },
-    { "KVFERRY_net", "KVFERRY_NET" },
-    { "KVFERRY_LOGS", "KVFERRY_LOG" },
-    { "KVFERRY_LOCALE", "KVFERRY_LOCAL" },
-    { "KVFERRY_DEADLINES", "KVFERRY_DEADLINE" },
-    { "KVFERRY_PROGESS", "KVFERRY_PROGRESS" },
-    { "KVFERRY_COPYTHREADS", "KVFERRY_COPY_THREADS" },
-    { "KVFERRY_NOTIFY_DETPH", "KVFERRY_NOTIFY_DEPTH" },
+    {"KVFERRY_NETT", "KVFERRY_NET"},
+    {"KVFERRY_NTE", "KVFERRY_NET"},
+    {"KVFERRY_net", "KVFERRY_NET"},
+    {"KVFERRY_LOGS", "KVFERRY_LOG"},
+    {"KVFERRY_LOCALE", "KVFERRY_LOCAL"},
+    {"KVFERRY_DEADLINES", "KVFERRY_DEADLINE"},
+    {"KVFERRY_PROGESS", "KVFERRY_PROGRESS"},
+    {"KVFERRY_COPYTHREADS", "KVFERRY_COPY_THREADS"},
+    {"KVFERRY_NOTIFY_DETPH", "KVFERRY_NOTIFY_DEPTH"},
 };
 
 START_TEST(open_names_the_setting_that_a_misspelled_variable_means)
@@ -138,9 +132,18 @@ END_TEST
 START_TEST(variables_that_resemble_no_setting_are_let_through)
 {
     static const char *const names[] = {
-        "ROOT", "DIR",     "HOME",   "VERSION", "INC",  "INCLUDE", "LIB",  "LIBDIR", "LIBS", "BIN",
-        "PATH", "PREFIX",  "MODULE", "BASE",    "DATA", "CACHE",   "HOST", "RANK",   "NODE", "DOC",
-        "",     "VERSION_A_NAME_THAT_IS_LONGER_THAN_ANY_OF_A_SETTING", "MAN", "PKG_CONFIG_PATH",
+        "ROOT",   "DIR",
+        "HOME",   "VERSION",
+        "INC",    "INCLUDE",
+        "LIB",    "LIBDIR",
+        "LIBS",   "BIN",
+        "PATH",   "PREFIX",
+        "MODULE", "BASE",
+        "DATA",   "CACHE",
+        "HOST",   "RANK",
+        "NODE",   "DOC",
+        "",       "VERSION_A_NAME_THAT_IS_LONGER_THAN_ANY_OF_A_SETTING",
+        "MAN",    "PKG_CONFIG_PATH",
     };
     kvf_engine_t *engine = NULL;
     char name[128];
@@ -239,7 +242,7 @@ static const char *setting(kvf_engine_t *engine, const char *want)
 START_TEST(variables_override_defaults_never_what_the_caller_set)
 {
     kvf_engine_t *engine = NULL;
-    kvf_engine_opts_t opts = { SIZED, .net = "auto", .notify_depth = 9 };
+    kvf_engine_opts_t opts = {SIZED, .net = "auto", .notify_depth = 9};
 
     setenv("KVFERRY_NOTIFY_DEPTH", "77", 1);
     setenv("KVFERRY_NET", "tcp", 1);
@@ -273,7 +276,7 @@ END_TEST
 START_TEST(a_wire_that_is_not_there_is_unsupported)
 {
     kvf_engine_t *engine = NULL;
-    kvf_engine_opts_t opts = { SIZED, .net = "rc" };
+    kvf_engine_opts_t opts = {SIZED, .net = "rc"};
     uint8_t buf[BLOB_MAX];
     size_t len = sizeof(buf);
     kvf_status_t status;
@@ -382,8 +385,8 @@ END_TEST
 START_TEST(outputs_that_are_null_or_have_no_size)
 {
     kvf_engine_t *engine = NULL;
-    kvf_counters_t counters = { .struct_size = 0 };
-    kvf_flow_t flow = { .struct_size = sizeof(flow) };
+    kvf_counters_t counters = {.struct_size = 0};
+    kvf_flow_t flow = {.struct_size = sizeof(flow)};
     uint64_t cursor = 0;
     kvf_peer_t *peer;
 
@@ -439,7 +442,7 @@ static void *reads_without_end(void *arg)
 {
     side_t *side = arg;
     kvf_batch_t *batch = NULL;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE};
     kvf_op_t op = op_plain(side->segment, 0, side->remote[0], 0, BIG, KVF_READ);
 
     ok(kvf_batch_create(side->engine, &batch));
@@ -476,14 +479,14 @@ static void *closes(void *arg)
 /* A reader that is stopped inside a slice holds up the close: TIMEOUT, and a second closer BUSY. */
 START_TEST(close_says_timeout_and_a_second_closer_busy)
 {
-    side_slot_t slot = { 0, 0 };
+    side_slot_t slot = {0, 0};
     uint8_t buf[sizeof(slot) + BLOB_MAX];
 
     for (int round = 0; round < 30; round++) {
         rig_t rig;
-        rig_opts_t opts = { .owner_len = BIG, .local_len = BIG, .local_alloc = 1 };
+        rig_opts_t opts = {.owner_len = BIG, .local_len = BIG, .local_alloc = 1};
         kvf_grant_t *grant = NULL;
-        kvf_range_t range = { .len = BIG, .rights = KVF_RIGHT_READ };
+        kvf_range_t range = {.len = BIG, .rights = KVF_RIGHT_READ};
         closer_t first;
         pthread_t thread;
         kvf_status_t second;
@@ -534,7 +537,7 @@ END_TEST
 static void *copies_long(void *arg)
 {
     rig_t *rig = arg;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .flags = KVF_BATCH_INLINE};
     kvf_op_t op = op_plain(rig->me.segment, 0, rig->remote, 0, 1 << 20, KVF_READ);
 
     op.blocks = 20000; /* the same megabyte again and again */
@@ -563,8 +566,7 @@ START_TEST(close_beside_a_long_call_is_called_again)
              kvf_status_name(other));
         status = kvf_engine_close(rig.me.engine, patient(10));
     }
-    must(status == KVF_OK || status == KVF_ERR_INVALID, "%s (%s)", kvf_status_name(status),
-         kvf_last_error());
+    must(status == KVF_OK || status == KVF_ERR_INVALID, "%s (%s)", kvf_status_name(status), kvf_last_error());
     pthread_join(thread, NULL);
     free(rig.here.heap);
     free(rig.me.heap);
@@ -623,8 +625,7 @@ int main(void)
     tcase_set_timeout(tc, 30);
     tcase_add_loop_test(tc, open_names_a_bad_option, 0, sizeof(bad_options) / sizeof(bad_options[0]));
     tcase_add_test(tc, open_needs_a_place_for_the_engine);
-    tcase_add_loop_test(tc, open_names_a_bad_variable, 0,
-                        sizeof(bad_variables) / sizeof(bad_variables[0]));
+    tcase_add_loop_test(tc, open_names_a_bad_variable, 0, sizeof(bad_variables) / sizeof(bad_variables[0]));
     tcase_add_loop_test(tc, open_names_the_setting_that_a_misspelled_variable_means, 0,
                         sizeof(misspellings) / sizeof(misspellings[0]));
     tcase_add_test(tc, variables_that_resemble_no_setting_are_let_through);

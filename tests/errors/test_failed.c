@@ -43,7 +43,7 @@ static void says(kvf_status_t status, kvf_status_t want, const char *format, ...
 }
 
 /* Blocks of 1 KiB: pair i is block 7 - i of the owner. */
-static const uint32_t backwards[8] = { 7, 6, 5, 4, 3, 2, 1, 0 };
+static const uint32_t backwards[8] = {7, 6, 5, 4, 3, 2, 1, 0};
 
 static kvf_op_t eight(const rig_t *rig)
 {
@@ -58,7 +58,7 @@ static kvf_op_t eight(const rig_t *rig)
 START_TEST(a_deadline_and_a_cancel)
 {
     where_t where = _i ? WHERE_AM : WHERE_STAGE;
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .deadline_ns = 50 * MS };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .deadline_ns = 50 * MS};
     kvf_op_t op;
     rig_t rig;
 
@@ -85,8 +85,8 @@ END_TEST
 
 START_TEST(an_owner_that_nobody_drives)
 {
-    rig_opts_t opts = { .progress = KVF_PROGRESS_CALLER };
-    kvf_batch_opts_t batch = { .struct_size = sizeof(batch), .deadline_ns = 50 * MS };
+    rig_opts_t opts = {.progress = KVF_PROGRESS_CALLER};
+    kvf_batch_opts_t batch = {.struct_size = sizeof(batch), .deadline_ns = 50 * MS};
     kvf_op_t op;
     rig_t rig;
 
@@ -154,7 +154,7 @@ static void at_protect(void *state, const void *in, size_t in_len, proc_out_t *o
 
 START_TEST(a_fault)
 {
-    static const where_t wheres[] = { WHERE_CMA, WHERE_STAGE, WHERE_AM };
+    static const where_t wheres[] = {WHERE_CMA, WHERE_STAGE, WHERE_AM};
     where_t where = wheres[_i];
     int none = PROT_NONE, all = PROT_READ | PROT_WRITE;
     kvf_op_t ops[2];
@@ -192,8 +192,8 @@ static void at_take(void *state, const void *in, size_t in_len, proc_out_t *out)
 
 START_TEST(stale_blocks)
 {
-    static const where_t wheres[] = { WHERE_SHM, WHERE_AM };
-    rig_opts_t opts = { .pool_blocks = 8, .block_bytes = 1024 };
+    static const where_t wheres[] = {WHERE_SHM, WHERE_AM};
+    rig_opts_t opts = {.pool_blocks = 8, .block_bytes = 1024};
     where_t where = wheres[_i];
     uint32_t gens[8];
     kvf_op_t op;
@@ -216,9 +216,9 @@ END_TEST
 
 START_TEST(a_notification)
 {
-    rig_opts_t opts = { .notify_depth = 1 };
-    kvf_batch_opts_t note = { .struct_size = sizeof(note), .notify = "x", .notify_len = 1,
-                              .deadline_ns = 50 * MS };
+    rig_opts_t opts = {.notify_depth = 1};
+    kvf_batch_opts_t note = {
+        .struct_size = sizeof(note), .notify = "x", .notify_len = 1, .deadline_ns = 50 * MS};
     rig_t rig;
 
     open_rig(&rig, WHERE_SHM, &opts);

@@ -46,7 +46,7 @@ START_TEST(alloc_errors)
 {
     kvf_engine_t *engine = engine_open();
     kvf_segment_t *segment = NULL;
-    kvf_segment_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
 
     refused_naming(kvf_segment_alloc(engine, 0, &segment), KVF_ERR_INVALID, "len");
     refused(kvf_segment_alloc(engine, UINT64_C(1) << 46, &segment), KVF_ERR_NOMEM,
@@ -75,17 +75,21 @@ START_TEST(pool_create_errors)
         kvf_pool_opts_t opts;
         kvf_status_t want;
     } bad[] = {
-        { "struct_size", { .struct_size = 1, .blocks = 4, .block_bytes = 64 }, KVF_ERR_INVALID },
-        { "blocks", { .struct_size = sizeof(kvf_pool_opts_t), .block_bytes = 64 }, KVF_ERR_INVALID },
-        { "blocks", { .struct_size = sizeof(kvf_pool_opts_t), .blocks = (UINT32_C(1) << 31) + 1,
-                      .block_bytes = 64 }, KVF_ERR_INVALID },
-        { "block_bytes", { .struct_size = sizeof(kvf_pool_opts_t), .blocks = 4 }, KVF_ERR_INVALID },
-        { "block_bytes", { .struct_size = sizeof(kvf_pool_opts_t), .blocks = 1u << 31,
-                           .block_bytes = UINT64_C(1) << 60 }, KVF_ERR_INVALID },
-        { "reserved", { .struct_size = sizeof(kvf_pool_opts_t), .blocks = 4, .block_bytes = 64,
-                        .reserved = { 1 } }, KVF_ERR_INVALID },
-        { "", { .struct_size = sizeof(kvf_pool_opts_t), .blocks = 1u << 20,
-                .block_bytes = UINT64_C(1) << 26 }, KVF_ERR_NOMEM },
+        {"struct_size", {.struct_size = 1, .blocks = 4, .block_bytes = 64}, KVF_ERR_INVALID},
+        {"blocks", {.struct_size = sizeof(kvf_pool_opts_t), .block_bytes = 64}, KVF_ERR_INVALID},
+        {"blocks",
+         {.struct_size = sizeof(kvf_pool_opts_t), .blocks = (UINT32_C(1) << 31) + 1, .block_bytes = 64},
+         KVF_ERR_INVALID},
+        {"block_bytes", {.struct_size = sizeof(kvf_pool_opts_t), .blocks = 4}, KVF_ERR_INVALID},
+        {"block_bytes",
+         {.struct_size = sizeof(kvf_pool_opts_t), .blocks = 1u << 31, .block_bytes = UINT64_C(1) << 60},
+         KVF_ERR_INVALID},
+        {"reserved",
+         {.struct_size = sizeof(kvf_pool_opts_t), .blocks = 4, .block_bytes = 64, .reserved = {1}},
+         KVF_ERR_INVALID},
+        {"",
+         {.struct_size = sizeof(kvf_pool_opts_t), .blocks = 1u << 20, .block_bytes = UINT64_C(1) << 26},
+         KVF_ERR_NOMEM},
     };
     kvf_engine_t *engine = engine_open();
     kvf_pool_t *pool = NULL;
@@ -103,14 +107,14 @@ START_TEST(pool_call_errors)
 {
     kvf_engine_t *engine = engine_open();
     kvf_pool_t *pool = NULL;
-    kvf_pool_opts_t opts = { .struct_size = sizeof(opts), .blocks = 8, .block_bytes = 64 };
-    uint32_t ids[9] = { 0 };
+    kvf_pool_opts_t opts = {.struct_size = sizeof(opts), .blocks = 8, .block_bytes = 64};
+    uint32_t ids[9] = {0};
     uint32_t gens[8];
     uint32_t before[8];
-    static const uint32_t all[8] = { 0, 1, 2, 3, 4, 5, 6, 7 };
-    static const uint32_t twice[3] = { 0, 2, 0 };
-    static const uint32_t free_one[3] = { 0, 1, 6 };
-    static const uint32_t wild[2] = { 0, 8 };
+    static const uint32_t all[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+    static const uint32_t twice[3] = {0, 2, 0};
+    static const uint32_t free_one[3] = {0, 1, 6};
+    static const uint32_t wild[2] = {0, 8};
 
     ok(kvf_pool_create(engine, &opts, &pool));
     ok(kvf_pool_alloc(pool, 4, ids));
@@ -141,17 +145,17 @@ typedef struct bad_range {
 } bad_range_t;
 
 static const bad_range_t bad_ranges[] = {
-    { "range 1|segment", { .len = 7, .rights = 1 }, KVF_ERR_INVALID },
-    { "range 1|len", { .len = 0, .rights = 1 }, KVF_ERR_INVALID },
-    { "range 1|rights", { .len = 64, .rights = 0 }, KVF_ERR_INVALID },
-    { "range 1|rights", { .len = 64, .rights = 4 }, KVF_ERR_INVALID },
-    { "range 1|rights", { .len = 64, .rights = 0x101 }, KVF_ERR_INVALID },
-    { "range 1|reserved", { .len = 64, .rights = 1, .reserved = { 0, 5 } }, KVF_ERR_INVALID },
-    { "range 1|first_block", { .len = 64, .rights = 1, .first_block = 3 }, KVF_ERR_INVALID },
-    { "range 1", { .len = 65537, .rights = 1 }, KVF_ERR_BOUNDS },
-    { "range 1", { .off = 65536, .len = 1, .rights = 1 }, KVF_ERR_BOUNDS },
-    { "range 1", { .off = UINT64_MAX, .len = 64, .rights = 1 }, KVF_ERR_BOUNDS },
-    { "range 1", { .off = 64, .len = UINT64_MAX - 10, .rights = 1 }, KVF_ERR_BOUNDS },
+    {"range 1|segment", {.len = 7, .rights = 1}, KVF_ERR_INVALID},
+    {"range 1|len", {.len = 0, .rights = 1}, KVF_ERR_INVALID},
+    {"range 1|rights", {.len = 64, .rights = 0}, KVF_ERR_INVALID},
+    {"range 1|rights", {.len = 64, .rights = 4}, KVF_ERR_INVALID},
+    {"range 1|rights", {.len = 64, .rights = 0x101}, KVF_ERR_INVALID},
+    {"range 1|reserved", {.len = 64, .rights = 1, .reserved = {0, 5}}, KVF_ERR_INVALID},
+    {"range 1|first_block", {.len = 64, .rights = 1, .first_block = 3}, KVF_ERR_INVALID},
+    {"range 1", {.len = 65537, .rights = 1}, KVF_ERR_BOUNDS},
+    {"range 1", {.off = 65536, .len = 1, .rights = 1}, KVF_ERR_BOUNDS},
+    {"range 1", {.off = UINT64_MAX, .len = 64, .rights = 1}, KVF_ERR_BOUNDS},
+    {"range 1", {.off = 64, .len = UINT64_MAX - 10, .rights = 1}, KVF_ERR_BOUNDS},
 };
 
 START_TEST(grant_create_names_range_and_field)
@@ -183,7 +187,7 @@ START_TEST(grant_create_errors)
     kvf_segment_t *segment = NULL;
     kvf_segment_t *foreign = NULL;
     kvf_grant_t *grant = NULL;
-    kvf_range_t range = { .len = 64, .rights = KVF_RIGHT_READ };
+    kvf_range_t range = {.len = 64, .rights = KVF_RIGHT_READ};
     kvf_range_t *many = calloc(4097, sizeof(*many));
 
     ok(kvf_segment_alloc(engine, 65536, &segment));
@@ -193,8 +197,7 @@ START_TEST(grant_create_errors)
     refused_naming(kvf_grant_create(engine, &range, 0, NULL, &grant), KVF_ERR_INVALID, "count");
     refused_naming(kvf_grant_create(engine, &range, 1, NULL, NULL), KVF_ERR_INVALID, "grant_p");
     range.segment = foreign;
-    refused_naming(kvf_grant_create(engine, &range, 1, NULL, &grant), KVF_ERR_INVALID,
-                   "range 0|segment");
+    refused_naming(kvf_grant_create(engine, &range, 1, NULL, &grant), KVF_ERR_INVALID, "range 0|segment");
     for (int i = 0; i < 4097; i++) {
         many[i].segment = segment;
         many[i].off = (uint64_t)i;
@@ -216,7 +219,7 @@ START_TEST(too_many_live_grants)
 {
     kvf_engine_t *engine = engine_open();
     kvf_segment_t *segment = NULL;
-    kvf_range_t range = { .len = 64, .rights = KVF_RIGHT_READ };
+    kvf_range_t range = {.len = 64, .rights = KVF_RIGHT_READ};
     kvf_grant_t *last = NULL;
     kvf_grant_t *grant = NULL;
     kvf_status_t status = KVF_OK;
@@ -244,7 +247,7 @@ START_TEST(grant_export_space)
 {
     kvf_engine_t *engine = engine_open();
     kvf_segment_t *segment = NULL;
-    kvf_range_t range = { .len = 64, .rights = KVF_RIGHT_READ };
+    kvf_range_t range = {.len = 64, .rights = KVF_RIGHT_READ};
     kvf_grant_t *grant = NULL;
     uint8_t buf[BLOB_MAX];
     size_t need = 0;

@@ -38,9 +38,11 @@ END_TEST
 /* Each engine that knows a near one has a seat in its page. */
 START_TEST(no_seat_is_left_at_a_near_peer)
 {
-    enum { SEATS = 256 };
+    enum {
+        SEATS = 256
+    };
     static kvf_engine_t *engines[SEATS + 1];
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .notify_depth = 1 };
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts), .notify_depth = 1};
     kvf_engine_t *owner = NULL;
     kvf_peer_t *peer = NULL;
     kvf_peer_t *first = NULL;
@@ -111,8 +113,8 @@ START_TEST(an_array_too_small_for_the_remotes)
     size_t len;
     kvf_range_t ranges[3];
     kvf_grant_t *grant = NULL;
-    kvf_remote_t *remotes[3] = { NULL };
-    kvf_remote_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_remote_t *remotes[3] = {NULL};
+    kvf_remote_attr_t attr = {.struct_size = sizeof(attr)};
     uint32_t count = 2;
 
     rig_open(&rig, WHERE_SELF, NULL);
@@ -132,7 +134,8 @@ START_TEST(an_array_too_small_for_the_remotes)
     for (uint32_t i = 0; i < 3; i++) {
         ok(kvf_remote_query(remotes[i], &attr));
         must(attr.len == 100 + i && attr.rights == ranges[i].rights && attr.peer == rig.peer &&
-                 attr.guarded == 0, "remote %u", i);
+                 attr.guarded == 0,
+             "remote %u", i);
     }
     refused_naming(kvf_remote_query(remotes[0], NULL), KVF_ERR_INVALID, "attr_p");
     attr.struct_size = 0;
@@ -150,7 +153,7 @@ static void at_grant_to_itself(void *state, const void *in, size_t in_len, proc_
 {
     side_t *side = state;
     kvf_peer_t *self = NULL;
-    kvf_range_t range = { .segment = side->segment, .len = 64, .rights = KVF_RIGHT_READ };
+    kvf_range_t range = {.segment = side->segment, .len = 64, .rights = KVF_RIGHT_READ};
     uint8_t buf[BLOB_MAX];
     size_t len;
 
@@ -167,7 +170,7 @@ static void at_grant_to_itself(void *state, const void *in, size_t in_len, proc_
 static void at_grant_to_caller(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    kvf_range_t range = { .segment = side->segment, .len = 64, .rights = KVF_RIGHT_READ };
+    kvf_range_t range = {.segment = side->segment, .len = 64, .rights = KVF_RIGHT_READ};
     uint8_t buf[BLOB_MAX];
     size_t len;
 
@@ -203,7 +206,7 @@ START_TEST(a_grant_of_another_peer_is_stale)
     uint8_t buf[BLOB_MAX];
     size_t len;
     kvf_grant_t *grant = NULL;
-    kvf_range_t range = { .len = 64, .rights = KVF_RIGHT_READ };
+    kvf_range_t range = {.len = 64, .rights = KVF_RIGHT_READ};
     kvf_remote_t *remote = NULL;
     uint32_t count = 1;
 
@@ -247,7 +250,7 @@ END_TEST
 START_TEST(query_and_forget_of_bad_handles)
 {
     rig_t rig;
-    kvf_peer_attr_t attr = { .struct_size = 2 };
+    kvf_peer_attr_t attr = {.struct_size = 2};
     kvf_path_t path;
 
     rig_open(&rig, WHERE_SELF, NULL);
@@ -264,7 +267,7 @@ END_TEST
 START_TEST(only_of_a_far_peer_it_is_told_why)
 {
     rig_t rig;
-    kvf_peer_attr_t attr = { .struct_size = sizeof(attr) };
+    kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
 
     rig_open(&rig, (where_t)_i, NULL);
     ok(kvf_peer_query(rig.peer, &attr));

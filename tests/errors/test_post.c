@@ -12,8 +12,8 @@
 
 #define LEN (UINT64_C(1) << 20)
 
-static uint32_t ids_at_cap[3] = { 0, 1, 256 };     /* 256 blocks of 4096 fit */
-static uint32_t ids_wild[3] = { 0, UINT32_MAX - 1, 2 };
+static uint32_t ids_at_cap[3] = {0, 1, 256}; /* 256 blocks of 4096 fit */
+static uint32_t ids_wild[3] = {0, UINT32_MAX - 1, 2};
 static uint32_t gens[3];
 
 typedef struct bad_op {
@@ -72,7 +72,6 @@ static void len_huge(kvf_op_t *op)
 {
     op->len = UINT64_MAX;
 }
-
 
 static void local_past(kvf_op_t *op)
 {
@@ -237,43 +236,43 @@ static void gens_of_no_pool(kvf_op_t *op)
 }
 
 #define INVALID KVF_ERR_INVALID
-#define BOUNDS KVF_ERR_BOUNDS
+#define BOUNDS  KVF_ERR_BOUNDS
 
 static const bad_op_t bad_ops[] = {
-    { "no segment", no_segment, INVALID, "op 1|segment" },
-    { "no remote", no_remote, INVALID, "op 1|remote" },
-    { "zero length", no_len, INVALID, "op 1|len" },
-    { "no pieces in a row", no_columns, INVALID, "op 1|count[0]" },
-    { "no rows", no_rows, INVALID, "op 1|count[1]" },
-    { "unknown direction", no_direction, INVALID, "op 1|dir" },
-    { "reserved", reserved_0, INVALID, "op 1|reserved" },
-    { "reserved", reserved_1, INVALID, "op 1|reserved" },
-    { "a piece longer than both", len_past, BOUNDS, "op 1|len" },
-    { "a piece of 2^64-1 bytes", len_huge, INVALID, "op 1|len" },
-    { "one byte past the segment", local_past, BOUNDS, "op 1|local" },
-    { "one byte past the grant", remote_past, BOUNDS, "op 1|remote" },
-    { "a local offset that wraps", local_off_wraps, BOUNDS, "op 1|local" },
-    { "a remote offset that wraps", remote_off_wraps, BOUNDS, "op 1|remote" },
-    { "one byte before the segment", local_before, BOUNDS, "op 1|local" },
-    { "one byte before the grant", remote_before, BOUNDS, "op 1|remote" },
-    { "count times stride that wraps", local_stride_wraps, BOUNDS, "op 1|local" },
-    { "counts times strides that wrap", remote_stride_wraps, BOUNDS, "op 1|remote" },
-    { "a row past the end", rows_past, BOUNDS, "op 1" },
-    { "a local id at the capacity", local_id_at_cap, BOUNDS, "op 1|local_ids[2]|256" },
-    { "a remote id at the capacity", remote_id_at_cap, BOUNDS, "op 1|remote_ids[2]|256" },
-    { "a local id of 2^32-2", local_id_wild, BOUNDS, "op 1|local_ids[1]|4294967294" },
-    { "a remote id of 2^32-2", remote_id_wild, BOUNDS, "op 1|remote_ids[1]|4294967294" },
-    { "no list, capacity less than blocks", local_cap_is_less, BOUNDS, "op 1|local" },
-    { "a capacity that is more than fits", remote_cap_lies, BOUNDS, "op 1|remote" },
-    { "id times block that wraps", block_wraps, BOUNDS, "op 1|local" },
-    { "id times remote block that wraps", remote_block_wraps, BOUNDS, "op 1|remote" },
-    { "2^32-1 blocks", too_many_blocks, BOUNDS, "op 1" },
-    { "read: local stride 0", read_stride_0, INVALID, "op 1|local_stride" },
-    { "read: local stride less than a piece", read_stride_short, INVALID, "op 1|local_stride" },
-    { "read: rows that overlap", read_rows_overlap, INVALID, "op 1|local_stride" },
-    { "write: remote stride 0", write_stride_0, INVALID, "op 1|remote_stride" },
-    { "write: remote stride back, overlap", write_stride_back, INVALID, "op 1|remote_stride" },
-    { "generations of what is no pool", gens_of_no_pool, INVALID, "op 1|remote_gens" },
+    {"no segment", no_segment, INVALID, "op 1|segment"},
+    {"no remote", no_remote, INVALID, "op 1|remote"},
+    {"zero length", no_len, INVALID, "op 1|len"},
+    {"no pieces in a row", no_columns, INVALID, "op 1|count[0]"},
+    {"no rows", no_rows, INVALID, "op 1|count[1]"},
+    {"unknown direction", no_direction, INVALID, "op 1|dir"},
+    {"reserved", reserved_0, INVALID, "op 1|reserved"},
+    {"reserved", reserved_1, INVALID, "op 1|reserved"},
+    {"a piece longer than both", len_past, BOUNDS, "op 1|len"},
+    {"a piece of 2^64-1 bytes", len_huge, INVALID, "op 1|len"},
+    {"one byte past the segment", local_past, BOUNDS, "op 1|local"},
+    {"one byte past the grant", remote_past, BOUNDS, "op 1|remote"},
+    {"a local offset that wraps", local_off_wraps, BOUNDS, "op 1|local"},
+    {"a remote offset that wraps", remote_off_wraps, BOUNDS, "op 1|remote"},
+    {"one byte before the segment", local_before, BOUNDS, "op 1|local"},
+    {"one byte before the grant", remote_before, BOUNDS, "op 1|remote"},
+    {"count times stride that wraps", local_stride_wraps, BOUNDS, "op 1|local"},
+    {"counts times strides that wrap", remote_stride_wraps, BOUNDS, "op 1|remote"},
+    {"a row past the end", rows_past, BOUNDS, "op 1"},
+    {"a local id at the capacity", local_id_at_cap, BOUNDS, "op 1|local_ids[2]|256"},
+    {"a remote id at the capacity", remote_id_at_cap, BOUNDS, "op 1|remote_ids[2]|256"},
+    {"a local id of 2^32-2", local_id_wild, BOUNDS, "op 1|local_ids[1]|4294967294"},
+    {"a remote id of 2^32-2", remote_id_wild, BOUNDS, "op 1|remote_ids[1]|4294967294"},
+    {"no list, capacity less than blocks", local_cap_is_less, BOUNDS, "op 1|local"},
+    {"a capacity that is more than fits", remote_cap_lies, BOUNDS, "op 1|remote"},
+    {"id times block that wraps", block_wraps, BOUNDS, "op 1|local"},
+    {"id times remote block that wraps", remote_block_wraps, BOUNDS, "op 1|remote"},
+    {"2^32-1 blocks", too_many_blocks, BOUNDS, "op 1"},
+    {"read: local stride 0", read_stride_0, INVALID, "op 1|local_stride"},
+    {"read: local stride less than a piece", read_stride_short, INVALID, "op 1|local_stride"},
+    {"read: rows that overlap", read_rows_overlap, INVALID, "op 1|local_stride"},
+    {"write: remote stride 0", write_stride_0, INVALID, "op 1|remote_stride"},
+    {"write: remote stride back, overlap", write_stride_back, INVALID, "op 1|remote_stride"},
+    {"generations of what is no pool", gens_of_no_pool, INVALID, "op 1|remote_gens"},
 };
 
 #define BAD_OPS (sizeof(bad_ops) / sizeof(bad_ops[0]))
@@ -299,7 +298,7 @@ static void patterns(rig_t *rig)
 START_TEST(a_bad_op_is_named_and_nothing_moves)
 {
     rig_t rig;
-    int8_t status[4] = { 99, 99, 99, 99 };
+    int8_t status[4] = {99, 99, 99, 99};
 
     rig_open(&rig, (where_t)_i, NULL);
     patterns(&rig);
@@ -351,7 +350,7 @@ START_TEST(rights_are_checked)
 {
     rig_t rig;
     kvf_op_t ops[2];
-    rig_opts_t opts = { .rights = _i & 1 ? KVF_RIGHT_READ : KVF_RIGHT_WRITE };
+    rig_opts_t opts = {.rights = _i & 1 ? KVF_RIGHT_READ : KVF_RIGHT_WRITE};
 
     rig_open(&rig, (where_t)(_i / 2), &opts);
     patterns(&rig);
@@ -370,15 +369,14 @@ START_TEST(a_write_cannot_be_guarded)
 {
     rig_t rig;
     kvf_op_t ops[2];
-    rig_opts_t opts = { .pool_blocks = 256, .block_bytes = 4096 };
+    rig_opts_t opts = {.pool_blocks = 256, .block_bytes = 4096};
 
     rig_open(&rig, WHERE_SELF, &opts);
     patterns(&rig);
     two_ops(&rig, ops);
     ops[1].remote_gens = gens;
     ops[1].dir = KVF_WRITE;
-    refused_naming(kvf_batch_post(rig.batch, ops, 2, sizeof(ops[0]), NULL), INVALID,
-                   "op 1|remote_gens");
+    refused_naming(kvf_batch_post(rig.batch, ops, 2, sizeof(ops[0]), NULL), INVALID, "op 1|remote_gens");
     unchanged(&rig, "a guarded write");
     rig_close(&rig);
 }
@@ -411,14 +409,14 @@ typedef struct bad_opts {
 static const char note[128];
 
 static const bad_opts_t bad_opts[] = {
-    { "struct_size", { .struct_size = 0 }, INVALID },
-    { "flags", { SIZED, .flags = 4 }, INVALID },
-    { "flags", { SIZED, .flags = 0x80000000u }, INVALID },
-    { "paths", { SIZED, .paths = KVF_PATH_BIT(KVF_PATH_COUNT) }, INVALID },
-    { "notify_len", { SIZED, .notify_len = KVF_NOTIFY_MAX + 1, .notify = note }, INVALID },
-    { "notify", { SIZED, .notify_len = 8 }, INVALID },
-    { "after_event", { SIZED, .after_event = note }, KVF_ERR_UNSUPPORTED },
-    { "reserved", { SIZED, .reserved = { 0, 1 } }, INVALID },
+    {"struct_size", {.struct_size = 0}, INVALID},
+    {"flags", {SIZED, .flags = 4}, INVALID},
+    {"flags", {SIZED, .flags = 0x80000000u}, INVALID},
+    {"paths", {SIZED, .paths = KVF_PATH_BIT(KVF_PATH_COUNT)}, INVALID},
+    {"notify_len", {SIZED, .notify_len = KVF_NOTIFY_MAX + 1, .notify = note}, INVALID},
+    {"notify", {SIZED, .notify_len = 8}, INVALID},
+    {"after_event", {SIZED, .after_event = note}, KVF_ERR_UNSUPPORTED},
+    {"reserved", {SIZED, .reserved = {0, 1}}, INVALID},
 };
 
 START_TEST(a_bad_option_is_named_and_nothing_moves)
@@ -445,8 +443,8 @@ END_TEST
 
 /* ---------------------------------------------------------- check = ON: pairs */
 
-static uint32_t twice[3] = { 4, 9, 4 };
-static uint32_t apart[3] = { 4, 9, 5 };
+static uint32_t twice[3] = {4, 9, 4};
+static uint32_t apart[3] = {4, 9, 5};
 
 typedef struct overlap {
     const char *what;
@@ -512,20 +510,20 @@ static void source_is_destination(kvf_op_t *op)
 }
 
 static const overlap_t overlaps[] = {
-    { "the same destination id twice", same_id_read, 1, "op 1" },
-    { "the same destination id twice, write", same_id_write, 1, "op 1" },
-    { "the same source id twice", same_source, 0, NULL },
-    { "ids apart", apart_ids, 0, NULL },
-    { "a row that reaches into another id's piece", row_into_next, 1, "op 1" },
-    { "a row that lies beside another id's piece", row_beside_next, 0, NULL },
-    { "blocks closer than a piece", blocks_too_close, 1, "op 1" },
+    {"the same destination id twice", same_id_read, 1, "op 1"},
+    {"the same destination id twice, write", same_id_write, 1, "op 1"},
+    {"the same source id twice", same_source, 0, NULL},
+    {"ids apart", apart_ids, 0, NULL},
+    {"a row that reaches into another id's piece", row_into_next, 1, "op 1"},
+    {"a row that lies beside another id's piece", row_beside_next, 0, NULL},
+    {"blocks closer than a piece", blocks_too_close, 1, "op 1"},
 };
 
 START_TEST(check_on_refuses_overlap_of_pairs_exactly)
 {
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts), .check = KVF_SWITCH_ON };
-    side_t side = { NULL };
-    side_mem_t mem = { .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts), .check = KVF_SWITCH_ON};
+    side_t side = {NULL};
+    side_mem_t mem = {.len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
     kvf_segment_t *local = NULL;
     kvf_batch_t *batch = NULL;
     uint8_t buf[BLOB_MAX];
@@ -552,8 +550,8 @@ START_TEST(check_on_refuses_overlap_of_pairs_exactly)
         ops[1] = op_plain(local, 0, side.remote[0], 0, 64, KVF_READ);
         overlaps[i].shape(&ops[1]);
         status = kvf_batch_post(batch, ops, 2, sizeof(ops[0]), NULL);
-        must(status == (overlaps[i].refused ? KVF_ERR_INVALID : KVF_OK), "%s: %s (\"%s\")",
-             overlaps[i].what, kvf_status_name(status), kvf_last_error());
+        must(status == (overlaps[i].refused ? KVF_ERR_INVALID : KVF_OK), "%s: %s (\"%s\")", overlaps[i].what,
+             kvf_status_name(status), kvf_last_error());
         if (overlaps[i].refused) {
             refused_naming(status, KVF_ERR_INVALID, overlaps[i].words);
         }

@@ -28,11 +28,11 @@ END_TEST
 START_TEST(what_no_stream_can_be_is_refused_by_field)
 {
     rig_t rig;
-    kvf_streams_opts_t all = { .struct_size = 1 };
+    kvf_streams_opts_t all = {.struct_size = 1};
     kvf_streams_t *streams = NULL, *second = NULL;
-    kvf_stream_source_t sources[2] = { { .layer_count = 2 }, { .layer_count = 1 } };
-    kvf_stream_opts_t opts = { .struct_size = 4 };
-    kvf_stream_state_t state = { 0 };
+    kvf_stream_source_t sources[2] = {{.layer_count = 2}, {.layer_count = 1}};
+    kvf_stream_opts_t opts = {.struct_size = 4};
+    kvf_stream_state_t state = {0};
     kvf_stream_t *stream = NULL;
     kvf_stream_t *other = NULL;
 
@@ -50,7 +50,7 @@ START_TEST(what_no_stream_can_be_is_refused_by_field)
     refused(kvf_stream_open(streams, NULL, &stream), INVALID, "stream: opts is NULL");
     refused(kvf_stream_open(streams, &opts, NULL), INVALID, "stream: stream_p is NULL");
     refused(kvf_stream_open(streams, &opts, &stream), INVALID, "stream: opts.struct_size is 4");
-    opts = (kvf_stream_opts_t){ .struct_size = sizeof(opts), .reserved = { 1 } };
+    opts = (kvf_stream_opts_t){.struct_size = sizeof(opts), .reserved = {1}};
     refused(kvf_stream_open(streams, &opts, &stream), INVALID, "stream: reserved is not 0");
     opts.reserved[0] = 0;
     refused(kvf_stream_open(streams, &opts, &stream), INVALID, "stream: id is 0");
@@ -101,19 +101,15 @@ END_TEST
 
 START_TEST(a_step_carries_enough_to_be_worth_it)
 {
-    kvf_engine_opts_t opts = { .struct_size = sizeof(opts) };
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts)};
     kvf_engine_t *engine = NULL;
-    kvf_plan_size_t layer = { .struct_size = sizeof(layer), .ops = 1, .pieces = 512,
-                              .bytes = 8 << 20 };
+    kvf_plan_size_t layer = {.struct_size = sizeof(layer), .ops = 1, .pieces = 512, .bytes = 8 << 20};
     uint32_t large = 0, small = 0, most = 0;
 
     ok(kvf_engine_open(&opts, &engine));
-    refused(kvf_stream_step(engine, KVF_PATH_SHM, NULL, 1, &large), INVALID,
-            "stream step: layer is NULL");
-    refused(kvf_stream_step(engine, KVF_PATH_SHM, &layer, 1, NULL), INVALID,
-            "stream step: step_p is NULL");
-    refused(kvf_stream_step(engine, KVF_PATH_SHM, &layer, 0, &large), INVALID,
-            "stream step: layers is 0");
+    refused(kvf_stream_step(engine, KVF_PATH_SHM, NULL, 1, &large), INVALID, "stream step: layer is NULL");
+    refused(kvf_stream_step(engine, KVF_PATH_SHM, &layer, 1, NULL), INVALID, "stream step: step_p is NULL");
+    refused(kvf_stream_step(engine, KVF_PATH_SHM, &layer, 0, &large), INVALID, "stream step: layers is 0");
     answers(kvf_stream_step(engine, KVF_PATH_CUDA_IPC, &layer, 80, &large), KVF_ERR_UNSUPPORTED);
     answers(kvf_stream_step(engine, KVF_PATH_COUNT, &layer, 80, &large), INVALID);
     ok(kvf_stream_step(engine, KVF_PATH_SHM, &layer, 80, &large));

@@ -12,7 +12,7 @@
 
 #include <kvferry/kv.h>
 
-#define ROOM  4200u
+#define ROOM   4200u
 #define LONGER 24u
 
 typedef union room {
@@ -58,7 +58,7 @@ static kvf_stream_t *stream;
 
 static void setup(void)
 {
-    kvf_stream_opts_t opts = { .struct_size = sizeof(opts), .source_count = 1, .sources = &source, .id = 7 };
+    kvf_stream_opts_t opts = {.struct_size = sizeof(opts), .source_count = 1, .sources = &source, .id = 7};
     kvf_op_t op;
 
     rig_open(&rig, WHERE_SELF, NULL);
@@ -68,14 +68,21 @@ static void setup(void)
     ok(kvf_kv_model_find("llama-3.1-8b", &model));
     ok(kvf_layout_build(model, "LBHNC", NULL, &layout));
     ok(kvf_plan_create(layout, layout, NULL, &plan));
-    table = (kvf_bind_table_t){ .count = 1 };
-    local = (kvf_bind_local_t){ .segment = rig.me.segment };
+    table = (kvf_bind_table_t){.count = 1};
+    local = (kvf_bind_local_t){.segment = rig.me.segment};
     remotes[0] = rig.remote;
-    binding = (kvf_bind_t){ .struct_size = sizeof(binding), .src_table_count = 1, .dst_table_count = 1,
-                            .local_count = 1, .remote_count = 1, .src_tables = &table, .dst_tables = &table,
-                            .tokens = 16, .locals = &local, .remotes = remotes };
+    binding = (kvf_bind_t){.struct_size = sizeof(binding),
+                           .src_table_count = 1,
+                           .dst_table_count = 1,
+                           .local_count = 1,
+                           .remote_count = 1,
+                           .src_tables = &table,
+                           .dst_tables = &table,
+                           .tokens = 16,
+                           .locals = &local,
+                           .remotes = remotes};
     ok(kvf_streams_open(rig.me.engine, NULL, &streams));
-    source = (kvf_stream_source_t){ .peer = rig.peer, .layer_count = 2 };
+    source = (kvf_stream_source_t){.peer = rig.peer, .layer_count = 2};
     ok(kvf_stream_open(streams, &opts, &stream));
 }
 
@@ -93,7 +100,7 @@ static void teardown(void)
 
 static void fill_engine_opts(room_t *room)
 {
-    room->engine_opts = (kvf_engine_opts_t){ .net = "tcp", .rank = 5, .deadline_ns = 1, .notify_depth = 3 };
+    room->engine_opts = (kvf_engine_opts_t){.net = "tcp", .rank = 5, .deadline_ns = 1, .notify_depth = 3};
 }
 
 static kvf_status_t open_engine(room_t *room)
@@ -108,7 +115,7 @@ static kvf_status_t open_engine(room_t *room)
 
 static void fill_pool_opts(room_t *room)
 {
-    room->pool_opts = (kvf_pool_opts_t){ .blocks = 2, .block_bytes = 4096 };
+    room->pool_opts = (kvf_pool_opts_t){.blocks = 2, .block_bytes = 4096};
 }
 
 static kvf_status_t create_pool(room_t *room)
@@ -123,15 +130,19 @@ static kvf_status_t create_pool(room_t *room)
 
 static void fill_batch_opts(room_t *room)
 {
-    room->batch_opts = (kvf_batch_opts_t){ .flags = KVF_BATCH_INLINE, .tag = 9, .deadline_ns = KVF_FOREVER,
-                                           .paths = KVF_PATHS_LOCAL, .notify_len = 5, .notify_peer = rig.peer,
-                                           .notify = "hello" };
+    room->batch_opts = (kvf_batch_opts_t){.flags = KVF_BATCH_INLINE,
+                                          .tag = 9,
+                                          .deadline_ns = KVF_FOREVER,
+                                          .paths = KVF_PATHS_LOCAL,
+                                          .notify_len = 5,
+                                          .notify_peer = rig.peer,
+                                          .notify = "hello"};
 }
 
 static kvf_status_t post(room_t *room)
 {
     kvf_op_t op = op_plain(rig.me.segment, 0, rig.remote, 0, 4096, KVF_READ);
-    kvf_notification_t note = { .struct_size = sizeof(note) };
+    kvf_notification_t note = {.struct_size = sizeof(note)};
     kvf_status_t status = kvf_batch_post(rig.batch, &op, 1, sizeof(op), &room->batch_opts);
 
     if (status == KVF_OK)
@@ -150,7 +161,7 @@ static int alone(void *arg, const void *send, void *recv, size_t len)
 
 static void fill_oob(room_t *room)
 {
-    room->oob = (kvf_oob_t){ .size = 1, .allgather = alone, .arg = room };
+    room->oob = (kvf_oob_t){.size = 1, .allgather = alone, .arg = room};
 }
 
 static kvf_status_t agree(room_t *room)
@@ -214,8 +225,8 @@ static kvf_status_t model_bytes(room_t *room)
 
 static void fill_layout_opts(room_t *room)
 {
-    room->layout_opts = (kvf_layout_opts_t){ .block_tokens = 8, .blocks = 3, .layer_count = 2, .heads = 4,
-                                             .cp_ranks = 2, .base = 4096 };
+    room->layout_opts = (kvf_layout_opts_t){
+        .block_tokens = 8, .blocks = 3, .layer_count = 2, .heads = 4, .cp_ranks = 2, .base = 4096};
 }
 
 static kvf_status_t build_with_opts(room_t *room)
@@ -230,8 +241,8 @@ static kvf_status_t build_with_opts(room_t *room)
 
 static void fill_plan_opts(room_t *room)
 {
-    room->plan_opts = (kvf_plan_opts_t){ .first_layer = 1, .layer_count = 2, .heads = 3, .replica_count = 2,
-                                         .replica = 1 };
+    room->plan_opts =
+        (kvf_plan_opts_t){.first_layer = 1, .layer_count = 2, .heads = 3, .replica_count = 2, .replica = 1};
 }
 
 static kvf_status_t create_plan(room_t *room)
@@ -258,21 +269,21 @@ static kvf_status_t bind_plan(room_t *room)
 
 static kvf_status_t measure_of_bind(room_t *room)
 {
-    kvf_plan_size_t size = { .struct_size = sizeof(size) };
+    kvf_plan_size_t size = {.struct_size = sizeof(size)};
 
     return kvf_plan_measure(plan, &room->bind, &size);
 }
 
 static kvf_status_t results_of_bind(room_t *room)
 {
-    kvf_plan_results_t results = { .struct_size = sizeof(results) };
+    kvf_plan_results_t results = {.struct_size = sizeof(results)};
 
     return kvf_plan_results(plan, &room->bind, KVF_ERR_PEER, &results);
 }
 
 static void fill_plan_size(room_t *room)
 {
-    room->plan_size = (kvf_plan_size_t){ .ops = 1, .pieces = 4, .bytes = 65536 };
+    room->plan_size = (kvf_plan_size_t){.ops = 1, .pieces = 4, .bytes = 65536};
 }
 
 static kvf_status_t step(room_t *room)
@@ -299,7 +310,7 @@ static kvf_status_t open_streams(room_t *room)
 
 static void fill_stream_opts(room_t *room)
 {
-    room->stream_opts = (kvf_stream_opts_t){ .source_count = 1, .sources = &source, .id = 8 };
+    room->stream_opts = (kvf_stream_opts_t){.source_count = 1, .sources = &source, .id = 8};
 }
 
 static kvf_status_t add_results(room_t *room)
@@ -341,9 +352,9 @@ static kvf_status_t query_batch(room_t *room)
 
 static kvf_status_t take_note(room_t *room)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .notify_peer = rig.peer, .notify = "abc",
-                              .notify_len = 3 };
-    kvf_notification_t note = { .struct_size = sizeof(note) };
+    kvf_batch_opts_t opts = {
+        .struct_size = sizeof(opts), .notify_peer = rig.peer, .notify = "abc", .notify_len = 3};
+    kvf_notification_t note = {.struct_size = sizeof(note)};
     kvf_status_t status;
 
     ok(run_ops(rig.batch, NULL, 0, &opts));
@@ -367,7 +378,7 @@ static kvf_status_t query_flow(room_t *room)
 
 static kvf_status_t take_ended(room_t *room)
 {
-    kvf_batch_opts_t opts = { .struct_size = sizeof(opts), .tag = 77 };
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .tag = 77};
     kvf_status_t status;
 
     ok(kvf_queue_create(rig.me.engine, &opts.queue));
@@ -405,38 +416,37 @@ typedef struct row {
 } row_t;
 
 static const row_t rows[] = {
-    { "opts", sizeof(kvf_engine_opts_t), fill_engine_opts, open_engine },
-    { "opts", sizeof(kvf_pool_opts_t), fill_pool_opts, create_pool },
-    { "opts", sizeof(kvf_batch_opts_t), fill_batch_opts, post },
-    { "oob", sizeof(kvf_oob_t), fill_oob, agree },
-    { "oob", sizeof(kvf_oob_t), fill_oob, exchange_peers },
-    { "oob", sizeof(kvf_oob_t), fill_oob, exchange_grants },
-    { "layout: desc", sizeof(kvf_layout_desc_t), fill_desc, create_layout },
-    { "layout: model", sizeof(kvf_kv_model_t), fill_model, build_of_model },
-    { "model bytes: model", sizeof(kvf_kv_model_t), fill_model, model_bytes },
-    { "layout: opts", sizeof(kvf_layout_opts_t), fill_layout_opts, build_with_opts },
-    { "plan: opts", sizeof(kvf_plan_opts_t), fill_plan_opts, create_plan },
-    { "bind: bind", sizeof(kvf_bind_t), fill_bind, bind_plan },
-    { "bind: bind", sizeof(kvf_bind_t), fill_bind, measure_of_bind },
-    { "bind: bind", sizeof(kvf_bind_t), fill_bind, results_of_bind },
-    { "stream step: layer", sizeof(kvf_plan_size_t), fill_plan_size, step },
-    { "streams: opts", sizeof(kvf_streams_opts_t), fill_nothing, open_streams },
-    { "stream: opts", sizeof(kvf_stream_opts_t), fill_stream_opts, open_stream },
-    { "results: results_p", sizeof(kvf_plan_results_t), fill_nothing, add_results },
-    { "attr_p", sizeof(kvf_segment_attr_t), NULL, query_segment },
-    { "attr_p", sizeof(kvf_peer_attr_t), NULL, query_peer },
-    { "attr_p", sizeof(kvf_remote_attr_t), NULL, query_remote },
-    { "result_p", sizeof(kvf_batch_result_t), NULL, query_batch },
-    { "notification_p", sizeof(kvf_notification_t), NULL, take_note },
-    { "ended_p", sizeof(kvf_ended_t), NULL, take_ended },
-    { "flow_p", sizeof(kvf_flow_t), NULL, query_flow },
-    { "counters_p", sizeof(kvf_counters_t), NULL, query_counters },
-    { "measure: size_p", sizeof(kvf_plan_size_t), NULL, measure },
-    { "results: results_p", sizeof(kvf_plan_results_t), NULL, first_results },
-    { "stream: state_p", sizeof(kvf_stream_state_t), NULL, query_stream },
+    {"opts", sizeof(kvf_engine_opts_t), fill_engine_opts, open_engine},
+    {"opts", sizeof(kvf_pool_opts_t), fill_pool_opts, create_pool},
+    {"opts", sizeof(kvf_batch_opts_t), fill_batch_opts, post},
+    {"oob", sizeof(kvf_oob_t), fill_oob, agree},
+    {"oob", sizeof(kvf_oob_t), fill_oob, exchange_peers},
+    {"oob", sizeof(kvf_oob_t), fill_oob, exchange_grants},
+    {"layout: desc", sizeof(kvf_layout_desc_t), fill_desc, create_layout},
+    {"layout: model", sizeof(kvf_kv_model_t), fill_model, build_of_model},
+    {"model bytes: model", sizeof(kvf_kv_model_t), fill_model, model_bytes},
+    {"layout: opts", sizeof(kvf_layout_opts_t), fill_layout_opts, build_with_opts},
+    {"plan: opts", sizeof(kvf_plan_opts_t), fill_plan_opts, create_plan},
+    {"bind: bind", sizeof(kvf_bind_t), fill_bind, bind_plan},
+    {"bind: bind", sizeof(kvf_bind_t), fill_bind, measure_of_bind},
+    {"bind: bind", sizeof(kvf_bind_t), fill_bind, results_of_bind},
+    {"stream step: layer", sizeof(kvf_plan_size_t), fill_plan_size, step},
+    {"streams: opts", sizeof(kvf_streams_opts_t), fill_nothing, open_streams},
+    {"stream: opts", sizeof(kvf_stream_opts_t), fill_stream_opts, open_stream},
+    {"results: results_p", sizeof(kvf_plan_results_t), fill_nothing, add_results},
+    {"attr_p", sizeof(kvf_segment_attr_t), NULL, query_segment},
+    {"attr_p", sizeof(kvf_peer_attr_t), NULL, query_peer},
+    {"attr_p", sizeof(kvf_remote_attr_t), NULL, query_remote},
+    {"result_p", sizeof(kvf_batch_result_t), NULL, query_batch},
+    {"notification_p", sizeof(kvf_notification_t), NULL, take_note},
+    {"ended_p", sizeof(kvf_ended_t), NULL, take_ended},
+    {"flow_p", sizeof(kvf_flow_t), NULL, query_flow},
+    {"counters_p", sizeof(kvf_counters_t), NULL, query_counters},
+    {"measure: size_p", sizeof(kvf_plan_size_t), NULL, measure},
+    {"results: results_p", sizeof(kvf_plan_results_t), NULL, first_results},
+    {"stream: state_p", sizeof(kvf_stream_state_t), NULL, query_stream},
 };
 #define FOR_ROWS(row) for (const row_t *row = rows; row < rows + sizeof rows / sizeof rows[0]; row++)
-
 
 static void fill(const row_t *row, room_t *room, size_t known)
 {
@@ -529,34 +539,34 @@ static void wrong_size(const row_t *row, uint32_t size)
 START_TEST(a_shorter_input_means_zeros)
 {
     FOR_ROWS(row)
-        if (row->fill)
-            shorter_input(row);
+    if (row->fill)
+        shorter_input(row);
 }
 END_TEST
 
 START_TEST(a_longer_input_must_end_in_zeros)
 {
     FOR_ROWS(row)
-        if (row->fill)
-            longer_input(row);
+    if (row->fill)
+        longer_input(row);
 }
 END_TEST
 
 START_TEST(an_output_is_written_as_far_as_it_goes)
 {
     FOR_ROWS(row)
-        if (!row->fill)
-            any_output(row);
+    if (!row->fill)
+        any_output(row);
 }
 END_TEST
 
 START_TEST(a_size_that_was_never_set_is_refused)
 {
-    static const uint32_t sizes[] = { 0, 1, 4, 7, 12, 4095, 4104, 0xa5a5a5a8 };
+    static const uint32_t sizes[] = {0, 1, 4, 7, 12, 4095, 4104, 0xa5a5a5a8};
 
     FOR_ROWS(row)
-        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
-            wrong_size(row, sizes[i]);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        wrong_size(row, sizes[i]);
 }
 END_TEST
 

@@ -33,7 +33,13 @@
 #define DEADLINE_S 2
 #define HANG_S     (DEADLINE_S + 5)
 
-typedef enum { OWNER, BYSTANDER, VICTIM, NEWCOMER, ACTORS } role_t;
+typedef enum {
+    OWNER,
+    BYSTANDER,
+    VICTIM,
+    NEWCOMER,
+    ACTORS
+} role_t;
 
 typedef struct actor {
     pid_t pid;
@@ -114,7 +120,13 @@ kvf_status_t run_op(kvf_batch_t *batch, const kvf_op_t *op, kvf_path_t path);
 
 /* --------------------------------------------------------------- actors */
 
-enum { OWN_GRANT = 1, OWN_MEET, OWN_MOVE, OWN_CHECK, OWN_TAKE_BACK };
+enum {
+    OWN_GRANT = 1,
+    OWN_MEET,
+    OWN_MOVE,
+    OWN_CHECK,
+    OWN_TAKE_BACK
+};
 
 void owner_main(actor_t *me);
 void bystander_main(actor_t *me);

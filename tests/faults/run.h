@@ -20,7 +20,16 @@ typedef struct step {
 } step_t;
 
 /* IN_UCX: a call that UCX made failed, and UCX ended or held the process. */
-typedef enum { UNTOUCHED, PASSED, REFUSED, KILLED, IN_UCX, CRASHED, HUNG, OUTCOMES } outcome_t;
+typedef enum {
+    UNTOUCHED,
+    PASSED,
+    REFUSED,
+    KILLED,
+    IN_UCX,
+    CRASHED,
+    HUNG,
+    OUTCOMES
+} outcome_t;
 
 typedef struct tally {
     unsigned steps, by[OUTCOMES], bugs;

@@ -20,14 +20,17 @@ static const struct {
     const char *name;
     long number;
 } calls[] = {
-    { "process_vm_readv", SYS_process_vm_readv }, { "process_vm_writev", SYS_process_vm_writev },
-    { "pidfd_open", SYS_pidfd_open },             { "pidfd_getfd", SYS_pidfd_getfd },
-    { "kcmp", SYS_kcmp },                         { "memfd_create", SYS_memfd_create },
+    {"process_vm_readv", SYS_process_vm_readv},
+    {"process_vm_writev", SYS_process_vm_writev},
+    {"pidfd_open", SYS_pidfd_open},
+    {"pidfd_getfd", SYS_pidfd_getfd},
+    {"kcmp", SYS_kcmp},
+    {"memfd_create", SYS_memfd_create},
 };
 
 static const char *rank_of_job(void)
 {
-    static const char *const names[] = { "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK" };
+    static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
     const char *rank = NULL;
 
     for (int i = 0; i < 3 && rank == NULL; i++) {

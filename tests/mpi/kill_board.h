@@ -76,19 +76,18 @@ __attribute__((format(printf, 1, 2), noreturn)) static inline void give_up(const
     _exit(1);
 }
 
-#define MUST(holds, ...)                                                                           \
-    do {                                                                                           \
-        if (!(holds)) {                                                                            \
-            give_up(__VA_ARGS__);                                                                  \
-        }                                                                                          \
+#define MUST(holds, ...)                                                                                     \
+    do {                                                                                                     \
+        if (!(holds)) {                                                                                      \
+            give_up(__VA_ARGS__);                                                                            \
+        }                                                                                                    \
     } while (0)
 
 #define OK(call) ok((call), #call, __LINE__)
 
 static inline void ok(kvf_status_t status, const char *what, int line)
 {
-    MUST(status == KVF_OK, "line %d: %s: %s: %s", line, what, kvf_status_name(status),
-         kvf_last_error());
+    MUST(status == KVF_OK, "line %d: %s: %s: %s", line, what, kvf_status_name(status), kvf_last_error());
 }
 
 static inline void board_open(const char *dir, int rank)

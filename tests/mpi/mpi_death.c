@@ -58,10 +58,10 @@ static void fail(int line, const char *what)
     _exit(1);
 }
 
-#define REQUIRE(cond)                                                                              \
-    do {                                                                                           \
-        if (!(cond))                                                                               \
-            fail(__LINE__, #cond);                                                                 \
+#define REQUIRE(cond)                                                                                        \
+    do {                                                                                                     \
+        if (!(cond))                                                                                         \
+            fail(__LINE__, #cond);                                                                           \
     } while (0)
 
 /* The call ended in time, with the sentence about the victim, and nobody else died. */
@@ -69,8 +69,8 @@ static void named(int line, kvf_status_t status, double from)
 {
     char who[64];
     snprintf(who, sizeof(who), "pid %d) died before all 3 ranks came", victim_pid);
-    if (status != KVF_ERR_PEER || now() - from > SOON || strncmp(kvf_last_error(), "rank 1 (host ", 13) != 0 ||
-        !strstr(kvf_last_error(), who))
+    if (status != KVF_ERR_PEER || now() - from > SOON ||
+        strncmp(kvf_last_error(), "rank 1 (host ", 13) != 0 || !strstr(kvf_last_error(), who))
         fail(line, "no PEER in time that names rank 1");
 }
 
@@ -157,7 +157,8 @@ int main(int argc, char **argv)
     kvf_mpi_t *job;
     char path[256];
     const char *name = argc > 2 ? argv[1] : "";
-    kvf_engine_opts_t opts = {.struct_size = sizeof(opts), .local = argc > 3 ? KVF_SWITCH_OFF : KVF_SWITCH_DEFAULT};
+    kvf_engine_opts_t opts = {.struct_size = sizeof(opts),
+                              .local = argc > 3 ? KVF_SWITCH_OFF : KVF_SWITCH_DEFAULT};
     dir = argc > 2 ? argv[2] : "";
     alarm(30);
     MPI_Init(&argc, &argv);

@@ -230,8 +230,7 @@ static void run_end_well(run_t *r, int since_signal)
     r->stop = 1;
     run_join(r);
     MUST(r->status == KVF_OK, "a batch with rank %d, in good health, %s after %zu ms: %s", r->to,
-         kvf_status_name(r->status), (size_t)((r->ended_ns - r->posted_ns) / MSEC),
-         kvf_last_error());
+         kvf_status_name(r->status), (size_t)((r->ended_ns - r->posted_ns) / MSEC), kvf_last_error());
 }
 
 /* The victim: waits until each other rank is in a batch with it. */
@@ -276,10 +275,8 @@ static void look_at_own_memory(party_t *p)
 /* Each later post says PEER; near ones know the state of at most 1 s ago. */
 static void posts_say_peer(party_t *p, run_t *r)
 {
-    kvf_batch_opts_t note = {.struct_size = sizeof(note),
-                             .notify_peer = p->peer[VICTIM],
-                             .notify = "x",
-                             .notify_len = 1};
+    kvf_batch_opts_t note = {
+        .struct_size = sizeof(note), .notify_peer = p->peer[VICTIM], .notify = "x", .notify_len = 1};
     kvf_peer_attr_t attr = {.struct_size = sizeof(attr)};
     kvf_status_t status;
     kvf_op_t op;
@@ -289,8 +286,8 @@ static void posts_say_peer(party_t *p, run_t *r)
         r->dir = i & 1 ? KVF_WRITE : KVF_READ;
         op = op_of(r);
         status = kvf_batch_post(r->batch, &op, 1, sizeof(op), NULL);
-        MUST(status == KVF_ERR_PEER, "post %d after the death says %s: %s", i,
-             kvf_status_name(status), kvf_last_error());
+        MUST(status == KVF_ERR_PEER, "post %d after the death says %s: %s", i, kvf_status_name(status),
+             kvf_last_error());
     }
     status = kvf_batch_post(r->batch, NULL, 0, sizeof(op), &note);
     MUST(status == KVF_ERR_PEER, "a notification after the death: %s", kvf_status_name(status));

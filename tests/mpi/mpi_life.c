@@ -71,9 +71,7 @@ static void first_wrong_rank_is_named(void)
     start();
     int rank = world_rank();
     int first = world_size() > 1 ? 1 : 0;
-    const kvf_engine_opts_t *opts = rank < first    ? NULL
-                                    : rank == first ? &wrong_rank
-                                                    : &wrong_flags;
+    const kvf_engine_opts_t *opts = rank < first ? NULL : rank == first ? &wrong_rank : &wrong_flags;
     REQUIRE_ALL(kvf_mpi_open(MPI_COMM_WORLD, opts, &job), KVF_ERR_INVALID, first);
     REQUIRE_ALL(kvf_mpi_open(MPI_COMM_WORLD, NULL, rank == 0 ? NULL : &job), KVF_ERR_INVALID, 0);
     REQUIRE(job == NULL);
@@ -147,8 +145,7 @@ static void a_child_is_refused(void)
                       kvf_mpi_flow(job, KVF_PATH_SHM, &flow) == KVF_ERR_FORKED &&
                       kvf_mpi_exchange_grants(job, NULL, 1, remotes, NULL) == KVF_ERR_FORKED &&
                       kvf_mpi_exchange_layouts(job, NULL, layouts) == KVF_ERR_FORKED &&
-                      kvf_mpi_close(job, 0) == KVF_ERR_FORKED &&
-                      strstr(kvf_last_error(), "is its child");
+                      kvf_mpi_close(job, 0) == KVF_ERR_FORKED && strstr(kvf_last_error(), "is its child");
         refused = refused && kvf_mpi_open(MPI_COMM_SELF, NULL, &own) == KVF_ERR_FORKED &&
                   kvf_mpi_open(MPI_COMM_WORLD, NULL, &own) == KVF_ERR_FORKED;
         _exit(refused ? 0 : 1);

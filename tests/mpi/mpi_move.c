@@ -8,7 +8,9 @@
 
 #include "ranks.h"
 
-enum { LEN = 300000 }; /* bytes of one rank's memory */
+enum {
+    LEN = 300000
+}; /* bytes of one rank's memory */
 
 static kvf_mpi_t *job;
 static kvf_segment_t *segment; /* LEN bytes of the library's, filled by fill() */
@@ -149,8 +151,12 @@ static void one_rank_spoils_the_exchange(void)
 /* Longer by rank, so that what is told at one stride is cut to its own length. */
 static kvf_layout_t *layout_of(int rank)
 {
-    kvf_kv_model_t model = {.struct_size = sizeof(model), .layers = 4 + 3 * (uint32_t)rank,
-                            .name = "ranks", .heads = 8, .k_bytes = 16, .v_bytes = 16,
+    kvf_kv_model_t model = {.struct_size = sizeof(model),
+                            .layers = 4 + 3 * (uint32_t)rank,
+                            .name = "ranks",
+                            .heads = 8,
+                            .k_bytes = 16,
+                            .v_bytes = 16,
                             .element = "bf16"};
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 7 + (uint32_t)rank};
     kvf_layout_t *layout;

@@ -64,8 +64,7 @@ static inline void require(int holds, const char *what, const char *file, int li
 static inline void must(kvf_status_t status, const char *what, const char *file, int line)
 {
     if (status != KVF_OK) {
-        fprintf(stderr, "%s:%d: %s: %s: %s\n", file, line, what, kvf_status_name(status),
-                kvf_last_error());
+        fprintf(stderr, "%s:%d: %s: %s: %s\n", file, line, what, kvf_status_name(status), kvf_last_error());
         give_up();
     }
 }
@@ -81,8 +80,8 @@ static inline void require_said(const char *part, const char *file, int line)
 #define REQUIRE_SAID(part) require_said((part), __FILE__, __LINE__)
 
 /* All ranks of the world have the same status, the one expected; and all name rank. */
-static inline void require_all(kvf_status_t status, kvf_status_t expected, int rank,
-                               const char *file, int line)
+static inline void require_all(kvf_status_t status, kvf_status_t expected, int rank, const char *file,
+                               int line)
 {
     char named[32];
     int low = (int)status;
@@ -100,8 +99,7 @@ static inline void require_all(kvf_status_t status, kvf_status_t expected, int r
         require_said(named, file, line);
     }
 }
-#define REQUIRE_ALL(status, expected, rank)                                                        \
-    require_all((status), (expected), (rank), __FILE__, __LINE__)
+#define REQUIRE_ALL(status, expected, rank) require_all((status), (expected), (rank), __FILE__, __LINE__)
 
 static inline void sleep_ns(uint64_t len_ns)
 {

@@ -45,18 +45,12 @@ static const struct {
      1,
      NULL,
      {"SLURM_NTASKS=4", "SLURM_NPROCS=4", "SLURM_JOB_ID=7", "SLURM_TASK_PID=4200"}},
-    {"mpirun -n 1 in a batch script of 4 tasks",
-     1,
-     NULL,
-     {"SLURM_NTASKS=4", "OMPI_COMM_WORLD_SIZE=1"}},
+    {"mpirun -n 1 in a batch script of 4 tasks", 1, NULL, {"SLURM_NTASKS=4", "OMPI_COMM_WORLD_SIZE=1"}},
     {"mpirun -n 1 whose daemons are a step of 3 tasks",
      1,
      NULL,
      {"SLURM_STEP_NUM_TASKS=3", "SLURM_NTASKS=3", "OMPI_COMM_WORLD_SIZE=1"}},
-    {"hydra -n 1 whose proxies are a step of 3 tasks",
-     1,
-     NULL,
-     {"SLURM_STEP_NUM_TASKS=3", "PMI_SIZE=1"}},
+    {"hydra -n 1 whose proxies are a step of 3 tasks", 1, NULL, {"SLURM_STEP_NUM_TASKS=3", "PMI_SIZE=1"}},
     {"in a shell of salloc", 1, NULL, {"SLURM_STEP_NUM_TASKS=1", "SLURM_NTASKS=8"}},
     {"typed under srun -n 4 --pty bash",
      1,
@@ -90,13 +84,12 @@ static const struct {
 START_TEST(launch_is_judged_by_its_nearest_launcher)
 {
     char why[256] = "";
-    bool whole = kvfi_mpi_launch_whole(launches[_i].world_size, lookup,
-                                       (void *)(uintptr_t)launches[_i].env, PID, why, sizeof(why));
+    bool whole = kvfi_mpi_launch_whole(launches[_i].world_size, lookup, (void *)(uintptr_t)launches[_i].env,
+                                       PID, why, sizeof(why));
     const char *refusal = launches[_i].refusal;
     ck_assert_msg(whole == !refusal, "%s: %s", launches[_i].what, whole ? "let through" : why);
     if (refusal) {
-        ck_assert_msg(strncmp(why, refusal, strlen(refusal)) == 0, "%s: it says: %s",
-                      launches[_i].what, why);
+        ck_assert_msg(strncmp(why, refusal, strlen(refusal)) == 0, "%s: it says: %s", launches[_i].what, why);
     }
 }
 END_TEST

@@ -16,8 +16,8 @@ static int ring_is_closed(int rank, int size)
 {
     int left = (rank + size - 1) % size, got = -1;
 
-    MPI_Sendrecv(&rank, 1, MPI_INT, (rank + 1) % size, 0, &got, 1, MPI_INT, left, 0,
-                 MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    MPI_Sendrecv(&rank, 1, MPI_INT, (rank + 1) % size, 0, &got, 1, MPI_INT, left, 0, MPI_COMM_WORLD,
+                 MPI_STATUS_IGNORE);
     return got == left;
 }
 
@@ -35,8 +35,7 @@ int main(int argc, char **argv)
     gethostname(host, sizeof(host) - 1);
 
     bad = !ring_is_closed(rank, size) || (wanted && shared != wanted);
-    printf("rank %d of %d on %s shares memory with %d: %s\n", rank, size, host, shared,
-           bad ? "BAD" : "ok");
+    printf("rank %d of %d on %s shares memory with %d: %s\n", rank, size, host, shared, bad ? "BAD" : "ok");
 
     MPI_Comm_free(&node);
     MPI_Finalize();

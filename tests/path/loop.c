@@ -57,9 +57,9 @@ static kvf_status_t carry(const char *from, char *to, uint64_t len)
 
 static kvf_status_t slice(kvfi_xfer_t *xfer, uint64_t budget)
 {
-    uint64_t     left = budget < PART_BYTES ? budget : PART_BYTES;
+    uint64_t left = budget < PART_BYTES ? budget : PART_BYTES;
     kvf_status_t status = KVF_OK;
-    kvfi_run_t   run;
+    kvfi_run_t run;
 
     pthread_mutex_lock(&lock);
     while (status == KVF_OK && left &&

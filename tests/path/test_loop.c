@@ -40,7 +40,7 @@ static kvf_op_t boxes(const rig_t *rig, uint32_t ids[BLOCKS], uint32_t dir)
 
 static uint64_t bytes_of(kvf_engine_t *engine, kvf_path_t path, uint32_t dir)
 {
-    kvf_flow_t flow = { .struct_size = sizeof(flow) };
+    kvf_flow_t flow = {.struct_size = sizeof(flow)};
     uint64_t cursor = 0, bytes = 0;
 
     while (kvf_engine_flow(engine, &cursor, &flow) == KVF_OK) {
@@ -53,7 +53,7 @@ static uint64_t bytes_of(kvf_engine_t *engine, kvf_path_t path, uint32_t dir)
 START_TEST(boxes_arrive_in_both_directions)
 {
     rig_t rig;
-    kvf_batch_opts_t on_self = { .struct_size = sizeof(on_self), .paths = KVF_PATH_BIT(KVF_PATH_SELF) };
+    kvf_batch_opts_t on_self = {.struct_size = sizeof(on_self), .paths = KVF_PATH_BIT(KVF_PATH_SELF)};
     uint32_t ids[BLOCKS], dir = (uint32_t)_i & 1;
     uint8_t *want = malloc(1 << 20), *have = malloc(1 << 20);
     kvf_path_t path = KVF_PATH_NONE;
@@ -93,7 +93,7 @@ END_TEST
 static void at_pool(void *state, const void *in, size_t in_len, proc_out_t *out)
 {
     side_t *side = state;
-    uint32_t ids[BLOCKS], gens[BLOCKS], stale[2] = { 3, 7 };
+    uint32_t ids[BLOCKS], gens[BLOCKS], stale[2] = {3, 7};
 
     (void)in;
     (void)in_len;
@@ -108,7 +108,7 @@ static void at_pool(void *state, const void *in, size_t in_len, proc_out_t *out)
 
 START_TEST(blocks_that_have_gone_stale_are_told)
 {
-    static const rig_opts_t opts = { .pool_blocks = BLOCKS, .block_bytes = BLOCK };
+    static const rig_opts_t opts = {.pool_blocks = BLOCKS, .block_bytes = BLOCK};
     rig_t rig;
     uint32_t gens[BLOCKS];
     int8_t status[BLOCKS];
@@ -134,7 +134,7 @@ END_TEST
 /* A batch of which some parts have been copied and most have not. */
 static void begin(rig_t *rig, where_t where, uint32_t dir)
 {
-    static const rig_opts_t opts = { .owner_len = BIG, .local_len = BIG };
+    static const rig_opts_t opts = {.owner_len = BIG, .local_len = BIG};
     kvf_op_t op;
 
     rig_open(rig, where, &opts);
@@ -147,15 +147,15 @@ static void begin(rig_t *rig, where_t where, uint32_t dir)
 
 static void ended_midway(rig_t *rig, kvf_status_t status)
 {
-    kvf_batch_result_t result = { .struct_size = sizeof(result) };
-    kvf_flow_t flow = { .struct_size = sizeof(flow) };
+    kvf_batch_result_t result = {.struct_size = sizeof(result)};
+    kvf_flow_t flow = {.struct_size = sizeof(flow)};
     uint64_t cursor = 0;
 
     ok(kvf_batch_result(rig->batch, &result));
     must(result.status == status && result.unsettled == 0, "%s", kvf_status_name(result.status));
     ok(kvf_engine_flow(rig->me.engine, &cursor, &flow));
-    must(flow.path == LOOP && flow.bytes > 0 && flow.bytes < BIG, "%zu bytes on path %u",
-         (size_t)flow.bytes, flow.path);
+    must(flow.path == LOOP && flow.bytes > 0 && flow.bytes < BIG, "%zu bytes on path %u", (size_t)flow.bytes,
+         flow.path);
     must(flow.calls == 2 * flow.pieces, "%zu calls", (size_t)flow.calls);
 }
 

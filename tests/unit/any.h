@@ -68,8 +68,8 @@ void any_must(bool holds, const char *what);
 void any_make_meaning(meaning_t *m);
 
 /* Tables for tokens [from, to) of a request; of a destination only rank only has anything. */
-void any_make_side(const meaning_t *m, side_t *side, uint64_t from, uint64_t to, bool read,
-                   bool is_source, uint32_t only);
+void any_make_side(const meaning_t *m, side_t *side, uint64_t from, uint64_t to, bool read, bool is_source,
+                   uint32_t only);
 void any_free_side(side_t *side);
 
 /* Whether a rank holds a token, and which of its tokens that is. */
@@ -83,16 +83,16 @@ uint32_t any_real_id(const held_t *h, uint64_t entry);
 uint64_t any_find_entry(const held_t *h, uint64_t t, uint64_t *block_p);
 
 /* The rank whose turn it is for (layer, head, token), and its group; NULL if none has it. */
-const held_t *any_find_source(const side_t *src, uint32_t layer, uint32_t head, uint64_t t,
-                              uint64_t turn, uint32_t *rank_p);
+const held_t *any_find_source(const side_t *src, uint32_t layer, uint32_t head, uint64_t t, uint64_t turn,
+                              uint32_t *rank_p);
 
 /* A status for each pair of blocks, and what must come of them: begin makes up which sources and
  * blocks fail, bind has a binding keep statuses, add sets them as a batch would and adds them,
  * check looks at what came out. r is the rank of the source, d that of the destination. */
 void any_results_begin(const side_t *src, rank_t *dst);
 void any_results_bind(kvf_bind_t *bind);
-void any_results_add(const kvf_plan_t *plan, const kvf_bind_t *bind, uint32_t r,
-                     const kvf_op_t *ops, size_t count);
+void any_results_add(const kvf_plan_t *plan, const kvf_bind_t *bind, uint32_t r, const kvf_op_t *ops,
+                     size_t count);
 void any_results_check(const side_t *src, const rank_t *dst, uint32_t d, uint64_t from, uint64_t to,
                        bool window);
 

@@ -98,11 +98,10 @@ static void make_planes(const meaning_t *m, held_t *h)
     uint32_t kinds = m->group[h->meaning].kinds, from = 0;
 
     if (m->group[h->meaning].latent) {
-        h->planes[h->g.plane_count++] =
-            (kvf_plane_t){.kind = KVF_PLANE_LATENT, .content = content[0]};
+        h->planes[h->g.plane_count++] = (kvf_plane_t){.kind = KVF_PLANE_LATENT, .content = content[0]};
     } else if (any_roll(2) == 0) {
-        h->planes[h->g.plane_count++] = (kvf_plane_t){
-            .kind = KVF_PLANE_KV, .content = content[0] + content[1], .k_content = content[0]};
+        h->planes[h->g.plane_count++] =
+            (kvf_plane_t){.kind = KVF_PLANE_KV, .content = content[0] + content[1], .k_content = content[0]};
         from = 2;
     }
     for (uint32_t k = from; k < kinds && !m->group[h->meaning].latent; k++)
@@ -134,8 +133,8 @@ static void cut_heads(uint32_t heads, uint32_t tp, uint32_t r, uint32_t *first_p
         ++*count_p;
 }
 
-static void make_group(const meaning_t *m, side_t *side, rank_t *rank, uint32_t g, uint32_t r,
-                       uint32_t stage, uint32_t c, const uint32_t *cuts)
+static void make_group(const meaning_t *m, side_t *side, rank_t *rank, uint32_t g, uint32_t r, uint32_t stage,
+                       uint32_t c, const uint32_t *cuts)
 {
     held_t *h = &rank->held[rank->count];
     uint32_t n = 0;
@@ -223,8 +222,7 @@ static void make_table(held_t *h, uint64_t from, uint64_t to, bool read, bool is
     }
     for (uint32_t i = 0; i < count && h->table.ids != NULL && any_roll(3) == 0; i++)
         h->ids[any_roll(count)] = KVF_SKIP;
-    if (h->table.ids != NULL &&
-        any_roll(6) == 0) { /* block 0 stands for none, or another one does */
+    if (h->table.ids != NULL && any_roll(6) == 0) { /* block 0 stands for none, or another one does */
         h->table.flags = KVF_TABLE_NULL;
         h->table.null_id = any_roll(2) == 0 ? 0 : any_roll(3) + 1000;
         if (h->table.null_id != 0 && count > 0)
@@ -284,8 +282,8 @@ static void make_memory(rank_t *rank)
     any_must(kvf_layout_create(&desc, &rank->layout) == KVF_OK, kvf_last_error());
 }
 
-void any_make_side(const meaning_t *m, side_t *side, uint64_t from, uint64_t to, bool read,
-                   bool is_source, uint32_t only)
+void any_make_side(const meaning_t *m, side_t *side, uint64_t from, uint64_t to, bool read, bool is_source,
+                   uint32_t only)
 {
     uint32_t cuts[3];
 
@@ -349,13 +347,12 @@ uint32_t any_real_id(const held_t *h, uint64_t entry)
 uint64_t any_find_entry(const held_t *h, uint64_t t, uint64_t *block_p)
 {
     *block_p = any_local_token(&h->g, t) / h->g.block_tokens;
-    return *block_p -
-           h->table.first_token / (h->g.cp_ranks > 1 ? h->g.cp_ranks : 1) / h->g.block_tokens;
+    return *block_p - h->table.first_token / (h->g.cp_ranks > 1 ? h->g.cp_ranks : 1) / h->g.block_tokens;
 }
 
 /* The rank whose turn it is for (layer, head, token), and its group; NULL if none has it. */
-const held_t *any_find_source(const side_t *src, uint32_t layer, uint32_t head, uint64_t t,
-                              uint64_t turn, uint32_t *rank_p)
+const held_t *any_find_source(const side_t *src, uint32_t layer, uint32_t head, uint64_t t, uint64_t turn,
+                              uint32_t *rank_p)
 {
     const held_t *found[MAX_RANKS];
     uint32_t ranks[MAX_RANKS], n = 0;

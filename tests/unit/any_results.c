@@ -12,8 +12,7 @@
 #define MAX_PAIRS 8192
 
 static kvf_status_t posted[MAX_RANKS];
-static uint32_t
-    fails_every[MAX_RANKS]; /* blocks of a source fail whose id is a multiple; 0: none */
+static uint32_t fails_every[MAX_RANKS]; /* blocks of a source fail whose id is a multiple; 0: none */
 static int8_t pairs[MAX_PAIRS], entries[MAX_GROUPS][MAX_BLOCKS];
 static kvf_plan_results_t results;
 static uint64_t pair_sum;
@@ -65,24 +64,20 @@ static void run_statuses(const kvf_bind_t *bind, uint32_t r, const kvf_op_t *ops
         const uint32_t *local = ops[o].local_ids, *remote = ops[o].remote_ids;
         const uint32_t *src = bind->dir == KVF_READ ? remote : local;
 
-        any_must(ops[o].block_status >= pairs &&
-                     ops[o].block_status - pairs + ops[o].blocks <= MAX_PAIRS,
+        any_must(ops[o].block_status >= pairs && ops[o].block_status - pairs + ops[o].blocks <= MAX_PAIRS,
                  "statuses of an op lie elsewhere");
         for (uint32_t i = 0; i < ops[o].blocks; i++) {
             int8_t *to = &ops[o].block_status[i];
-            bool skips = (local != NULL && local[i] == KVF_SKIP) ||
-                         (remote != NULL && remote[i] == KVF_SKIP);
-            kvf_status_t status = skips         ? KVF_SKIPPED
-                                  : src == NULL ? KVF_OK
-                                                : block_status(r, src[i]);
+            bool skips = (local != NULL && local[i] == KVF_SKIP) || (remote != NULL && remote[i] == KVF_SKIP);
+            kvf_status_t status = skips ? KVF_SKIPPED : src == NULL ? KVF_OK : block_status(r, src[i]);
 
             *to = (int8_t)(*to == KVF_INPROGRESS ? status : worst((kvf_status_t)*to, status));
         }
     }
 }
 
-void any_results_add(const kvf_plan_t *plan, const kvf_bind_t *bind, uint32_t r,
-                     const kvf_op_t *ops, size_t count)
+void any_results_add(const kvf_plan_t *plan, const kvf_bind_t *bind, uint32_t r, const kvf_op_t *ops,
+                     size_t count)
 {
     kvf_plan_size_t size = {.struct_size = sizeof(size)};
 
@@ -144,8 +139,7 @@ static void want_group(want_t *want, const side_t *src, const rank_t *dst, uint3
                 const held_t *s =
                     any_find_source(src, h->layers[l], h->g.first_head + head, t, d + block, &r);
 
-                want_cell(want, h, k, entry, t > from ? t : from, s,
-                          any_find_entry(s, t, &src_block), r);
+                want_cell(want, h, k, entry, t > from ? t : from, s, any_find_entry(s, t, &src_block), r);
             }
     }
 }

@@ -44,8 +44,7 @@ static void add_region(cache_t *c, const kvf_kv_model_t *model, const kvf_layout
             r.layers[r.layer_count++] = opts->layers[i];
     }
     r.base = c->memory.len;
-    c->memory.len +=
-        r.layer_count * r.blocks * r.block_tokens * r.heads * (model->k_bytes + model->v_bytes);
+    c->memory.len += r.layer_count * r.blocks * r.block_tokens * r.heads * (model->k_bytes + model->v_bytes);
     c->regions[c->count++] = r;
     if (model->indexer_bytes == 0)
         return;
@@ -58,8 +57,8 @@ static void add_region(cache_t *c, const kvf_kv_model_t *model, const kvf_layout
     c->regions[c->count++] = r;
 }
 
-void oracle_make(cache_t *c, const kvf_kv_model_t *model, const kvf_layout_opts_t *opts,
-                 const char *axes, uint64_t after)
+void oracle_make(cache_t *c, const kvf_kv_model_t *model, const kvf_layout_opts_t *opts, const char *axes,
+                 uint64_t after)
 {
     memset(c, 0, sizeof(*c));
     c->memory.len = opts->base;
@@ -119,8 +118,7 @@ static uint8_t content(const region_t *r, const place_t *p, uint64_t token)
 }
 
 /* Write token token of a region into a block; mark may be NULL. */
-static void put_token(const cache_t *cache, const region_t *r, uint64_t block, uint64_t token,
-                      uint8_t *mark)
+static void put_token(const cache_t *cache, const region_t *r, uint64_t block, uint64_t token, uint8_t *mark)
 {
     place_t p = {.block = block, .token = token % r->block_tokens};
 
@@ -151,15 +149,14 @@ void oracle_fill(const cache_t *cache, const table_t *table)
     }
 }
 
-void oracle_expect(const cache_t *dst, const table_t *src_table, const table_t *dst_table,
-                   uint64_t from, uint64_t to, bool window, uint8_t *mark)
+void oracle_expect(const cache_t *dst, const table_t *src_table, const table_t *dst_table, uint64_t from,
+                   uint64_t to, bool window, uint8_t *mark)
 {
     for (unsigned i = 0; i < dst->count; i++) {
         const region_t *r = &dst->regions[i];
 
         for (uint64_t t = from; t < to; t++) {
-            uint64_t src_tokens =
-                src_table->block_tokens != 0 ? src_table->block_tokens : r->block_tokens;
+            uint64_t src_tokens = src_table->block_tokens != 0 ? src_table->block_tokens : r->block_tokens;
             uint32_t src_id = src_table->ids[(t - src_table->first) / src_tokens];
             uint32_t dst_id = dst_table->ids[(t - dst_table->first) / r->block_tokens];
 
@@ -187,11 +184,10 @@ static void run_pair(const kvf_op_t *op, uint64_t local_id, uint64_t remote_id)
     must(remote_id < op->remote_cap, "an id is past remote_cap");
     for (uint32_t y = 0; y < op->count[1]; y++)
         for (uint32_t x = 0; x < op->count[0]; x++) {
-            uint64_t local = op->local_off + local_id * op->local_block +
-                             y * (uint64_t)op->local_stride[1] + x * (uint64_t)op->local_stride[0];
+            uint64_t local = op->local_off + local_id * op->local_block + y * (uint64_t)op->local_stride[1] +
+                             x * (uint64_t)op->local_stride[0];
             uint64_t remote = op->remote_off + remote_id * op->remote_block +
-                              y * (uint64_t)op->remote_stride[1] +
-                              x * (uint64_t)op->remote_stride[0];
+                              y * (uint64_t)op->remote_stride[1] + x * (uint64_t)op->remote_stride[0];
 
             if (op->dir == KVF_READ)
                 move(&op->remote->memory, remote, op->segment, local, op->len);

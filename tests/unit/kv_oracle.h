@@ -49,8 +49,8 @@ kvf_kv_model_t oracle_model(bool mla);
 
 /* How a model's cache lies by the letters of a name, with opts complete (layers a list). Its memory
  * is not there yet: memory.len is from the start of the segment to after bytes behind. */
-void oracle_make(cache_t *cache, const kvf_kv_model_t *model, const kvf_layout_opts_t *opts,
-                 const char *axes, uint64_t after);
+void oracle_make(cache_t *cache, const kvf_kv_model_t *model, const kvf_layout_opts_t *opts, const char *axes,
+                 uint64_t after);
 
 /* A request: for each entry of a table, tokens from first + entry * block_tokens on. */
 typedef struct table {
@@ -65,8 +65,8 @@ void oracle_fill(const cache_t *cache, const table_t *table);
 
 /* Write to dst what tokens [from, to) bring, skipping pairs that either table skips; mark[] the
  * bytes of it. With window set, regions with a window take their last tokens only. */
-void oracle_expect(const cache_t *dst, const table_t *src_table, const table_t *dst_table,
-                   uint64_t from, uint64_t to, bool window, uint8_t *mark);
+void oracle_expect(const cache_t *dst, const table_t *src_table, const table_t *dst_table, uint64_t from,
+                   uint64_t to, bool window, uint8_t *mark);
 
 /* Run ops, refusing what an engine would refuse. */
 void oracle_run(const kvf_op_t *ops, size_t count);

@@ -28,7 +28,7 @@ START_TEST(a_writer_without_room_counts_the_need_and_writes_nothing_past)
 {
     for (size_t cap = 0; cap < 40; cap++) {
         uint8_t *buf = malloc(cap + 1); /* exact, for the sanitizer */
-        kvfi_writer_t w = { .buf = buf, .cap = cap };
+        kvfi_writer_t w = {.buf = buf, .cap = cap};
 
         buf[cap] = 0x5a;
         kvfi_put_u32(&w, 7);
@@ -45,14 +45,14 @@ END_TEST
 START_TEST(a_reader_past_the_end_yields_zeros_and_says_so)
 {
     uint8_t full[21];
-    kvfi_writer_t w = { .buf = full, .cap = sizeof(full) };
+    kvfi_writer_t w = {.buf = full, .cap = sizeof(full)};
 
     kvfi_put_u32(&w, 7);
     kvfi_put_u64(&w, 8);
     kvfi_put_bytes(&w, "hello", 5);
     for (size_t len = 0; len <= sizeof(full); len++) {
         uint8_t *buf = malloc(len > 0 ? len : 1);
-        kvfi_reader_t r = { .buf = buf, .len = len };
+        kvfi_reader_t r = {.buf = buf, .len = len};
         size_t n = 99;
         const void *bytes;
 
@@ -71,15 +71,15 @@ END_TEST
 START_TEST(a_length_that_overflows_reads_nothing)
 {
     uint8_t buf[8];
-    kvfi_writer_t w = { .buf = buf, .cap = sizeof(buf) };
-    kvfi_reader_t r = { .buf = buf, .len = sizeof(buf) };
+    kvfi_writer_t w = {.buf = buf, .cap = sizeof(buf)};
+    kvfi_reader_t r = {.buf = buf, .len = sizeof(buf)};
     size_t n;
 
     kvfi_put_u32(&w, UINT32_MAX);
     kvfi_put_u32(&w, 1);
     ck_assert_ptr_null(kvfi_get_bytes(&r, &n));
     ck_assert_int_eq(r.failed, 1);
-    r = (kvfi_reader_t){ .buf = buf, .len = sizeof(buf), .off = 4 };
+    r = (kvfi_reader_t){.buf = buf, .len = sizeof(buf), .off = 4};
     ck_assert_ptr_null(kvfi_get(&r, SIZE_MAX - 2)); /* off + len would wrap */
     ck_assert_int_eq(r.failed, 1);
     ck_assert_ptr_null(kvfi_get(&r, 1)); /* once failed, failed */
@@ -89,7 +89,7 @@ END_TEST
 /* Keys of a peer's choice: these met where the place was the key's own. */
 START_TEST(chosen_keys_do_not_meet_in_a_table)
 {
-    kvfi_table_t table = { 0 };
+    kvfi_table_t table = {0};
     clock_t begin = clock(), plain;
 
     for (uint64_t i = 1; i <= 20000; i++)
@@ -106,9 +106,9 @@ END_TEST
 
 START_TEST(a_table_is_a_map)
 {
-    kvfi_table_t table = { 0 };
+    kvfi_table_t table = {0};
     static char place[300];
-    int there[300] = { 0 };
+    int there[300] = {0};
     uint64_t state = 7;
 
     ck_assert_ptr_null(kvfi_table_get(&table, 1));
@@ -131,8 +131,7 @@ START_TEST(a_table_is_a_map)
             size_t count = 0;
 
             for (uint64_t k = 0; k < 300; k++) {
-                must(kvfi_table_get(&table, (k + 1) << (k % 2 * 30)) ==
-                     (there[k] ? &place[k] : NULL));
+                must(kvfi_table_get(&table, (k + 1) << (k % 2 * 30)) == (there[k] ? &place[k] : NULL));
                 count += (size_t)there[k];
             }
             ck_assert_uint_eq(table.count, count);
@@ -302,7 +301,7 @@ END_TEST
 
 static int rings(const kvfi_bell_t *bell)
 {
-    struct pollfd fd = { .fd = bell->fd, .events = POLLIN };
+    struct pollfd fd = {.fd = bell->fd, .events = POLLIN};
 
     return poll(&fd, 1, 0) == 1;
 }

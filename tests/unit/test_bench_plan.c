@@ -23,11 +23,8 @@ static struct bench_args args_of(uint64_t hot, uint64_t depth, uint64_t num, uin
 
 static struct bench_shape own(uint64_t piece, uint64_t pieces, uint64_t rows)
 {
-    return (struct bench_shape){.name = "own",
-                                .long_name = "own",
-                                .piece = piece,
-                                .pieces = pieces,
-                                .blocks = pieces / rows};
+    return (struct bench_shape){
+        .name = "own", .long_name = "own", .piece = piece, .pieces = pieces, .blocks = pieces / rows};
 }
 
 struct pair {
@@ -46,8 +43,7 @@ static char **starts_of(unsigned char *start, uint32_t segments, uint64_t bytes)
     return starts;
 }
 
-static void make_pair(const struct bench_args *args, const struct bench_shape *shape,
-                      struct pair *p)
+static void make_pair(const struct bench_args *args, const struct bench_shape *shape, struct pair *p)
 {
     ck_assert_msg(kvfi_bench_plan_make(args, shape, &p->plan) == 0, "%s", kvfi_cli_error());
     ck_assert_int_eq(kvfi_bench_plan_ids(&p->plan), 0);
@@ -183,8 +179,8 @@ START_TEST(the_fixed_shapes_move_what_their_names_say)
     static const struct {
         const char *name;
         uint64_t pieces, piece;
-    } want[] = {{"W1", 16384, 65536}, {"W2", 40960, 16384},       {"W3", 40960, 8192},
-                {"W4", 655360, 512},  {"W5", 7808, 73728},        {"W6", 512, 655360},
+    } want[] = {{"W1", 16384, 65536}, {"W2", 40960, 16384},        {"W3", 40960, 8192},
+                {"W4", 655360, 512},  {"W5", 7808, 73728},         {"W6", 512, 655360},
                 {"W7", 512, 2097152}, {"xlayer-8b", 512, 2097152}, {"W8", 40960, 16384}};
     struct bench_plan plan;
 

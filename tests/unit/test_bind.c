@@ -76,14 +76,13 @@ START_TEST(ranges_of_one_segment_are_the_segments_moved)
     kvf_bind_t bind = make_bind(table, (uint32_t)_i);
     size_t count = MOST;
 
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, whole, sizeof(whole[0]), &count, NULL, NULL),
-                     KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, whole, sizeof(whole[0]), &count, NULL, NULL), KVF_OK);
     for (uint32_t i = 0; i < SEGMENTS; i++)
         locals[i] = (kvf_bind_local_t){
             .segment = (kvf_segment_t *)&handles[0], .off = (SEGMENTS - i) * len, .len = len};
     for (unsigned again = 0; again < 2; again++) {
-        ck_assert_msg(kvf_plan_bind(plan, &bind, parts, sizeof(parts[0]), &count, NULL, NULL) == KVF_OK,
-                      "%s", kvf_last_error());
+        ck_assert_msg(kvf_plan_bind(plan, &bind, parts, sizeof(parts[0]), &count, NULL, NULL) == KVF_OK, "%s",
+                      kvf_last_error());
         ck_assert_uint_eq(count, MOST);
         for (uint32_t i = 0; i < MOST; i++) {
             kvf_op_t want = whole[i];
@@ -168,17 +167,39 @@ START_TEST(two_of_thousands_of_segments_are_found)
     static kvf_remote_t *far[MANY];
     static uint32_t ids[MANY];
     static uint64_t lens[MANY], zeros[MANY];
-    kvf_plane_t plane = {.kind = KVF_PLANE_K, .element = "x", .content = 16, .block_stride = 16,
-                         .head_stride = 16, .state_stride = 16, .layer_base = zeros,
+    kvf_plane_t plane = {.kind = KVF_PLANE_K,
+                         .element = "x",
+                         .content = 16,
+                         .block_stride = 16,
+                         .head_stride = 16,
+                         .state_stride = 16,
+                         .layer_base = zeros,
                          .layer_segment = ids};
-    kvf_group_t group = {.block_tokens = 1, .layer_count = MANY, .heads = 1, .heads_total = 1,
-                         .blocks = 1, .layers = ids, .planes = &plane, .plane_count = 1};
-    kvf_layout_desc_t desc = {.struct_size = sizeof(desc), .group_count = 1, .groups = &group,
-                              .segment_count = MANY, .segment_len = lens};
+    kvf_group_t group = {.block_tokens = 1,
+                         .layer_count = MANY,
+                         .heads = 1,
+                         .heads_total = 1,
+                         .blocks = 1,
+                         .layers = ids,
+                         .planes = &plane,
+                         .plane_count = 1};
+    kvf_layout_desc_t desc = {.struct_size = sizeof(desc),
+                              .group_count = 1,
+                              .groups = &group,
+                              .segment_count = MANY,
+                              .segment_len = lens};
     kvf_bind_table_t table = {.count = 1};
-    kvf_bind_t bind = {.struct_size = sizeof(bind), .src_table_count = 1, .dst_table_count = 1,
-                       .src_tables = &table, .dst_tables = &table, .tokens = 1, .locals = at,
-                       .local_count = MANY, .remotes = far, .remote_count = MANY, .layer_count = 1};
+    kvf_bind_t bind = {.struct_size = sizeof(bind),
+                       .src_table_count = 1,
+                       .dst_table_count = 1,
+                       .src_tables = &table,
+                       .dst_tables = &table,
+                       .tokens = 1,
+                       .locals = at,
+                       .local_count = MANY,
+                       .remotes = far,
+                       .remote_count = MANY,
+                       .layer_count = 1};
     kvf_layout_t *layout;
     kvf_plan_t *plan;
 
@@ -214,14 +235,13 @@ START_TEST(layers_at_once_are_the_layers_one_by_one)
 
     if (_i & 2)
         table[_i & 1].ids = NULL;
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, whole, sizeof(whole[0]), &count, NULL, NULL),
-                     KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, whole, sizeof(whole[0]), &count, NULL, NULL), KVF_OK);
     ck_assert_uint_eq(count, MOST); /* the whole blocks, and two that are cut */
     bind.layer_count = 1;
     for (; bind.first_layer < 80; bind.first_layer++, at += count) {
         count = MOST - at;
-        ck_assert_int_eq(
-            kvf_plan_bind(plan, &bind, parts + at, sizeof(parts[0]), &count, NULL, NULL), KVF_OK);
+        ck_assert_int_eq(kvf_plan_bind(plan, &bind, parts + at, sizeof(parts[0]), &count, NULL, NULL),
+                         KVF_OK);
     }
     ck_assert_uint_eq(at, MOST);
     qsort(whole, MOST, sizeof(whole[0]), by_bytes);
@@ -240,13 +260,11 @@ START_TEST(short_arrays_and_ops_of_other_sizes_are_filled_as_far_as_they_go)
     char *bytes = malloc(MOST * longer);
     size_t count = MOST;
 
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, whole, sizeof(whole[0]), &count, NULL, NULL),
-                     KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, whole, sizeof(whole[0]), &count, NULL, NULL), KVF_OK);
     for (size_t size = shorter; size <= longer; size += longer - shorter) {
         memset(bytes, 0x55, MOST * longer);
-        ck_assert_int_eq(
-            kvf_plan_bind(plan, &bind, (kvf_op_t *)(void *)bytes, size, &count, NULL, NULL),
-            KVF_OK);
+        ck_assert_int_eq(kvf_plan_bind(plan, &bind, (kvf_op_t *)(void *)bytes, size, &count, NULL, NULL),
+                         KVF_OK);
         for (size_t i = 0; i < MOST; i++) {
             size_t known = size < sizeof(kvf_op_t) ? size : sizeof(kvf_op_t);
 
@@ -257,8 +275,7 @@ START_TEST(short_arrays_and_ops_of_other_sizes_are_filled_as_far_as_they_go)
     }
     memset(parts, 0x55, sizeof(parts));
     count = 200; /* in the middle of a cut end */
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, parts, sizeof(parts[0]), &count, NULL, NULL),
-                     KVF_ERR_SPACE);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, parts, sizeof(parts[0]), &count, NULL, NULL), KVF_ERR_SPACE);
     ck_assert_uint_eq(count, MOST);
     ck_assert_mem_eq(parts, whole, 200 * sizeof(parts[0]));
     ck_assert_int_eq(*(char *)&parts[200], 0x55);

@@ -32,9 +32,11 @@ static uint32_t remote_ids[6];
 
 static kvfi_box_t random_box(void)
 {
-    kvfi_box_t box = { .len = 1 + rnd(rnd(2) != 0 ? 8 : 200),
-                       .count = { 1 + (uint32_t)rnd(5), 1 + (uint32_t)rnd(5) },
-                       .blocks = (uint32_t)rnd(7), .local_off = rnd(500), .remote_off = rnd(500) };
+    kvfi_box_t box = {.len = 1 + rnd(rnd(2) != 0 ? 8 : 200),
+                      .count = {1 + (uint32_t)rnd(5), 1 + (uint32_t)rnd(5)},
+                      .blocks = (uint32_t)rnd(7),
+                      .local_off = rnd(500),
+                      .remote_off = rnd(500)};
 
     for (int axis = 0; axis < 2; axis++) {
         uint64_t whole = box.len * (axis == 0 ? 1 : box.count[0]);
@@ -117,7 +119,7 @@ START_TEST(parts_cover_the_plain_loop_in_order)
     for (int n = 0; n < 20000; n++) {
         kvfi_box_t box = random_box();
         kvfi_box_t part;
-        kvfi_cut_t most = { 1 + rnd(rnd(2) != 0 ? 300 : 100000), 1 + rnd(rnd(2) != 0 ? 30 : 1000) };
+        kvfi_cut_t most = {1 + rnd(rnd(2) != 0 ? 300 : 100000), 1 + rnd(rnd(2) != 0 ? 30 : 1000)};
         size_t count = plain(&box, want_local, want_remote);
         size_t at = 0;
         uint32_t first;
@@ -129,7 +131,7 @@ START_TEST(parts_cover_the_plain_loop_in_order)
         }
         cursor = kvfi_cursor_at_start(&box);
         while ((bytes = kvfi_box_cut(&cursor, most, &part, &first)) > 0) {
-            kvfi_cursor_t walk = { .box = &part, .pair = first };
+            kvfi_cursor_t walk = {.box = &part, .pair = first};
             uint64_t walked = 0;
             kvfi_run_t run;
 
@@ -153,8 +155,13 @@ END_TEST
 /* Contiguous on both sides, whatever the counts say: one run. */
 START_TEST(what_touches_on_both_sides_is_one_run)
 {
-    kvfi_box_t box = { .len = 16, .count = { 8, 4 }, .blocks = 5, .local_stride = { 16, 128 },
-                       .remote_stride = { 16, 128 }, .local_block = 512, .remote_block = 512 };
+    kvfi_box_t box = {.len = 16,
+                      .count = {8, 4},
+                      .blocks = 5,
+                      .local_stride = {16, 128},
+                      .remote_stride = {16, 128},
+                      .local_block = 512,
+                      .remote_block = 512};
     kvfi_cursor_t cursor;
     kvfi_run_t run;
 
@@ -197,9 +204,8 @@ START_TEST(copies_move_the_bytes_of_the_plain_loop)
         uint64_t moved = 0;
         uint64_t budget = 1 + rnd(5000);
         /* a streaming kernel copies destinations that overlap in no order */
-        uint64_t whole = n >> 1 & 1 && !repeats(dir == KVF_READ ? want_local : want_remote, count)
-                             ? UINT64_MAX
-                             : 0;
+        uint64_t whole =
+            n >> 1 & 1 && !repeats(dir == KVF_READ ? want_local : want_remote, count) ? UINT64_MAX : 0;
 
         for (int i = 0; i < SIDE; i++) {
             local[i] = (char)rnd(256);
@@ -280,8 +286,7 @@ START_TEST(gather_and_scatter_are_one_stream)
             }
             at += got;
             ck_assert_uint_eq(kvfi_copy_scatter(&in, to, stream, half, &pieces), half);
-            ck_assert_uint_eq(kvfi_copy_scatter(&in, to, stream + half, got - half, &pieces),
-                              got - half);
+            ck_assert_uint_eq(kvfi_copy_scatter(&in, to, stream + half, got - half, &pieces), got - half);
         }
         ck_assert_uint_eq(at, count);
         for (size_t i = 0; i < count; i++) {
@@ -302,10 +307,13 @@ START_TEST(a_turned_box_reads_in_order_and_moves_the_same)
         int64_t len = 64 * (1 + (int64_t)rnd(3)) + (n % 8 == 7 ? 8 : 0);
         int64_t down = len * row;
         int64_t across = len * rows;
-        kvfi_box_t box = { .len = (uint64_t)len, .count = { row, rows }, .blocks = 3,
-                           .local_stride = { dir == KVF_READ ? len : across, dir == KVF_READ ? down : len },
-                           .remote_stride = { dir == KVF_READ ? across : len, dir == KVF_READ ? len : down },
-                           .local_block = 8192, .remote_block = 8192 };
+        kvfi_box_t box = {.len = (uint64_t)len,
+                          .count = {row, rows},
+                          .blocks = 3,
+                          .local_stride = {dir == KVF_READ ? len : across, dir == KVF_READ ? down : len},
+                          .remote_stride = {dir == KVF_READ ? across : len, dir == KVF_READ ? len : down},
+                          .local_block = 8192,
+                          .remote_block = 8192};
         kvfi_box_t turned = box;
         kvfi_cursor_t cursor;
 
@@ -322,8 +330,8 @@ START_TEST(a_turned_box_reads_in_order_and_moves_the_same)
                     int64_t l = i * 8192 + y * box.local_stride[1] + x * box.local_stride[0];
                     int64_t r = i * 8192 + y * box.remote_stride[1] + x * box.remote_stride[0];
 
-                    memcpy(want + (dir == KVF_READ ? l : r),
-                           dir == KVF_READ ? remote + r : local + l, (size_t)len);
+                    memcpy(want + (dir == KVF_READ ? l : r), dir == KVF_READ ? remote + r : local + l,
+                           (size_t)len);
                 }
             }
         }

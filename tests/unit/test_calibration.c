@@ -18,7 +18,7 @@ START_TEST(a_link_stays_and_what_it_leads_to_is_written)
     static const char *const before[] = {"", "kvferry calibration 1\nold\n", NULL};
     kvfi_host_t host = kvfi_host_look();
     kvfi_tune_t tune = kvfi_tune_default(&host);
-    char        dir[] = "/tmp/kvferry-test-XXXXXX", file[64], link[64];
+    char dir[] = "/tmp/kvferry-test-XXXXXX", file[64], link[64];
     struct stat st;
 
     ck_assert_ptr_nonnull(mkdtemp(dir));
@@ -47,10 +47,10 @@ END_TEST
 
 int main(void)
 {
-    Suite   *suite = suite_create("calibration");
-    TCase   *tc = tcase_create("place");
+    Suite *suite = suite_create("calibration");
+    TCase *tc = tcase_create("place");
     SRunner *runner = srunner_create(suite);
-    int      failed;
+    int failed;
 
     tcase_add_loop_test(tc, a_link_stays_and_what_it_leads_to_is_written, 0, 3);
     suite_add_tcase(suite, tc);

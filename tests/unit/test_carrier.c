@@ -90,8 +90,8 @@ static void post(side_t *to, const kvfi_am_head_t *head, const void *data, size_
 /* A connection is known to the other side by its hello, which is empty. */
 static void say_hello(kvfi_am_peer_t *peer)
 {
-    kvfi_am_message_t *hello = kvfi_am_message(peer, KVFI_AM_HELLO, peer->am->host.depth,
-                                               peer->am->host.rank, 0);
+    kvfi_am_message_t *hello =
+        kvfi_am_message(peer, KVFI_AM_HELLO, peer->am->host.depth, peer->am->host.rank, 0);
 
     kvfi_am_linked(peer, hello);
 }
@@ -236,8 +236,7 @@ static kvf_status_t view(void *engine, uint64_t incarnation, uint32_t grant, uin
     (void)incarnation, (void)epoch;
     if (grant != 0 || range != 0)
         return KVF_ERR_REVOKED;
-    *view_p = (kvfi_am_view_t){ .base = side->memory, .len = LEN,
-                                .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE };
+    *view_p = (kvfi_am_view_t){.base = side->memory, .len = LEN, .rights = KVF_RIGHT_READ | KVF_RIGHT_WRITE};
     return KVF_OK;
 }
 
@@ -248,9 +247,14 @@ static void changed(void *engine)
 
 static void open_side(side_t *side, side_t *other, uint64_t incarnation)
 {
-    kvfi_am_host_t host = { .engine = side, .epoch = (const _Atomic uint32_t *)side->epoch,
-                            .incarnation = incarnation, .rank = incarnation, .depth = 8,
-                            .open_writes = &side->open_writes, .view = view, .changed = changed };
+    kvfi_am_host_t host = {.engine = side,
+                           .epoch = (const _Atomic uint32_t *)side->epoch,
+                           .incarnation = incarnation,
+                           .rank = incarnation,
+                           .depth = 8,
+                           .open_writes = &side->open_writes,
+                           .view = view,
+                           .changed = changed};
 
     memset(side, 0, sizeof(*side));
     side->other = other;
@@ -284,10 +288,10 @@ static void start(kvfi_am_peer_t *peer, uint32_t dir)
     kvfi_xfer_t *xfer = &op.xfer;
 
     memset(&op, 0, sizeof(op));
-    op.target = (kvfi_target_t){ .len = LEN, .name = "the other", .process = 7, .lands = 0x10000 };
+    op.target = (kvfi_target_t){.len = LEN, .name = "the other", .process = 7, .lands = 0x10000};
     op.pending = 1;
-    xfer->box = (kvfi_box_t){ .len = 64, .count = { 1, 1 }, .blocks = LEN / 64, .local_block = 64,
-                              .remote_block = 64 };
+    xfer->box =
+        (kvfi_box_t){.len = 64, .count = {1, 1}, .blocks = LEN / 64, .local_block = 64, .remote_block = 64};
     xfer->dir = dir;
     xfer->local = op.local;
     xfer->target = &op.target;
@@ -405,7 +409,7 @@ START_TEST(a_peer_that_cannot_be_answered_yet_is_answered_later)
     ck_assert_int_eq(kvfi_am_greeted(sides[0].am), 0);
     for (int i = 0; i < 1000 && status() == KVF_INPROGRESS; i++) {
         drive(1);
-        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
     must_have_moved();
     ck_assert_int_eq(kvfi_am_greeted(sides[0].am), 1);
@@ -427,7 +431,7 @@ START_TEST(a_hello_that_waits_is_answered_though_an_import_connects_first)
     ck_assert_int_eq(kvfi_am_greeted(sides[1].am), 0);
     for (int i = 0; i < 1000 && !kvfi_am_greeted(sides[1].am); i++) {
         drive(1);
-        nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
     ck_assert_int_eq(kvfi_am_greeted(sides[1].am), 1);
     close_both();
@@ -437,7 +441,7 @@ END_TEST
 /* Would an op of one byte of the same memory be held back? */
 static int may_land(void)
 {
-    kvfi_xfer_t byte = { .target = &op.target, .box = { .len = 1, .count = { 1, 1 }, .blocks = 1 } };
+    kvfi_xfer_t byte = {.target = &op.target, .box = {.len = 1, .count = {1, 1}, .blocks = 1}};
 
     return kvfi_open_writes_touch(&sides[0].open_writes, &byte);
 }
@@ -533,7 +537,7 @@ END_TEST
 
 START_TEST(each_net_option_has_a_carrier)
 {
-    static const char *const nets[] = { "auto", "tcp", "rc", "ud" };
+    static const char *const nets[] = {"auto", "tcp", "rc", "ud"};
 
     for (size_t i = 0; i < sizeof(nets) / sizeof(*nets); i++)
         ck_assert_ptr_eq(kvfi_carrier_of(nets[i]), &kvfi_endpoints);

@@ -18,13 +18,12 @@
 
 START_TEST(a_count_that_is_not_one_is_refused_by_name)
 {
-    static const char *const bad[] = {
-        "", "x", "-1", "+1", " 1", "1x", "0x10", "18446744073709551616", "0", "101"};
+    static const char *const bad[] = {"",  "x",  "-1", "+1", " 1", "1x", "0x10", "18446744073709551616",
+                                      "0", "101"};
     uint64_t value = 7;
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        ck_assert_msg(kvfi_cli_count("--reps", bad[i], 1, 100, &value) == -1, "\"%s\" passed",
-                      bad[i]);
+        ck_assert_msg(kvfi_cli_count("--reps", bad[i], 1, 100, &value) == -1, "\"%s\" passed", bad[i]);
         ck_assert_msg(strncmp(kvfi_cli_error(), "--reps: ", 8) == 0, "%s", kvfi_cli_error());
         ck_assert_uint_eq(value, 7);
     }
@@ -64,8 +63,7 @@ START_TEST(a_size_takes_suffixes_and_does_not_wrap)
         ck_assert_uint_eq(value, good[i].value);
     }
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        ck_assert_msg(kvfi_cli_size("--piece", bad[i], 0, UINT64_MAX, &value) == -1,
-                      "\"%s\" passed", bad[i]);
+        ck_assert_msg(kvfi_cli_size("--piece", bad[i], 0, UINT64_MAX, &value) == -1, "\"%s\" passed", bad[i]);
         ck_assert(strncmp(kvfi_cli_error(), "--piece: ", 9) == 0);
     }
 }
@@ -73,8 +71,7 @@ END_TEST
 
 START_TEST(a_fraction_is_above_zero_and_at_most_one)
 {
-    static const char *const bad[] = {"0",  "0/4", "1/0",   "2",    "3/2",
-                                      "1/", "/4",  "1/4/2", "-1/2", "x"};
+    static const char *const bad[] = {"0", "0/4", "1/0", "2", "3/2", "1/", "/4", "1/4/2", "-1/2", "x"};
     uint64_t num, den;
 
     ck_assert_int_eq(kvfi_cli_fraction("--scale", "4/256", &num, &den), 0);
@@ -84,8 +81,7 @@ START_TEST(a_fraction_is_above_zero_and_at_most_one)
     ck_assert_int_eq(kvfi_cli_fraction("--scale", "1", &num, &den), 0);
     ck_assert(num == 1 && den == 1);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        ck_assert_msg(kvfi_cli_fraction("--scale", bad[i], &num, &den) == -1, "\"%s\" passed",
-                      bad[i]);
+        ck_assert_msg(kvfi_cli_fraction("--scale", bad[i], &num, &den) == -1, "\"%s\" passed", bad[i]);
         ck_assert(strncmp(kvfi_cli_error(), "--scale: ", 9) == 0);
     }
 }
@@ -111,17 +107,16 @@ START_TEST(a_wrong_option_is_named)
         strcpy(word, cases[i].word);
         optind = 0;
         ck_assert_int_eq(kvfi_cli_next(2, argv, longs), '?');
-        ck_assert_msg(strncmp(kvfi_cli_error(), cases[i].sentence, strlen(cases[i].sentence)) == 0,
-                      "%s: %s", word, kvfi_cli_error());
+        ck_assert_msg(strncmp(kvfi_cli_error(), cases[i].sentence, strlen(cases[i].sentence)) == 0, "%s: %s",
+                      word, kvfi_cli_error());
     }
 }
 END_TEST
 
 START_TEST(h_is_help)
 {
-    static const struct option longs[] = {{"hot", no_argument, NULL, 'o'},
-                                          {"help", no_argument, NULL, 1000},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"hot", no_argument, NULL, 'o'}, {"help", no_argument, NULL, 1000}, {NULL, 0, NULL, 0}};
     char tool[] = "tool", word[] = "-h";
     char *argv[] = {tool, word, NULL};
 
@@ -286,11 +281,8 @@ START_TEST(heads_and_layers_are_cut_without_divisibility)
     static const struct {
         uint32_t total, parts, first[8], count[8];
     } heads[] = {
-        {8, 3, {0, 3, 6}, {3, 3, 2}},
-        {8, 2, {0, 4}, {4, 4}},
-        {2, 4, {0, 0, 1, 1}, {1, 1, 1, 1}},
-        {2, 3, {0, 0, 1}, {1, 1, 1}},
-        {1, 2, {0, 0}, {1, 1}},
+        {8, 3, {0, 3, 6}, {3, 3, 2}}, {8, 2, {0, 4}, {4, 4}}, {2, 4, {0, 0, 1, 1}, {1, 1, 1, 1}},
+        {2, 3, {0, 0, 1}, {1, 1, 1}}, {1, 2, {0, 0}, {1, 1}},
     };
     uint32_t first, count, end = 0;
 

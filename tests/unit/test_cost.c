@@ -9,8 +9,8 @@
 
 #include "copy/cost.h"
 
-static const kvfi_cost_t plain = {100, 10, {64000, 256000, 1024000, 4096000, 16384000, 65536000,
-                                            262144000, 2097152000}}; /* 1 ns a byte */
+static const kvfi_cost_t plain = {
+    100, 10, {64000, 256000, 1024000, 4096000, 16384000, 65536000, 262144000, 2097152000}}; /* 1 ns a byte */
 
 START_TEST(one_ns_a_byte_is_so_at_all_sizes)
 {
@@ -40,7 +40,7 @@ START_TEST(a_longer_piece_never_costs_less)
 {
     for (int path = KVF_PATH_SELF; path < KVF_PATH_COUNT; path++) {
         const kvfi_cost_t *cost = &kvfi_costs_built_in.path[path];
-        uint64_t           before = 0;
+        uint64_t before = 0;
 
         for (uint64_t len = 1; cost->fixed_ns && len <= 8 << 20; len += 1 + len / 5) {
             uint64_t ns = kvfi_cost_ns(cost, 1, 1000, 1000 * len);
@@ -66,10 +66,10 @@ END_TEST
 
 int main(void)
 {
-    Suite   *suite = suite_create("costs");
-    TCase   *tc = tcase_create("costs");
+    Suite *suite = suite_create("costs");
+    TCase *tc = tcase_create("costs");
     SRunner *runner;
-    int      failed;
+    int failed;
 
     tcase_add_test(tc, one_ns_a_byte_is_so_at_all_sizes);
     tcase_add_test(tc, a_piece_below_the_table_costs_what_its_shortest_does);

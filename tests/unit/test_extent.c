@@ -37,8 +37,8 @@ static int inside(const kvfi_side_t *side)
         }
         for (uint32_t y = 0; y < side->count[1]; y++) {
             for (uint32_t x = 0; x < side->count[0]; x++) {
-                int64_t at = (int64_t)(side->off + id * side->block) + x * side->stride[0] +
-                             y * side->stride[1];
+                int64_t at =
+                    (int64_t)(side->off + id * side->block) + x * side->stride[0] + y * side->stride[1];
 
                 if (at < 0 || (uint64_t)at + side->len > side->limit) {
                     return 0;
@@ -51,17 +51,20 @@ static int inside(const kvfi_side_t *side)
 
 START_TEST(a_side_is_inside_exactly_when_every_piece_is)
 {
-    int seen[2] = { 0, 0 };
+    int seen[2] = {0, 0};
     int plains = 0;
 
     for (int n = 0; n < 200000; n++) {
         uint32_t ids[40];
         uint32_t other[40];
-        kvfi_side_t side = { .off = rnd(200), .len = 1 + rnd(30), .block = rnd(60), .limit = 1 + rnd(900),
-                             .count = { 1 + (uint32_t)rnd(4), 1 + (uint32_t)rnd(4) },
-                             .stride = { (int64_t)rnd(120) - 50, (int64_t)rnd(160) - 70 },
-                             .blocks = (uint32_t)rnd(rnd(4) != 0 ? 5 : 41),
-                             .cap = rnd(2) != 0 ? (uint32_t)rnd(13) : 0 };
+        kvfi_side_t side = {.off = rnd(200),
+                            .len = 1 + rnd(30),
+                            .block = rnd(60),
+                            .limit = 1 + rnd(900),
+                            .count = {1 + (uint32_t)rnd(4), 1 + (uint32_t)rnd(4)},
+                            .stride = {(int64_t)rnd(120) - 50, (int64_t)rnd(160) - 70},
+                            .blocks = (uint32_t)rnd(rnd(4) != 0 ? 5 : 41),
+                            .cap = rnd(2) != 0 ? (uint32_t)rnd(13) : 0};
         kvfi_found_t found;
         int want;
         int plain;
@@ -90,8 +93,8 @@ END_TEST
 START_TEST(nothing_wraps_at_64_bits)
 {
     kvfi_found_t found;
-    uint32_t ids[2] = { 0, 4 };
-    kvfi_side_t side = { .len = 64, .limit = 4096, .count = { 1, 1 }, .blocks = 2, .ids = ids };
+    uint32_t ids[2] = {0, 4};
+    kvfi_side_t side = {.len = 64, .limit = 4096, .count = {1, 1}, .blocks = 2, .ids = ids};
 
     side.block = UINT64_C(1) << 62; /* times 4 is 2^64 */
     ck_assert_int_ne(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);
@@ -117,10 +120,9 @@ END_TEST
 
 START_TEST(an_id_is_named_with_its_index_and_capacity)
 {
-    uint32_t ids[4] = { 3, KVF_SKIP, 9, 10 };
+    uint32_t ids[4] = {3, KVF_SKIP, 9, 10};
     kvfi_found_t found;
-    kvfi_side_t side = { .len = 100, .block = 100, .limit = 1000, .count = { 1, 1 }, .blocks = 4,
-                         .ids = ids };
+    kvfi_side_t side = {.len = 100, .block = 100, .limit = 1000, .count = {1, 1}, .blocks = 4, .ids = ids};
 
     ck_assert_int_eq(kvfi_side_check(&side, &found), KVFI_EXTENT_ID);
     ck_assert_uint_eq(found.index, 3);
@@ -137,9 +139,8 @@ END_TEST
 
 START_TEST(bytes_count_pairs_that_move_and_do_not_wrap)
 {
-    uint32_t ids[3] = { 0, KVF_SKIP, 2 };
-    kvfi_side_t side = { .len = 10, .count = { 3, 2 }, .blocks = 3, .ids = ids, .limit = 60,
-                         .stride = { 10, 30 } };
+    uint32_t ids[3] = {0, KVF_SKIP, 2};
+    kvfi_side_t side = {.len = 10, .count = {3, 2}, .blocks = 3, .ids = ids, .limit = 60, .stride = {10, 30}};
     kvfi_found_t found;
 
     ck_assert_int_eq(kvfi_side_check(&side, &found), KVFI_EXTENT_OK);
@@ -183,12 +184,12 @@ static int overlap(uint64_t len, const uint32_t *count, const int64_t *stride)
 
 START_TEST(overlap_inside_a_box_is_exact)
 {
-    int seen[2] = { 0, 0 };
+    int seen[2] = {0, 0};
 
     for (int n = 0; n < 200000; n++) {
         uint64_t len = 1 + rnd(20);
-        uint32_t count[2] = { 1 + (uint32_t)rnd(7), 1 + (uint32_t)rnd(7) };
-        int64_t stride[2] = { (int64_t)rnd(121) - 60, (int64_t)rnd(241) - 120 };
+        uint32_t count[2] = {1 + (uint32_t)rnd(7), 1 + (uint32_t)rnd(7)};
+        int64_t stride[2] = {(int64_t)rnd(121) - 60, (int64_t)rnd(241) - 120};
         int want = overlap(len, count, stride);
 
         seen[want]++;

@@ -14,9 +14,9 @@
 #include <sys/mman.h>
 
 #define CANARY 64u
-#define PAIRS 4096u
+#define PAIRS  4096u
 
-static const char *const names[] = { "plain", "avx2", "avx512", "neon" };
+static const char *const names[] = {"plain", "avx2", "avx512", "neon"};
 #define KERNELS 4
 
 static uint64_t state = 88172645463325252u;
@@ -49,7 +49,7 @@ typedef void way_t(const kvfi_piece_t *pieces, unsigned count, unsigned ahead, k
 /* The pieces of the second call are in sight of the first. */
 static void in_two_calls(way_t *way, const kvfi_piece_t *pieces, unsigned count, uint64_t linear_from)
 {
-    kvfi_flow_t flow = { .linear_from = linear_from };
+    kvfi_flow_t flow = {.linear_from = linear_from};
     unsigned first = (unsigned)rnd(count + 1);
 
     way(pieces, first, count - first, &flow);
@@ -73,19 +73,18 @@ static void one_group(const kvfi_kernel_t *kernel, const uint64_t *lens, unsigne
         uint64_t to = (count - 1 - k) * slot + CANARY + k / 64 % 64;
         uint64_t from = k * slot + CANARY + k % 64;
 
-        pieces[k] = (kvfi_piece_t){ dst + to, src + from, lens[k] };
+        pieces[k] = (kvfi_piece_t){dst + to, src + from, lens[k]};
         memcpy(want + to, src + from, lens[k]);
     }
     for (int way = 0; way < 4; way++) { /* cached; fetched; streamed in lanes; one after the other */
         if (way == 0) {
             kernel->cached(pieces, count);
         } else {
-            in_two_calls(way == 1 ? kernel->fetch : kernel->stream, pieces, count,
-                         way == 2 ? UINT64_MAX : 1);
+            in_two_calls(way == 1 ? kernel->fetch : kernel->stream, pieces, count, way == 2 ? UINT64_MAX : 1);
         }
         ck_assert_msg(memcmp(dst, want, all) == 0,
-                      "%s, way %d, pieces of %zu bytes and so: wrong bytes, or a canary", kernel->name,
-                      way, (size_t)lens[0]);
+                      "%s, way %d, pieces of %zu bytes and so: wrong bytes, or a canary", kernel->name, way,
+                      (size_t)lens[0]);
         memset(dst, 0xc7, all);
     }
     free(src);
@@ -109,7 +108,7 @@ static const kvfi_kernel_t *kernel_of(int i)
 
 START_TEST(odd_pieces_at_every_pair_of_alignments)
 {
-    static const uint64_t sizes[] = { 1, 3, 63, 64, 65, 132, 255, 511, 512, 513, 576, 656, 1151, 4097 };
+    static const uint64_t sizes[] = {1, 3, 63, 64, 65, 132, 255, 511, 512, 513, 576, 656, 1151, 4097};
     const kvfi_kernel_t *kernel = kernel_of(_i);
     static uint64_t lens[PAIRS];
 
@@ -154,7 +153,7 @@ END_TEST
 
 START_TEST(pieces_around_the_limits_of_streaming)
 {
-    static const uint64_t sizes[] = { 131071, 131072, 131073, 262144 + 5 };
+    static const uint64_t sizes[] = {131071, 131072, 131073, 262144 + 5};
     const kvfi_kernel_t *kernel = kernel_of(_i);
     uint64_t lens[17];
 
@@ -168,15 +167,14 @@ START_TEST(pieces_around_the_limits_of_streaming)
 END_TEST
 
 /* Rows, each from anywhere to another's place, the last ones in a second call that is in sight. */
-static void some_rows(const kvfi_kernel_t *kernel, uint64_t len, uint32_t pieces, unsigned count,
-                      int back)
+static void some_rows(const kvfi_kernel_t *kernel, uint64_t len, uint32_t pieces, unsigned count, int back)
 {
     uint64_t apart = len + 192, slot = pieces * apart, all = slot * count + 4096;
     int64_t stride = (int64_t)apart;
     char *src = aligned(all);
     char *dst = aligned(all);
     char *want = aligned(all);
-    kvfi_rows_t shape = { len, pieces, back ? -stride : stride, stride + 1 };
+    kvfi_rows_t shape = {len, pieces, back ? -stride : stride, stride + 1};
     kvfi_row_t rows[64];
     unsigned first = (unsigned)rnd(count + 1);
 
@@ -186,7 +184,7 @@ static void some_rows(const kvfi_kernel_t *kernel, uint64_t len, uint32_t pieces
     for (unsigned r = 0; r < count; r++) {
         uint64_t to = (count - 1 - r) * slot + (back ? (pieces - 1) * apart : 0);
 
-        rows[r] = (kvfi_row_t){ dst + to, src + r * slot + r };
+        rows[r] = (kvfi_row_t){dst + to, src + r * slot + r};
         for (uint32_t x = 0; x < pieces; x++) {
             memcpy(want + to + (uint64_t)(x * shape.dst_stride), rows[r].src + x * (apart + 1), len);
         }
@@ -216,7 +214,10 @@ END_TEST
 /* Tables with a skipped pair: the kernel stops there, and goes on behind it. */
 static void one_table(const kvfi_kernel_t *kernel, uint64_t len)
 {
-    enum { PAIRS_OF_TABLE = 40, SKIPPED = 17 };
+    enum {
+        PAIRS_OF_TABLE = 40,
+        SKIPPED = 17
+    };
     uint64_t block = len + CANARY;
     uint64_t all = PAIRS_OF_TABLE * block + CANARY;
     char *src = aligned(all);
@@ -225,7 +226,7 @@ static void one_table(const kvfi_kernel_t *kernel, uint64_t len)
     uint32_t from[PAIRS_OF_TABLE];
     uint32_t to[PAIRS_OF_TABLE];
     uint32_t runs = 0;
-    kvfi_pairs_t pairs = { dst + 3, src + 5, block, block, to, from, len };
+    kvfi_pairs_t pairs = {dst + 3, src + 5, block, block, to, from, len};
 
     fill(src, all);
     memset(dst, 0xc7, all);
@@ -262,7 +263,7 @@ START_TEST(an_id_past_the_last_one_is_seen_wherever_it_stands)
 {
     const kvfi_kernel_t *kernel = kernel_of(_i);
     uint32_t ids[70];
-    const uint32_t bad[] = { 1000, 1001, INT32_MAX, UINT32_C(1) << 31, KVF_SKIP };
+    const uint32_t bad[] = {1000, 1001, INT32_MAX, UINT32_C(1) << 31, KVF_SKIP};
 
     for (uint32_t count = 0; kernel != NULL && count < 70; count++) {
         for (uint32_t i = 0; i < count; i++) {
@@ -287,10 +288,10 @@ END_TEST
 START_TEST(no_pieces_and_pieces_of_nothing)
 {
     const kvfi_kernel_t *kernel = kernel_of(_i);
-    uint64_t lens[16] = { 0, 5000, 0, 0, 700 };
+    uint64_t lens[16] = {0, 5000, 0, 0, 700};
 
     if (kernel != NULL) {
-        kvfi_flow_t flow = { .linear_from = 1 };
+        kvfi_flow_t flow = {.linear_from = 1};
 
         kernel->cached(NULL, 0);
         kernel->stream(NULL, 0, 0, &flow);
@@ -315,7 +316,7 @@ START_TEST(the_last_byte_before_an_unmapped_page)
         for (unsigned k = 0; k < 8; k++) { /* the last one at the very end, the others in front of it */
             uint64_t from = k * 4096 + (k == 7 ? off : 0);
 
-            pieces[k] = (kvfi_piece_t){ dst + from, src + from, k == 7 ? 4096 - off : 3000 };
+            pieces[k] = (kvfi_piece_t){dst + from, src + from, k == 7 ? 4096 - off : 3000};
         }
         in_two_calls(kernel->stream, pieces, 8, off % 2 ? UINT64_MAX : 1);
         ck_assert(memcmp(dst + 7 * 4096 + off, src + 7 * 4096 + off, 4096 - off) == 0);
@@ -331,14 +332,14 @@ START_TEST(a_look_at_the_caches_reads_nothing_but_the_pieces)
     const uint64_t page = 4096;
     const uint64_t most = 3 * page;
     char *mem = mmap(NULL, most + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    const kvfi_tune_t always = { .cold_ticks = 0 }; /* so that each look is followed by the second */
+    const kvfi_tune_t always = {.cold_ticks = 0}; /* so that each look is followed by the second */
 
     mprotect(mem, page, PROT_NONE);
     mprotect(mem + page + most, page, PROT_NONE);
     for (uint64_t len = 1; len <= most; len++) {
         char *front = mem + page;
         char *back = mem + page + most - len;
-        kvfi_piece_t pieces[2] = { { front, back, len }, { back, front, len } };
+        kvfi_piece_t pieces[2] = {{front, back, len}, {back, front, len}};
 
         for (unsigned count = 1; count <= 2; count++) {
             kvfi_tune_cold(&always, pieces, count);

@@ -144,13 +144,12 @@ static void compare_cells(const kvf_layout_t *layout, const char *name, uint64_t
             for (c.block = 0; c.block < g->blocks; c.block += g->blocks - 1)
                 for (c.token = 0; c.token < g->block_tokens; c.token++)
                     for (c.head = 0; c.head < g->heads; c.head++) {
-                        ck_assert_int_eq(kvf_layout_locate(layout, 0, (uint32_t)c.half,
-                                                           g->layers[c.layer], (uint32_t)c.block,
+                        ck_assert_int_eq(kvf_layout_locate(layout, 0, (uint32_t)c.half, g->layers[c.layer],
+                                                           (uint32_t)c.block,
                                                            g->first_head + (uint32_t)c.head,
                                                            (uint32_t)c.token, NULL, &off),
                                          KVF_OK);
-                        ck_assert_uint_eq(off,
-                                          base + spell(name, g, g->planes[c.half].content, &c));
+                        ck_assert_uint_eq(off, base + spell(name, g, g->planes[c.half].content, &c));
                     }
 }
 
@@ -192,8 +191,7 @@ START_TEST(bytes_of_a_block_are_those_of_the_model)
     uint64_t cells = sizes[_i].token * (model->mla ? 64 : 16);
 
     ck_assert_int_eq(kvf_layout_build(model, "LBHNC", NULL, &layout), KVF_OK);
-    ck_assert_uint_eq(kvf_layout_block_bytes(layout),
-                      cells + 64 * model->indexer_bytes * model->layers);
+    ck_assert_uint_eq(kvf_layout_block_bytes(layout), cells + 64 * model->indexer_bytes * model->layers);
     kvf_layout_destroy(layout);
 }
 END_TEST
@@ -271,8 +269,7 @@ START_TEST(names_of_the_field_stand_for_a_spelling)
     ck_assert(listed);
     ck_assert_int_eq(kvf_layout_build(model, presets[_i].name, &opts, &layout), KVF_OK);
     ck_assert_uint_eq(kvf_layout_describe(layout)->segment_count, presets[_i].segments);
-    ck_assert_uint_eq(kvf_layout_describe(layout)->groups[0].block_tokens,
-                      presets[_i].block_tokens);
+    ck_assert_uint_eq(kvf_layout_describe(layout)->groups[0].block_tokens, presets[_i].block_tokens);
     opts.block_tokens = presets[_i].block_tokens;
     ck_assert_int_eq(kvf_layout_build(model, presets[_i].spelling, &opts, &spelled), KVF_OK);
     ck_assert_int_eq(kvf_layout_pack(layout, one, &n), KVF_OK);
@@ -306,8 +303,7 @@ START_TEST(axes_before_a_slash_are_segments)
 
                 want += v == 1 && i == 0 ? half : 0;
                 want += i == 3 ? l * half : 0;
-                ck_assert_int_eq(kvf_layout_locate(layout, 0, v, l + 2, 4, 7, 15, &segment, &off),
-                                 KVF_OK);
+                ck_assert_int_eq(kvf_layout_locate(layout, 0, v, l + 2, 4, 7, 15, &segment, &off), KVF_OK);
                 ck_assert_uint_eq(segment, l * cases[i].k_step + v * cases[i].v_from);
                 ck_assert_uint_eq(off, want);
             }
@@ -431,8 +427,8 @@ START_TEST(bad_options_of_a_layout_are_refused_by_name)
                 "group 0: cp_rank 2 of cp_ranks 2");
     expect_opts((kvf_layout_opts_t){.base = UINT64_MAX - 5}, KVF_ERR_INVALID,
                 "layout LBHNC: 1 blocks of model llama-3.1-8b overflow");
-    expect_opts((kvf_layout_opts_t){.blocks = UINT32_MAX, .block_tokens = 1u << 31},
-                KVF_ERR_INVALID, "layout LBHNC: 4294967295 blocks");
+    expect_opts((kvf_layout_opts_t){.blocks = UINT32_MAX, .block_tokens = 1u << 31}, KVF_ERR_INVALID,
+                "layout LBHNC: 4294967295 blocks");
 }
 END_TEST
 

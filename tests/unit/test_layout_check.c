@@ -95,20 +95,15 @@ START_TEST(a_hand_made_layout_is_copied)
 
     ck_assert_uint_eq(desc->groups[0].tokens_per_state, 1);
     ck_assert_uint_eq(desc->groups[0].planes[0].k_content, 16);
-    expect(kvf_layout_locate(layout, 2, 0, 0, 0, 0, 0, NULL, NULL), KVF_ERR_INVALID,
-           "locate: group 2 of 2");
-    expect(kvf_layout_locate(layout, 0, 1, 0, 0, 0, 0, NULL, NULL), KVF_ERR_INVALID,
-           "locate: plane 1 of 1");
+    expect(kvf_layout_locate(layout, 2, 0, 0, 0, 0, 0, NULL, NULL), KVF_ERR_INVALID, "locate: group 2 of 2");
+    expect(kvf_layout_locate(layout, 0, 1, 0, 0, 0, 0, NULL, NULL), KVF_ERR_INVALID, "locate: plane 1 of 1");
     expect(kvf_layout_locate(layout, 0, 0, 10, 0, 0, 0, NULL, NULL), KVF_ERR_INVALID,
            "locate: group 0 holds no layer 10");
     expect(kvf_layout_locate(layout, 0, 0, 0, 0, 2, 0, NULL, NULL), KVF_ERR_INVALID,
            "locate: group 0 holds no head 2");
-    expect(kvf_layout_locate(layout, 0, 0, 0, 5, 0, 0, NULL, NULL), KVF_ERR_BOUNDS,
-           "locate: block 5 of 5");
-    expect(kvf_layout_locate(layout, 0, 0, 0, 0, 0, 4, NULL, NULL), KVF_ERR_BOUNDS,
-           "locate: state 4 of 4");
-    expect(kvf_layout_locate(NULL, 0, 0, 0, 0, 0, 4, NULL, NULL), KVF_ERR_INVALID,
-           "locate: layout is NULL");
+    expect(kvf_layout_locate(layout, 0, 0, 0, 5, 0, 0, NULL, NULL), KVF_ERR_BOUNDS, "locate: block 5 of 5");
+    expect(kvf_layout_locate(layout, 0, 0, 0, 0, 0, 4, NULL, NULL), KVF_ERR_BOUNDS, "locate: state 4 of 4");
+    expect(kvf_layout_locate(NULL, 0, 0, 0, 0, 0, 4, NULL, NULL), KVF_ERR_INVALID, "locate: layout is NULL");
     kvf_layout_destroy(layout);
     kvf_layout_destroy(NULL);
     ck_assert_uint_eq(kvf_layout_block_bytes(NULL), 0);
@@ -163,16 +158,12 @@ static const struct {
     {PLANE(segment), 2, KVF_ERR_INVALID, "group 1, plane kv, layer 10: segment 2 of 2"},
     {PLANE(base), 1, KVF_ERR_BOUNDS, "group 1, plane kv: ends at byte 3841 of segment 1"},
     {PLANE(base), UINT64_MAX, KVF_ERR_INVALID, "group 1, plane kv: strides and counts overflow"},
-    {PLANE(layer_stride), -(uint64_t)256, KVF_ERR_BOUNDS,
-     "group 1, plane kv: its lowest cell lies before"},
-    {PLANE(layer_stride), INT64_MAX, KVF_ERR_INVALID,
-     "group 1, plane kv: strides and counts overflow"},
+    {PLANE(layer_stride), -(uint64_t)256, KVF_ERR_BOUNDS, "group 1, plane kv: its lowest cell lies before"},
+    {PLANE(layer_stride), INT64_MAX, KVF_ERR_INVALID, "group 1, plane kv: strides and counts overflow"},
     {PLANE(head_stride), 0, KVF_ERR_INVALID, "group 1, plane kv: head_stride is 0 with 2 of them"},
     {PLANE(block_stride), 0, KVF_ERR_INVALID, "group 1, plane kv: block_stride is 0 with 5"},
-    {PLANE(head_stride), 16, KVF_ERR_INVALID,
-     "group 1, plane kv: cells overlap: head_stride is too small"},
-    {PLANE(state_stride), 48, KVF_ERR_INVALID,
-     "group 1, plane kv: cells overlap: state_stride is too small"},
+    {PLANE(head_stride), 16, KVF_ERR_INVALID, "group 1, plane kv: cells overlap: head_stride is too small"},
+    {PLANE(state_stride), 48, KVF_ERR_INVALID, "group 1, plane kv: cells overlap: state_stride is too small"},
     {PLANE(layer_stride), 192, KVF_ERR_INVALID,
      "group 1, plane kv: cells overlap: layer_stride is too small"},
     {PLANE(block_stride), 767, KVF_ERR_INVALID,
@@ -193,8 +184,7 @@ START_TEST(descriptions_that_contradict_themselves_are_refused)
 {
     hand_t h;
 
-    expect(kvf_layout_create(NULL, (kvf_layout_t *[]){NULL}), KVF_ERR_INVALID,
-           "layout: desc is NULL");
+    expect(kvf_layout_create(NULL, (kvf_layout_t *[]){NULL}), KVF_ERR_INVALID, "layout: desc is NULL");
     make_hand(&h);
     expect(kvf_layout_create(&h.desc, NULL), KVF_ERR_INVALID, "layout: layout_p is NULL");
     h.layers[0][2] = 0;
@@ -459,8 +449,7 @@ START_TEST(a_damaged_blob_is_refused)
         kvfi_reader_t reader;
         size_t at = KVFI_BLOB_HEADER + (size_t)rand() % (len - KVFI_BLOB_HEADER), whole = len;
 
-        ck_assert_int_eq(kvfi_blob_open(blob, len, KVFI_BLOB_LAYOUT, &incarnation, &reader),
-                         KVF_OK);
+        ck_assert_int_eq(kvfi_blob_open(blob, len, KVFI_BLOB_LAYOUT, &incarnation, &reader), KVF_OK);
         memcpy(bad, blob, len);
         bad[at] = (uint8_t)(rand() % 2 ? rand() : 0xff);
         if (rand() % 4 == 0)

@@ -49,14 +49,14 @@ static const struct {
     uint64_t page, huge;
     int node;
 } looks[] = {
-    { 0x200000, 0x400000, 4096, 0, 0 },
-    { 0x200000, 0xa00000, 4096, 0x600000, 0 },
-    { 0x300000, 0x500000, 4096, 0x100000, 0 }, /* no more huge bytes than there are of the range */
-    { 0xa00000, 0xe00000, 2048 << 10, 0x400000, -1 },
-    { 0x400000, 0xe00000, 4096, 0xa00000, -1 },
-    { 0xf00000, 0xf00800, 4096, 0, -1 }, /* nothing touched yet */
-    { 0x18000, 0x19000, 4096, 0x1000, 1 },
-    { 0x1000000, 0x1001000, 0, 0, -1 }, /* not mapped */
+    {0x200000, 0x400000, 4096, 0, 0},
+    {0x200000, 0xa00000, 4096, 0x600000, 0},
+    {0x300000, 0x500000, 4096, 0x100000, 0}, /* no more huge bytes than there are of the range */
+    {0xa00000, 0xe00000, 2048 << 10, 0x400000, -1},
+    {0x400000, 0xe00000, 4096, 0xa00000, -1},
+    {0xf00000, 0xf00800, 4096, 0, -1}, /* nothing touched yet */
+    {0x18000, 0x19000, 4096, 0x1000, 1},
+    {0x1000000, 0x1001000, 0, 0, -1}, /* not mapped */
 };
 
 START_TEST(pages_and_nodes_are_read_from_what_the_kernel_writes)
@@ -95,7 +95,7 @@ static int forbid_populate(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog filter = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+    struct sock_fprog filter = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
 
     return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
                    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0
@@ -158,7 +158,14 @@ END_TEST
 
 /* ------------------------------------------------------------------ sweeping */
 
-enum { EMPTY, ATTACHED_ONCE, TOUCHED, KEYED, MAKER_LIVES, LEFT_CASES };
+enum {
+    EMPTY,
+    ATTACHED_ONCE,
+    TOUCHED,
+    KEYED,
+    MAKER_LIVES,
+    LEFT_CASES
+};
 
 /* In a child that then dies, but for MAKER_LIVES; the id. */
 static int leave_segment(int how)

@@ -27,7 +27,7 @@ static int match_any(void *arg, uint32_t grant, uint32_t range, uint32_t id)
 static void leave_a_dead_holder(kvfi_page_t *page)
 {
     uint64_t pin = kvfi_pin_of(1, 0, 5);
-    kvfi_guest_t guest = { .incarnation = 7, .rank = 3 };
+    kvfi_guest_t guest = {.incarnation = 7, .rank = 3};
     kvfi_hold_t hold;
     uint64_t taken;
     pid_t child = fork();
@@ -46,8 +46,8 @@ static void leave_a_dead_holder(kvfi_page_t *page)
 
 START_TEST(a_newcomer_killed_in_a_dead_ones_seat_holds_up_no_revoke)
 {
-    kvfi_page_t *page = mmap(NULL, kvfi_page_bytes(1), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                             -1, 0);
+    kvfi_page_t *page =
+        mmap(NULL, kvfi_page_bytes(1), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     uint32_t *seen = calloc(KVFI_PAGE_SEATS * KVFI_SEAT_WORDS, sizeof(*seen));
     const kvfi_seat_t *seat = NULL;
 
@@ -70,7 +70,7 @@ START_TEST(who_waits_for_room_says_so_again_once_its_bell_is_silent)
     static kvfi_mail_ring_t ring;
     static kvfi_page_t page;
     kvfi_bell_t bell;
-    kvfi_am_message_t message = { 0 };
+    kvfi_am_message_t message = {0};
     kvfi_am_peer_t *peer = calloc(1, sizeof(*peer));
     kvfi_am_t *am = calloc(1, sizeof(*am));
     kvfi_rings_t *rings = calloc(1, sizeof(*rings));
@@ -109,13 +109,13 @@ typedef struct sight {
 
 static void see(sight_t *sight, int fd)
 {
-    kvfi_guest_t guest = { .incarnation = 1 };
+    kvfi_guest_t guest = {.incarnation = 1};
 
     sight->page = mmap(NULL, kvfi_page_bytes(1), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     ck_assert_ptr_ne(sight->page, MAP_FAILED);
     ck_assert_int_eq(kvfi_proc_self(&guest.proc), 0);
     ck_assert_int_eq(kvfi_hold_open(&sight->hold, sight->page, 1, NULL, &guest), 0);
-    sight->near = (kvfi_am_near_t){ guest.proc, &sight->page->closed, &sight->hold };
+    sight->near = (kvfi_am_near_t){guest.proc, &sight->page->closed, &sight->hold};
 }
 
 /* As kvf_peer_forget() does. */
@@ -133,9 +133,12 @@ static void nothing_changed(void *engine)
 
 static kvfi_am_t *open_rings(void)
 {
-    kvfi_am_host_t host = { .page = calloc(1, kvfi_page_bytes(1)), .incarnation = 1, .depth = 1,
-                            .bell = calloc(1, sizeof(kvfi_bell_t)), .changed = nothing_changed,
-                            .open_writes = calloc(1, sizeof(kvfi_open_writes_t)) };
+    kvfi_am_host_t host = {.page = calloc(1, kvfi_page_bytes(1)),
+                           .incarnation = 1,
+                           .depth = 1,
+                           .bell = calloc(1, sizeof(kvfi_bell_t)),
+                           .changed = nothing_changed,
+                           .open_writes = calloc(1, sizeof(kvfi_open_writes_t))};
     kvfi_am_t *am;
 
     ck_assert_int_eq(kvfi_bell_open(host.bell), 0);

@@ -15,7 +15,9 @@
 #define MAX_OPS 4096
 #define MAX_CAP 16
 
-enum { GUARD = 40 }; /* bytes before and after a cache that nobody may touch */
+enum {
+    GUARD = 40
+}; /* bytes before and after a cache that nobody may touch */
 
 static kvf_op_t ops[MAX_OPS];
 
@@ -68,8 +70,7 @@ static void make_end(end_t *e, const kvf_kv_model_t *model, const char *name, bo
     e->cache.memory.writes = calloc(1, e->cache.memory.len);
     for (uint64_t i = 0; i < e->cache.memory.len; i++)
         e->cache.memory.mem[i] = (uint8_t)rand();
-    ck_assert_msg(kvf_layout_build(model, name, &e->opts, &e->layout) == KVF_OK, "%s",
-                  kvf_last_error());
+    ck_assert_msg(kvf_layout_build(model, name, &e->opts, &e->layout) == KVF_OK, "%s", kvf_last_error());
     ck_assert_uint_eq(kvf_layout_describe(e->layout)->segment_len[0], e->cache.memory.len - GUARD);
 }
 
@@ -163,8 +164,8 @@ static void run_case(const kvf_plan_t *plan, end_t *src, end_t *dst, uint64_t fr
     oracle_expect(&want, &src->table, &dst->table, from, to, flags & KVF_BIND_WINDOW, mark);
     memset(dst->cache.memory.writes, 0, len);
     remote->remote.memory = remote->cache.memory;
-    ck_assert_msg(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL) == KVF_OK,
-                  "%s", kvf_last_error());
+    ck_assert_msg(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL) == KVF_OK, "%s",
+                  kvf_last_error());
     oracle_run(ops, count);
     ck_assert_msg(memcmp(dst->cache.memory.mem, want.memory.mem, len) == 0, "%s to %s: %s",
                   src->cache.regions[0].axes, dst->cache.regions[0].axes, "bytes differ");
@@ -193,8 +194,7 @@ static void run_pair_of_names(const kvf_kv_model_t *model, const char *one, cons
 
         make_end(&src, model, one, round % 2);
         make_end(&dst, model, other, round % 2);
-        ck_assert_msg(kvf_plan_create(src.layout, dst.layout, NULL, &plan) == KVF_OK, "%s",
-                      kvf_last_error());
+        ck_assert_msg(kvf_plan_create(src.layout, dst.layout, NULL, &plan) == KVF_OK, "%s", kvf_last_error());
         for (unsigned i = 0; i < 4; i++) {
             uint64_t from = (uint64_t)rand() % 30, to = from + (uint64_t)rand() % 21;
 
@@ -208,9 +208,8 @@ static void run_pair_of_names(const kvf_kv_model_t *model, const char *one, cons
     }
 }
 
-static const char *const kv_names[] = {"LBHNC",  "LBNHC",  "LHBNC",  "BLHNC",  "BLNHC",
-                                       "BHLNC",  "L2BNHD", "LB2NHD", "BL2HND", "BL2NHD",
-                                       "2LBNHD", "2BLNHD", "NHB2LD", "HNLBC"};
+static const char *const kv_names[] = {"LBHNC",  "LBNHC",  "LHBNC",  "BLHNC",  "BLNHC",  "BHLNC",  "L2BNHD",
+                                       "LB2NHD", "BL2HND", "BL2NHD", "2LBNHD", "2BLNHD", "NHB2LD", "HNLBC"};
 static const char *const mla_names[] = {"LBNC", "BLNC", "LBHNC", "BHLNC", "NBLC"};
 
 #define ROWS(table) ((int)(sizeof(table) / sizeof((table)[0])))
@@ -322,8 +321,7 @@ static void make_apart(apart_t *a, bool one_segment, const uint32_t *layers)
                                   .segment_len = a->lens};
 }
 
-static uint8_t *apart_byte(const apart_t *a, uint32_t layer, uint32_t plane, uint32_t block,
-                           uint32_t rest)
+static uint8_t *apart_byte(const apart_t *a, uint32_t layer, uint32_t plane, uint32_t block, uint32_t rest)
 {
     uint32_t i = 0;
 

@@ -47,8 +47,7 @@ void *realloc(void *mem, size_t len)
 static uint8_t byte_of(uint32_t rank, uint32_t layer, uint32_t kind, uint32_t head, uint64_t at,
                        uint32_t byte)
 {
-    uint64_t x =
-        ((((rank * UINT64_C(31) + layer) * 37 + kind) * 41 + head) * 1009 + at) * 61 + byte;
+    uint64_t x = ((((rank * UINT64_C(31) + layer) * 37 + kind) * 41 + head) * 1009 + at) * 61 + byte;
 
     x *= UINT64_C(0x9e3779b97f4a7c15);
     x ^= x >> 29;
@@ -59,8 +58,8 @@ static uint8_t byte_of(uint32_t rank, uint32_t layer, uint32_t kind, uint32_t he
 /* ----------------------------------------------------------------- the oracle */
 
 /* One byte of a cell: where it lies in a rank's memory. */
-static uint64_t find_byte(const held_t *h, uint32_t kind, uint32_t layer_at, uint32_t block,
-                          uint32_t head, uint64_t at, uint32_t byte, uint32_t *segment_p)
+static uint64_t find_byte(const held_t *h, uint32_t kind, uint32_t layer_at, uint32_t block, uint32_t head,
+                          uint64_t at, uint32_t byte, uint32_t *segment_p)
 {
     for (uint32_t p = 0; p < h->g.plane_count; p++) {
         const kvf_plane_t *plane = &h->planes[p];
@@ -69,11 +68,9 @@ static uint64_t find_byte(const held_t *h, uint32_t kind, uint32_t layer_at, uin
         if (plane->kind != kind && !fused)
             continue;
         *segment_p = plane->layer_segment != NULL ? plane->layer_segment[layer_at] : 0;
-        return (plane->layer_base != NULL
-                    ? plane->layer_base[layer_at]
-                    : plane->base + layer_at * (uint64_t)plane->layer_stride) +
-               block * plane->block_stride +
-               (head - h->g.first_head) * (uint64_t)plane->head_stride +
+        return (plane->layer_base != NULL ? plane->layer_base[layer_at]
+                                          : plane->base + layer_at * (uint64_t)plane->layer_stride) +
+               block * plane->block_stride + (head - h->g.first_head) * (uint64_t)plane->head_stride +
                at * (uint64_t)plane->state_stride + byte +
                (fused && kind == KVF_PLANE_V ? plane->k_content : 0);
     }
@@ -107,26 +104,24 @@ static void fill_source(const meaning_t *m, rank_t *rank, uint32_t r, uint64_t f
                     for (uint32_t c = 0; c < m->group[h->meaning].kinds; c++)
                         for (uint32_t b = 0; b < m->group[h->meaning].content[c]; b++) {
                             uint32_t kind = kind_of(m, h->meaning, c), segment;
-                            uint64_t at = find_byte(
-                                h, kind, l, h->ids[entry], head,
-                                any_local_token(&h->g, t) % h->g.block_tokens / per, b, &segment);
+                            uint64_t at =
+                                find_byte(h, kind, l, h->ids[entry], head,
+                                          any_local_token(&h->g, t) % h->g.block_tokens / per, b, &segment);
 
-                            rank->memory[segment].mem[at] =
-                                byte_of(r, h->layers[l], kind, head, t / per, b);
+                            rank->memory[segment].mem[at] = byte_of(r, h->layers[l], kind, head, t / per, b);
                         }
         }
     }
 }
 
 /* What the destination must be, and which bytes are written. */
-static void expect(const meaning_t *m, const side_t *src, const rank_t *dst, uint32_t d,
-                   uint64_t from, uint64_t to, bool window, uint8_t **want, uint8_t **mark)
+static void expect(const meaning_t *m, const side_t *src, const rank_t *dst, uint32_t d, uint64_t from,
+                   uint64_t to, bool window, uint8_t **want, uint8_t **mark)
 {
     for (uint32_t k = 0; k < dst->count; k++) {
         const held_t *h = &dst->held[k];
         uint32_t per = h->g.tokens_per_state;
-        uint64_t first =
-            window && h->g.window != 0 && to - from > h->g.window ? to - h->g.window : from;
+        uint64_t first = window && h->g.window != 0 && to - from > h->g.window ? to - h->g.window : from;
 
         for (uint64_t t = first / per * per; t < to; t += per) {
             uint64_t block, entry, src_block, src_entry;
@@ -146,9 +141,9 @@ static void expect(const meaning_t *m, const side_t *src, const rank_t *dst, uin
                     for (uint32_t c = 0; c < m->group[h->meaning].kinds; c++)
                         for (uint32_t b = 0; b < m->group[h->meaning].content[c]; b++) {
                             uint32_t kind = kind_of(m, h->meaning, c), segment;
-                            uint64_t at = find_byte(
-                                h, kind, l, h->ids[entry], head,
-                                any_local_token(&h->g, t) % h->g.block_tokens / per, b, &segment);
+                            uint64_t at =
+                                find_byte(h, kind, l, h->ids[entry], head,
+                                          any_local_token(&h->g, t) % h->g.block_tokens / per, b, &segment);
 
                             want[segment][at] = byte_of(r, h->layers[l], kind, head, t / per, b);
                             mark[segment][at]++;
@@ -177,16 +172,15 @@ static void check_gens(const kvf_op_t *op)
 static bool same_pairs(const kvf_op_t *a, const kvf_op_t *b)
 {
     return a->segment == b->segment && a->remote == b->remote && a->blocks == b->blocks &&
-           a->local_ids == b->local_ids && a->remote_ids == b->remote_ids &&
-           a->local_cap == b->local_cap && a->remote_cap == b->remote_cap &&
-           a->local_block == b->local_block && a->remote_block == b->remote_block;
+           a->local_ids == b->local_ids && a->remote_ids == b->remote_ids && a->local_cap == b->local_cap &&
+           a->remote_cap == b->remote_cap && a->local_block == b->local_block &&
+           a->remote_block == b->remote_block;
 }
 
 static bool same_axis(const kvf_op_t *a, const kvf_op_t *b, unsigned i)
 {
-    return a->count[i] == b->count[i] &&
-           (a->count[i] == 1 || (a->local_stride[i] == b->local_stride[i] &&
-                                 a->remote_stride[i] == b->remote_stride[i]));
+    return a->count[i] == b->count[i] && (a->count[i] == 1 || (a->local_stride[i] == b->local_stride[i] &&
+                                                               a->remote_stride[i] == b->remote_stride[i]));
 }
 
 /* An op by itself: pieces do not touch along an axis, and its two axes are not one. */
@@ -213,8 +207,7 @@ static void check_minimal(size_t op_count, bool single)
 
             if (i == j || !same_pairs(a, b) || !same_axis(a, b, 0) || !same_axis(a, b, 1))
                 continue;
-            any_must(a->local_off + a->len != b->local_off ||
-                         a->remote_off + a->len != b->remote_off,
+            any_must(a->local_off + a->len != b->local_off || a->remote_off + a->len != b->remote_off,
                      "an op continues the pieces of another");
             any_must(a->count[1] > 1 || a->len != b->len, "two ops could be one");
         }
@@ -222,8 +215,7 @@ static void check_minimal(size_t op_count, bool single)
 }
 
 /* Bytes that the ops move. */
-static uint64_t bind_and_run(const kvf_plan_t *plan, const kvf_bind_t *bind, uint32_t r,
-                             bool single)
+static uint64_t bind_and_run(const kvf_plan_t *plan, const kvf_bind_t *bind, uint32_t r, bool single)
 {
     kvf_plan_size_t size = {.struct_size = sizeof(size)};
     size_t op_count = MAX_OPS, id_count = MAX_IDS;
@@ -250,8 +242,8 @@ static uint64_t bind_and_run(const kvf_plan_t *plan, const kvf_bind_t *bind, uin
     return bytes;
 }
 
-static void run_plan(const kvf_plan_t *plan, uint32_t r, rank_t *src, rank_t *dst, uint64_t from,
-                     uint64_t to, bool read, bool window, bool single)
+static void run_plan(const kvf_plan_t *plan, uint32_t r, rank_t *src, rank_t *dst, uint64_t from, uint64_t to,
+                     bool read, bool window, bool single)
 {
     kvf_bind_local_t locals[MAX_LAYERS + 1] = {0};
     kvf_remote_t *remotes[MAX_LAYERS + 1];
@@ -335,13 +327,12 @@ static void run_setup(void)
         }
         if (from < to)
             expect(&m, &src, to_rank, d, from, to, window, want, mark);
-        any_must(kvf_plan_sources(layouts, src.count, to_rank->layout, d, NULL, sources, &count) ==
-                     KVF_OK,
+        any_must(kvf_plan_sources(layouts, src.count, to_rank->layout, d, NULL, sources, &count) == KVF_OK,
                  kvf_last_error());
         any_results_begin(&src, to_rank);
         for (uint32_t i = 0; i < count; i++) {
-            run_plan(sources[i].plan, sources[i].rank, &src.ranks[sources[i].rank], to_rank, from,
-                     to, read, window, single && count == 1);
+            run_plan(sources[i].plan, sources[i].rank, &src.ranks[sources[i].rank], to_rank, from, to, read,
+                     window, single && count == 1);
             kvf_plan_destroy(sources[i].plan);
             totals[0]++;
         }
@@ -373,8 +364,7 @@ START_TEST(any_ranks_any_layouts_give_each_byte_once)
         any_seed(first + i);
         run_setup();
     }
-    printf("%llu plans, %llu bytes\n", (unsigned long long)totals[0],
-           (unsigned long long)totals[1]);
+    printf("%llu plans, %llu bytes\n", (unsigned long long)totals[0], (unsigned long long)totals[1]);
     ck_assert_uint_ge(totals[1], count < 100 ? 0 : count * 100);
 }
 END_TEST

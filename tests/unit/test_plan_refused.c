@@ -5,8 +5,8 @@
  */
 #include "plans.h"
 
-static void expect_plan(const kvf_layout_opts_t *opts, const char *model,
-                        const kvf_plan_opts_t *plan_opts, const char *sentence)
+static void expect_plan(const kvf_layout_opts_t *opts, const char *model, const kvf_plan_opts_t *plan_opts,
+                        const char *sentence)
 {
     kvf_layout_t *one = build("llama-3.1-8b", "LBHNC", opts), *other = build(model, "LBHNC", NULL);
     kvf_plan_t *plan = NULL;
@@ -24,13 +24,11 @@ START_TEST(layouts_that_do_not_fit_are_refused_by_field)
     kvf_plan_opts_t opts = {.struct_size = sizeof(opts)};
     kvf_plan_t *plan;
 
-    expect_plan(
-        NULL, "qwen3-235b", NULL,
-        "plan: layer 0, plane k: heads_total is 8 in group 0 of the source, 4 in group 0 of "
-        "the destination");
+    expect_plan(NULL, "qwen3-235b", NULL,
+                "plan: layer 0, plane k: heads_total is 8 in group 0 of the source, 4 in group 0 of "
+                "the destination");
     expect_plan(NULL, "gpt-oss-120b", NULL, "plan: layer 1, plane k: content is 256 in group 0 of");
-    expect_plan(NULL, "deepseek-v3", NULL,
-                "plan: layer 0 has plane k, index 0, at the source only");
+    expect_plan(NULL, "deepseek-v3", NULL, "plan: layer 0 has plane k, index 0, at the source only");
     opts.layer_count = 31;
     expect_plan(&late, "llama-3.1-8b", &opts, "plan: source and destination have no wanted layer");
     opts = (kvf_plan_opts_t){.struct_size = 7};
@@ -57,10 +55,10 @@ START_TEST(layouts_that_do_not_fit_are_refused_by_field)
 END_TEST
 
 /* One field of a binding broken at a time. */
-#define BIND(field) offsetof(bound_t, bind.field), sizeof(((kvf_bind_t *)0)->field)
-#define SRC(field)  offsetof(bound_t, table[0].field), sizeof(((kvf_bind_table_t *)0)->field)
+#define BIND(field)  offsetof(bound_t, bind.field), sizeof(((kvf_bind_t *)0)->field)
+#define SRC(field)   offsetof(bound_t, table[0].field), sizeof(((kvf_bind_table_t *)0)->field)
 #define LOCAL(field) offsetof(bound_t, local.field), sizeof(((kvf_bind_local_t *)0)->field)
-#define DST(field)  offsetof(bound_t, table[1].field), sizeof(((kvf_bind_table_t *)0)->field)
+#define DST(field)   offsetof(bound_t, table[1].field), sizeof(((kvf_bind_table_t *)0)->field)
 
 typedef struct bound {
     kvf_bind_t bind;
@@ -146,10 +144,8 @@ START_TEST(null_arguments_of_a_binding_are_refused)
     kvf_op_t op;
     size_t count = 1;
 
-    expect(kvf_plan_bind(NULL, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID,
-           "bind: plan is");
-    expect(kvf_plan_bind(plan, NULL, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID,
-           "bind: bind is");
+    expect(kvf_plan_bind(NULL, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID, "bind: plan is");
+    expect(kvf_plan_bind(plan, NULL, &op, sizeof(op), &count, NULL, NULL), KVF_ERR_INVALID, "bind: bind is");
     expect(kvf_plan_bind(plan, &bind, &op, sizeof(op), NULL, NULL, NULL), KVF_ERR_INVALID,
            "bind: op_count_p is");
     expect(kvf_plan_measure(plan, &bind, NULL), KVF_ERR_INVALID, "measure: size_p is NULL");

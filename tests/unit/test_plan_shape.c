@@ -15,26 +15,16 @@ static const struct {
     uint32_t heads; /* a rank; 0: all */
     uint64_t pieces, piece;
 } shapes[] = {
-    {"llama-3.1-8b", "L2BNHD", 0, 32768, 32 << 10},
-    {"llama-3.1-8b", "LBNHC", 0, 16384, 64 << 10},
-    {"llama-3.1-8b", "LBHNC", 0, 16384, 64 << 10},
-    {"llama-3.1-8b", "BL2HND", 0, 512, 2 << 20},
-    {"llama-3.1-8b", "BLHNC", 0, 512, 2 << 20},
-    {"llama-3.1-8b", "BHLNC", 0, 512, 2 << 20},
-    {"llama-3.1-70b", "L2BNHD", 2, 81920, 8 << 10},
-    {"llama-3.1-70b", "LBNHC", 2, 40960, 16 << 10},
-    {"llama-3.1-70b", "LBHNC", 2, 40960, 16 << 10},
-    {"llama-3.1-70b", "BL2HND", 2, 512, 1280 << 10},
-    {"llama-3.1-70b", "BLHNC", 2, 512, 1280 << 10},
-    {"llama-3.1-70b", "BHLNC", 2, 512, 1280 << 10},
-    {"deepseek-v3", "LBNC", 0, 7808, 72 << 10},
-    {"kimi-k2", "LBNC", 0, 7808, 72 << 10},
-    {"deepseek-v3", "BLNC", 0, 128, 61 * (72 << 10)},
-    {"llama-3.1-8b", "LB2NHD", 0, 16384, 64 << 10},
-    {"llama-3.1-8b", "2LBNHD", 0, 32768, 32 << 10},
-    {"llama-3.1-8b", "BL2NHD", 0, 512, 2 << 20},
-    {"llama-3.1-8b", "2BLNHD", 0, 1024, 1 << 20},
-    {"llama-3.1-8b", "LHBNC", 0, 131072, 8 << 10},
+    {"llama-3.1-8b", "L2BNHD", 0, 32768, 32 << 10},   {"llama-3.1-8b", "LBNHC", 0, 16384, 64 << 10},
+    {"llama-3.1-8b", "LBHNC", 0, 16384, 64 << 10},    {"llama-3.1-8b", "BL2HND", 0, 512, 2 << 20},
+    {"llama-3.1-8b", "BLHNC", 0, 512, 2 << 20},       {"llama-3.1-8b", "BHLNC", 0, 512, 2 << 20},
+    {"llama-3.1-70b", "L2BNHD", 2, 81920, 8 << 10},   {"llama-3.1-70b", "LBNHC", 2, 40960, 16 << 10},
+    {"llama-3.1-70b", "LBHNC", 2, 40960, 16 << 10},   {"llama-3.1-70b", "BL2HND", 2, 512, 1280 << 10},
+    {"llama-3.1-70b", "BLHNC", 2, 512, 1280 << 10},   {"llama-3.1-70b", "BHLNC", 2, 512, 1280 << 10},
+    {"deepseek-v3", "LBNC", 0, 7808, 72 << 10},       {"kimi-k2", "LBNC", 0, 7808, 72 << 10},
+    {"deepseek-v3", "BLNC", 0, 128, 61 * (72 << 10)}, {"llama-3.1-8b", "LB2NHD", 0, 16384, 64 << 10},
+    {"llama-3.1-8b", "2LBNHD", 0, 32768, 32 << 10},   {"llama-3.1-8b", "BL2NHD", 0, 512, 2 << 20},
+    {"llama-3.1-8b", "2BLNHD", 0, 1024, 1 << 20},     {"llama-3.1-8b", "LHBNC", 0, 131072, 8 << 10},
 };
 
 START_TEST(a_prompt_of_8192_tokens_makes_the_published_pieces)
@@ -201,11 +191,8 @@ START_TEST(states_of_several_tokens_move_whole)
 {
     uint64_t len = 64 * 10 * 3;
     uint32_t layers[] = {0, 1, 2};
-    kvf_plane_t plane = {.kind = KVF_PLANE_STATE,
-                         .element = "f32",
-                         .content = 64,
-                         .block_stride = 64,
-                         .layer_stride = 640};
+    kvf_plane_t plane = {
+        .kind = KVF_PLANE_STATE, .element = "f32", .content = 64, .block_stride = 64, .layer_stride = 640};
     kvf_group_t group = {.block_tokens = 16,
                          .tokens_per_state = 16,
                          .layer_count = 3,
@@ -258,7 +245,9 @@ static int by_source(const void *a, const void *b)
 
 START_TEST(offsets_past_4_gib_are_exact_on_both_sides)
 {
-    enum { CELLS = 80 * 8 * 16 };
+    enum {
+        CELLS = 80 * 8 * 16
+    };
     static pair_t got[CELLS], want[CELLS];
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 200000};
     kvf_plan_t *plan = plan_of("llama-3.1-70b", "LBNHC", "BHLNC", &opts);
@@ -276,11 +265,10 @@ START_TEST(offsets_past_4_gib_are_exact_on_both_sides)
             uint64_t x = i % op->count[0], y = i / op->count[0];
 
             ck_assert_uint_eq(op->len, 512);
-            got[n++] = (pair_t){
-                op->remote_off + src_id * op->remote_block + x * (uint64_t)op->remote_stride[0] +
-                    y * (uint64_t)op->remote_stride[1],
-                op->local_off + dst_id * op->local_block + x * (uint64_t)op->local_stride[0] +
-                    y * (uint64_t)op->local_stride[1]};
+            got[n++] = (pair_t){op->remote_off + src_id * op->remote_block +
+                                    x * (uint64_t)op->remote_stride[0] + y * (uint64_t)op->remote_stride[1],
+                                op->local_off + dst_id * op->local_block + x * (uint64_t)op->local_stride[0] +
+                                    y * (uint64_t)op->local_stride[1]};
         }
     }
     for (uint64_t l = 0; l < 80; l++)
@@ -316,10 +304,9 @@ START_TEST(nothing_to_do_makes_no_op)
     ck_assert_int_eq(kvf_plan_measure(plan, &bind, &size), KVF_OK);
     ck_assert_uint_eq(size.ops | size.pieces | size.bytes | size.pairs | size.piece_min, 0);
     bind.tokens = 1;
-    expect(
-        kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_ERR_BOUNDS,
-        "bind: source group 0: the range needs blocks 256 to 256 of the request, the table holds "
-        "0");
+    expect(kvf_plan_bind(plan, &bind, ops, sizeof(ops[0]), &count, NULL, NULL), KVF_ERR_BOUNDS,
+           "bind: source group 0: the range needs blocks 256 to 256 of the request, the table holds "
+           "0");
     kvf_plan_destroy(plan);
 }
 END_TEST
@@ -369,21 +356,18 @@ START_TEST(older_and_newer_ops_are_filled)
 
     ck_assert_int_eq(kvf_plan_bind(plan, &bind, &op, sizeof(op), &count, NULL, NULL), KVF_OK);
     memset(big, untouched, sizeof(big));
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &big[0].op, sizeof(big[0]), &count, NULL, NULL),
-                     KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, &big[0].op, sizeof(big[0]), &count, NULL, NULL), KVF_OK);
     ck_assert_mem_eq(&big[0].op, &op, sizeof(op));
     ck_assert_uint_eq(big[0].more[0] | big[0].more[1] | big[0].more[2], 0);
     ck_assert_uint_eq(*(char *)&big[1], untouched);
     memset(small, untouched, sizeof(small));
-    ck_assert_int_eq(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL),
-                     KVF_OK);
+    ck_assert_int_eq(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL), KVF_OK);
     ck_assert_mem_eq(small, &op, shorter);
     ck_assert_uint_eq(small[shorter], untouched);
     table[1].block_status = &status;
-    expect(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL),
-           KVF_ERR_UNSUPPORTED, "bind: op_size 128 leaves out byte");
-    expect(kvf_plan_bind(plan, &bind, &op, 0, &count, NULL, NULL), KVF_ERR_INVALID,
-           "bind: op_size is 0");
+    expect(kvf_plan_bind(plan, &bind, (kvf_op_t *)small, shorter, &count, NULL, NULL), KVF_ERR_UNSUPPORTED,
+           "bind: op_size 128 leaves out byte");
+    expect(kvf_plan_bind(plan, &bind, &op, 0, &count, NULL, NULL), KVF_ERR_INVALID, "bind: op_size is 0");
     kvf_plan_destroy(plan);
 }
 END_TEST

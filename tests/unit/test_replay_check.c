@@ -15,19 +15,19 @@
 #include "../../tools/replay/content.h"
 #include "../../tools/replay/verify.h"
 
-#define CAPACITY 5u /* blocks */
+#define CAPACITY     5u /* blocks */
 #define MAX_SEGMENTS 16
-#define BLOCK    3u /* the one that is pulled: its neighbours are free */
-#define SEED     99
-#define PREFIX   UINT64_C(0xfedcba9876543210)
-#define REQUEST  7
-#define PART_CASE 19
-#define TOKEN    32 /* of the trace block, the block's first one */
+#define BLOCK        3u /* the one that is pulled: its neighbours are free */
+#define SEED         99
+#define PREFIX       UINT64_C(0xfedcba9876543210)
+#define REQUEST      7
+#define PART_CASE    19
+#define TOKEN        32 /* of the trace block, the block's first one */
 
 static const struct {
     const char *model, *layout;
-    uint32_t    layers, tokens;
-    uint32_t    first_layer, first_head, heads; /* heads 0: all */
+    uint32_t layers, tokens;
+    uint32_t first_layer, first_head, heads; /* heads 0: all */
 } cases[] = {
     {"qwen3-235b", "LBHNC", 3, 4, 0, 0, 0},
     {"qwen3-235b", "LBNHC", 3, 4, 0, 0, 0},
@@ -96,17 +96,20 @@ static void open_case(int i)
     struct replay_cut cut = {cases[i].first_layer, cases[i].layers, cases[i].first_head, cases[i].heads};
 
     held = (struct replay_held){.layout = cases[i].layout, .block_tokens = cases[i].tokens, .cut = cut};
-    kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .block_tokens = cases[i].tokens,
-                              .blocks = CAPACITY, .layer_count = cut.layers, .heads = cut.heads,
-                              .first_layer = cut.first_layer, .first_head = cut.first_head};
+    kvf_layout_opts_t opts = {.struct_size = sizeof(opts),
+                              .block_tokens = cases[i].tokens,
+                              .blocks = CAPACITY,
+                              .layer_count = cut.layers,
+                              .heads = cut.heads,
+                              .first_layer = cut.first_layer,
+                              .first_head = cut.first_head};
     ck_assert_int_eq(kvf_kv_model_find(cases[i].model, &held.model), KVF_OK);
     ck_assert_int_eq(kvf_layout_build(held.model, cases[i].layout, &opts, &layout), KVF_OK);
     if (cut.heads == 0) {
         held.cut.heads = held.model->heads;
     }
     place_segments();
-    check = kvfi_replay_check_open(&held, CAPACITY, SEED, bases,
-                                   kvf_layout_describe(layout)->segment_count);
+    check = kvfi_replay_check_open(&held, CAPACITY, SEED, bases, kvf_layout_describe(layout)->segment_count);
     ck_assert_msg(check != NULL, "%s %s: %s", cases[i].model, cases[i].layout, kvfi_cli_error());
     ck_assert_uint_eq(kvfi_replay_check_block_bytes(check), block_bytes);
 }
@@ -118,8 +121,7 @@ static void close_case(void)
     free(base);
 }
 
-static void put(uint8_t *at, uint64_t count, uint32_t layer, uint32_t head, uint32_t plane,
-                uint32_t token)
+static void put(uint8_t *at, uint64_t count, uint32_t layer, uint32_t head, uint32_t plane, uint32_t token)
 {
     uint64_t key = kvfi_replay_cell_key(kvfi_replay_prefix_key(SEED, PREFIX), layer, head, plane, token);
 
@@ -140,8 +142,8 @@ static void put_plane(uint32_t g, uint32_t n, const kvf_group_t *group)
     for (uint32_t l = 0; l < group->layer_count; l++) {
         for (uint32_t h = group->first_head; h < group->first_head + group->heads; h++) {
             for (uint32_t t = 0; t < group->block_tokens; t++) {
-                ck_assert_int_eq(kvf_layout_locate(layout, g, n, group->layers[l], BLOCK, h, t, &segment,
-                                                   &off), KVF_OK);
+                ck_assert_int_eq(
+                    kvf_layout_locate(layout, g, n, group->layers[l], BLOCK, h, t, &segment, &off), KVF_OK);
                 uint8_t *at = bases[segment] + off;
                 put(at, first, group->layers[l], h, kind, TOKEN + t);
                 put(at + first, plane->content - first, group->layers[l], h, REPLAY_PLANE_V, TOKEN + t);
@@ -167,8 +169,11 @@ static struct replay_found look(bool all_stale)
 {
     static const uint8_t one = 1;
     struct replay_stale stale = {.cut = held.cut, .steps = &one};
-    struct replay_expect expect = {.request = REQUEST, .prefix = PREFIX, .first_token = TOKEN,
-                                   .step_tokens = held.block_tokens, .stale = &stale,
+    struct replay_expect expect = {.request = REQUEST,
+                                   .prefix = PREFIX,
+                                   .first_token = TOKEN,
+                                   .step_tokens = held.block_tokens,
+                                   .stale = &stale,
                                    .stale_count = all_stale};
     struct replay_found found;
 
@@ -243,8 +248,12 @@ START_TEST(what_is_stale_is_let_be_and_no_byte_more)
     struct replay_cut cut = {.first_layer = 6, .layers = 2, .first_head = 2, .heads = 1};
     struct replay_cut other = {.first_layer = 5, .layers = 3, .first_head = 1, .heads = 1};
     struct replay_stale stale[] = {{other, none}, {cut, half}};
-    struct replay_expect expect = {.request = REQUEST, .prefix = PREFIX, .first_token = TOKEN,
-                                   .step_tokens = 2, .stale = stale, .stale_count = 2};
+    struct replay_expect expect = {.request = REQUEST,
+                                   .prefix = PREFIX,
+                                   .first_token = TOKEN,
+                                   .step_tokens = 2,
+                                   .stale = stale,
+                                   .stale_count = 2};
     struct replay_found found;
     uint64_t wrong;
 

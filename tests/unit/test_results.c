@@ -35,14 +35,12 @@ static void expect(kvf_status_t got, kvf_status_t want, const char *start)
 
 static kvf_layout_t *build(const char *model_name, uint32_t block_tokens)
 {
-    kvf_layout_opts_t opts = {
-        .struct_size = sizeof(opts), .blocks = 50, .block_tokens = block_tokens};
+    kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 50, .block_tokens = block_tokens};
     const kvf_kv_model_t *model;
     kvf_layout_t *layout = NULL;
 
     ck_assert_int_eq(kvf_kv_model_find(model_name, &model), KVF_OK);
-    ck_assert_msg(kvf_layout_build(model, "LBHNC", &opts, &layout) == KVF_OK, "%s",
-                  kvf_last_error());
+    ck_assert_msg(kvf_layout_build(model, "LBHNC", &opts, &layout) == KVF_OK, "%s", kvf_last_error());
     return layout;
 }
 
@@ -85,8 +83,7 @@ static void end_pair(setup_t *s, uint32_t id, kvf_status_t status)
     uint32_t ids[256];
     size_t count = 64, id_count = 256, found = 0;
 
-    ck_assert_msg(kvf_plan_bind(s->plan, &s->bind, ops, sizeof(ops[0]), &count, ids, &id_count) ==
-                      KVF_OK,
+    ck_assert_msg(kvf_plan_bind(s->plan, &s->bind, ops, sizeof(ops[0]), &count, ids, &id_count) == KVF_OK,
                   "%s", kvf_last_error());
     for (size_t o = 0; o < count; o++)
         for (uint32_t i = 0; i < ops[o].blocks; i++)
@@ -99,8 +96,7 @@ static void end_pair(setup_t *s, uint32_t id, kvf_status_t status)
 
 static void add(setup_t *s, kvf_status_t posted)
 {
-    ck_assert_msg(kvf_plan_results(s->plan, &s->bind, posted, &s->results) == KVF_OK, "%s",
-                  kvf_last_error());
+    ck_assert_msg(kvf_plan_results(s->plan, &s->bind, posted, &s->results) == KVF_OK, "%s", kvf_last_error());
 }
 
 START_TEST(a_stale_block_ends_the_prefix_and_marks_its_entry)
@@ -150,8 +146,7 @@ START_TEST(skips_of_the_destination_do_not_end_the_prefix_and_those_of_the_sourc
         s.pairs[i] = KVF_SKIPPED;
     add(&s, KVF_OK);
     ck_assert_int_eq(s.results.status, KVF_OK);
-    ck_assert_uint_eq(s.results.missing_token,
-                      64); /* nothing of entries 1 and 2 was said to be OK */
+    ck_assert_uint_eq(s.results.missing_token, 64); /* nothing of entries 1 and 2 was said to be OK */
     memset(s.pairs, 0, sizeof(s.pairs));
     s.results.bindings = 0;
     memset(s.entries, KVF_INPROGRESS, sizeof(s.entries));
@@ -235,15 +230,13 @@ START_TEST(wrong_results_are_refused_and_change_nothing)
     before = s.results;
     expect(kvf_plan_results(NULL, &s.bind, KVF_OK, &s.results), KVF_ERR_INVALID, "bind: plan is N");
     expect(kvf_plan_results(s.plan, NULL, KVF_OK, &s.results), KVF_ERR_INVALID, "bind: bind is N");
-    expect(kvf_plan_results(s.plan, &s.bind, KVF_OK, NULL), KVF_ERR_INVALID,
-           "results: results_p is NULL");
+    expect(kvf_plan_results(s.plan, &s.bind, KVF_OK, NULL), KVF_ERR_INVALID, "results: results_p is NULL");
     expect(kvf_plan_results(s.plan, &s.bind, KVF_OK, &small), KVF_ERR_INVALID,
            "results: results_p.struct_size is 4");
     expect(kvf_plan_results(s.plan, &s.bind, KVF_INPROGRESS, &s.results), KVF_ERR_INVALID,
            "results: posted is KVF_INPROGRESS");
     s.results.reserved[3] = 1;
-    expect(kvf_plan_results(s.plan, &s.bind, KVF_OK, &s.results), KVF_ERR_INVALID,
-           "results: reserved is");
+    expect(kvf_plan_results(s.plan, &s.bind, KVF_OK, &s.results), KVF_ERR_INVALID, "results: reserved is");
     s.results.reserved[3] = 0;
     s.pairs[9] = KVF_INPROGRESS;
     expect(kvf_plan_results(s.plan, &s.bind, KVF_OK, &s.results), KVF_ERR_BUSY,
@@ -279,8 +272,8 @@ START_TEST(a_binding_that_keeps_statuses_tells_the_room_they_take)
 
     set_up(&s, "llama-3.1-8b", 0);
     s.bind.pair_count = 9;
-    expect(kvf_plan_bind(s.plan, &s.bind, ops, sizeof(ops[0]), &count, ids, &id_count),
-           KVF_ERR_SPACE, "bind: pair_status needs 10 entries, pair_count is 9");
+    expect(kvf_plan_bind(s.plan, &s.bind, ops, sizeof(ops[0]), &count, ids, &id_count), KVF_ERR_SPACE,
+           "bind: pair_status needs 10 entries, pair_count is 9");
     s.bind.pair_status = NULL;
     ck_assert_int_eq(kvf_plan_measure(s.plan, &s.bind, &size), KVF_OK);
     ck_assert_uint_eq(size.pairs, 10);

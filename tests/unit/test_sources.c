@@ -90,36 +90,21 @@ static const struct {
     uint32_t src_tp, dst_tp;
     uint64_t pieces, piece;
 } table[] = {
-    {"llama-3.1-8b", NHD, 1, 1, 32768, 32 * KIB},
-    {"llama-3.1-8b", "LBNHC", 1, 1, 16384, 64 * KIB},
-    {"llama-3.1-8b", "LBHNC", 1, 1, 16384, 64 * KIB},
-    {"llama-3.1-8b", "BL2HND", 1, 1, 512, 2048 * KIB},
-    {"llama-3.1-8b", "BLHNC", 1, 1, 512, 2048 * KIB},
-    {"llama-3.1-8b", "BHLNC", 1, 1, 512, 2048 * KIB},
-    {"llama-3.1-70b", NHD, 4, 4, 81920, 8 * KIB},
-    {"llama-3.1-70b", "LBNHC", 4, 4, 40960, 16 * KIB},
-    {"llama-3.1-70b", "LBHNC", 4, 4, 40960, 16 * KIB},
-    {"llama-3.1-70b", "BL2HND", 4, 4, 512, 1280 * KIB},
-    {"llama-3.1-70b", "BLHNC", 4, 4, 512, 1280 * KIB},
-    {"llama-3.1-70b", "BHLNC", 4, 4, 512, 1280 * KIB},
-    {"llama-3.1-70b", NHD, 4, 8, 1310720, 256},
-    {"llama-3.1-70b", "LBNHC", 4, 8, 655360, 512},
-    {"llama-3.1-70b", "LBHNC", 4, 8, 40960, 8 * KIB},
-    {"llama-3.1-70b", "BL2HND", 4, 8, 81920, 4 * KIB},
-    {"llama-3.1-70b", "BLHNC", 4, 8, 40960, 8 * KIB},
-    {"llama-3.1-70b", "BHLNC", 4, 8, 512, 640 * KIB},
-    {"llama-3.1-70b", NHD, 2, 4, 1310720, 512},
-    {"llama-3.1-70b", "LBNHC", 2, 4, 655360, 1 * KIB},
-    {"llama-3.1-70b", "LBHNC", 2, 4, 40960, 16 * KIB},
-    {"llama-3.1-70b", "BL2HND", 2, 4, 81920, 8 * KIB},
-    {"llama-3.1-70b", "BLHNC", 2, 4, 40960, 16 * KIB},
-    {"llama-3.1-70b", "BHLNC", 2, 4, 512, 1280 * KIB},
-    {"qwen3-235b", NHD, 2, 4, 1540096, 256},
-    {"qwen3-235b", "LBNHC", 2, 4, 770048, 512},
-    {"qwen3-235b", "LBHNC", 2, 4, 48128, 8 * KIB},
-    {"qwen3-235b", "BL2HND", 2, 4, 96256, 4 * KIB},
-    {"qwen3-235b", "BLHNC", 2, 4, 48128, 8 * KIB},
-    {"qwen3-235b", "BHLNC", 2, 4, 512, 752 * KIB},
+    {"llama-3.1-8b", NHD, 1, 1, 32768, 32 * KIB},      {"llama-3.1-8b", "LBNHC", 1, 1, 16384, 64 * KIB},
+    {"llama-3.1-8b", "LBHNC", 1, 1, 16384, 64 * KIB},  {"llama-3.1-8b", "BL2HND", 1, 1, 512, 2048 * KIB},
+    {"llama-3.1-8b", "BLHNC", 1, 1, 512, 2048 * KIB},  {"llama-3.1-8b", "BHLNC", 1, 1, 512, 2048 * KIB},
+    {"llama-3.1-70b", NHD, 4, 4, 81920, 8 * KIB},      {"llama-3.1-70b", "LBNHC", 4, 4, 40960, 16 * KIB},
+    {"llama-3.1-70b", "LBHNC", 4, 4, 40960, 16 * KIB}, {"llama-3.1-70b", "BL2HND", 4, 4, 512, 1280 * KIB},
+    {"llama-3.1-70b", "BLHNC", 4, 4, 512, 1280 * KIB}, {"llama-3.1-70b", "BHLNC", 4, 4, 512, 1280 * KIB},
+    {"llama-3.1-70b", NHD, 4, 8, 1310720, 256},        {"llama-3.1-70b", "LBNHC", 4, 8, 655360, 512},
+    {"llama-3.1-70b", "LBHNC", 4, 8, 40960, 8 * KIB},  {"llama-3.1-70b", "BL2HND", 4, 8, 81920, 4 * KIB},
+    {"llama-3.1-70b", "BLHNC", 4, 8, 40960, 8 * KIB},  {"llama-3.1-70b", "BHLNC", 4, 8, 512, 640 * KIB},
+    {"llama-3.1-70b", NHD, 2, 4, 1310720, 512},        {"llama-3.1-70b", "LBNHC", 2, 4, 655360, 1 * KIB},
+    {"llama-3.1-70b", "LBHNC", 2, 4, 40960, 16 * KIB}, {"llama-3.1-70b", "BL2HND", 2, 4, 81920, 8 * KIB},
+    {"llama-3.1-70b", "BLHNC", 2, 4, 40960, 16 * KIB}, {"llama-3.1-70b", "BHLNC", 2, 4, 512, 1280 * KIB},
+    {"qwen3-235b", NHD, 2, 4, 1540096, 256},           {"qwen3-235b", "LBNHC", 2, 4, 770048, 512},
+    {"qwen3-235b", "LBHNC", 2, 4, 48128, 8 * KIB},     {"qwen3-235b", "BL2HND", 2, 4, 96256, 4 * KIB},
+    {"qwen3-235b", "BLHNC", 2, 4, 48128, 8 * KIB},     {"qwen3-235b", "BHLNC", 2, 4, 512, 752 * KIB},
     {"deepseek-v3", "LBNC", 1, 1, 7808, 72 * KIB},
 };
 
@@ -155,8 +140,7 @@ static const char *const apart[] = {"vllm-0.21", "vllm-0.23", "sglang", "L/BNHC"
 START_TEST(layers_in_allocations_of_their_own_make_two_ops_each_at_most)
 {
     const kvf_kv_model_t *model = model_of("llama-3.1-70b");
-    kvf_layout_t *src = rank_of(model, apart[_i], 4, 1, 512),
-                 *dst = rank_of(model, apart[_i], 8, 3, 512);
+    kvf_layout_t *src = rank_of(model, apart[_i], 4, 1, 512), *dst = rank_of(model, apart[_i], 8, 3, 512);
     kvf_plan_size_t size = {.struct_size = sizeof(size)};
     kvf_bind_table_t tables[2];
     kvf_bind_t bind = request(tables, 512, 8192);
@@ -254,8 +238,7 @@ static uint64_t take(const job_t *job, uint32_t d, kvf_bind_t *bind, uint64_t *g
     uint32_t count = MOST;
     uint64_t sum = 0;
 
-    good(kvf_plan_sources(job->srcs, job->src_count, job->dsts[d], d,
-                          NULL, sources, &count));
+    good(kvf_plan_sources(job->srcs, job->src_count, job->dsts[d], d, NULL, sources, &count));
     for (uint32_t i = 0; i < count; i++) {
         uint64_t bytes = plan_bytes(sources[i].plan, bind);
 
@@ -268,8 +251,7 @@ static uint64_t take(const job_t *job, uint32_t d, kvf_bind_t *bind, uint64_t *g
 
 static const struct {
     uint32_t heads, src_tp, dst_tp;
-} cuts[] = {{2, 4, 1},  {2, 1, 4},  {2, 4, 8},  {4, 4, 8},
-            {8, 8, 16}, {8, 16, 2}, {8, 2, 16}, {8, 3, 5}};
+} cuts[] = {{2, 4, 1}, {2, 1, 4}, {2, 4, 8}, {4, 4, 8}, {8, 8, 16}, {8, 16, 2}, {8, 2, 16}, {8, 3, 5}};
 
 START_TEST(replicated_heads_come_once_and_from_all_in_turn)
 {
@@ -285,8 +267,7 @@ START_TEST(replicated_heads_come_once_and_from_all_in_turn)
         job.srcs[i] = rank_of(&model, "LBNHC", src_tp, i, 480);
     for (uint32_t d = 0; d < dst_tp; d++) {
         job.dsts[d] = rank_of(&model, "BHLNC", dst_tp, d, 480);
-        ck_assert_uint_eq(take(&job, d, &bind, given),
-                          UINT64_C(480) * kvf_layout_block_bytes(job.dsts[d]));
+        ck_assert_uint_eq(take(&job, d, &bind, given), UINT64_C(480) * kvf_layout_block_bytes(job.dsts[d]));
     }
     for (uint32_t i = 0; i < src_tp; i++) {
         most = given[i] > most ? given[i] : most;
@@ -345,20 +326,16 @@ START_TEST(groups_with_other_head_counts_are_never_merged)
     kvf_plan_source_t sources[MOST];
     uint32_t count = MOST;
 
-    expect(
-        kvf_plan_sources(job.srcs, 16, job.dsts[0], 0, NULL, sources,
-                         &count),
-        KVF_ERR_INVALID,
-        "source 0: plan: layer 1, plane k: heads_total is 8 in group 1 of the source, 16 in group "
-        "1 of the destination");
+    expect(kvf_plan_sources(job.srcs, 16, job.dsts[0], 0, NULL, sources, &count), KVF_ERR_INVALID,
+           "source 0: plan: layer 1, plane k: heads_total is 8 in group 1 of the source, 16 in group "
+           "1 of the destination");
     free_job(&job);
 }
 END_TEST
 
 /* ---------------------------------------------------------- layers (E4) */
 
-static kvf_layout_t *stage_of(const kvf_kv_model_t *model, uint32_t first, uint32_t count,
-                              bool back)
+static kvf_layout_t *stage_of(const kvf_kv_model_t *model, uint32_t first, uint32_t count, bool back)
 {
     kvf_layout_opts_t opts = {.struct_size = sizeof(opts), .blocks = 8, .layer_count = count};
     uint32_t layers[64];
@@ -454,16 +431,14 @@ START_TEST(what_no_source_has_is_named)
     good(kvf_layout_build(model, "LBHNC", &opts, &job.srcs[0]));
     opts.cp_rank = 1;
     good(kvf_layout_build(model, "LBHNC", &opts, &job.srcs[1]));
-    expect(
-        kvf_plan_sources(srcs, 3, job.dsts[0], 0, NULL, sources, &count), KVF_ERR_INVALID,
-        "sources: no source holds layer 0, plane k, heads 0 to 7 of destination group 0, cp_rank "
-        "2 of 3");
+    expect(kvf_plan_sources(srcs, 3, job.dsts[0], 0, NULL, sources, &count), KVF_ERR_INVALID,
+           "sources: no source holds layer 0, plane k, heads 0 to 7 of destination group 0, cp_rank "
+           "2 of 3");
     opts.cp_rank = 2;
     opts.cp_tokens = 4;
     good(kvf_layout_build(model, "LBHNC", &opts, &job.srcs[2]));
-    expect(
-        kvf_plan_sources(srcs, 3, job.dsts[0], 0, NULL, sources, &count), KVF_ERR_INVALID,
-        "sources: source 1 deals tokens over 3 ranks by 16, source 2 over 3 by 4, and both hold");
+    expect(kvf_plan_sources(srcs, 3, job.dsts[0], 0, NULL, sources, &count), KVF_ERR_INVALID,
+           "sources: source 1 deals tokens over 3 ranks by 16, source 2 over 3 by 4, and both hold");
     kvf_layout_destroy(job.srcs[2]);
     opts.cp_tokens = 16;
     good(kvf_layout_build(model, "LBHNC", &opts, &job.srcs[2]));
@@ -570,8 +545,7 @@ START_TEST(readers_of_a_latent_spread_over_all_replicas)
         ck_assert_uint_eq(take(&job, d, &bind, given), layer);
     for (uint32_t i = 0; i < 4; i++)
         ck_assert_uint_eq(given[i], layer);
-    good(kvf_plan_sources(job.srcs, 4, job.dsts[3], 3, NULL, sources,
-                          &count));
+    good(kvf_plan_sources(job.srcs, 4, job.dsts[3], 3, NULL, sources, &count));
     ck_assert_uint_eq(count, 4);
     good(kvf_plan_bind(sources[1].plan, &bind, &op, sizeof(op), &op_count, ids, &id_count));
     ck_assert_uint_eq(op.blocks, 32);
@@ -591,11 +565,9 @@ static Suite *suite(void)
     Suite *s = suite_create("sources");
     TCase *c = tcase_create("sources");
 
-    tcase_add_loop_test(c,
-                        a_prompt_of_8192_tokens_makes_the_published_pieces_for_each_pair_of_ranks,
-                        0, ROWS(table));
-    tcase_add_loop_test(c, layers_in_allocations_of_their_own_make_two_ops_each_at_most, 0,
-                        ROWS(apart));
+    tcase_add_loop_test(c, a_prompt_of_8192_tokens_makes_the_published_pieces_for_each_pair_of_ranks, 0,
+                        ROWS(table));
+    tcase_add_loop_test(c, layers_in_allocations_of_their_own_make_two_ops_each_at_most, 0, ROWS(apart));
     tcase_add_test(c, block_sizes_that_differ_make_an_op_for_each_place);
     tcase_add_loop_test(c, replicated_heads_come_once_and_from_all_in_turn, 0, ROWS(cuts));
     tcase_add_test(c, groups_with_other_head_counts_are_never_merged);

@@ -16,11 +16,9 @@
 
 #include "../../tools/trace.h"
 
-#define ROW1                                                                                       \
-    "{\"timestamp\": 0, \"input_length\": 1100, \"output_length\": 5, \"hash_ids\": [0, 1, 2]}"
-#define ROW2 "{\"timestamp\": 1500, \"input_length\": 512, \"output_length\": 0, \"hash_ids\": [0]}"
-#define ROW3                                                                                       \
-    "{\"timestamp\": 3000, \"input_length\": 513, \"output_length\": 7, \"hash_ids\": [0, 9]}"
+#define ROW1  "{\"timestamp\": 0, \"input_length\": 1100, \"output_length\": 5, \"hash_ids\": [0, 1, 2]}"
+#define ROW2  "{\"timestamp\": 1500, \"input_length\": 512, \"output_length\": 0, \"hash_ids\": [0]}"
+#define ROW3  "{\"timestamp\": 3000, \"input_length\": 513, \"output_length\": 7, \"hash_ids\": [0, 9]}"
 #define CLEAN ROW1 "\n" ROW2 "\n" ROW3 "\n"
 
 static kvfi_trace_t trace;
@@ -83,8 +81,7 @@ static void assert_bad_bytes(const char *bad, size_t len, const char *sentence)
     ck_assert_int_eq(read_bytes(text, off + len + tail, NULL), KVFI_TRACE_BAD);
     ck_assert_str_eq(err, want);
     ck_assert_uint_eq(trace.request_count, 0);
-    ck_assert_int_eq(read_bytes(text, off + len + tail, &(kvfi_trace_opts_t){.skip_bad = 1}),
-                     KVFI_TRACE_OK);
+    ck_assert_int_eq(read_bytes(text, off + len + tail, &(kvfi_trace_opts_t){.skip_bad = 1}), KVFI_TRACE_OK);
     ck_assert_str_eq(err, "");
     ck_assert_uint_eq(trace.skipped_lines, 1);
     ck_assert_uint_eq(trace.request_count, 2);
@@ -133,8 +130,7 @@ START_TEST(byte_order_mark_counts_no_column)
     ck_assert_int_eq(read_text("\xef\xbb\xbf[]\n", NULL), KVFI_TRACE_BAD);
     ck_assert_str_eq(err, "t.jsonl: line 1, column 1: '[' where the '{' of a request should be");
     ck_assert_int_eq(read_text(ROW1 "\n\xef\xbb\xbf" ROW2 "\n", NULL), KVFI_TRACE_BAD);
-    ck_assert_str_eq(err,
-                     "t.jsonl: line 2, column 1: byte 0xef where the '{' of a request should be");
+    ck_assert_str_eq(err, "t.jsonl: line 2, column 1: byte 0xef where the '{' of a request should be");
 }
 END_TEST
 
@@ -145,8 +141,7 @@ START_TEST(empty_and_blank_files_hold_no_request)
     ck_assert_int_eq(read_text("\xef\xbb\xbf", NULL), KVFI_TRACE_EMPTY);
     ck_assert_int_eq(read_text(" \r\n\n", NULL), KVFI_TRACE_EMPTY);
     ck_assert_str_eq(err, "t.jsonl: no request in 2 lines");
-    ck_assert_int_eq(read_text("[]\n{}\n1\n", &(kvfi_trace_opts_t){.skip_bad = 1}),
-                     KVFI_TRACE_EMPTY);
+    ck_assert_int_eq(read_text("[]\n{}\n1\n", &(kvfi_trace_opts_t){.skip_bad = 1}), KVFI_TRACE_EMPTY);
     ck_assert_str_eq(err, "t.jsonl: no good request: all 3 lines were skipped");
     ck_assert_uint_eq(trace.skipped_lines, 3);
     ck_assert_uint_eq(trace.skips_kept, 3);
@@ -188,10 +183,8 @@ START_TEST(nul_byte_is_refused_and_hides_nothing_behind_it)
 {
     assert_bad_bytes("\0", 1, "1: a NUL byte where the '{' of a request should be");
     assert_bad_bytes("{\"a\": \"x\0y\"}", 12, "9: a NUL byte where the rest of a string should be");
-    assert_bad_bytes("{\"hash_ids\": [1\0]}", 18,
-                     "16: a NUL byte where ',' or ']' in hash_ids should be");
-    assert_bad_bytes(ROW2 "\0" ROW2, 2 * sizeof(ROW2) - 1,
-                     "78: more text behind the end of the object");
+    assert_bad_bytes("{\"hash_ids\": [1\0]}", 18, "16: a NUL byte where ',' or ']' in hash_ids should be");
+    assert_bad_bytes(ROW2 "\0" ROW2, 2 * sizeof(ROW2) - 1, "78: more text behind the end of the object");
 }
 END_TEST
 
@@ -212,12 +205,9 @@ END_TEST
 
 START_TEST(integers_are_exact_and_nothing_else_is_an_integer)
 {
-    assert_bad("{\"input_length\": 1e3}",
-               "18: input_length is 1e3, not an integer in plain digits");
-    assert_bad("{\"input_length\": 1.5}",
-               "18: input_length is 1.5, not an integer in plain digits");
-    assert_bad("{\"output_length\": 5.0}",
-               "19: output_length is 5.0, not an integer in plain digits");
+    assert_bad("{\"input_length\": 1e3}", "18: input_length is 1e3, not an integer in plain digits");
+    assert_bad("{\"input_length\": 1.5}", "18: input_length is 1.5, not an integer in plain digits");
+    assert_bad("{\"output_length\": 5.0}", "19: output_length is 5.0, not an integer in plain digits");
     assert_bad("{\"input_length\": -5}", "18: input_length is negative");
     assert_bad("{\"output_length\": -1}", "19: output_length is negative");
     assert_bad("{\"hash_ids\": [4, -1]}", "18: hash_ids[1] is negative");
@@ -227,13 +217,11 @@ START_TEST(integers_are_exact_and_nothing_else_is_an_integer)
     assert_bad("{\"input_length\": true}", "18: input_length is true or false, not an integer");
     assert_bad("{\"input_length\": [5]}", "18: input_length is a list, not an integer");
     assert_bad("{\"hash_ids\": [{}]}", "15: hash_ids[0] is an object, not an integer");
-    assert_bad("{\"hash_ids\": [1, 1e3]}",
-               "18: hash_ids[1] is 1e3, not an integer in plain digits");
+    assert_bad("{\"hash_ids\": [1, 1e3]}", "18: hash_ids[1] is 1e3, not an integer in plain digits");
     assert_bad("{\"input_length\": 007}", "18: a number starts with a needless 0");
     assert_bad("{\"input_length\": +7}", "18: '+' where an integer should be");
     assert_bad("{\"hash_ids\": [18446744073709551616]}", "15: hash_ids[0] is larger than 2^64-1");
-    assert_bad("{\"hash_ids\": [0, 99999999999999999999999]}",
-               "18: hash_ids[1] is larger than 2^64-1");
+    assert_bad("{\"hash_ids\": [0, 99999999999999999999999]}", "18: hash_ids[1] is larger than 2^64-1");
     assert_bad("{\"timestamp\": \"0\"}", "15: timestamp is a string, not a number");
     assert_bad("{\"timestamp\": 1e999}", "15: timestamp is out of range");
 }
@@ -263,8 +251,7 @@ START_TEST(missing_doubled_and_zero_fields_are_named)
                "53: field input_length is missing");
     assert_bad("{\"timestamp\": 0, \"timestamp\": 0}", "18: timestamp stands twice in one line");
     assert_bad("{\"hash_ids\": [1], \"hash_ids\": [2]}", "19: hash_ids stands twice in one line");
-    assert_bad("{\"hash_ids\": [1], \"hash\\u005fids\": [2]}",
-               "19: hash_ids stands twice in one line");
+    assert_bad("{\"hash_ids\": [1], \"hash\\u005fids\": [2]}", "19: hash_ids stands twice in one line");
     assert_bad("{\"timestamp\": 0, \"input_length\": 0, \"output_length\": 5, \"hash_ids\": []}",
                "34: input_length is 0: a request has at least one token");
     assert_bad("{\"timestamp\": 0, \"input_length\": 9, \"output_length\": 5, \"hash_ids\": []}",
@@ -309,7 +296,9 @@ END_TEST
 /* A line of 2 MiB, as ids and as a string that is skipped. */
 START_TEST(line_of_2_mib_is_read)
 {
-    enum { ids = 300000 };
+    enum {
+        ids = 300000
+    };
     size_t cap = (size_t)5 << 20, len = 0;
     char *text = malloc(cap);
 

@@ -76,8 +76,8 @@ static size_t mutate(char *buf, size_t len)
     }
 }
 
-static const char *broken_promise(const kvfi_trace_t *trace, kvfi_trace_status_t status,
-                                  const char *err, const kvfi_trace_opts_t *opts)
+static const char *broken_promise(const kvfi_trace_t *trace, kvfi_trace_status_t status, const char *err,
+                                  const kvfi_trace_opts_t *opts)
 {
     uint64_t first = 0;
 
@@ -121,8 +121,7 @@ static int run_one(const char *buf, size_t len)
     fclose(file);
     broken = broken_promise(&trace, status, err, &opts);
     if (broken != NULL)
-        fprintf(stderr, "%s: status %d, \"%s\", input:\n%.*s\n", broken, (int)status, err, (int)len,
-                buf);
+        fprintf(stderr, "%s: status %d, \"%s\", input:\n%.*s\n", broken, (int)status, err, (int)len, buf);
     kvfi_trace_free(&trace);
     return broken != NULL ? -1 : (int)(status == KVFI_TRACE_OK);
 }
@@ -147,8 +146,7 @@ int main(int argc, char **argv)
             continue;
         rc = run_one(buf, len);
         if (rc < 0) {
-            fprintf(stderr, "seed %llu, iteration %llu\n", (unsigned long long)seed,
-                    (unsigned long long)i);
+            fprintf(stderr, "seed %llu, iteration %llu\n", (unsigned long long)seed, (unsigned long long)i);
             return 1;
         }
         accepted += (uint64_t)rc;

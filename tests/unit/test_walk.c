@@ -87,7 +87,7 @@ static void make_box(rig_t *rig, int n)
         x = 2 + (uint32_t)rnd(rnd(4) == 0 ? 90 : 9);
         y = x > 50 ? 1 : y;
     }
-    *box = (kvfi_box_t){ .len = len, .count = { x, y }, .blocks = lines ? BLOCKS / 10 : BLOCKS };
+    *box = (kvfi_box_t){.len = len, .count = {x, y}, .blocks = lines ? BLOCKS / 10 : BLOCKS};
     box->local_off = lines ? 64 * rnd(2) : rnd(100);
     box->remote_off = lines ? 64 * rnd(2) : rnd(100);
     box->local_stride[0] = (int64_t)len;
@@ -164,8 +164,8 @@ START_TEST(many_pieces_cut_anywhere)
         }
         cursor = kvfi_cursor_at_start(&rig.box);
         while (!kvfi_cursor_ended(&cursor)) {
-            kvfi_moved_t step = kvfi_copy_box(&cursor, rig.local, rig.remote, dir, budget,
-                                              rnd(2) ? UINT64_MAX : 0);
+            kvfi_moved_t step =
+                kvfi_copy_box(&cursor, rig.local, rig.remote, dir, budget, rnd(2) ? UINT64_MAX : 0);
 
             ck_assert(step.bytes > 0 && step.bytes <= budget);
             ck_assert(step.pieces > 0 && step.pieces <= KVFI_COPY_PIECES);
@@ -210,8 +210,7 @@ START_TEST(a_stream_through_a_buffer_of_any_size)
 
             ck_assert(got > 0 && got <= cap);
             ck_assert_uint_eq(kvfi_copy_scatter(&in, rig.local, buf, half, &pieces), half);
-            ck_assert_uint_eq(kvfi_copy_scatter(&in, rig.local, buf + half, got - half, &pieces),
-                              got - half);
+            ck_assert_uint_eq(kvfi_copy_scatter(&in, rig.local, buf + half, got - half, &pieces), got - half);
         }
         ck_assert(kvfi_cursor_ended(&in));
         ck_assert_msg(memcmp(rig.want, rig.local, rig.local_len) == 0, "round %d: wrong bytes", n);

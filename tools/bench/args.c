@@ -44,94 +44,100 @@ enum {
     OPT_VERSION
 };
 
-static const struct option longs[] = {
-    {"shape", required_argument, NULL, OPT_SHAPE},   {"piece", required_argument, NULL, OPT_PIECE},
-    {"pieces", required_argument, NULL, OPT_PIECES}, {"rows", required_argument, NULL, OPT_ROWS},
-    {"path", required_argument, NULL, OPT_PATH},     {"op", required_argument, NULL, OPT_OP},
-    {"net", required_argument, NULL, OPT_NET},       {"depth", required_argument, NULL, OPT_DEPTH},
-    {"reps", required_argument, NULL, OPT_REPS},     {"hot", optional_argument, NULL, OPT_HOT},
-    {"seed", required_argument, NULL, OPT_SEED},     {"scale", required_argument, NULL, OPT_SCALE},
-    {"json", required_argument, NULL, OPT_JSON},     {"peer", required_argument, NULL, OPT_PEER},
-    {"segments", required_argument, NULL, OPT_SEGMENTS},
-    {"sweep", no_argument, NULL, OPT_SWEEP},
-    {"plot", required_argument, NULL, OPT_PLOT},
-    {"copy-threads", required_argument, NULL, OPT_COPY_THREADS},
-    {"beside", required_argument, NULL, OPT_BESIDE},
-    {"await", required_argument, NULL, OPT_AWAIT},
-    {"gap", required_argument, NULL, OPT_GAP},
-    {"memory", required_argument, NULL, OPT_MEMORY},
-    {"help", no_argument, NULL, OPT_HELP},
-    {"version", no_argument, NULL, OPT_VERSION},     {NULL, 0, NULL, 0}};
+static const struct option longs[] = {{"shape", required_argument, NULL, OPT_SHAPE},
+                                      {"piece", required_argument, NULL, OPT_PIECE},
+                                      {"pieces", required_argument, NULL, OPT_PIECES},
+                                      {"rows", required_argument, NULL, OPT_ROWS},
+                                      {"path", required_argument, NULL, OPT_PATH},
+                                      {"op", required_argument, NULL, OPT_OP},
+                                      {"net", required_argument, NULL, OPT_NET},
+                                      {"depth", required_argument, NULL, OPT_DEPTH},
+                                      {"reps", required_argument, NULL, OPT_REPS},
+                                      {"hot", optional_argument, NULL, OPT_HOT},
+                                      {"seed", required_argument, NULL, OPT_SEED},
+                                      {"scale", required_argument, NULL, OPT_SCALE},
+                                      {"json", required_argument, NULL, OPT_JSON},
+                                      {"peer", required_argument, NULL, OPT_PEER},
+                                      {"segments", required_argument, NULL, OPT_SEGMENTS},
+                                      {"sweep", no_argument, NULL, OPT_SWEEP},
+                                      {"plot", required_argument, NULL, OPT_PLOT},
+                                      {"copy-threads", required_argument, NULL, OPT_COPY_THREADS},
+                                      {"beside", required_argument, NULL, OPT_BESIDE},
+                                      {"await", required_argument, NULL, OPT_AWAIT},
+                                      {"gap", required_argument, NULL, OPT_GAP},
+                                      {"memory", required_argument, NULL, OPT_MEMORY},
+                                      {"help", no_argument, NULL, OPT_HELP},
+                                      {"version", no_argument, NULL, OPT_VERSION},
+                                      {NULL, 0, NULL, 0}};
 
 void kvfi_bench_usage(FILE *file)
 {
-    fputs(
-        "usage: kvf_bench --path self [OPTIONS]\n"
-        "       mpirun -n 2 --bind-to none kvf_bench --path shm|cma|stage|am|auto [OPTIONS]\n"
-        "       mpirun -n 2 --bind-to none kvf_bench --sweep --plot out.svg [OPTIONS]\n"
-        "\n"
-        "Moves scattered blocks between two memories over one path, compares every byte, and says\n"
-        "how fast it was beside a floor measured in the same run: a memcpy loop over the same\n"
-        "pieces, or a plain TCP connection for am. Other ways to do the same may run beside it.\n"
-        "\n"
-        "What is moved\n"
-        "  --shape NAME[,NAME..]  one or more of these (default W2)\n"
-        "      W1   pd-8b-lbhnc         16384 x 64 KiB, 512 blocks of 32 layers\n"
-        "      W2   pd-70b-tp4-lbhnc    40960 x 16 KiB, 512 blocks of 80 layers\n"
-        "      W3   pd-70b-tp4to8-hnd   40960 x 8 KiB, one head out of two\n"
-        "      W4   pd-70b-tp4to8-nhd   655360 x 512 B, one head out of two, token by token\n"
-        "      W5   mla-dsv3-n64        7808 x 72 KiB, 128 blocks of 61 layers\n"
-        "      W6   pool-get-70b-bhlnc  512 x 640 KiB\n"
-        "      W7   xlayer-8b           512 x 2 MiB\n"
-        "      W8   layerwise-70b-tp4   80 steps of 512 x 16 KiB, a notification each: written,\n"
-        "                               and how long after its last byte a layer is seen\n"
-        "      W9   tiny                1 piece a batch, of 64 B to 4 KiB: latency\n"
-        "      W10  frag-sweep          320 MiB in pieces of 256 B to 4 MiB\n"
-        "  --piece BYTES          a shape of one's own: pieces of this size (K, M, G are understood)\n"
-        "  --pieces N             how many; default as many as make 320 MiB\n"
-        "  --rows N               pieces a block, far apart; default 1; must divide --pieces\n"
-        "  --scale FRACTION       fewer blocks, such as 1/8, where memory is short\n"
-        "  --hot[=BYTES]          few enough blocks to stay in the caches, many times over: at most\n"
-        "                         512K a side, or so many bytes\n"
-        "  --seed N               of the order of the blocks and of their contents; default 1\n"
-        "How\n"
-        "  --path NAME[,NAME..]   self, shm, cma, stage, am or auto (default), one after the other;\n"
-        "                         what a path cannot serve is refused. am makes the other rank far,\n"
-        "                         on one node too; adopt is shm with --memory adopt\n"
-        "  --op read|write        rank 0 pulls from, or pushes to, rank 1; default read\n"
-        "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
-        "  --segments one|per-layer  all layers in one segment (default), or each in its own where they\n"
-        "                         are outermost: a grant of as many ranges, a batch of as many ops\n"
-        "  --memory KIND          pool: the library's; own: the program's, registered; adopt: the\n"
-        "                         program's, adopted; default own for cma and stage, else pool\n"
-        "  --copy-threads N       of each engine, 0 to 64; default 0: copies run in the calling thread\n"
-        "  --await wait|fd        of W8: the receiver is in kvf_stream_wait() (default), or sleeps in\n"
-        "                         poll on the fd of the streams' channel\n"
-        "  --gap US               of W8: the sender rests so long before each layer; default 0\n"
-        "  --depth N[,N..]        batches under way, 1 to 64; default 1; each case at each of them\n"
-        "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
-        "Beside it\n"
-        "  --beside BYTES         the case once more in each repetition, one batch at a time, while a\n"
-        "                         large batch of so many bytes is under way: how much it waits\n"
-        "  --peer NAME[,NAME..]   besides the floor, in each repetition:\n"
-        "      memcpy   a memcpy loop in one address space, the floor of the paths of one node\n"
-        "      stream   as many bytes in the order that is best here: the ceiling of one core\n"
-        "      cma      process_vm_readv or writev, 1024 pieces a call; always beside --path cma\n"
-        "      mpi-shm  MPI_Get or MPI_Put in a window that MPI allocated, shared on one node\n"
-        "      mpi-rma  the same in a window over memory that was there (mpirun --mca osc NAME)\n"
-        "      ucx      ucp_get_nbx or ucp_put_nbx on whatever UCX chooses\n"
-        "      socket   one plain TCP connection, the floor of am\n"
-        "  --sweep                128 MiB in pieces of 256 B to 16 MiB over all paths, beside stream,\n"
-        "                         mpi-shm, mpi-rma and ucx, 3 repetitions, unless options say\n"
-        "                         otherwise; a path that does not work here is named and left out\n"
-        "Out\n"
-        "  --json FILE            one JSON line a case; - is standard output, without the table\n"
-        "  --plot FILE.svg        a picture of size against rate, drawn by gnuplot; the figures\n"
-        "                         lie beside it in FILE.dat\n"
-        "  --help or -h, --version\n"
-        "\n"
-        "The exit code is 0 only if every byte was compared and right.\n",
-        file);
+    fputs("usage: kvf_bench --path self [OPTIONS]\n"
+          "       mpirun -n 2 --bind-to none kvf_bench --path shm|cma|stage|am|auto [OPTIONS]\n"
+          "       mpirun -n 2 --bind-to none kvf_bench --sweep --plot out.svg [OPTIONS]\n"
+          "\n"
+          "Moves scattered blocks between two memories over one path, compares every byte, and says\n"
+          "how fast it was beside a floor measured in the same run: a memcpy loop over the same\n"
+          "pieces, or a plain TCP connection for am. Other ways to do the same may run beside it.\n"
+          "\n"
+          "What is moved\n"
+          "  --shape NAME[,NAME..]  one or more of these (default W2)\n"
+          "      W1   pd-8b-lbhnc         16384 x 64 KiB, 512 blocks of 32 layers\n"
+          "      W2   pd-70b-tp4-lbhnc    40960 x 16 KiB, 512 blocks of 80 layers\n"
+          "      W3   pd-70b-tp4to8-hnd   40960 x 8 KiB, one head out of two\n"
+          "      W4   pd-70b-tp4to8-nhd   655360 x 512 B, one head out of two, token by token\n"
+          "      W5   mla-dsv3-n64        7808 x 72 KiB, 128 blocks of 61 layers\n"
+          "      W6   pool-get-70b-bhlnc  512 x 640 KiB\n"
+          "      W7   xlayer-8b           512 x 2 MiB\n"
+          "      W8   layerwise-70b-tp4   80 steps of 512 x 16 KiB, a notification each: written,\n"
+          "                               and how long after its last byte a layer is seen\n"
+          "      W9   tiny                1 piece a batch, of 64 B to 4 KiB: latency\n"
+          "      W10  frag-sweep          320 MiB in pieces of 256 B to 4 MiB\n"
+          "  --piece BYTES          a shape of one's own: pieces of this size (K, M, G are understood)\n"
+          "  --pieces N             how many; default as many as make 320 MiB\n"
+          "  --rows N               pieces a block, far apart; default 1; must divide --pieces\n"
+          "  --scale FRACTION       fewer blocks, such as 1/8, where memory is short\n"
+          "  --hot[=BYTES]          few enough blocks to stay in the caches, many times over: at most\n"
+          "                         512K a side, or so many bytes\n"
+          "  --seed N               of the order of the blocks and of their contents; default 1\n"
+          "How\n"
+          "  --path NAME[,NAME..]   self, shm, cma, stage, am or auto (default), one after the other;\n"
+          "                         what a path cannot serve is refused. am makes the other rank far,\n"
+          "                         on one node too; adopt is shm with --memory adopt\n"
+          "  --op read|write        rank 0 pulls from, or pushes to, rank 1; default read\n"
+          "  --net NAME             auto (default), tcp, rc, ud: the wire of far peers\n"
+          "  --segments one|per-layer  all layers in one segment (default), or each in its own where they\n"
+          "                         are outermost: a grant of as many ranges, a batch of as many ops\n"
+          "  --memory KIND          pool: the library's; own: the program's, registered; adopt: the\n"
+          "                         program's, adopted; default own for cma and stage, else pool\n"
+          "  --copy-threads N       of each engine, 0 to 64; default 0: copies run in the calling thread\n"
+          "  --await wait|fd        of W8: the receiver is in kvf_stream_wait() (default), or sleeps in\n"
+          "                         poll on the fd of the streams' channel\n"
+          "  --gap US               of W8: the sender rests so long before each layer; default 0\n"
+          "  --depth N[,N..]        batches under way, 1 to 64; default 1; each case at each of them\n"
+          "  --reps N               repetitions of floor, case, peers, floor, 1 to 1000; default 5\n"
+          "Beside it\n"
+          "  --beside BYTES         the case once more in each repetition, one batch at a time, while a\n"
+          "                         large batch of so many bytes is under way: how much it waits\n"
+          "  --peer NAME[,NAME..]   besides the floor, in each repetition:\n"
+          "      memcpy   a memcpy loop in one address space, the floor of the paths of one node\n"
+          "      stream   as many bytes in the order that is best here: the ceiling of one core\n"
+          "      cma      process_vm_readv or writev, 1024 pieces a call; always beside --path cma\n"
+          "      mpi-shm  MPI_Get or MPI_Put in a window that MPI allocated, shared on one node\n"
+          "      mpi-rma  the same in a window over memory that was there (mpirun --mca osc NAME)\n"
+          "      ucx      ucp_get_nbx or ucp_put_nbx on whatever UCX chooses\n"
+          "      socket   one plain TCP connection, the floor of am\n"
+          "  --sweep                128 MiB in pieces of 256 B to 16 MiB over all paths, beside stream,\n"
+          "                         mpi-shm, mpi-rma and ucx, 3 repetitions, unless options say\n"
+          "                         otherwise; a path that does not work here is named and left out\n"
+          "Out\n"
+          "  --json FILE            one JSON line a case; - is standard output, without the table\n"
+          "  --plot FILE.svg        a picture of size against rate, drawn by gnuplot; the figures\n"
+          "                         lie beside it in FILE.dat\n"
+          "  --help or -h, --version\n"
+          "\n"
+          "The exit code is 0 only if every byte was compared and right.\n",
+          file);
 }
 
 static int parse_path(const char *name, struct bench_args *args)
@@ -274,8 +280,7 @@ static int parse_one(int option, struct bench_args *args, struct own_shape *own)
     case OPT_COPY_THREADS:
         return kvfi_cli_count("--copy-threads", optarg, 0, 64, &args->copy_threads);
     case OPT_BESIDE:
-        return kvfi_cli_size("--beside", optarg, UINT64_C(2) << 20, UINT64_C(1) << 40,
-                             &args->beside);
+        return kvfi_cli_size("--beside", optarg, UINT64_C(2) << 20, UINT64_C(1) << 40, &args->beside);
     case OPT_AWAIT:
         return parse_await(optarg, args);
     case OPT_GAP:
@@ -323,8 +328,7 @@ static int add_own(struct bench_args *args, struct own_shape *own)
         if (args->shape_count != 0) {
             return 0;
         }
-        return args->sweep ? kvfi_bench_shapes_of_sweep(args)
-                           : kvfi_bench_shapes_by_name("W2", args);
+        return args->sweep ? kvfi_bench_shapes_of_sweep(args) : kvfi_bench_shapes_by_name("W2", args);
     }
     if (args->shape_count != 0) {
         return kvfi_cli_fail("--piece: not together with --shape");
@@ -335,8 +339,8 @@ static int add_own(struct bench_args *args, struct own_shape *own)
         own->pieces = own->pieces != 0 ? own->pieces : own->rows;
     }
     if (own->pieces % own->rows != 0) {
-        return kvfi_cli_fail("--rows: %llu does not divide the %llu pieces",
-                             (unsigned long long)own->rows, (unsigned long long)own->pieces);
+        return kvfi_cli_fail("--rows: %llu does not divide the %llu pieces", (unsigned long long)own->rows,
+                             (unsigned long long)own->pieces);
     }
     const struct bench_shape shape = {.name = "own",
                                       .long_name = "own",
@@ -350,9 +354,8 @@ static int add_own(struct bench_args *args, struct own_shape *own)
 /* What --sweep runs if nothing else is said. The paths are chosen where the job's size is known. */
 static void fill_sweep(struct bench_args *args)
 {
-    static const struct bench_peer_kind *const usual[] = {
-        &kvfi_bench_peer_stream, &kvfi_bench_peer_mpi_shm, &kvfi_bench_peer_mpi_rma,
-        &kvfi_bench_peer_ucx};
+    static const struct bench_peer_kind *const usual[] = {&kvfi_bench_peer_stream, &kvfi_bench_peer_mpi_shm,
+                                                          &kvfi_bench_peer_mpi_rma, &kvfi_bench_peer_ucx};
 
     args->reps = args->reps != 0 ? args->reps : 3;
     if (args->peer_count == 0) {
@@ -363,11 +366,7 @@ static void fill_sweep(struct bench_args *args)
 
 int kvfi_bench_parse(int argc, char *const *argv, struct bench_args *args_p)
 {
-    struct bench_args args = {.net = "auto",
-                              .seed = 1,
-                              .scale_num = 1,
-                              .scale_den = 1,
-                              .dir = KVF_READ};
+    struct bench_args args = {.net = "auto", .seed = 1, .scale_num = 1, .scale_den = 1, .dir = KVF_READ};
     struct own_shape own = {0};
     int option, rc = 0;
 

@@ -26,17 +26,17 @@
 /* What a case carries. Either a model's cache from one layout to another, which the planner cuts into
  * pieces, or pieces by number and size. */
 struct bench_shape {
-    const char *name;       /* "W2" */
-    const char *long_name;  /* "pd-70b-tp4-lbhnc" */
-    uint64_t    piece;      /* bytes */
-    uint64_t    pieces;     /* of one transfer */
-    uint64_t    blocks;     /* of one transfer */
-    bool        layerwise; /* a batch and a notification a layer, always written */
-    bool        tiny;       /* one piece a batch: latency */
-    bool        one_layer;  /* of the model: more do not fit where --hot wants them */
-    const char *model;      /* NULL: a block is pieces / blocks pieces, far apart as layers are */
+    const char *name;      /* "W2" */
+    const char *long_name; /* "pd-70b-tp4-lbhnc" */
+    uint64_t piece;        /* bytes */
+    uint64_t pieces;       /* of one transfer */
+    uint64_t blocks;       /* of one transfer */
+    bool layerwise;        /* a batch and a notification a layer, always written */
+    bool tiny;             /* one piece a batch: latency */
+    bool one_layer;        /* of the model: more do not fit where --hot wants them */
+    const char *model;     /* NULL: a block is pieces / blocks pieces, far apart as layers are */
     const char *source_layout, *dest_layout; /* spelled as for kvf_layout_build() */
-    uint32_t    source_tp, dest_tp; /* both ranks are the first of so many */
+    uint32_t source_tp, dest_tp;             /* both ranks are the first of so many */
 };
 
 #define BENCH_PATHS 8
@@ -46,30 +46,30 @@ struct bench_peer_kind; /* one way to do the same without kvferry */
 
 struct bench_args {
     struct bench_shape *shapes; /* cases in order; owned */
-    size_t              shape_count;
-    kvf_path_t          path;   /* of the cases that run now; NONE: whatever serves */
-    bool                adopts; /* they run over adopted memory, whatever --memory says */
+    size_t shape_count;
+    kvf_path_t path; /* of the cases that run now; NONE: whatever serves */
+    bool adopts;     /* they run over adopted memory, whatever --memory says */
     struct bench_way {
         const char *name; /* "shm"; "adopt" is shm over adopted memory */
-        kvf_path_t  path;
-        bool        adopts;
-    } ways[BENCH_PATHS];        /* asked for, one after the other */
-    size_t              way_count, way; /* way: the one that runs now */
-    bool                sweep;  /* what was not said is chosen: shapes, paths, peers */
-    uint32_t            dir;    /* KVF_READ or KVF_WRITE */
-    const char         *net;
-    uint64_t            depth;  /* batches under way, of the case that runs now */
-    uint64_t            depths[8]; /* asked for, one after the other */
-    size_t              depth_count;
-    uint64_t            copy_threads; /* of each rank's engine */
-    uint64_t            beside; /* bytes of a large batch beside the case; 0: none */
-    bool                await_fd; /* a receiver of layers sleeps in poll, not in kvf_stream_wait() */
-    uint64_t            gap_us; /* for which its sender rests before each */
-    uint64_t            reps;
-    uint64_t            seed;
-    uint64_t            scale_num, scale_den;
-    uint64_t            hot;    /* most bytes of a side, which stay in the caches; 0: cold */
-    bool                per_layer; /* each layer is a segment of its own, and an op of its own */
+        kvf_path_t path;
+        bool adopts;
+    } ways[BENCH_PATHS];   /* asked for, one after the other */
+    size_t way_count, way; /* way: the one that runs now */
+    bool sweep;            /* what was not said is chosen: shapes, paths, peers */
+    uint32_t dir;          /* KVF_READ or KVF_WRITE */
+    const char *net;
+    uint64_t depth;     /* batches under way, of the case that runs now */
+    uint64_t depths[8]; /* asked for, one after the other */
+    size_t depth_count;
+    uint64_t copy_threads; /* of each rank's engine */
+    uint64_t beside;       /* bytes of a large batch beside the case; 0: none */
+    bool await_fd;         /* a receiver of layers sleeps in poll, not in kvf_stream_wait() */
+    uint64_t gap_us;       /* for which its sender rests before each */
+    uint64_t reps;
+    uint64_t seed;
+    uint64_t scale_num, scale_den;
+    uint64_t hot;   /* most bytes of a side, which stay in the caches; 0: cold */
+    bool per_layer; /* each layer is a segment of its own, and an op of its own */
     enum bench_kind_of_memory {
         BENCH_MEMORY_OF_PATH, /* OWN for cma and stage, else POOL */
         BENCH_MEMORY_POOL,    /* the library's */
@@ -77,10 +77,10 @@ struct bench_args {
         BENCH_MEMORY_ADOPT,   /* the program's, adopted */
     } memory;
     const struct bench_peer_kind *peers[BENCH_PEERS - 1]; /* asked for, besides the floor */
-    size_t              peer_count;
-    bool                help, version;
-    const char         *json;   /* file, "-", or NULL */
-    const char         *plot;   /* file that ends in .svg, or NULL */
+    size_t peer_count;
+    bool help, version;
+    const char *json; /* file, "-", or NULL */
+    const char *plot; /* file that ends in .svg, or NULL */
 };
 
 /* 0, or -1 with a sentence in kvfi_cli_error(). */
@@ -102,7 +102,7 @@ struct bench_box {
     uint64_t source_block, dest_block;     /* bytes from block to block */
     uint64_t len;                          /* of a piece */
     uint32_t count[2];                     /* pieces in a row, rows */
-    int64_t  source_stride[2], dest_stride[2];
+    int64_t source_stride[2], dest_stride[2];
 };
 
 struct kvf_plan; /* of kvferry/kv.h */
@@ -111,20 +111,20 @@ struct kvf_plan; /* of kvferry/kv.h */
  * of them) of the two permutations, which start again after `slots`. */
 struct bench_plan {
     struct bench_shape shape; /* as it is run: after --scale and --hot, and as the planner cut it */
-    struct kvf_plan  *kv;     /* what the ops are bound from */
+    struct kvf_plan *kv;      /* what the ops are bound from */
     struct bench_box *boxes;  /* the same, of a whole batch */
-    size_t    box_count;      /* ops of a batch */
-    uint32_t  block_tokens;
-    uint64_t  block_bytes;    /* that move */
-    uint64_t  slots;          /* blocks that each side's memory holds */
-    uint64_t  per;            /* blocks a batch */
-    uint64_t  batches;        /* a run */
-    uint64_t  moved;          /* blocks a run */
-    uint64_t  covered;        /* different ones among them */
-    uint32_t  source_segments, dest_segments; /* all of a side have the same length */
-    uint64_t  source_bytes, dest_bytes; /* memory of each side */
-    uint64_t  run_bytes;
-    uint64_t  seed;
+    size_t box_count;         /* ops of a batch */
+    uint32_t block_tokens;
+    uint64_t block_bytes;                    /* that move */
+    uint64_t slots;                          /* blocks that each side's memory holds */
+    uint64_t per;                            /* blocks a batch */
+    uint64_t batches;                        /* a run */
+    uint64_t moved;                          /* blocks a run */
+    uint64_t covered;                        /* different ones among them */
+    uint32_t source_segments, dest_segments; /* all of a side have the same length */
+    uint64_t source_bytes, dest_bytes;       /* memory of each side */
+    uint64_t run_bytes;
+    uint64_t seed;
     uint32_t *source_ids, *dest_ids; /* slots entries each; owned */
 };
 
@@ -132,18 +132,17 @@ int kvfi_bench_plan_make(const struct bench_args *args, const struct bench_shape
                          struct bench_plan *plan_p); /* no ids yet */
 int kvfi_bench_plan_ids(struct bench_plan *plan);
 /* A run of one batch that moves all of `pieces` blocks of one piece, ids too: beside a case. */
-int kvfi_bench_plan_plain(uint64_t piece, uint64_t pieces, uint64_t seed,
-                          struct bench_plan *plan_p);
+int kvfi_bench_plan_plain(uint64_t piece, uint64_t pieces, uint64_t seed, struct bench_plan *plan_p);
 void kvfi_bench_plan_free(struct bench_plan *plan);
 
 struct kvf_layout;
 
 /* The layouts of a shape's two sides, source and destination, of so many blocks. */
-int kvfi_bench_layouts(const struct bench_args *args, const struct bench_shape *shape,
-                       uint64_t blocks, struct kvf_layout *sides[2]);
+int kvfi_bench_layouts(const struct bench_args *args, const struct bench_shape *shape, uint64_t blocks,
+                       struct kvf_layout *sides[2]);
 /* Bytes of a block at the side that has fewer, which are those that move, and at the other. */
-int kvfi_bench_block_bytes(const struct bench_args *args, const struct bench_shape *shape,
-                           uint64_t *least_p, uint64_t *most_p);
+int kvfi_bench_block_bytes(const struct bench_args *args, const struct bench_shape *shape, uint64_t *least_p,
+                           uint64_t *most_p);
 /* So few blocks that a side has at most so many bytes; where one block is more, one layer of it if its
  * pieces stay as they are. */
 int kvfi_bench_shrink(const struct bench_args *args, uint64_t most, struct bench_shape *shape);
@@ -174,8 +173,7 @@ typedef bool (*bench_visit_t)(void *arg, const struct bench_piece *piece);
 
 /* The pieces of a block. */
 static inline __attribute__((always_inline)) bool
-kvfi_bench_walk_block(const struct bench_box *box, struct bench_piece *piece, bench_visit_t visit,
-                      void *arg)
+kvfi_bench_walk_block(const struct bench_box *box, struct bench_piece *piece, bench_visit_t visit, void *arg)
 {
     uint64_t from = piece->source_off, to = piece->dest_off;
 
@@ -197,8 +195,7 @@ kvfi_bench_walk_block(const struct bench_box *box, struct bench_piece *piece, be
  * by pair, row by row. Ends at the first visit that is not true. Inlined with its visit, and apart for
  * blocks of one piece, so that a loop over pieces costs what one written by hand does. */
 static inline __attribute__((always_inline)) bool
-kvfi_bench_walk(const struct bench_plan *plan, uint64_t first, uint64_t pairs,
-                bench_visit_t visit, void *arg)
+kvfi_bench_walk(const struct bench_plan *plan, uint64_t first, uint64_t pairs, bench_visit_t visit, void *arg)
 {
     const uint32_t *source_ids = plan->source_ids + first, *dest_ids = plan->dest_ids + first;
 
@@ -231,11 +228,11 @@ struct kvf_mpi; /* of kvferry/mpi.h */
 
 struct bench_job {
     struct kvf_mpi *mpi;
-    kvf_engine_t   *engine;
-    int             rank, size;
-    int             owner_rank; /* 0: both ends are in one process */
-    bool            initiator, owner;
-    bool            one_node; /* all ranks share it, as MPI sees it */
+    kvf_engine_t *engine;
+    int rank, size;
+    int owner_rank; /* 0: both ends are in one process */
+    bool initiator, owner;
+    bool one_node; /* all ranks share it, as MPI sees it */
 };
 
 /* Set kvf_last_error()'s sentence as ours, after a prefix. Returns -1. */
@@ -258,34 +255,34 @@ void kvfi_bench_sum(const struct bench_job *job, double *value);
 void kvfi_bench_sum_u64(const struct bench_job *job, uint64_t *values, int count);
 
 struct bench_memory {
-    char          *addr;
-    uint64_t       len;
-    char         **starts; /* where each segment of the layout starts; NULL: no memory here */
+    char *addr;
+    uint64_t len;
+    char **starts;            /* where each segment of the layout starts; NULL: no memory here */
     kvf_bind_local_t *locals; /* a segment each */
-    uint32_t       segment_count; /* taken so far; 0: a peer's memory */
-    uint64_t       mapped; /* bytes that are ours, of mmap; 0: they are the library's, or MPI's */
+    uint32_t segment_count;   /* taken so far; 0: a peer's memory */
+    uint64_t mapped;          /* bytes that are ours, of mmap; 0: they are the library's, or MPI's */
 };
 
 /* The two ends of a case, as this rank has them. */
 struct bench_ends {
-    kvf_path_t          path;     /* that serves */
-    kvf_locality_t      locality;
+    kvf_path_t path; /* that serves */
+    kvf_locality_t locality;
     struct bench_memory local;    /* initiator's */
     struct bench_memory remote;   /* owner's */
     struct bench_memory stand_in; /* at the initiator: memory like the owner's, for the floor */
-    kvf_grant_t        *grant;    /* owner's */
-    kvf_remote_t      **handles;  /* of the owner's segments; initiator's */
-    uint32_t            handle_count;
-    uint64_t           *remote_starts; /* addresses of the owner's segments, in the owner */
-    int64_t             remote_pid;
+    kvf_grant_t *grant;           /* owner's */
+    kvf_remote_t **handles;       /* of the owner's segments; initiator's */
+    uint32_t handle_count;
+    uint64_t *remote_starts; /* addresses of the owner's segments, in the owner */
+    int64_t remote_pid;
 };
 
 /* A case as it runs: what every step of it is told. */
 struct bench_case {
-    const struct bench_job  *job;
+    const struct bench_job *job;
     const struct bench_args *args;
     const struct bench_plan *plan;
-    struct bench_ends       *ends;
+    struct bench_ends *ends;
 };
 
 /* Whose memory: never BENCH_MEMORY_OF_PATH. */
@@ -314,36 +311,35 @@ int kvfi_bench_remote_starts(const struct bench_case *c, struct bench_memory *me
 /* A peer as it stands beside a case. The first one of a case is its floor. */
 struct bench_peer {
     const struct bench_peer_kind *kind;
-    const char         *way;    /* which of its own variants it took; NULL: it has none */
+    const char *way;            /* which of its own variants it took; NULL: it has none */
     struct bench_memory memory; /* at the owner, if the kind brings its own */
-    void               *state;  /* the kind's */
+    void *state;                /* the kind's */
 };
 
 /* Who does a peer's work, and between what. */
 enum bench_between {
-    BENCH_IN_INITIATOR, /* within its address space, with the stand-in for the owner's memory */
+    BENCH_IN_INITIATOR,   /* within its address space, with the stand-in for the owner's memory */
     BENCH_FROM_INITIATOR, /* on the owner's memory, which does nothing */
-    BENCH_BOTH          /* both ranks take part */
+    BENCH_BOTH            /* both ranks take part */
 };
 
 /* A kind of peer. open and run are called on all ranks, and fail with a sentence, on any of them; who
  * has nothing to do there returns at once. run tells the initiator its time in seconds. */
 struct bench_peer_kind {
-    const char *name; /* "mpi-rma" */
-    const char *key;  /* "mpi_rma", as a part of JSON keys */
+    const char *name;  /* "mpi-rma" */
+    const char *key;   /* "mpi_rma", as a part of JSON keys */
     const char *label; /* in a picture */
     enum bench_between between;
-    bool one_node;    /* it needs both ranks on one */
-    bool own_memory;  /* at the owner, which the kind takes and gives back */
-    bool places;      /* it leaves each byte where the case would */
+    bool one_node;   /* it needs both ranks on one */
+    bool own_memory; /* at the owner, which the kind takes and gives back */
+    bool places;     /* it leaves each byte where the case would */
     int (*open)(const struct bench_case *c, struct bench_peer *peer);
     int (*run)(const struct bench_case *c, struct bench_peer *peer, double *took_p);
     void (*close)(const struct bench_case *c, struct bench_peer *peer);
 };
 
-extern const struct bench_peer_kind kvfi_bench_peer_memcpy, kvfi_bench_peer_stream,
-    kvfi_bench_peer_cma, kvfi_bench_peer_socket, kvfi_bench_peer_mpi_shm, kvfi_bench_peer_mpi_rma,
-    kvfi_bench_peer_ucx;
+extern const struct bench_peer_kind kvfi_bench_peer_memcpy, kvfi_bench_peer_stream, kvfi_bench_peer_cma,
+    kvfi_bench_peer_socket, kvfi_bench_peer_mpi_shm, kvfi_bench_peer_mpi_rma, kvfi_bench_peer_ucx;
 
 /* Appended to args->peers. */
 int kvfi_bench_peer_by_name(const char *name, struct bench_args *args);
@@ -393,12 +389,10 @@ struct bench_layerwise; /* the case's layers one after the other */
  * room for as many as samples says. */
 int kvfi_bench_layerwise_open(const struct bench_case *c, struct bench_layerwise **layerwise_p);
 void kvfi_bench_layerwise_close(struct bench_layerwise *layerwise);
-int kvfi_bench_layerwise_run(const struct bench_case *c, struct bench_layerwise *layerwise,
-                             double *took_p);
+int kvfi_bench_layerwise_run(const struct bench_case *c, struct bench_layerwise *layerwise, double *took_p);
 void kvfi_bench_layerwise_note(const struct bench_case *c, struct bench_layerwise *layerwise,
                                struct bench_figures *f);
-size_t kvfi_bench_layerwise_samples(const struct bench_case *c,
-                                    const struct bench_layerwise *layerwise);
+size_t kvfi_bench_layerwise_samples(const struct bench_case *c, const struct bench_layerwise *layerwise);
 
 /* The floor of these layers: one run of it, over the case's own floor where that is a socket. */
 int kvfi_bench_layerwise_floor(const struct bench_case *c, struct bench_layerwise *layerwise,
@@ -406,14 +400,13 @@ int kvfi_bench_layerwise_floor(const struct bench_case *c, struct bench_layerwis
 
 struct bench_layer_floor; /* how soon a layer is seen without kvferry */
 
-int kvfi_bench_layer_floor_open(const struct bench_case *c, const uint32_t *layers,
-                                uint32_t layer_count, struct bench_layer_floor **floor_p);
+int kvfi_bench_layer_floor_open(const struct bench_case *c, const uint32_t *layers, uint32_t layer_count,
+                                struct bench_layer_floor **floor_p);
 void kvfi_bench_layer_floor_close(struct bench_layer_floor *floor);
 int kvfi_bench_layer_floor_run(const struct bench_case *c, struct bench_layer_floor *floor,
                                struct bench_peer *socket);
 /* When each layer of the last run was sent, known to the initiator, and seen, known to the owner. */
-void kvfi_bench_layer_floor_times(const struct bench_layer_floor *floor, double **sent_p,
-                                  double **seen_p);
+void kvfi_bench_layer_floor_times(const struct bench_layer_floor *floor, double **sent_p, double **seen_p);
 
 /* Whether a receiver sleeps until a layer is there, and what the sender does between two of them. */
 bool kvfi_bench_layer_sleeps(const struct bench_args *args);
@@ -429,10 +422,10 @@ int kvfi_bench_socket_take_layer(const struct bench_case *c, struct bench_peer *
 struct bench_beside; /* a large batch beside the case */
 
 struct bench_beside_figures {
-    double  *latency;   /* seconds, of batches while the large one was under way; sorted */
+    double *latency; /* seconds, of batches while the large one was under way; sorted */
     uint64_t latencies;
     uint64_t posted_bytes; /* of large batches, in all runs that count */
-    double   took_s;       /* these runs */
+    double took_s;         /* these runs */
 };
 
 /* All but run are for all ranks. */
@@ -441,35 +434,34 @@ void kvfi_bench_beside_close(const struct bench_case *c, struct bench_beside *be
 void kvfi_bench_beside_poison(const struct bench_case *c, const struct bench_beside *beside);
 uint64_t kvfi_bench_beside_wrong(const struct bench_case *c, const struct bench_beside *beside);
 /* One run of the case, one batch at a time, a large batch always under way. */
-int kvfi_bench_beside_run(const struct bench_case *c, struct bench_beside *beside,
-                          kvf_batch_t *small, kvf_op_t *ops, bool counted,
-                          struct bench_beside_figures *f);
+int kvfi_bench_beside_run(const struct bench_case *c, struct bench_beside *beside, kvf_batch_t *small,
+                          kvf_op_t *ops, bool counted, struct bench_beside_figures *f);
 /* What a large batch moves. */
 uint64_t kvfi_bench_beside_bytes(const struct bench_args *args);
 
 struct bench_peer_figures {
     const struct bench_peer_kind *kind;
-    const char *way;   /* NULL: it has no variants */
-    double     *runs;  /* seconds, reps of them; of the floor two for each */
-    double      cpu_s; /* of all ranks in these runs */
+    const char *way; /* NULL: it has no variants */
+    double *runs;    /* seconds, reps of them; of the floor two for each */
+    double cpu_s;    /* of all ranks in these runs */
 };
 
 struct bench_figures {
-    double     *runs;        /* seconds, reps of them, of the case */
+    double *runs;                                 /* seconds, reps of them, of the case */
     struct bench_peer_figures peers[BENCH_PEERS]; /* the first is the floor */
-    size_t      peer_count;
-    double     *latency;     /* seconds, of each batch of each run; sorted at the end */
-    uint64_t    latencies;
-    double      bind_s;      /* that binding took in them; of the times between post and end no part */
-    double      cpu_s;       /* of all ranks in the case's runs */
+    size_t peer_count;
+    double *latency; /* seconds, of each batch of each run; sorted at the end */
+    uint64_t latencies;
+    double bind_s; /* that binding took in them; of the times between post and end no part */
+    double cpu_s;  /* of all ranks in the case's runs */
     struct bench_beside_figures beside;
-    double     *layer;       /* seconds, from a layer's last byte until it was seen; sorted */
-    double     *layer_floor; /* the same of their floor */
-    size_t      layers;      /* of all runs, of each of both; 0: the case is not layer by layer */
-    uint64_t    verified, mismatched, peers_mismatched;
-    uint64_t    bytes, pieces, calls; /* that the engine counted on the path, in all runs */
-    uint64_t    elsewhere;   /* bytes that it counted on any other path */
-    uint64_t    page_bytes;
+    double *layer;       /* seconds, from a layer's last byte until it was seen; sorted */
+    double *layer_floor; /* the same of their floor */
+    size_t layers;       /* of all runs, of each of both; 0: the case is not layer by layer */
+    uint64_t verified, mismatched, peers_mismatched;
+    uint64_t bytes, pieces, calls; /* that the engine counted on the path, in all runs */
+    uint64_t elsewhere;            /* bytes that it counted on any other path */
+    uint64_t page_bytes;
 };
 
 int kvfi_bench_measure(const struct bench_case *c, struct bench_figures *figures_p);
@@ -486,18 +478,18 @@ void kvfi_bench_sort(double *values, size_t count);
 struct bench_point {
     const char *name;  /* "shm", "mpi-rma": of a path or a peer */
     const char *label; /* of a peer; NULL: a path */
-    uint64_t    piece;
-    double      gbps;
-    double      ratio; /* to memcpy, in the same repetitions; NAN: there was none */
+    uint64_t piece;
+    double gbps;
+    double ratio; /* to memcpy, in the same repetitions; NAN: there was none */
 };
 
 struct bench_report {
-    FILE *table; /* NULL: none */
-    struct kvfi_out json; /* open from the first case on */
+    FILE *table;                /* NULL: none */
+    struct kvfi_out json;       /* open from the first case on */
     struct bench_point *points; /* for --plot; owned */
     size_t point_count;
-    char  cpus[2][128]; /* allowed to initiator and owner */
-    bool  headed;
+    char cpus[2][128]; /* allowed to initiator and owner */
+    bool headed;
     size_t headed_for; /* its way */
 };
 

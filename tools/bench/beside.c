@@ -57,8 +57,8 @@ int kvfi_bench_beside_open(const struct bench_case *c, struct bench_beside **bes
         *beside_p = beside;
         beside->args = args_of(c->args);
         beside->c = (struct bench_case){c->job, &beside->args, &beside->plan, &beside->ends};
-        rc = kvfi_bench_plan_plain(LARGE_PIECE, beside->args.beside / LARGE_PIECE,
-                                   beside->args.seed, &beside->plan);
+        rc = kvfi_bench_plan_plain(LARGE_PIECE, beside->args.beside / LARGE_PIECE, beside->args.seed,
+                                   &beside->plan);
     }
     if (kvfi_bench_meet(c->job, rc) != 0 ||
         kvfi_bench_ends_open(c->job, &beside->args, &beside->plan, false, &beside->ends) != 0) {
@@ -118,8 +118,7 @@ uint64_t kvfi_bench_beside_wrong(const struct bench_case *c, const struct bench_
 
 static int post_large(struct bench_beside *beside)
 {
-    kvf_status_t status =
-        kvf_batch_post(beside->batch, &beside->op, 1, sizeof(beside->op), &beside->opts);
+    kvf_status_t status = kvf_batch_post(beside->batch, &beside->op, 1, sizeof(beside->op), &beside->opts);
 
     if (status != KVF_OK) {
         return kvfi_bench_fail_status("posting the large batch", status);
@@ -132,8 +131,7 @@ static int post_large(struct bench_beside *beside)
 static int keep_busy(struct bench_beside *beside, bool *busy_p)
 {
     kvf_status_t status = kvf_batch_test(beside->batch);
-    bool more =
-        beside->posted < LARGE_LEAST || beside->posted * beside->plan.run_bytes < LARGE_BYTES;
+    bool more = beside->posted < LARGE_LEAST || beside->posted * beside->plan.run_bytes < LARGE_BYTES;
 
     if (status == KVF_OK && more) {
         if (post_large(beside) != 0) {
@@ -161,9 +159,8 @@ static int run_small(const struct bench_case *c, kvf_batch_t *small, kvf_op_t *o
     return status == KVF_OK ? 0 : kvfi_bench_fail_status("a batch beside the large one", status);
 }
 
-int kvfi_bench_beside_run(const struct bench_case *c, struct bench_beside *beside,
-                          kvf_batch_t *small, kvf_op_t *ops, bool counted,
-                          struct bench_beside_figures *f)
+int kvfi_bench_beside_run(const struct bench_case *c, struct bench_beside *beside, kvf_batch_t *small,
+                          kvf_op_t *ops, bool counted, struct bench_beside_figures *f)
 {
     const kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
                                    .deadline_ns = KVFI_BENCH_DEADLINE_NS,

@@ -49,8 +49,7 @@ void kvfi_bench_fill(const struct bench_plan *plan, char *const *source)
 void kvfi_bench_poison(const struct bench_plan *plan, char *const *dest, uint64_t run)
 {
     for (uint32_t segment = 0; segment < plan->dest_segments; segment++) {
-        memset(dest[segment], (int)(0x5a + 37 * run) & 0xff,
-               plan->dest_bytes / plan->dest_segments);
+        memset(dest[segment], (int)(0x5a + 37 * run) & 0xff, plan->dest_bytes / plan->dest_segments);
     }
 }
 
@@ -81,8 +80,7 @@ static inline bool compare(void *arg, const struct bench_piece *piece)
     const char *at = c->dest[piece->dest_segment] + piece->dest_off;
     const word_t *words = (const word_t *)at;
     uint64_t skip = piece->source_off % WORD, differs = piece->len % WORD;
-    uint64_t first = word_at(c->plan, piece->source_segment, piece->source_off - skip),
-             word = first;
+    uint64_t first = word_at(c->plan, piece->source_segment, piece->source_off - skip), word = first;
 
     differs |= skip; /* whole words only are compared as such */
     for (uint64_t i = 0; i < piece->len / WORD && differs == 0; i++) {

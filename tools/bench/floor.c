@@ -37,8 +37,8 @@ void kvfi_bench_memcpy_batch(const struct bench_plan *plan, uint64_t batch, char
 {
     struct spaces spaces = {dest, source};
 
-    kvfi_bench_walk(plan, kvfi_bench_batch_first(plan, batch), kvfi_bench_batch_blocks(plan, batch),
-                    copy, &spaces);
+    kvfi_bench_walk(plan, kvfi_bench_batch_first(plan, batch), kvfi_bench_batch_blocks(plan, batch), copy,
+                    &spaces);
 }
 
 double kvfi_bench_memcpy_run(const struct bench_plan *plan, char *const *dest, char *const *source)
@@ -118,8 +118,8 @@ static int run_cma(const struct bench_case *c, struct bench_peer *peer, double *
     (void)peer;
     for (uint64_t batch = 0; batch < c->plan->batches; batch++) {
         if (!raw_batch(c, batch)) {
-            return kvfi_cli_fail("peer cma: process_vm_%s: %s",
-                                 c->args->dir == KVF_READ ? "readv" : "writev", strerror(errno));
+            return kvfi_cli_fail("peer cma: process_vm_%s: %s", c->args->dir == KVF_READ ? "readv" : "writev",
+                                 strerror(errno));
         }
     }
     *took_p = kvfi_bench_now() - start;

@@ -27,8 +27,7 @@ static int check_size(const struct bench_args *args, const struct bench_way *way
                 (way->path == KVF_PATH_SELF && args->way_count > 1); /* rank 1 looks on */
 
     if (size > 2 || !fits) {
-        return kvfi_cli_fail("--path %s takes %s, and the job has %d: mpirun -n %d --bind-to none",
-                             way->name,
+        return kvfi_cli_fail("--path %s takes %s, and the job has %d: mpirun -n %d --bind-to none", way->name,
                              way->path == KVF_PATH_NONE ? "1 or 2 ranks"
                              : want == 1                ? "1 rank"
                                                         : "2 ranks",
@@ -39,10 +38,9 @@ static int check_size(const struct bench_args *args, const struct bench_way *way
 
 int kvfi_bench_job_paths(struct bench_args *args, int size)
 {
-    static const struct bench_way all[] = {
-        {"self", KVF_PATH_SELF, false},   {"shm", KVF_PATH_SHM, false},
-        {"adopt", KVF_PATH_SHM, true},    {"cma", KVF_PATH_CMA, false},
-        {"stage", KVF_PATH_STAGE, false}, {"am", KVF_PATH_AM, false}};
+    static const struct bench_way all[] = {{"self", KVF_PATH_SELF, false},   {"shm", KVF_PATH_SHM, false},
+                                           {"adopt", KVF_PATH_SHM, true},    {"cma", KVF_PATH_CMA, false},
+                                           {"stage", KVF_PATH_STAGE, false}, {"am", KVF_PATH_AM, false}};
 
     if (args->way_count == 0 && args->sweep) {
         args->way_count = size == 1 ? 1 : sizeof(all) / sizeof(all[0]);

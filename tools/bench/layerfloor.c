@@ -72,8 +72,8 @@ static int make_room(const struct bench_case *c, const uint32_t *layers, uint32_
     return rc;
 }
 
-int kvfi_bench_layer_floor_open(const struct bench_case *c, const uint32_t *layers,
-                                uint32_t layer_count, struct bench_layer_floor **floor_p)
+int kvfi_bench_layer_floor_open(const struct bench_case *c, const uint32_t *layers, uint32_t layer_count,
+                                struct bench_layer_floor **floor_p)
 {
     struct bench_layer_floor *f = *floor_p = calloc(1, sizeof(*f));
     int rc = f == NULL ? kvfi_cli_fail("no memory") : make_room(c, layers, layer_count, f);
@@ -194,8 +194,7 @@ int kvfi_bench_layer_floor_run(const struct bench_case *c, struct bench_layer_fl
     return rc;
 }
 
-void kvfi_bench_layer_floor_times(const struct bench_layer_floor *f, double **sent_p,
-                                  double **seen_p)
+void kvfi_bench_layer_floor_times(const struct bench_layer_floor *f, double **sent_p, double **seen_p)
 {
     *sent_p = f->sent_at;
     *seen_p = f->seen_at;

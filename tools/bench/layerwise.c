@@ -80,8 +80,7 @@ static int make_room(const struct bench_case *c, struct bench_layerwise *w)
     w->took = calloc(count, sizeof(*w->took));
     w->sent = calloc(count, sizeof(*w->sent));
     w->seen = calloc(count, sizeof(*w->seen));
-    if (w->layers == NULL || w->notes == NULL || w->took == NULL || w->sent == NULL ||
-        w->seen == NULL) {
+    if (w->layers == NULL || w->notes == NULL || w->took == NULL || w->sent == NULL || w->seen == NULL) {
         return kvfi_cli_fail("no memory for %zu layers", count);
     }
     if (status == KVF_OK) {
@@ -166,8 +165,8 @@ int kvfi_bench_layerwise_floor(const struct bench_case *c, struct bench_layerwis
     return kvfi_bench_layer_floor_run(c, w->floor, floor);
 }
 
-static int bind_layer(const struct bench_case *c, struct bench_layerwise *w, uint64_t batch,
-                      uint32_t layer, size_t *count_p)
+static int bind_layer(const struct bench_case *c, struct bench_layerwise *w, uint64_t batch, uint32_t layer,
+                      size_t *count_p)
 {
     size_t count = w->op_room;
 
@@ -188,8 +187,8 @@ static int bind_layer(const struct bench_case *c, struct bench_layerwise *w, uin
 }
 
 /* As when a layer was computed: bound, posted, and its notification posted. */
-static kvf_status_t push(const struct bench_case *c, struct bench_layerwise *w, uint32_t at,
-                         size_t count, double *sent_p)
+static kvf_status_t push(const struct bench_case *c, struct bench_layerwise *w, uint32_t at, size_t count,
+                         double *sent_p)
 {
     uint8_t note[KVF_STREAM_NOTE];
     kvf_batch_opts_t opts = {.struct_size = sizeof(opts),
@@ -209,12 +208,10 @@ static kvf_status_t push(const struct bench_case *c, struct bench_layerwise *w, 
     opts.notify = note;
     opts.notify_len = sizeof(note);
     opts.channel = KVF_STREAM_CHANNEL;
-    return status == KVF_OK ? kvf_batch_post(w->notes[at], NULL, 0, sizeof(*w->ops), &opts)
-                            : status;
+    return status == KVF_OK ? kvf_batch_post(w->notes[at], NULL, 0, sizeof(*w->ops), &opts) : status;
 }
 
-static int push_layer(const struct bench_case *c, struct bench_layerwise *w, uint64_t batch,
-                      uint32_t at)
+static int push_layer(const struct bench_case *c, struct bench_layerwise *w, uint64_t batch, uint32_t at)
 {
     size_t count, sample = batch * w->layer_count + at;
 
@@ -248,12 +245,11 @@ static kvf_status_t sleep_for(const struct bench_case *c, struct bench_layerwise
     return status == KVF_OK ? there : status;
 }
 
-static int await_layer(const struct bench_case *c, struct bench_layerwise *w, uint64_t batch,
-                       uint32_t at)
+static int await_layer(const struct bench_case *c, struct bench_layerwise *w, uint64_t batch, uint32_t at)
 {
-    kvf_status_t status =
-        c->args->await_fd ? sleep_for(c, w, w->layers[at])
-                          : kvf_stream_wait(w->stream, w->layers[at], KVFI_BENCH_DEADLINE_NS);
+    kvf_status_t status = c->args->await_fd
+                              ? sleep_for(c, w, w->layers[at])
+                              : kvf_stream_wait(w->stream, w->layers[at], KVFI_BENCH_DEADLINE_NS);
 
     w->seen[batch * w->layer_count + at] = kvfi_bench_now();
     return status == KVF_OK ? 0 : kvfi_bench_fail_status("waiting for a layer", status);
@@ -270,8 +266,7 @@ static int end_notes(struct bench_layerwise *w)
     return 0;
 }
 
-int kvfi_bench_layerwise_run(const struct bench_case *c, struct bench_layerwise *w,
-                             double *took_p)
+int kvfi_bench_layerwise_run(const struct bench_case *c, struct bench_layerwise *w, double *took_p)
 {
     const struct bench_job *job = c->job;
     double start = kvfi_bench_now();
@@ -298,8 +293,7 @@ int kvfi_bench_layerwise_run(const struct bench_case *c, struct bench_layerwise 
     return rc == 0 ? open_stream(c, w) : rc;
 }
 
-void kvfi_bench_layerwise_note(const struct bench_case *c, struct bench_layerwise *w,
-                               struct bench_figures *f)
+void kvfi_bench_layerwise_note(const struct bench_case *c, struct bench_layerwise *w, struct bench_figures *f)
 {
     size_t count = w->layer_count * c->plan->batches;
 

@@ -76,8 +76,8 @@ static bool layers_first(const char *layout)
     return layout[0] == 'L';
 }
 
-static int by_name(const struct bench_args *args, const struct bench_shape *shape,
-                   const char *layout, uint32_t tp, uint64_t blocks, kvf_layout_t **layout_p)
+static int by_name(const struct bench_args *args, const struct bench_shape *shape, const char *layout,
+                   uint32_t tp, uint64_t blocks, kvf_layout_t **layout_p)
 {
     const kvf_kv_model_t *model;
     kvf_status_t status = kvf_kv_model_find(shape->model, &model);
@@ -86,9 +86,8 @@ static int by_name(const struct bench_args *args, const struct bench_shape *shap
     if (status != KVF_OK) {
         return kvfi_bench_fail_status("the model", status);
     }
-    kvf_layout_opts_t opts = {.struct_size = sizeof(opts),
-                              .blocks = (uint32_t)blocks,
-                              .layer_count = shape->one_layer ? 1 : 0};
+    kvf_layout_opts_t opts = {
+        .struct_size = sizeof(opts), .blocks = (uint32_t)blocks, .layer_count = shape->one_layer ? 1 : 0};
     kvfi_cut_heads(model->heads, tp, 0, &opts.first_head, &opts.heads);
     snprintf(spelling, sizeof(spelling), "%.1s%s%s", layout,
              args->per_layer && layers_first(layout) ? "/" : "", layout + 1);
@@ -96,8 +95,8 @@ static int by_name(const struct bench_args *args, const struct bench_shape *shap
     return status == KVF_OK ? 0 : kvfi_bench_fail_status("the layout", status);
 }
 
-int kvfi_bench_layouts(const struct bench_args *args, const struct bench_shape *shape,
-                       uint64_t blocks, kvf_layout_t *sides[2])
+int kvfi_bench_layouts(const struct bench_args *args, const struct bench_shape *shape, uint64_t blocks,
+                       kvf_layout_t *sides[2])
 {
     int rc;
 
@@ -107,8 +106,7 @@ int kvfi_bench_layouts(const struct bench_args *args, const struct bench_shape *
         rc = rc == 0 ? by_hand(args, shape, blocks, &sides[1]) : rc;
     } else {
         rc = by_name(args, shape, shape->source_layout, shape->source_tp, blocks, &sides[0]);
-        rc = rc == 0 ? by_name(args, shape, shape->dest_layout, shape->dest_tp, blocks, &sides[1])
-                     : rc;
+        rc = rc == 0 ? by_name(args, shape, shape->dest_layout, shape->dest_tp, blocks, &sides[1]) : rc;
     }
     if (rc != 0) {
         kvf_layout_destroy(sides[0]);
@@ -117,8 +115,8 @@ int kvfi_bench_layouts(const struct bench_args *args, const struct bench_shape *
     return rc;
 }
 
-int kvfi_bench_block_bytes(const struct bench_args *args, const struct bench_shape *shape,
-                           uint64_t *least_p, uint64_t *most_p)
+int kvfi_bench_block_bytes(const struct bench_args *args, const struct bench_shape *shape, uint64_t *least_p,
+                           uint64_t *most_p)
 {
     kvf_layout_t *sides[2];
 
@@ -135,8 +133,8 @@ int kvfi_bench_block_bytes(const struct bench_args *args, const struct bench_sha
 
 int kvfi_bench_shrink(const struct bench_args *args, uint64_t most, struct bench_shape *shape)
 {
-    bool rows = shape->model == NULL ||
-                (layers_first(shape->source_layout) && layers_first(shape->dest_layout));
+    bool rows =
+        shape->model == NULL || (layers_first(shape->source_layout) && layers_first(shape->dest_layout));
     uint64_t least, block;
 
     if (kvfi_bench_block_bytes(args, shape, &least, &block) != 0) {
@@ -176,15 +174,14 @@ static kvf_bind_t request(const struct bench_plan *plan, uint32_t dir, uint64_t 
                         .remote_count = remote};
 }
 
-static int bind_layers(const struct bench_case *c, uint64_t batch, uint32_t first_layer,
-                       uint32_t layer_count, kvf_op_t *ops, size_t *count_p)
+static int bind_layers(const struct bench_case *c, uint64_t batch, uint32_t first_layer, uint32_t layer_count,
+                       kvf_op_t *ops, size_t *count_p)
 {
     const struct bench_plan *plan = c->plan;
     uint64_t first = kvfi_bench_batch_first(plan, batch);
     uint64_t blocks = kvfi_bench_batch_blocks(plan, batch);
-    const kvf_bind_table_t tables[2] = {
-        {.ids = plan->source_ids + first, .count = (uint32_t)blocks},
-        {.ids = plan->dest_ids + first, .count = (uint32_t)blocks}};
+    const kvf_bind_table_t tables[2] = {{.ids = plan->source_ids + first, .count = (uint32_t)blocks},
+                                        {.ids = plan->dest_ids + first, .count = (uint32_t)blocks}};
     kvf_bind_t bind = request(plan, c->args->dir, blocks, tables);
 
     bind.locals = c->ends->local.locals;
@@ -192,8 +189,7 @@ static int bind_layers(const struct bench_case *c, uint64_t batch, uint32_t firs
     bind.first_layer = first_layer;
     bind.layer_count = layer_count;
     kvf_status_t status = kvf_plan_bind(plan->kv, &bind, ops, sizeof(*ops), count_p, NULL, NULL);
-    return status == KVF_OK || status == KVF_ERR_SPACE ? 0
-                                                       : kvfi_bench_fail_status("binding", status);
+    return status == KVF_OK || status == KVF_ERR_SPACE ? 0 : kvfi_bench_fail_status("binding", status);
 }
 
 int kvfi_bench_bind(const struct bench_case *c, uint64_t batch, kvf_op_t *ops)
@@ -228,9 +224,8 @@ static struct bench_box box_of(const kvf_op_t *op)
 /* The ops of a read, their handles being places, as boxes. ops has room for plan->box_count of them. */
 static kvf_status_t make_boxes(struct bench_plan *plan, kvf_bind_t *bind, kvf_op_t *ops)
 {
-    size_t count = plan->box_count, places = plan->source_segments > plan->dest_segments
-                                                 ? plan->source_segments
-                                                 : plan->dest_segments;
+    size_t count = plan->box_count,
+           places = plan->source_segments > plan->dest_segments ? plan->source_segments : plan->dest_segments;
     kvf_bind_local_t *locals = calloc(places, sizeof(*locals));
     kvf_remote_t **remotes = calloc(places, sizeof(*remotes));
     kvf_status_t status = KVF_ERR_NOMEM;
@@ -267,11 +262,10 @@ static int measure(struct bench_plan *plan)
         return kvfi_bench_fail_status("the plan", status);
     }
     if (size.piece_min != size.piece_max || size.ids != 0) {
-        return kvfi_cli_fail(
-            "the plan has pieces of %llu to %llu bytes and %llu ids of its own, and "
-            "this tool measures pieces of one size over the tables as they are",
-            (unsigned long long)size.piece_min, (unsigned long long)size.piece_max,
-            (unsigned long long)size.ids);
+        return kvfi_cli_fail("the plan has pieces of %llu to %llu bytes and %llu ids of its own, and "
+                             "this tool measures pieces of one size over the tables as they are",
+                             (unsigned long long)size.piece_min, (unsigned long long)size.piece_max,
+                             (unsigned long long)size.ids);
     }
     plan->shape.piece = size.piece_max;
     plan->shape.pieces = size.pieces;

@@ -27,11 +27,11 @@ struct bench {
     size_t peer_count;
     size_t opened; /* peers whose open was called, at all ranks */
     kvf_batch_t *batches[MOST_DEPTH];
-    kvf_op_t *ops;               /* of the batch to be posted */
-    struct bench_beside *beside; /* NULL: nothing beside the case */
+    kvf_op_t *ops;                     /* of the batch to be posted */
+    struct bench_beside *beside;       /* NULL: nothing beside the case */
     struct bench_layerwise *layerwise; /* NULL: the case is one batch, or several of blocks */
-    bool beside_now;             /* this step is the case with the large batch beside it */
-    bool layers_now;             /* this step is the floor of the case's layers */
+    bool beside_now;                   /* this step is the case with the large batch beside it */
+    bool layers_now;                   /* this step is the floor of the case's layers */
     double posted[MOST_DEPTH];
     uint64_t run; /* number of steps so far: each poisons otherwise */
     bool counted; /* this repetition counts */
@@ -70,8 +70,8 @@ static int run_batches(struct bench *b)
         }
         b->posted[batch % depth] = kvfi_bench_now();
         b->figures->bind_s += b->counted ? b->posted[batch % depth] - start : 0;
-        kvf_status_t status = kvf_batch_post(b->batches[batch % depth], b->ops, b->plan->box_count,
-                                             sizeof(*b->ops), &opts);
+        kvf_status_t status =
+            kvf_batch_post(b->batches[batch % depth], b->ops, b->plan->box_count, sizeof(*b->ops), &opts);
         if (status != KVF_OK) {
             return kvfi_bench_fail_status("posting", status);
         }
@@ -87,8 +87,7 @@ static int run_batches(struct bench *b)
 static int run_case(struct bench *b, double *took_p)
 {
     if (b->beside_now) {
-        return kvfi_bench_beside_run(b->c, b->beside, b->batches[0], b->ops, b->counted,
-                                     &b->figures->beside);
+        return kvfi_bench_beside_run(b->c, b->beside, b->batches[0], b->ops, b->counted, &b->figures->beside);
     }
     if (b->layerwise != NULL) {
         return kvfi_bench_layerwise_run(b->c, b->layerwise, took_p);
@@ -221,8 +220,7 @@ static int repeat(struct bench *b, uint64_t rep)
     uint64_t at = b->counted ? rep : 0;
 
     if (do_step(b, &b->peers[0], &f->peers[0].runs[2 * at]) != 0 ||
-        (b->layerwise != NULL ? repeat_layers(b, &f->runs[at]) : do_step(b, NULL, &f->runs[at])) !=
-            0 ||
+        (b->layerwise != NULL ? repeat_layers(b, &f->runs[at]) : do_step(b, NULL, &f->runs[at])) != 0 ||
         (b->beside != NULL && repeat_beside(b) != 0)) {
         return -1;
     }
@@ -334,8 +332,7 @@ static int open_peers(struct bench *b)
         b->peers[i].kind = b->figures->peers[i].kind = kinds[i];
         int rc = 0;
         if (kinds[i]->between != BENCH_IN_INITIATOR && b->job->owner_rank == 0) {
-            rc = kvfi_cli_fail("--peer %s takes 2 ranks: mpirun -n 2 --bind-to none",
-                               kinds[i]->name);
+            rc = kvfi_cli_fail("--peer %s takes 2 ranks: mpirun -n 2 --bind-to none", kinds[i]->name);
         } else if (kinds[i]->one_node && !b->job->one_node) {
             rc = kvfi_cli_fail("--peer %s takes ranks on one node", kinds[i]->name);
         } else if (kinds[i]->open != NULL) {
@@ -386,8 +383,7 @@ static int run_all(struct bench *b)
 {
     struct way before, after;
 
-    if (kvfi_bench_meet(b->job, 0) != 0 || open_peers(b) != 0 ||
-        kvfi_bench_meet(b->job, make_room(b)) != 0 ||
+    if (kvfi_bench_meet(b->job, 0) != 0 || open_peers(b) != 0 || kvfi_bench_meet(b->job, make_room(b)) != 0 ||
         (b->args->beside != 0 && kvfi_bench_beside_open(b->c, &b->beside) != 0) ||
         (b->plan->shape.layerwise && open_layerwise(b) != 0)) {
         return -1;
@@ -410,12 +406,8 @@ static int run_all(struct bench *b)
 
 int kvfi_bench_measure(const struct bench_case *c, struct bench_figures *figures_p)
 {
-    struct bench b = {.job = c->job,
-                      .args = c->args,
-                      .plan = c->plan,
-                      .ends = c->ends,
-                      .c = c,
-                      .figures = figures_p};
+    struct bench b = {
+        .job = c->job, .args = c->args, .plan = c->plan, .ends = c->ends, .c = c, .figures = figures_p};
 
     *figures_p = (struct bench_figures){0};
     int rc = run_all(&b);

@@ -25,8 +25,7 @@ enum bench_kind_of_memory kvfi_bench_memory(const struct bench_args *args)
     if (args->adopts || args->memory != BENCH_MEMORY_OF_PATH) {
         return args->adopts ? BENCH_MEMORY_ADOPT : args->memory;
     }
-    return args->path == KVF_PATH_CMA || args->path == KVF_PATH_STAGE ? BENCH_MEMORY_OWN
-                                                                      : BENCH_MEMORY_POOL;
+    return args->path == KVF_PATH_CMA || args->path == KVF_PATH_STAGE ? BENCH_MEMORY_OWN : BENCH_MEMORY_POOL;
 }
 
 uint64_t kvfi_bench_local_bytes(const struct bench_args *args, const struct bench_plan *plan)
@@ -39,19 +38,15 @@ uint64_t kvfi_bench_remote_bytes(const struct bench_args *args, const struct ben
     return args->dir == KVF_READ ? plan->source_bytes : plan->dest_bytes;
 }
 
-int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args,
-                    const struct bench_plan *plan)
+int kvfi_bench_room(const struct bench_job *job, const struct bench_args *args, const struct bench_plan *plan)
 {
     bool stand_in = job->owner_rank != 0 && kvfi_bench_peers_stand_in(args, args->path);
     uint64_t ids = 2 * sizeof(uint32_t) * plan->slots;
-    uint64_t at_initiator = kvfi_bench_local_bytes(args, plan) +
-                            (stand_in ? kvfi_bench_remote_bytes(args, plan) : 0) + ids;
-    uint64_t at_owner =
-        kvfi_bench_remote_bytes(args, plan) * (1 + kvfi_bench_peers_memories(args)) +
-        (job->owner_rank != 0 ? ids : 0) + kvfi_bench_beside_bytes(args);
-    uint64_t need = job->one_node    ? at_initiator + at_owner
-                    : job->initiator ? at_initiator
-                                     : at_owner;
+    uint64_t at_initiator =
+        kvfi_bench_local_bytes(args, plan) + (stand_in ? kvfi_bench_remote_bytes(args, plan) : 0) + ids;
+    uint64_t at_owner = kvfi_bench_remote_bytes(args, plan) * (1 + kvfi_bench_peers_memories(args)) +
+                        (job->owner_rank != 0 ? ids : 0) + kvfi_bench_beside_bytes(args);
+    uint64_t need = job->one_node ? at_initiator + at_owner : job->initiator ? at_initiator : at_owner;
     const char *limit;
     uint64_t room = kvfi_memory_available(&limit);
     char need_text[32], room_text[32];
@@ -101,8 +96,7 @@ static int map_own(const char *what, uint64_t len, struct bench_memory *memory)
     void *addr = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     if (addr == MAP_FAILED) {
-        return kvfi_cli_fail("%s: cannot map %llu bytes: %s", what, (unsigned long long)len,
-                             strerror(errno));
+        return kvfi_cli_fail("%s: cannot map %llu bytes: %s", what, (unsigned long long)len, strerror(errno));
     }
     memory->addr = addr;
     memory->mapped = len;
@@ -110,8 +104,8 @@ static int map_own(const char *what, uint64_t len, struct bench_memory *memory)
 }
 
 /* A segment of part bytes: the next one of what was mapped, or the library's. */
-static kvf_status_t take_segment(const struct bench_case *c, uint64_t part,
-                                 struct bench_memory *memory, char **addr_p)
+static kvf_status_t take_segment(const struct bench_case *c, uint64_t part, struct bench_memory *memory,
+                                 char **addr_p)
 {
     kvf_engine_t *engine = c->job->engine;
     kvf_segment_attr_t attr = {.struct_size = sizeof(attr)};
@@ -139,8 +133,7 @@ static kvf_status_t take_segment(const struct bench_case *c, uint64_t part,
     return status;
 }
 
-static int take(const struct bench_case *c, const char *what, bool source,
-                struct bench_memory *memory)
+static int take(const struct bench_case *c, const char *what, bool source, struct bench_memory *memory)
 {
     const struct bench_plan *plan = c->plan;
     uint32_t count = source ? plan->source_segments : plan->dest_segments;
@@ -152,8 +145,7 @@ static int take(const struct bench_case *c, const char *what, bool source,
     if (memory->locals == NULL) {
         return kvfi_cli_fail("no memory for %u segments", count);
     }
-    if (kvfi_bench_memory(c->args) != BENCH_MEMORY_POOL &&
-        map_own(what, part * count, memory) != 0) {
+    if (kvfi_bench_memory(c->args) != BENCH_MEMORY_POOL && map_own(what, part * count, memory) != 0) {
         return -1;
     }
     if (kvfi_bench_starts(count, part, memory) != 0) {
@@ -200,8 +192,8 @@ static int grant(const struct bench_job *job, struct bench_ends *ends)
 }
 
 /* All ranks get the owner's remotes; the others grant nothing. */
-static int exchange(const struct bench_job *job, const struct bench_args *args,
-                    const struct bench_plan *plan, struct bench_ends *ends)
+static int exchange(const struct bench_job *job, const struct bench_args *args, const struct bench_plan *plan,
+                    struct bench_ends *ends)
 {
     uint32_t count = kvfi_bench_remote_segments(args, plan), counts[2];
     kvf_remote_t **remotes = calloc(2 * (size_t)count, sizeof(*remotes));
@@ -213,12 +205,10 @@ static int exchange(const struct bench_job *job, const struct bench_args *args,
     }
     rc = kvfi_bench_meet(job, rc);
     if (rc == 0) {
-        kvf_status_t status =
-            kvf_mpi_exchange_grants(job->mpi, ends->grant, count, remotes, counts);
+        kvf_status_t status = kvf_mpi_exchange_grants(job->mpi, ends->grant, count, remotes, counts);
         if (status == KVF_OK) {
             ends->handle_count = count;
-            memcpy(ends->handles, remotes + (size_t)job->owner_rank * count,
-                   count * sizeof(*remotes));
+            memcpy(ends->handles, remotes + (size_t)job->owner_rank * count, count * sizeof(*remotes));
         } else {
             rc = kvfi_bench_fail_status("exchanging the grant", status);
         }
@@ -227,8 +217,7 @@ static int exchange(const struct bench_job *job, const struct bench_args *args,
     return rc;
 }
 
-static int learn_path(const struct bench_job *job, const struct bench_args *args,
-                      struct bench_ends *ends)
+static int learn_path(const struct bench_job *job, const struct bench_args *args, struct bench_ends *ends)
 {
     uint32_t mask = args->path == KVF_PATH_NONE ? 0 : KVF_PATH_BIT(args->path);
     struct {
@@ -279,8 +268,7 @@ static int tell_starts(const struct bench_case *c)
         ends->remote_starts[i] = (uint64_t)(uintptr_t)ends->remote.starts[i];
     }
     ends->remote_pid = getpid();
-    kvfi_bench_tell(job, job->owner_rank, ends->remote_starts,
-                    count * sizeof(*ends->remote_starts));
+    kvfi_bench_tell(job, job->owner_rank, ends->remote_starts, count * sizeof(*ends->remote_starts));
     kvfi_bench_tell(job, job->owner_rank, &ends->remote_pid, sizeof(ends->remote_pid));
     return 0;
 }
@@ -304,8 +292,7 @@ static int open_all(const struct bench_case *c, bool floors)
     if (job->initiator) {
         rc = take(c, "the local memory", !reads, &ends->local);
     }
-    if (kvfi_bench_meet(job, rc) != 0 ||
-        kvfi_bench_meet(job, exchange(job, c->args, plan, ends)) != 0 ||
+    if (kvfi_bench_meet(job, rc) != 0 || kvfi_bench_meet(job, exchange(job, c->args, plan, ends)) != 0 ||
         learn_path(job, c->args, ends) != 0) {
         return -1;
     }

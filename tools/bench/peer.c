@@ -19,14 +19,12 @@
 #define STEPS_A_LOOK 64 /* of the peer's own progress, between two looks at MPI */
 
 static const struct bench_peer_kind *const kinds[] = {
-    &kvfi_bench_peer_memcpy,  &kvfi_bench_peer_stream,  &kvfi_bench_peer_cma,
-    &kvfi_bench_peer_mpi_shm, &kvfi_bench_peer_mpi_rma, &kvfi_bench_peer_ucx,
-    &kvfi_bench_peer_socket};
+    &kvfi_bench_peer_memcpy,  &kvfi_bench_peer_stream, &kvfi_bench_peer_cma,   &kvfi_bench_peer_mpi_shm,
+    &kvfi_bench_peer_mpi_rma, &kvfi_bench_peer_ucx,    &kvfi_bench_peer_socket};
 
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
-static bool has(const struct bench_peer_kind *const *list, size_t count,
-                const struct bench_peer_kind *kind)
+static bool has(const struct bench_peer_kind *const *list, size_t count, const struct bench_peer_kind *kind)
 {
     for (size_t i = 0; i < count; i++) {
         if (list[i] == kind) {

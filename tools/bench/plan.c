@@ -68,8 +68,8 @@ static int make(const struct bench_args *args, struct bench_plan *plan)
     run->blocks = (uint64_t)((unsigned __int128)run->blocks * args->scale_num / args->scale_den);
     run->blocks = run->blocks != 0 ? run->blocks : 1;
     run->pieces = run->blocks * a_block;
-    if (kvfi_bench_block_bytes(args, run, &block, &most) != 0 ||
-        cut_in_batches(args, block, plan) != 0 || kvfi_bench_plan_bind(args, plan) != 0) {
+    if (kvfi_bench_block_bytes(args, run, &block, &most) != 0 || cut_in_batches(args, block, plan) != 0 ||
+        kvfi_bench_plan_bind(args, plan) != 0) {
         return -1;
     }
     plan->run_bytes = plan->moved * plan->block_bytes;
@@ -92,12 +92,9 @@ int kvfi_bench_plan_make(const struct bench_args *args, const struct bench_shape
 int kvfi_bench_plan_plain(uint64_t piece, uint64_t pieces, uint64_t seed, struct bench_plan *plan_p)
 {
     const struct bench_args args = {.depth = 1};
-    struct bench_plan plan = {.shape = {.name = "plain",
-                                        .long_name = "plain",
-                                        .piece = piece,
-                                        .pieces = pieces,
-                                        .blocks = pieces},
-                              .seed = seed};
+    struct bench_plan plan = {
+        .shape = {.name = "plain", .long_name = "plain", .piece = piece, .pieces = pieces, .blocks = pieces},
+        .seed = seed};
 
     plan.slots = plan.per = plan.moved = plan.covered = pieces;
     plan.batches = 1;
@@ -135,8 +132,7 @@ int kvfi_bench_plan_ids(struct bench_plan *plan)
     plan->source_ids = permutation(plan->slots, kvfi_bench_mix(plan->seed) ^ 1);
     plan->dest_ids = permutation(plan->slots, kvfi_bench_mix(plan->seed) ^ 2);
     if (plan->source_ids == NULL || plan->dest_ids == NULL) {
-        return kvfi_cli_fail("no memory for the ids of %llu blocks",
-                             (unsigned long long)plan->slots);
+        return kvfi_cli_fail("no memory for the ids of %llu blocks", (unsigned long long)plan->slots);
     }
     return 0;
 }

@@ -25,12 +25,11 @@ static const struct {
     const char *name;
     bool path;
     const char *colour;
-} colours[] = {
-    {"self", true, "#56b4e9"},    {"shm", true, "#0072b2"},      {"cma", true, "#009e73"},
-    {"adopt", true, "#e69f00"},   {"stage", true, "#cc79a7"},    {"am", true, "#d55e00"},
-    {"memcpy", false, "#000000"}, {"stream", false, "#999999"},  {"cma", false, "#009e73"},
-    {"socket", false, "#d55e00"}, {"mpi-shm", false, "#8c6bb1"}, {"mpi-rma", false, "#b8860b"},
-    {"ucx", false, "#c2185b"}};
+} colours[] = {{"self", true, "#56b4e9"},    {"shm", true, "#0072b2"},      {"cma", true, "#009e73"},
+               {"adopt", true, "#e69f00"},   {"stage", true, "#cc79a7"},    {"am", true, "#d55e00"},
+               {"memcpy", false, "#000000"}, {"stream", false, "#999999"},  {"cma", false, "#009e73"},
+               {"socket", false, "#d55e00"}, {"mpi-shm", false, "#8c6bb1"}, {"mpi-rma", false, "#b8860b"},
+               {"ucx", false, "#c2185b"}};
 
 struct curve {
     const char *name, *label; /* as of its points */
@@ -97,8 +96,7 @@ int kvfi_bench_plot_check(const struct bench_args *args)
 
 static bool same(const struct curve *curve, const struct bench_point *point)
 {
-    return strcmp(curve->name, point->name) == 0 &&
-           (curve->label == NULL) == (point->label == NULL);
+    return strcmp(curve->name, point->name) == 0 && (curve->label == NULL) == (point->label == NULL);
 }
 
 /* Paths first, in the order in which they ran, then the others. */
@@ -143,16 +141,16 @@ static void write_curve(FILE *file, const struct bench_report *report, const str
     fputs("\n\n", file);
 }
 
-static int write_data(const char *name, const struct bench_args *args,
-                      const struct bench_report *report, const struct curve *curves, size_t count)
+static int write_data(const char *name, const struct bench_args *args, const struct bench_report *report,
+                      const struct curve *curves, size_t count)
 {
     struct kvfi_out out;
 
     if (kvfi_out_open("--plot", name, &out) != 0) {
         return -1;
     }
-    fprintf(out.file, "# kvf_bench %s, %s, net %s: bytes of a piece, GB/s, times memcpy\n",
-            kvf_version(), args->dir == KVF_READ ? "read" : "write", args->net);
+    fprintf(out.file, "# kvf_bench %s, %s, net %s: bytes of a piece, GB/s, times memcpy\n", kvf_version(),
+            args->dir == KVF_READ ? "read" : "write", args->net);
     for (size_t i = 0; i < count; i++) {
         write_curve(out.file, report, &curves[i]);
     }
@@ -196,8 +194,7 @@ static void processor(char *text, size_t len)
 static const char *colour_of(const struct curve *curve)
 {
     for (size_t i = 0; i < sizeof(colours) / sizeof(colours[0]); i++) {
-        if (strcmp(colours[i].name, curve->name) == 0 &&
-            colours[i].path == (curve->label == NULL)) {
+        if (strcmp(colours[i].name, curve->name) == 0 && colours[i].path == (curve->label == NULL)) {
             return colours[i].colour;
         }
     }
@@ -238,8 +235,7 @@ static void write_curve_style(FILE *out, const struct curve *curve)
 }
 
 /* The curves of the rates have titles, those of the ratios are the same below. */
-static void write_curves(FILE *out, const char *data, const struct curve *curves, size_t count,
-                         bool ratios)
+static void write_curves(FILE *out, const char *data, const struct curve *curves, size_t count, bool ratios)
 {
     const char *separator = "plot ";
 
@@ -285,22 +281,19 @@ static void write_titles(FILE *out, const struct bench_args *args)
     snprintf(title, sizeof(title), "kvferry %s, UCX %s", kvf_version(), kvf_ucx_version());
     fputs(" noenhanced font ',15'\nset label 1 ", out);
     quote(out, title);
-    fputs(
-        " at screen 0.745, screen 0.125 left noenhanced tc rgb '#555555'\n"
-        "set label 2 'solid: a path of kvferry' at screen 0.745, screen 0.205 left tc rgb '#555555'\n"
-        "set label 3 'dashed: without kvferry' at screen 0.745, screen 0.175 left tc rgb '#555555'\n",
-        out);
+    fputs(" at screen 0.745, screen 0.125 left noenhanced tc rgb '#555555'\n"
+          "set label 2 'solid: a path of kvferry' at screen 0.745, screen 0.205 left tc rgb '#555555'\n"
+          "set label 3 'dashed: without kvferry' at screen 0.745, screen 0.175 left tc rgb '#555555'\n",
+          out);
 }
 
 static void write_script(FILE *out, const char *picture, const struct bench_args *args,
-                         const struct bench_report *report, const char *data,
-                         const struct curve *curves, size_t count)
+                         const struct bench_report *report, const char *data, const struct curve *curves,
+                         size_t count)
 {
     bool ratios = any_ratio(curves, count);
 
-    fputs(
-        "set terminal svg size 1120,860 font 'sans,14' background rgb 'white' dynamic\nset output ",
-        out);
+    fputs("set terminal svg size 1120,860 font 'sans,14' background rgb 'white' dynamic\nset output ", out);
     quote(out, picture);
     fputs("\nset datafile missing '?'\nset multiplot\n"
           "set grid xtics ytics lc rgb '#dddddd' lw 0.8\nset border 3 lc rgb '#555555'\n"
@@ -327,9 +320,8 @@ static void write_script(FILE *out, const char *picture, const struct bench_args
 }
 
 /* Returns gnuplot's status, or -1 if it does not start. */
-static int run_gnuplot(const char *picture, const struct bench_args *args,
-                       const struct bench_report *report, const char *data,
-                       const struct curve *curves, size_t count)
+static int run_gnuplot(const char *picture, const struct bench_args *args, const struct bench_report *report,
+                       const char *data, const struct curve *curves, size_t count)
 {
     struct sigaction ignore = {.sa_handler = SIG_IGN}, before;
     int status = -1;

@@ -108,9 +108,7 @@ static double extreme(const double *values, size_t count, bool most)
 
 static const char *locality_name(kvf_locality_t locality)
 {
-    return locality == KVF_LOCALITY_SELF   ? "self"
-           : locality == KVF_LOCALITY_NODE ? "node"
-                                           : "cross";
+    return locality == KVF_LOCALITY_SELF ? "self" : locality == KVF_LOCALITY_NODE ? "node" : "cross";
 }
 
 /* As it was asked for; what auto found. */
@@ -141,9 +139,8 @@ static void congestion_control(char *text, size_t len)
 }
 
 /* The keys that every case has, in the order in which people read them. */
-static void write_case(struct kvfi_json *json, const struct bench_args *args,
-                       const struct bench_plan *plan, const struct bench_ends *ends,
-                       const struct bench_figures *f, const struct summary *s)
+static void write_case(struct kvfi_json *json, const struct bench_args *args, const struct bench_plan *plan,
+                       const struct bench_ends *ends, const struct bench_figures *f, const struct summary *s)
 {
     kvfi_json_text(json, "shape", plan->shape.name);
     kvfi_json_text(json, "op", args->dir == KVF_READ ? "read" : "write");
@@ -219,9 +216,8 @@ static void write_conditions(struct kvfi_json *json, const struct bench_report *
 }
 
 /* Keys of a peer: its own name, then what of it. */
-static void write_peer(struct kvfi_json *json, const struct bench_args *args,
-                       const struct bench_plan *plan, const struct bench_figures *f,
-                       const struct summary *s, size_t peer)
+static void write_peer(struct kvfi_json *json, const struct bench_args *args, const struct bench_plan *plan,
+                       const struct bench_figures *f, const struct summary *s, size_t peer)
 {
     const struct bench_peer_figures *p = &f->peers[peer];
     double moved_gib = (double)plan->run_bytes * (double)args->reps / 1073741824.0;
@@ -246,8 +242,8 @@ static double beside_us(const struct bench_figures *f, double quantile)
     return kvfi_bench_sorted_quantile(f->beside.latency, f->beside.latencies, quantile) * 1e6;
 }
 
-static void write_beside(struct kvfi_json *json, const struct bench_args *args,
-                         const struct bench_figures *f, const struct summary *s)
+static void write_beside(struct kvfi_json *json, const struct bench_args *args, const struct bench_figures *f,
+                         const struct summary *s)
 {
     kvfi_json_u64(json, "beside_bytes", kvfi_bench_beside_bytes(args));
     kvfi_json_u64(json, "beside_batches", f->beside.latencies);
@@ -268,8 +264,7 @@ static double layer_floor_us(const struct bench_figures *f, double quantile)
     return kvfi_bench_sorted_quantile(f->layer_floor, f->layers, quantile) * 1e6;
 }
 
-static void write_layers(struct kvfi_json *json, const struct bench_args *args,
-                         const struct bench_figures *f)
+static void write_layers(struct kvfi_json *json, const struct bench_args *args, const struct bench_figures *f)
 {
     kvfi_json_text(json, "await", args->await_fd ? "fd" : "wait");
     kvfi_json_u64(json, "gap_us", args->gap_us);
@@ -285,9 +280,8 @@ static void write_layers(struct kvfi_json *json, const struct bench_args *args,
     kvfi_json_real(json, "layer_p99_ratio", layer_us(f, 0.99) / layer_floor_us(f, 0.99));
 }
 
-static void write_runs(struct kvfi_json *json, const struct bench_args *args,
-                       const struct bench_plan *plan, const struct bench_figures *f,
-                       const struct summary *s)
+static void write_runs(struct kvfi_json *json, const struct bench_args *args, const struct bench_plan *plan,
+                       const struct bench_figures *f, const struct summary *s)
 {
     size_t reps = args->reps;
     const double *floors = f->peers[0].runs;
@@ -320,9 +314,9 @@ static void write_runs(struct kvfi_json *json, const struct bench_args *args,
 static void write_head(struct bench_report *report, const struct bench_args *args,
                        const struct bench_figures *f)
 {
-    fprintf(report->table, "%-5s %-5s %-5s %9s %10s %8s %8s %6s  %-13s %6s %10s %10s %8s", "shape",
-            "op", "path", "piece", "pieces", "GB/s", "floor", "ratio", "(min-max)", "spread",
-            "p50 us", "p99 us", "cpu s/GiB");
+    fprintf(report->table, "%-5s %-5s %-5s %9s %10s %8s %8s %6s  %-13s %6s %10s %10s %8s", "shape", "op",
+            "path", "piece", "pieces", "GB/s", "floor", "ratio", "(min-max)", "spread", "p50 us", "p99 us",
+            "cpu s/GiB");
     if (args->beside != 0) {
         fprintf(report->table, " %22s", "beside: p50, p99 us");
     }
@@ -348,12 +342,11 @@ static void write_row(struct bench_report *report, const struct bench_args *args
     if (strchr(piece, '.') != NULL) {
         snprintf(piece, sizeof(piece), "%llu B", (unsigned long long)plan->shape.piece);
     }
-    fprintf(
-        report->table,
-        "%-5s %-5s %-5s %9s %10s %8.2f %8.2f %6.2f  (%4.2f-%4.2f)   %5.1f%% %10.1f %10.1f %8.2f",
-        plan->shape.name, args->dir == KVF_READ ? "read" : "write", way_name(args, ends), piece,
-        pieces, s->gbps, s->floor_gbps, s->ratio, s->ratio_min, s->ratio_max, s->spread * 100,
-        s->p50_us, s->p99_us, s->cpu_s_per_gib);
+    fprintf(report->table,
+            "%-5s %-5s %-5s %9s %10s %8.2f %8.2f %6.2f  (%4.2f-%4.2f)   %5.1f%% %10.1f %10.1f %8.2f",
+            plan->shape.name, args->dir == KVF_READ ? "read" : "write", way_name(args, ends), piece, pieces,
+            s->gbps, s->floor_gbps, s->ratio, s->ratio_min, s->ratio_max, s->spread * 100, s->p50_us,
+            s->p99_us, s->cpu_s_per_gib);
     if (args->beside != 0) {
         fprintf(report->table, " %10.1f %11.1f", beside_us(f, 0.50), beside_us(f, 0.99));
     }
@@ -362,11 +355,9 @@ static void write_row(struct bench_report *report, const struct bench_args *args
                 s->peer_ratio[peer]);
     }
     if (f->layers != 0) {
-        fprintf(report->table,
-                "  layers seen after %.1f us, 99 of 100 after %.1f (floor %s: %.1f, %.1f)",
-                layer_us(f, 0.50), layer_us(f, 0.99),
-                kvfi_bench_layer_sleeps(args) ? "asleep" : "awake", layer_floor_us(f, 0.50),
-                layer_floor_us(f, 0.99));
+        fprintf(report->table, "  layers seen after %.1f us, 99 of 100 after %.1f (floor %s: %.1f, %.1f)",
+                layer_us(f, 0.50), layer_us(f, 0.99), kvfi_bench_layer_sleeps(args) ? "asleep" : "awake",
+                layer_floor_us(f, 0.50), layer_floor_us(f, 0.99));
     }
     if (f->mismatched != 0) {
         fprintf(report->table, "  %llu BYTES WRONG", (unsigned long long)f->mismatched);
@@ -380,8 +371,7 @@ static int add_point(struct bench_report *report, const struct bench_point *poin
     struct bench_point *more;
 
     for (size_t i = 0; i < report->point_count; i++) {
-        if (report->points[i].piece == point->piece &&
-            strcmp(report->points[i].name, point->name) == 0 &&
+        if (report->points[i].piece == point->piece && strcmp(report->points[i].name, point->name) == 0 &&
             (report->points[i].label == NULL) == (point->label == NULL)) {
             return 0; /* a floor beside several paths: its first figure stands for all */
         }
@@ -397,21 +387,21 @@ static int add_point(struct bench_report *report, const struct bench_point *poin
 
 /* The case and what stood beside it, as points of their curves. A point that there is no memory for is
  * missing in the picture only. */
-static void add_points(struct bench_report *report, const struct bench_case *c,
-                       const struct bench_figures *f, const struct summary *s)
+static void add_points(struct bench_report *report, const struct bench_case *c, const struct bench_figures *f,
+                       const struct summary *s)
 {
     bool near = f->peers[0].kind == &kvfi_bench_peer_memcpy;
     struct bench_point point = {way_name(c->args, c->ends), NULL, c->plan->shape.piece, s->gbps,
                                 near ? s->ratio : NAN};
 
     add_point(report, &point);
-    point = (struct bench_point){f->peers[0].kind->name, f->peers[0].kind->label,
-                                 c->plan->shape.piece, s->floor_gbps, near ? 1 : NAN};
+    point = (struct bench_point){f->peers[0].kind->name, f->peers[0].kind->label, c->plan->shape.piece,
+                                 s->floor_gbps, near ? 1 : NAN};
     add_point(report, &point);
     for (size_t peer = 1; peer < f->peer_count; peer++) {
-        point = (struct bench_point){f->peers[peer].kind->name, f->peers[peer].kind->label,
-                                     c->plan->shape.piece, s->peer_gbps[peer],
-                                     near ? s->peer_gbps[peer] / s->floor_gbps : NAN};
+        point =
+            (struct bench_point){f->peers[peer].kind->name, f->peers[peer].kind->label, c->plan->shape.piece,
+                                 s->peer_gbps[peer], near ? s->peer_gbps[peer] / s->floor_gbps : NAN};
         add_point(report, &point);
     }
 }

@@ -50,10 +50,8 @@ static int take(struct bench_peer *peer, bool by_mpi, struct window *w)
     } else {
         int rc;
         if (len > 0) {
-            addr =
-                mmap(NULL, memory->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            if (addr ==
-                MAP_FAILED) { /* the other rank waits in MPI_Win_create: come, with nothing */
+            addr = mmap(NULL, memory->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (addr == MAP_FAILED) { /* the other rank waits in MPI_Win_create: come, with nothing */
                 len = 0;
                 addr = NULL;
             }
@@ -80,8 +78,7 @@ static int open_window(const struct bench_case *c, struct bench_peer *peer, bool
     int rc = w == NULL ? kvfi_cli_fail("no memory") : 0;
 
     if (rc == 0 && c->plan->shape.piece > INT_MAX) {
-        rc = kvfi_cli_fail("peer %s: a piece of 2 GiB and more is beyond MPI's count",
-                           peer->kind->name);
+        rc = kvfi_cli_fail("peer %s: a piece of 2 GiB and more is beyond MPI's count", peer->kind->name);
     }
     peer->state = w;
     peer->way = getenv("OMPI_MCA_osc"); /* mpirun --mca osc; NULL: Open MPI's own choice */
@@ -148,8 +145,8 @@ static inline bool move_piece(void *arg, const struct bench_piece *p)
     bool reads = m->c->args->dir == KVF_READ;
     char *here = m->c->ends->local.starts[reads ? p->dest_segment : p->source_segment] +
                  (reads ? p->dest_off : p->source_off);
-    uint64_t there = (reads ? p->source_segment : p->dest_segment) * m->segment +
-                     (reads ? p->source_off : p->dest_off);
+    uint64_t there =
+        (reads ? p->source_segment : p->dest_segment) * m->segment + (reads ? p->source_off : p->dest_off);
     int len = (int)p->len, target = m->c->job->owner_rank;
 
     m->rc = reads ? MPI_Get(here, len, MPI_BYTE, target, (MPI_Aint)there, len, MPI_BYTE, m->win)
@@ -162,8 +159,8 @@ static int move_batch(const struct bench_case *c, const struct window *w, uint64
     uint64_t segments = kvfi_bench_remote_segments(c->args, c->plan);
     struct mover m = {c, w->win, kvfi_bench_remote_bytes(c->args, c->plan) / segments, MPI_SUCCESS};
 
-    kvfi_bench_walk(c->plan, kvfi_bench_batch_first(c->plan, batch),
-                    kvfi_bench_batch_blocks(c->plan, batch), move_piece, &m);
+    kvfi_bench_walk(c->plan, kvfi_bench_batch_first(c->plan, batch), kvfi_bench_batch_blocks(c->plan, batch),
+                    move_piece, &m);
     return m.rc == MPI_SUCCESS ? MPI_Win_flush(c->job->owner_rank, w->win) : m.rc;
 }
 

@@ -115,8 +115,8 @@ static inline bool add_piece(void *arg, const struct bench_piece *piece)
     return true;
 }
 
-static bool move_batch(const struct bench_plan *plan, uint64_t batch,
-                       const struct bench_socket *sock, bool source, char *const *starts)
+static bool move_batch(const struct bench_plan *plan, uint64_t batch, const struct bench_socket *sock,
+                       bool source, char *const *starts)
 {
     struct call call;
 
@@ -125,8 +125,8 @@ static bool move_batch(const struct bench_plan *plan, uint64_t batch,
     call.source = source;
     call.starts = starts;
     call.count = call.bytes = 0;
-    return kvfi_bench_walk(plan, kvfi_bench_batch_first(plan, batch),
-                           kvfi_bench_batch_blocks(plan, batch), add_piece, &call) &&
+    return kvfi_bench_walk(plan, kvfi_bench_batch_first(plan, batch), kvfi_bench_batch_blocks(plan, batch),
+                           add_piece, &call) &&
            flush(&call);
 }
 
@@ -161,8 +161,7 @@ static bool pull(const struct bench_plan *plan, const struct bench_socket *sock,
     return true;
 }
 
-static bool serve_pull(const struct bench_plan *plan, const struct bench_socket *sock,
-                       char *const *source)
+static bool serve_pull(const struct bench_plan *plan, const struct bench_socket *sock, char *const *source)
 {
     for (uint64_t batch = 0; batch < plan->batches; batch++) {
         if (!recv_byte(sock->fd) || !move_batch(plan, batch, sock, true, source)) {
@@ -173,8 +172,7 @@ static bool serve_pull(const struct bench_plan *plan, const struct bench_socket 
 }
 
 /* Write: a byte says that a batch is there, at most depth of them are due. */
-static bool push(const struct bench_plan *plan, const struct bench_socket *sock,
-                 char *const *source)
+static bool push(const struct bench_plan *plan, const struct bench_socket *sock, char *const *source)
 {
     uint64_t there = 0;
 
@@ -196,8 +194,7 @@ static bool push(const struct bench_plan *plan, const struct bench_socket *sock,
     return true;
 }
 
-static bool serve_push(const struct bench_plan *plan, const struct bench_socket *sock,
-                       char *const *dest)
+static bool serve_push(const struct bench_plan *plan, const struct bench_socket *sock, char *const *dest)
 {
     for (uint64_t batch = 0; batch < plan->batches; batch++) {
         if (!move_batch(plan, batch, sock, false, dest) || !send_byte(sock->fd)) {
@@ -219,8 +216,8 @@ static int run_plan(const struct bench_case *c, const struct bench_plan *plan,
     } else {
         fine = recv_byte(sock->fd); /* the owner is awake */
         start = kvfi_bench_now();
-        fine = fine && (reads ? pull(plan, sock, c->ends->local.starts)
-                              : push(plan, sock, c->ends->local.starts));
+        fine = fine &&
+               (reads ? pull(plan, sock, c->ends->local.starts) : push(plan, sock, c->ends->local.starts));
     }
     if (!fine) {
         return kvfi_cli_fail("peer socket: the connection broke: %s", strerror(errno));
@@ -252,8 +249,7 @@ int kvfi_bench_socket_take_layer(const struct bench_case *c, struct bench_peer *
                                  const struct bench_plan *layer, uint64_t batch, bool sleeps)
 {
     const struct bench_socket *sock = peer->state;
-    bool there = move_batch(layer, batch, sock, false, c->ends->remote.starts) &&
-                 send_byte(sock->fd);
+    bool there = move_batch(layer, batch, sock, false, c->ends->remote.starts) && send_byte(sock->fd);
     struct pollfd fd = {.fd = sock->fd, .events = POLLIN};
     ssize_t got = -1;
     char byte;
@@ -349,8 +345,7 @@ static void set_up(int fd)
 static int connect_one(const struct sockaddr_storage *to, uint64_t nonce)
 {
     struct timeval limit = {.tv_sec = CONNECT_MS / 1000};
-    socklen_t len =
-        to->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+    socklen_t len = to->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
     int fd = socket(to->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct iovec v = {&nonce, sizeof(nonce)};
 
@@ -406,8 +401,7 @@ static int connect_ranks(const struct bench_job *job, int *fd_p)
                 fd = connect_one(&list.at[i], list.nonce);
             }
             rc = fd < 0
-                     ? kvfi_cli_fail("peer socket: none of the other node's %u addresses answers",
-                                     list.count)
+                     ? kvfi_cli_fail("peer socket: none of the other node's %u addresses answers", list.count)
                      : 0;
         }
         rc = kvfi_bench_meet(job, rc);

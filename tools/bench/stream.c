@@ -53,8 +53,8 @@ __attribute__((target("avx2"))) static void lanes_avx2(char *dest, const char *s
     _mm_sfence();
 }
 
-__attribute__((target("avx512f"))) static void lanes_avx512(char *dest, const char *source,
-                                                            uint64_t len, unsigned lanes)
+__attribute__((target("avx512f"))) static void lanes_avx512(char *dest, const char *source, uint64_t len,
+                                                            unsigned lanes)
 {
     for (uint64_t at = 0; at < len; at += STEP) {
         for (unsigned k = 0; k < lanes; k++) {

@@ -27,8 +27,7 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-void kvfi_explain_table(const struct explain_world *world, unsigned which, uint32_t rank,
-                        uint32_t *ids)
+void kvfi_explain_table(const struct explain_world *world, unsigned which, uint32_t rank, uint32_t *ids)
 {
     const struct explain_side *side = &world->side[which];
     uint64_t state = mix(world->opts->seed + GOLDEN) ^ mix(((uint64_t)which << 32 | rank) + GOLDEN);
@@ -75,15 +74,14 @@ static int take_segment(kvf_engine_t *engine, enum explain_memory kind, struct e
     return status == KVF_OK ? 0 : kvfi_cli_fail("the memory of a cache: %s", kvf_last_error());
 }
 
-int kvfi_explain_cache_open(const struct explain_world *world, kvf_engine_t *engine,
-                            enum explain_memory kind, unsigned which, uint32_t rank,
-                            struct explain_cache *cache)
+int kvfi_explain_cache_open(const struct explain_world *world, kvf_engine_t *engine, enum explain_memory kind,
+                            unsigned which, uint32_t rank, struct explain_cache *cache)
 {
     const struct explain_side *side = &world->side[which];
     const kvf_layout_desc_t *desc = kvf_layout_describe(side->layouts[rank]);
 
-    *cache = (struct explain_cache){
-        .world = world, .side = which, .rank = rank, .layout = side->layouts[rank]};
+    *cache =
+        (struct explain_cache){.world = world, .side = which, .rank = rank, .layout = side->layouts[rank]};
     cache->ids = malloc(side->blocks * sizeof(*cache->ids));
     cache->parts = calloc(desc->segment_count, sizeof(*cache->parts));
     if (cache->ids == NULL || cache->parts == NULL) {
@@ -136,14 +134,13 @@ static uint64_t key_of(const struct explain_world *world, const struct cell *cel
     return mix(mix(world->opts->seed ^ mix(place + GOLDEN)) ^ mix(cell->token + GOLDEN));
 }
 
-static void visit_states(const struct explain_cache *cache, struct cell *cell, visit_t visit,
-                         void *arg)
+static void visit_states(const struct explain_cache *cache, struct cell *cell, visit_t visit, void *arg)
 {
     const kvf_plane_t *plane = &cell->group->planes[cell->plane_index];
     uint32_t states = cell->group->block_tokens / cell->group->tokens_per_state, segment = 0;
     const struct explain_side *side = &cache->world->side[cache->side];
-    uint64_t off = 0, first_token = ((uint64_t)cell->block * side->cp +
-                                     side->ranks[cache->rank].cp_rank) * side->block_tokens;
+    uint64_t off = 0, first_token = ((uint64_t)cell->block * side->cp + side->ranks[cache->rank].cp_rank) *
+                                    side->block_tokens;
 
     for (uint32_t state = 0; state < states; state++) {
         kvf_layout_locate(cache->layout, cell->group_index, cell->plane_index, cell->layer,
@@ -227,9 +224,8 @@ static bool holds(const struct explain_side *side, uint32_t rank, const struct c
     uint32_t first = state ? r->first_state_head : r->first_head;
     uint32_t count = state ? r->state_heads : r->heads;
 
-    return cell->token / side->block_tokens % side->cp == r->cp_rank &&
-           cell->layer >= r->first_layer && cell->layer < r->first_layer + r->layers &&
-           cell->head >= first && cell->head < first + count;
+    return cell->token / side->block_tokens % side->cp == r->cp_rank && cell->layer >= r->first_layer &&
+           cell->layer < r->first_layer + r->layers && cell->head >= first && cell->head < first + count;
 }
 
 /* The source that a cell has to come from: those that hold it take turns by block, beginning with
@@ -246,8 +242,8 @@ static uint32_t source_of(const struct judge *j, const struct cell *cell)
         low = opts->tokens - window;
     }
     if (cell->token >= opts->tokens || cell->token + cell->group->tokens_per_state <= low ||
-        (opts->layer_count > 0 && (cell->layer < opts->first_layer ||
-                                   cell->layer >= opts->first_layer + opts->layer_count))) {
+        (opts->layer_count > 0 &&
+         (cell->layer < opts->first_layer || cell->layer >= opts->first_layer + opts->layer_count))) {
         return UINT32_MAX;
     }
     for (uint32_t s = 0; s < sources->rank_count; s++) {

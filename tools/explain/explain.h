@@ -22,7 +22,10 @@
 #include "../side_opts.h"
 
 /* Which side: the index of arrays of two. */
-enum { EXPLAIN_SOURCE = KVFI_SIDE_SRC, EXPLAIN_DEST = KVFI_SIDE_DST };
+enum {
+    EXPLAIN_SOURCE = KVFI_SIDE_SRC,
+    EXPLAIN_DEST = KVFI_SIDE_DST
+};
 
 #define EXPLAIN_NAME_LEN   16
 #define EXPLAIN_GROUPS_MAX 8
@@ -108,8 +111,7 @@ static inline uint32_t kvfi_explain_blocks(const struct explain_world *world, un
                                            uint32_t block_tokens)
 {
     const struct explain_side *side = &world->side[which];
-    uint64_t dealt = side->cp > 1 && side->block_tokens > block_tokens ? side->block_tokens
-                                                                       : block_tokens;
+    uint64_t dealt = side->cp > 1 && side->block_tokens > block_tokens ? side->block_tokens : block_tokens;
     uint64_t round = dealt * side->cp;
 
     return (uint32_t)((world->opts->tokens + round - 1) / round * (dealt / block_tokens));
@@ -130,11 +132,9 @@ struct explain_figures {
 };
 
 /* The whole request, ids NULL: block i is block i. */
-void kvfi_explain_bind_of(const struct explain_world *world, kvf_bind_table_t table[2],
-                          kvf_bind_t *bind_p);
-int kvfi_explain_figures(const struct explain_world *world, const kvf_plan_t *plan,
-                         const kvf_layout_t *src, const kvf_layout_t *dst,
-                         struct explain_figures *figures_p);
+void kvfi_explain_bind_of(const struct explain_world *world, kvf_bind_table_t table[2], kvf_bind_t *bind_p);
+int kvfi_explain_figures(const struct explain_world *world, const kvf_plan_t *plan, const kvf_layout_t *src,
+                         const kvf_layout_t *dst, struct explain_figures *figures_p);
 void kvfi_explain_figures_free(struct explain_figures *figures);
 
 /* ---------------------------------------------------------------- why pieces end */
@@ -256,9 +256,7 @@ int kvfi_explain_run(const struct explain_job *job, const struct explain_world *
 
 /* ---------------------------------------------------------------- report */
 
-void kvfi_explain_text(const struct explain_world *world, const struct explain_pairs *pairs,
-                       FILE *file);
-void kvfi_explain_json(const struct explain_world *world, const struct explain_pairs *pairs,
-                       FILE *file);
+void kvfi_explain_text(const struct explain_world *world, const struct explain_pairs *pairs, FILE *file);
+void kvfi_explain_json(const struct explain_world *world, const struct explain_pairs *pairs, FILE *file);
 
 #endif

@@ -69,12 +69,11 @@ static void try_names(const struct search *q, const char *src, uint32_t src_toke
     kvfi_explain_bind_of(w, table, &bind);
     table[EXPLAIN_SOURCE].count = kvfi_explain_blocks(w, EXPLAIN_SOURCE, src_tokens);
     table[EXPLAIN_DEST].count = kvfi_explain_blocks(w, EXPLAIN_DEST, dst_tokens);
-    ok = kvfi_explain_layout(w, EXPLAIN_SOURCE, q->pair->src, src, src_tokens, q->share->group,
-                             &a) == KVF_OK &&
-         kvfi_explain_layout(w, EXPLAIN_DEST, q->pair->dst, dst, dst_tokens, q->share->group, &b) ==
+    ok = kvfi_explain_layout(w, EXPLAIN_SOURCE, q->pair->src, src, src_tokens, q->share->group, &a) ==
              KVF_OK &&
-         kvf_plan_create(a, b, &opts, &plan) == KVF_OK &&
-         kvf_plan_measure(plan, &bind, &size) == KVF_OK && size.pieces > 0;
+         kvfi_explain_layout(w, EXPLAIN_DEST, q->pair->dst, dst, dst_tokens, q->share->group, &b) == KVF_OK &&
+         kvf_plan_create(a, b, &opts, &plan) == KVF_OK && kvf_plan_measure(plan, &bind, &size) == KVF_OK &&
+         size.pieces > 0;
     kvf_plan_destroy(plan);
     kvf_layout_destroy(a);
     kvf_layout_destroy(b);
@@ -166,8 +165,7 @@ static void one_block_size(struct search *q, uint32_t tokens)
     const struct explain_side *sides = q->world->side;
     struct explain_hint hint = {.both = true, .block_tokens = tokens};
 
-    try_names(q, sides[EXPLAIN_SOURCE].spelling, tokens, sides[EXPLAIN_DEST].spelling, tokens,
-              &hint);
+    try_names(q, sides[EXPLAIN_SOURCE].spelling, tokens, sides[EXPLAIN_DEST].spelling, tokens, &hint);
     consider(q, &hint, 0);
 }
 

@@ -15,8 +15,7 @@
 
 #define CLOSE_NS UINT64_C(30000000000)
 
-int kvfi_explain_job_open(const struct explain_opts *opts, int *argc, char ***argv,
-                          struct explain_job *job_p)
+int kvfi_explain_job_open(const struct explain_opts *opts, int *argc, char ***argv, struct explain_job *job_p)
 {
     kvf_engine_opts_t engine = {.struct_size = sizeof(engine), .net = opts->net};
     struct explain_job job = {.mpi = NULL};

@@ -10,8 +10,7 @@
 
 #include "../cli.h"
 
-int kvfi_explain_job_open(const struct explain_opts *opts, int *argc, char ***argv,
-                          struct explain_job *job_p)
+int kvfi_explain_job_open(const struct explain_opts *opts, int *argc, char ***argv, struct explain_job *job_p)
 {
     (void)argc;
     (void)argv;

@@ -61,10 +61,21 @@ void kvfi_explain_usage(FILE *file)
 }
 
 enum {
-    OPT_MODEL = 256, OPT_TOKENS, OPT_LAYERS, OPT_OP, OPT_JSON,
-    OPT_HELP, OPT_VERSION, OPT_ANALYZE,
-    OPT_PATH, OPT_MEMORY, OPT_NET, OPT_REPS, OPT_SEED, /* of the run alone */
-    OPT_RANK = 300, OPT_CP = 310 /* and the side */
+    OPT_MODEL = 256,
+    OPT_TOKENS,
+    OPT_LAYERS,
+    OPT_OP,
+    OPT_JSON,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_ANALYZE,
+    OPT_PATH,
+    OPT_MEMORY,
+    OPT_NET,
+    OPT_REPS,
+    OPT_SEED, /* of the run alone */
+    OPT_RANK = 300,
+    OPT_CP = 310 /* and the side */
 };
 
 static const struct option longs[] = {
@@ -105,8 +116,7 @@ static int take_layers(const char *text, struct explain_opts *opts)
         return -1;
     }
     last = opts->first_layer;
-    if (dash != NULL &&
-        kvfi_cli_count("--layers", dash + 1, opts->first_layer, UINT32_MAX - 1, &last) != 0) {
+    if (dash != NULL && kvfi_cli_count("--layers", dash + 1, opts->first_layer, UINT32_MAX - 1, &last) != 0) {
         return -1;
     }
     opts->layer_count = last - opts->first_layer + 1;
@@ -117,14 +127,11 @@ static int take_path(const char *text, struct explain_opts *opts)
 {
     static const struct {
         const char *name;
-        kvf_path_t  path;
+        kvf_path_t path;
         enum explain_memory memory;
-    } known[] = {{"auto", KVF_PATH_NONE, EXPLAIN_MEMORY_POOL},
-                 {"self", KVF_PATH_SELF, EXPLAIN_MEMORY_POOL},
-                 {"shm", KVF_PATH_SHM, EXPLAIN_MEMORY_POOL},
-                 {"adopt", KVF_PATH_SHM, EXPLAIN_MEMORY_ADOPT},
-                 {"cma", KVF_PATH_CMA, EXPLAIN_MEMORY_OWN},
-                 {"stage", KVF_PATH_STAGE, EXPLAIN_MEMORY_OWN},
+    } known[] = {{"auto", KVF_PATH_NONE, EXPLAIN_MEMORY_POOL}, {"self", KVF_PATH_SELF, EXPLAIN_MEMORY_POOL},
+                 {"shm", KVF_PATH_SHM, EXPLAIN_MEMORY_POOL},   {"adopt", KVF_PATH_SHM, EXPLAIN_MEMORY_ADOPT},
+                 {"cma", KVF_PATH_CMA, EXPLAIN_MEMORY_OWN},    {"stage", KVF_PATH_STAGE, EXPLAIN_MEMORY_OWN},
                  {"am", KVF_PATH_AM, EXPLAIN_MEMORY_POOL}};
     const char *names[sizeof(known) / sizeof(known[0])];
     size_t count = sizeof(known) / sizeof(known[0]), index;
@@ -210,8 +217,13 @@ static int take_value(int option, const char *text, struct explain_opts *opts)
 
 int kvfi_explain_parse(int argc, char *const *argv, struct explain_opts *opts_p)
 {
-    struct explain_opts opts = {.model = "llama-3.1-8b", .rank = {EXPLAIN_ANY, EXPLAIN_ANY},
-                                .cp = {1, 1}, .tokens = 8192, .dir = KVF_READ, .reps = 5, .seed = 1};
+    struct explain_opts opts = {.model = "llama-3.1-8b",
+                                .rank = {EXPLAIN_ANY, EXPLAIN_ANY},
+                                .cp = {1, 1},
+                                .tokens = 8192,
+                                .dir = KVF_READ,
+                                .reps = 5,
+                                .seed = 1};
     const char *of_run = NULL;
     int option;
 

@@ -20,8 +20,7 @@
 
 /* ---------------------------------------------------------------- figures */
 
-void kvfi_explain_bind_of(const struct explain_world *world, kvf_bind_table_t table[2],
-                          kvf_bind_t *bind_p)
+void kvfi_explain_bind_of(const struct explain_world *world, kvf_bind_table_t table[2], kvf_bind_t *bind_p)
 {
     for (unsigned side = 0; side < 2; side++) {
         table[side] = (kvf_bind_table_t){.count = world->side[side].need};
@@ -53,8 +52,7 @@ static int by_number(const void *a, const void *b)
 
 static int by_bytes(const void *a, const void *b)
 {
-    return by_number(&((const struct explain_size *)a)->bytes,
-                     &((const struct explain_size *)b)->bytes);
+    return by_number(&((const struct explain_size *)a)->bytes, &((const struct explain_size *)b)->bytes);
 }
 
 static int count_sizes(const kvf_op_t *ops, size_t count, struct explain_figures *f)
@@ -122,9 +120,8 @@ static void stand_in(kvf_bind_local_t *locals, uint32_t local_count, kvf_remote_
     }
 }
 
-int kvfi_explain_figures(const struct explain_world *world, const kvf_plan_t *plan,
-                         const kvf_layout_t *src, const kvf_layout_t *dst,
-                         struct explain_figures *figures_p)
+int kvfi_explain_figures(const struct explain_world *world, const kvf_plan_t *plan, const kvf_layout_t *src,
+                         const kvf_layout_t *dst, struct explain_figures *figures_p)
 {
     bool reads = world->opts->dir == KVF_READ;
     kvf_plan_size_t size = {.struct_size = sizeof(size)};
@@ -217,8 +214,7 @@ static int sources_of(const struct explain_world *world, uint32_t group, uint32_
         *count_p = 0;
         return 0;
     }
-    if (kvf_plan_sources(srcs, s->rank_count, one, dst, &opts, sources,
-                         count_p) != KVF_OK) {
+    if (kvf_plan_sources(srcs, s->rank_count, one, dst, &opts, sources, count_p) != KVF_OK) {
         *count_p = 0;
         return kvfi_cli_fail("%s", kvf_last_error());
     }
@@ -308,11 +304,10 @@ static int add_rank(const struct explain_world *world, uint32_t dst, kvf_plan_so
     }
     for (uint32_t i = 0; i < found; i++) {
         if (rc == 0 && asked(world, EXPLAIN_SOURCE, sources[i].rank)) {
-            mine[count] =
-                (struct explain_pair){.dst = dst, .src = sources[i].rank, .plan = sources[i].plan};
+            mine[count] = (struct explain_pair){.dst = dst, .src = sources[i].rank, .plan = sources[i].plan};
             all->count++;
-            rc = kvfi_explain_figures(world, mine[count].plan, s->layouts[mine[count].src],
-                                      d->layouts[dst], &mine[count].figures);
+            rc = kvfi_explain_figures(world, mine[count].plan, s->layouts[mine[count].src], d->layouts[dst],
+                                      &mine[count].figures);
             count++;
         } else {
             kvf_plan_destroy(sources[i].plan);
@@ -328,8 +323,7 @@ static bool same_figures(const struct explain_figures *a, const struct explain_f
 {
     return a->ops == b->ops && a->ids == b->ids && a->pairs == b->pairs && a->pieces == b->pieces &&
            a->bytes == b->bytes && a->size_count == b->size_count &&
-           (a->size_count == 0 ||
-            memcmp(a->sizes, b->sizes, a->size_count * sizeof(*a->sizes)) == 0);
+           (a->size_count == 0 || memcmp(a->sizes, b->sizes, a->size_count * sizeof(*a->sizes)) == 0);
 }
 
 static bool same_pair(const struct explain_pair *a, const struct explain_pair *b)
@@ -355,8 +349,8 @@ static int explain_all(const struct explain_world *world, struct explain_pairs *
             }
         }
         pair->like = 0;
-        while (pair->like < i && (all->pairs[pair->like].like != pair->like ||
-                                  !same_pair(pair, &all->pairs[pair->like]))) {
+        while (pair->like < i &&
+               (all->pairs[pair->like].like != pair->like || !same_pair(pair, &all->pairs[pair->like]))) {
             pair->like++;
         }
         for (uint32_t s = 0; pair->like == i && s < pair->share_count; s++) {

@@ -10,8 +10,7 @@
 #include "explain.h"
 
 /* All sizes of a pair in one batch. False: nothing is known of the path. */
-static bool predict(kvf_engine_t *engine, kvf_path_t path, const struct explain_figures *f,
-                    uint64_t *ns_p)
+static bool predict(kvf_engine_t *engine, kvf_path_t path, const struct explain_figures *f, uint64_t *ns_p)
 {
     uint64_t fixed, total, ns;
 
@@ -21,8 +20,7 @@ static bool predict(kvf_engine_t *engine, kvf_path_t path, const struct explain_
     }
     for (uint32_t i = 0; i < f->size_count; i++) {
         const struct explain_size *size = &f->sizes[i];
-        if (kvf_path_cost(engine, path, 0, size->pieces, size->pieces * size->bytes, &ns) !=
-            KVF_OK) {
+        if (kvf_path_cost(engine, path, 0, size->pieces, size->pieces * size->bytes, &ns) != KVF_OK) {
             return false;
         }
         total += ns > fixed ? ns - fixed : 0;
@@ -32,14 +30,13 @@ static bool predict(kvf_engine_t *engine, kvf_path_t path, const struct explain_
 }
 
 /* As if all pieces were of the mean size. */
-static void predict_hint(kvf_engine_t *engine, const struct explain_share *share,
-                         struct explain_hint *hint)
+static void predict_hint(kvf_engine_t *engine, const struct explain_share *share, struct explain_hint *hint)
 {
     uint64_t pieces = share->figures.bytes / hint->piece, ns;
 
     for (int path = 0; path < KVF_PATH_COUNT; path++) {
-        bool known = kvf_path_cost(engine, (kvf_path_t)path, hint->ops, pieces,
-                                   share->figures.bytes, &ns) == KVF_OK;
+        bool known =
+            kvf_path_cost(engine, (kvf_path_t)path, hint->ops, pieces, share->figures.bytes, &ns) == KVF_OK;
         hint->path_ns[path] = known ? ns : 0;
     }
 }

@@ -95,9 +95,9 @@ static void print_side(const struct explain_side *side, FILE *file)
     if (side->cp > 1) {
         snprintf(dealt, sizeof(dealt), ", CP %u", side->cp);
     }
-    fprintf(file, "  %-12s %u rank%s (TP %u, PP %u%s), %s%s%s%s, blocks of %u tokens, %s\n",
-            side->name, side->rank_count, side->rank_count == 1 ? "" : "s", side->tp, side->pp, dealt,
-            side->layout, strcmp(side->layout, side->spelling) == 0 ? "" : " (",
+    fprintf(file, "  %-12s %u rank%s (TP %u, PP %u%s), %s%s%s%s, blocks of %u tokens, %s\n", side->name,
+            side->rank_count, side->rank_count == 1 ? "" : "s", side->tp, side->pp, dealt, side->layout,
+            strcmp(side->layout, side->spelling) == 0 ? "" : " (",
             strcmp(side->layout, side->spelling) == 0 ? "" : side->spelling,
             strcmp(side->layout, side->spelling) == 0 ? "" : ")", side->block_tokens,
             block_size(side, bytes, sizeof(bytes)));
@@ -123,23 +123,21 @@ static void print_sizes(const struct explain_figures *f, FILE *file)
     }
 }
 
-static void print_share(const struct explain_world *world, const struct explain_share *share,
-                        FILE *file)
+static void print_share(const struct explain_world *world, const struct explain_share *share, FILE *file)
 {
     const struct explain_group *group = &world->groups[share->group];
     char bytes[32], layers[32];
 
     snprintf(layers, sizeof(layers), "%u of %u", share->layers, group->layer_count);
-    fprintf(file, "    %-17s %9s %5u-%-3u %8" PRIu64 " %6" PRIu64 " %5" PRIu64 "  %-9s  ",
-            group->name, layers, share->first_head, share->first_head + share->heads - 1,
-            share->figures.pairs, share->figures.ids, share->figures.ops,
+    fprintf(file, "    %-17s %9s %5u-%-3u %8" PRIu64 " %6" PRIu64 " %5" PRIu64 "  %-9s  ", group->name,
+            layers, share->first_head, share->first_head + share->heads - 1, share->figures.pairs,
+            share->figures.ids, share->figures.ops,
             kvfi_cli_bytes(share->figures.bytes, bytes, sizeof(bytes)));
     print_sizes(&share->figures, file);
     fputc('\n', file);
 }
 
-static void print_stop(const struct explain_side *side, const struct explain_why_side *why,
-                       FILE *file)
+static void print_stop(const struct explain_side *side, const struct explain_why_side *why, FILE *file)
 {
     char list[32];
 
@@ -157,12 +155,11 @@ static void print_stop(const struct explain_side *side, const struct explain_why
         break;
     case EXPLAIN_CUT:
         fprintf(file, "ends: %" PRIu64 " of its %" PRIu64 " %s %s wanted, and %c is inside of %s\n",
-                why->wanted, why->held, axis_name(why->axis), why->wanted == 1 ? "is" : "are",
-                why->axis, list);
+                why->wanted, why->held, axis_name(why->axis), why->wanted == 1 ? "is" : "are", why->axis,
+                list);
         break;
     case EXPLAIN_APART:
-        fprintf(file, "ends: %c (%s) are allocations of their own\n", why->axis,
-                axis_name(why->axis));
+        fprintf(file, "ends: %c (%s) are allocations of their own\n", why->axis, axis_name(why->axis));
         break;
     default:
         fprintf(file, "ends: bytes of nobody lie before the next of %c (%s)\n", why->axis,
@@ -185,21 +182,19 @@ static void print_hint(const struct explain_world *world, const struct explain_s
     } else if (hint->axis == 0) {
         fprintf(file, "      %s at the %s too", hint->layout, world->side[hint->side].name);
     } else {
-        fprintf(file, "      %c further out at the %s, %s", hint->axis,
-                world->side[hint->side].name, hint->layout);
+        fprintf(file, "      %c further out at the %s, %s", hint->axis, world->side[hint->side].name,
+                hint->layout);
     }
     fprintf(file, ": pieces of %s%s, %" PRIu64 " of them", hint->mixed ? "about " : "",
             kvfi_cli_bytes(hint->piece, bytes, sizeof(bytes)), share->figures.bytes / hint->piece);
     if (hint->path_ns[KVF_PATH_SHM] > 0 && hint->path_ns[KVF_PATH_AM] > 0) {
-        fprintf(file, "; shm %s, am %s",
-                time_text((double)hint->path_ns[KVF_PATH_SHM], bytes, sizeof(bytes)),
+        fprintf(file, "; shm %s, am %s", time_text((double)hint->path_ns[KVF_PATH_SHM], bytes, sizeof(bytes)),
                 time_text((double)hint->path_ns[KVF_PATH_AM], am, sizeof(am)));
     }
     fputc('\n', file);
 }
 
-static void print_why(const struct explain_world *world, const struct explain_share *share,
-                      FILE *file)
+static void print_why(const struct explain_world *world, const struct explain_share *share, FILE *file)
 {
     char bytes[32], cell[32];
 
@@ -253,8 +248,8 @@ static void print_predictions(const struct explain_pair *pair, FILE *file)
 
 #define ALIKE_MOST 12
 
-static void print_pair(const struct explain_world *world, const struct explain_pairs *pairs,
-                       uint32_t index, FILE *file)
+static void print_pair(const struct explain_world *world, const struct explain_pairs *pairs, uint32_t index,
+                       FILE *file)
 {
     const struct explain_pair *pair = &pairs->pairs[index];
     uint32_t alike = 0;
@@ -270,12 +265,11 @@ static void print_pair(const struct explain_world *world, const struct explain_p
         fprintf(file, ", and %u more", alike - ALIKE_MOST);
     }
     if (pair->figures.bytes == 0) {
-        fprintf(file,
-                "\n    nothing: others that hold the same have their turn with this request\n");
+        fprintf(file, "\n    nothing: others that hold the same have their turn with this request\n");
         return;
     }
-    fprintf(file, "\n    %-17s %9s %9s %8s %6s %5s  %-9s  %s\n", "group", "layers", "heads",
-            "pairs", "ids", "ops", "bytes", "pieces");
+    fprintf(file, "\n    %-17s %9s %9s %8s %6s %5s  %-9s  %s\n", "group", "layers", "heads", "pairs", "ids",
+            "ops", "bytes", "pieces");
     for (uint32_t i = 0; i < pair->share_count; i++) {
         print_share(world, &pair->shares[i], file);
     }
@@ -294,8 +288,7 @@ static void print_run(const struct explain_pair *pair, FILE *file)
     char text[5][32], both[24], range[72];
 
     snprintf(both, sizeof(both), "%u from %u", pair->dst, pair->src);
-    snprintf(range, sizeof(range), "%s to %s",
-             time_text((double)run->least_ns, text[0], sizeof(text[0])),
+    snprintf(range, sizeof(range), "%s to %s", time_text((double)run->least_ns, text[0], sizeof(text[0])),
              time_text((double)run->most_ns, text[1], sizeof(text[1])));
     fprintf(file, "  %-12s %-6s %9s %9s %9s %9s  %6.2f GB/s  %s\n", both, kvf_path_name(run->path),
             time_text((double)run->bind_ns, text[2], sizeof(text[2])),
@@ -305,18 +298,16 @@ static void print_run(const struct explain_pair *pair, FILE *file)
             (double)pair->figures.bytes / (double)run->all_ns, range);
 }
 
-static void print_runs(const struct explain_world *world, const struct explain_pairs *pairs,
-                       FILE *file)
+static void print_runs(const struct explain_world *world, const struct explain_pairs *pairs, FILE *file)
 {
     char right[32], wrong[32];
 
-    fprintf(file,
-            "\nMeasured, the median of %" PRIu64 " run%s after a first one; %s right, %s wrong\n",
+    fprintf(file, "\nMeasured, the median of %" PRIu64 " run%s after a first one; %s right, %s wrong\n",
             world->opts->reps, world->opts->reps == 1 ? "" : "s",
             kvfi_cli_bytes(pairs->right, right, sizeof(right)),
             kvfi_cli_bytes(pairs->wrong, wrong, sizeof(wrong)));
-    fprintf(file, "  %-12s %-6s %9s %9s %9s %9s  %11s  %s\n", "pair", "path", "bind", "post",
-            "predicted", "measured", "rate", "measured, all runs");
+    fprintf(file, "  %-12s %-6s %9s %9s %9s %9s  %11s  %s\n", "pair", "path", "bind", "post", "predicted",
+            "measured", "rate", "measured, all runs");
     for (uint32_t i = 0; i < pairs->count; i++) {
         if (pairs->pairs[i].run.all_ns > 0 && pairs->pairs[i].figures.bytes > 0) {
             print_run(&pairs->pairs[i], file);
@@ -324,8 +315,7 @@ static void print_runs(const struct explain_world *world, const struct explain_p
     }
 }
 
-void kvfi_explain_text(const struct explain_world *world, const struct explain_pairs *pairs,
-                       FILE *file)
+void kvfi_explain_text(const struct explain_world *world, const struct explain_pairs *pairs, FILE *file)
 {
     const struct explain_opts *opts = world->opts;
     uint64_t bytes = 0, pieces = 0, ops = 0;
@@ -343,9 +333,9 @@ void kvfi_explain_text(const struct explain_world *world, const struct explain_p
         pieces += pairs->pairs[i].figures.pieces;
         ops += pairs->pairs[i].figures.ops;
     }
-    fprintf(file, "  %-12s %u pair%s of ranks, %" PRIu64 " op%s, %" PRIu64 " piece%s, %s\n",
-            "together", pairs->count, pairs->count == 1 ? "" : "s", ops, ops == 1 ? "" : "s",
-            pieces, pieces == 1 ? "" : "s", kvfi_cli_bytes(bytes, all, sizeof(all)));
+    fprintf(file, "  %-12s %u pair%s of ranks, %" PRIu64 " op%s, %" PRIu64 " piece%s, %s\n", "together",
+            pairs->count, pairs->count == 1 ? "" : "s", ops, ops == 1 ? "" : "s", pieces,
+            pieces == 1 ? "" : "s", kvfi_cli_bytes(bytes, all, sizeof(all)));
     for (uint32_t i = 0; i < pairs->count; i++) {
         if (pairs->pairs[i].like == i) {
             print_pair(world, pairs, i, file);
@@ -498,8 +488,7 @@ static void json_run(struct kvfi_json *json, const struct explain_pair *pair)
     kvfi_json_close(json, '}');
 }
 
-void kvfi_explain_json(const struct explain_world *world, const struct explain_pairs *pairs,
-                       FILE *file)
+void kvfi_explain_json(const struct explain_world *world, const struct explain_pairs *pairs, FILE *file)
 {
     const struct explain_opts *opts = world->opts;
     struct kvfi_json json;

@@ -90,8 +90,7 @@ static int process_of(const struct run *r, unsigned side, uint32_t rank)
 
 static bool runs(const struct run *r, const struct explain_pair *pair)
 {
-    return process_of(r, EXPLAIN_SOURCE, pair->src) >= 0 &&
-           process_of(r, EXPLAIN_DEST, pair->dst) >= 0;
+    return process_of(r, EXPLAIN_SOURCE, pair->src) >= 0 && process_of(r, EXPLAIN_DEST, pair->dst) >= 0;
 }
 
 static int take_seats(struct run *r)
@@ -107,10 +106,9 @@ static int take_seats(struct run *r)
                              kvf_path_name((kvf_path_t)__builtin_ctz(path)));
     }
     if (r->job->size > 2 && (uint32_t)r->job->size != all) {
-        return kvfi_cli_fail(
-            "--analyze: the job has %d processes; 1 or 2 run one pair of ranks, %u all "
-            "of them",
-            r->job->size, all);
+        return kvfi_cli_fail("--analyze: the job has %d processes; 1 or 2 run one pair of ranks, %u all "
+                             "of them",
+                             r->job->size, all);
     }
     if (r->comes == NULL) {
         return kvfi_cli_fail("no memory for %u ranks", sources);
@@ -180,8 +178,8 @@ static int open_caches(struct run *r)
 {
     for (unsigned side = 0; side < 2; side++) {
         if (r->seat[side] != NOBODY &&
-            kvfi_explain_cache_open(r->world, r->job->engine, r->world->opts->memory, side,
-                                    r->seat[side], &r->cache[side]) != 0) {
+            kvfi_explain_cache_open(r->world, r->job->engine, r->world->opts->memory, side, r->seat[side],
+                                    &r->cache[side]) != 0) {
             return -1;
         }
     }
@@ -268,8 +266,7 @@ static int open_lane(struct run *r, uint32_t index, struct lane *lane)
     lane->bind.locals = lane->locals;
     lane->bind.local_count = cache->count;
     lane->bind.remotes = lane->remotes;
-    lane->bind.remote_count =
-        kvf_layout_describe(r->world->side[far].layouts[far_rank])->segment_count;
+    lane->bind.remote_count = kvf_layout_describe(r->world->side[far].layouts[far_rank])->segment_count;
     return 0;
 }
 
@@ -343,8 +340,7 @@ static int run_lane(struct run *r, struct lane *lane, uint64_t rep)
 
     bytes_by_path(r->job->engine, before);
     start = now_ns();
-    status = kvf_plan_bind(pair->plan, &lane->bind, lane->ops, sizeof(*lane->ops), &ops, lane->ids,
-                           &ids);
+    status = kvf_plan_bind(pair->plan, &lane->bind, lane->ops, sizeof(*lane->ops), &ops, lane->ids, &ids);
 
     bound = now_ns();
     if (status == KVF_OK) {
@@ -355,8 +351,8 @@ static int run_lane(struct run *r, struct lane *lane, uint64_t rep)
         status = kvf_batch_wait(r->batch, KVF_FOREVER);
     }
     if (status != KVF_OK) {
-        return kvfi_cli_fail("destination rank %u from source rank %u: %s: %s", pair->dst,
-                             pair->src, kvf_status_name(status), kvf_last_error());
+        return kvfi_cli_fail("destination rank %u from source rank %u: %s: %s", pair->dst, pair->src,
+                             kvf_status_name(status), kvf_last_error());
     }
     lane->bind_ns[rep] = bound - start;
     lane->post_ns[rep] = posted - bound;
@@ -422,8 +418,7 @@ static void tell_all(struct run *r, struct explain_run *total)
     }
     for (uint32_t i = 0; i < r->pairs->count; i++) {
         struct explain_run *run = &r->pairs->pairs[i].run;
-        uint64_t own[6] = {run->path,   run->bind_ns,  run->post_ns,
-                           run->all_ns, run->least_ns, run->most_ns},
+        uint64_t own[6] = {run->path, run->bind_ns, run->post_ns, run->all_ns, run->least_ns, run->most_ns},
                  all[6];
         MPI_Allreduce(own, all, 6, MPI_UINT64_T, MPI_SUM, MPI_COMM_WORLD);
         *run = (struct explain_run){.path = (kvf_path_t)all[0],

@@ -33,12 +33,10 @@ struct explain_cache {
 
 /* A random permutation of the ids of a rank's cache; the request's table is the first so many of
  * it. The same in each process. ids has room for all. */
-void kvfi_explain_table(const struct explain_world *world, unsigned side, uint32_t rank,
-                        uint32_t *ids);
+void kvfi_explain_table(const struct explain_world *world, unsigned side, uint32_t rank, uint32_t *ids);
 
-int kvfi_explain_cache_open(const struct explain_world *world, kvf_engine_t *engine,
-                            enum explain_memory kind, unsigned side, uint32_t rank,
-                            struct explain_cache *cache);
+int kvfi_explain_cache_open(const struct explain_world *world, kvf_engine_t *engine, enum explain_memory kind,
+                            unsigned side, uint32_t rank, struct explain_cache *cache);
 void kvfi_explain_cache_close(struct explain_cache *cache);
 void kvfi_explain_cache_fill(struct explain_cache *cache);
 void kvfi_explain_cache_poison(struct explain_cache *cache);

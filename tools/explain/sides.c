@@ -37,8 +37,7 @@ kvf_status_t kvfi_explain_layout(const struct explain_world *world, unsigned sid
 
     /* One block more than the request needs: block and layer are never side by side for want of
      * others between them. */
-    opts.blocks =
-        block_tokens == 0 ? 1 : kvfi_explain_blocks(world, side, block_tokens) + 1;
+    opts.blocks = block_tokens == 0 ? 1 : kvfi_explain_blocks(world, side, block_tokens) + 1;
     *layout_p = NULL;
     if (group != UINT32_MAX) {
         const struct explain_group *g = &world->groups[group];
@@ -61,8 +60,7 @@ kvf_status_t kvfi_explain_layout(const struct explain_world *world, unsigned sid
 
 /* ---------------------------------------------------------------- groups of the model */
 
-static void name_group(const kvf_kv_model_t *model, const kvf_group_t *from,
-                       struct explain_group *group)
+static void name_group(const kvf_kv_model_t *model, const kvf_group_t *from, struct explain_group *group)
 {
     if (from->planes[0].kind == KVF_PLANE_STATE) {
         snprintf(group->name, sizeof(group->name), "recurrent state");
@@ -76,8 +74,7 @@ static void name_group(const kvf_kv_model_t *model, const kvf_group_t *from,
 static int find_groups(struct explain_world *world)
 {
     kvf_layout_t *whole;
-    kvf_status_t status =
-        kvf_layout_build(world->model, world->model->mla ? "LBNC" : "LBHNC", NULL, &whole);
+    kvf_status_t status = kvf_layout_build(world->model, world->model->mla ? "LBNC" : "LBHNC", NULL, &whole);
 
     if (status != KVF_OK) {
         return kvfi_cli_fail("--model: %s", kvf_last_error());
@@ -119,15 +116,14 @@ static int outer_first(const void *a, const void *b)
 }
 
 /* Where the cell is that lies one further on one axis. */
-static void place_of(const kvf_layout_t *layout, const kvf_group_t *group, char letter,
-                     struct place *place_p)
+static void place_of(const kvf_layout_t *layout, const kvf_group_t *group, char letter, struct place *place_p)
 {
     uint32_t from, to, plane = letter == '2', l = group->layers[letter == 'L'];
     uint64_t from_off, to_off;
 
     kvf_layout_locate(layout, 0, 0, group->layers[0], 0, group->first_head, 0, &from, &from_off);
-    kvf_layout_locate(layout, 0, plane, l, letter == 'B', group->first_head + (letter == 'H'),
-                      letter == 'N', &to, &to_off);
+    kvf_layout_locate(layout, 0, plane, l, letter == 'B', group->first_head + (letter == 'H'), letter == 'N',
+                      &to, &to_off);
     *place_p = (struct place){letter, to - from, (int64_t)(to_off - from_off)};
 }
 
@@ -176,8 +172,8 @@ static int cut_model(const struct explain_world *world, const struct kvfi_side_o
     uint64_t cp = world->opts->cp[side - world->side];
 
     if (end->pp > model->layers) {
-        return kvfi_cli_fail("%s: %s has %u layers, fewer than %" PRIu64 " stages",
-                             end->pp_option, model->name, model->layers, end->pp);
+        return kvfi_cli_fail("%s: %s has %u layers, fewer than %" PRIu64 " stages", end->pp_option,
+                             model->name, model->layers, end->pp);
     }
     if (end->tp * end->pp * cp > EXPLAIN_RANKS_MAX) {
         return kvfi_cli_fail("%s, %s%s%s%s: %" PRIu64 " ranks are more than %d", end->tp_option,
@@ -190,7 +186,8 @@ static int cut_model(const struct explain_world *world, const struct kvfi_side_o
     side->cp = (uint32_t)cp;
     side->rank_count = side->tp * side->pp * side->cp;
     if (rank != EXPLAIN_ANY && rank >= side->rank_count) {
-        return kvfi_cli_fail("--%s-rank: no rank %" PRIu64 ": ranks are counted from 0, and the last one is %u",
+        return kvfi_cli_fail("--%s-rank: no rank %" PRIu64
+                             ": ranks are counted from 0, and the last one is %u",
                              option_names[side - world->side], rank, side->rank_count - 1);
     }
     side->ranks = calloc(side->rank_count, sizeof(*side->ranks));
@@ -200,12 +197,10 @@ static int cut_model(const struct explain_world *world, const struct kvfi_side_o
     for (uint32_t i = 0; i < side->rank_count; i++) {
         struct explain_rank *r = &side->ranks[i];
         r->cp_rank = i / side->tp % side->cp;
-        kvfi_cut_layers(model->layers, side->pp, i / side->tp / side->cp, &r->first_layer,
-                        &r->layers);
+        kvfi_cut_layers(model->layers, side->pp, i / side->tp / side->cp, &r->first_layer, &r->layers);
         kvfi_cut_heads(model->heads, side->tp, i % side->tp, &r->first_head, &r->heads);
         if (model->state_heads > 0) {
-            kvfi_cut_heads(model->state_heads, side->tp, i % side->tp, &r->first_state_head,
-                           &r->state_heads);
+            kvfi_cut_heads(model->state_heads, side->tp, i % side->tp, &r->first_state_head, &r->state_heads);
         }
     }
     return 0;
@@ -222,8 +217,8 @@ static int build_layouts(const struct explain_world *world, unsigned which, uint
         return kvfi_cli_fail("no memory for %u layouts", side->rank_count);
     }
     for (uint32_t i = 0; i < side->rank_count; i++) {
-        if (kvfi_explain_layout(world, which, i, side->layout, side->block_tokens, group,
-                                &(*layouts_p)[i]) != KVF_OK) {
+        if (kvfi_explain_layout(world, which, i, side->layout, side->block_tokens, group, &(*layouts_p)[i]) !=
+            KVF_OK) {
             return kvfi_cli_fail("%s: %s", side->layout_option, kvf_last_error());
         }
     }
@@ -272,10 +267,8 @@ int kvfi_explain_open(const struct explain_opts *opts, struct explain_world *wor
     if (kvf_kv_model_find(opts->model, &world->model) != KVF_OK) {
         return kvfi_cli_fail("--model: %s", kvf_last_error());
     }
-    if (opts->layer_count > 0 &&
-        opts->first_layer + opts->layer_count > (uint64_t)world->model->layers) {
-        return kvfi_cli_fail("--layers: %s has layers 0 to %u", world->model->name,
-                             world->model->layers - 1);
+    if (opts->layer_count > 0 && opts->first_layer + opts->layer_count > (uint64_t)world->model->layers) {
+        return kvfi_cli_fail("--layers: %s has layers 0 to %u", world->model->name, world->model->layers - 1);
     }
     if (find_groups(world) != 0 || open_side(world, EXPLAIN_SOURCE) != 0 ||
         open_side(world, EXPLAIN_DEST) != 0) {

@@ -43,8 +43,7 @@ struct sides {
     uint64_t states;   /* that two blocks have in common at most */
 };
 
-static const kvf_plane_t *plane_of(const kvf_group_t *group, kvf_plane_kind_t kind,
-                                   uint32_t *index_p)
+static const kvf_plane_t *plane_of(const kvf_group_t *group, kvf_plane_kind_t kind, uint32_t *index_p)
 {
     for (uint32_t i = 0; i < group->plane_count; i++) {
         bool fused = group->planes[i].kind == KVF_PLANE_KV && kind == KVF_PLANE_K;
@@ -72,11 +71,9 @@ static void measure(const struct sides *s, unsigned side, struct axis *axis)
     if (axis->letter == '2') {
         plane_of(s->group[side], KVF_PLANE_V, &to_plane);
     }
-    kvf_layout_locate(layout, 0, from_plane, s->layer[0], 0, s->share->first_head, 0, &from,
-                      &from_off);
+    kvf_layout_locate(layout, 0, from_plane, s->layer[0], 0, s->share->first_head, 0, &from, &from_off);
     kvf_layout_locate(layout, 0, to_plane, s->layer[axis->letter == 'L'], axis->letter == 'B',
-                      s->share->first_head + (axis->letter == 'H'), axis->letter == 'N', &to,
-                      &to_off);
+                      s->share->first_head + (axis->letter == 'H'), axis->letter == 'N', &to, &to_off);
     axis->apart = from != to;
     axis->stride = axis->apart ? INT64_MAX : (int64_t)(to_off - from_off);
 }
@@ -88,8 +85,8 @@ static int inner_first(const void *a, const void *b)
     return x->stride < y->stride ? -1 : x->stride > y->stride;
 }
 
-static void add_axis(const struct sides *s, unsigned side, char letter, uint64_t held,
-                     uint64_t wanted, struct walk *walk)
+static void add_axis(const struct sides *s, unsigned side, char letter, uint64_t held, uint64_t wanted,
+                     struct walk *walk)
 {
     struct axis *axis = &walk->axes[walk->count];
 
@@ -164,8 +161,7 @@ static void grow(struct walk walk[2], struct explain_why *why)
     }
 }
 
-static void find_stop(struct walk *walk, const struct explain_why *why,
-                      struct explain_why_side *stop)
+static void find_stop(struct walk *walk, const struct explain_why *why, struct explain_why_side *stop)
 {
     const struct axis *next = NULL, *cut = NULL;
     size_t len = 0;
@@ -283,8 +279,7 @@ int kvfi_explain_why(const struct explain_world *world, const struct explain_pai
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         s.kind = kinds[i];
         if (plane_of(s.group[0], kinds[i], &index) != NULL &&
-            plane_of(s.group[1], kinds[i], &index) != NULL &&
-            share->why_count < EXPLAIN_PLANES_MAX) {
+            plane_of(s.group[1], kinds[i], &index) != NULL && share->why_count < EXPLAIN_PLANES_MAX) {
             explain_plane(&s, share);
         }
     }

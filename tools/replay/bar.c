@@ -54,8 +54,8 @@ void kvfi_replay_bar_draw(struct replay_bar *bar, uint64_t requests, uint64_t by
                  elapsed_s * (double)(bar->total - requests) / (double)requests);
     }
     fprintf(stderr, "\r[%s] %3" PRIu64 "%%  %" PRIu64 " of %" PRIu64 " requests, %s%s   ", cells,
-            requests * 100 / bar->total, requests, bar->total,
-            kvfi_cli_bytes(bytes, moved, sizeof(moved)), left);
+            requests * 100 / bar->total, requests, bar->total, kvfi_cli_bytes(bytes, moved, sizeof(moved)),
+            left);
     fflush(stderr);
 }
 

@@ -13,7 +13,7 @@
 bool kvfi_replay_bar_wanted(void);
 
 struct replay_bar {
-    uint64_t total;    /* requests to serve */
+    uint64_t total; /* requests to serve */
     uint64_t begin_ns;
     uint64_t drawn_ns; /* last time */
 };

@@ -17,8 +17,8 @@
 
 struct replay_send {
     struct replay_send *next;
-    MPI_Request         request;
-    uint8_t             data[];
+    MPI_Request request;
+    uint8_t data[];
 };
 
 int kvfi_replay_comm_open(int *argc, char ***argv, struct replay_comm *comm)
@@ -90,13 +90,12 @@ static void calm(struct replay_comm *comm, MPI_Request *request)
     kvfi_replay_woke(comm);
 }
 
-int kvfi_replay_agree(struct replay_comm *comm, int code, const char *sentence,
-                      char text_p[REPLAY_TEXT_LEN])
+int kvfi_replay_agree(struct replay_comm *comm, int code, const char *sentence, char text_p[REPLAY_TEXT_LEN])
 {
     int mine = code != 0 ? comm->rank : comm->size, first;
     char head[24] = "";
     struct {
-        int  code;
+        int code;
         char text[REPLAY_TEXT_LEN];
     } said;
     MPI_Request request;
@@ -113,8 +112,8 @@ int kvfi_replay_agree(struct replay_comm *comm, int code, const char *sentence,
         if (first != 0) {
             snprintf(head, sizeof(head), "rank %d: ", first);
         }
-        snprintf(said.text, sizeof(said.text), "%s%.*s", head,
-                 (int)(sizeof(said.text) - sizeof(head)), sentence);
+        snprintf(said.text, sizeof(said.text), "%s%.*s", head, (int)(sizeof(said.text) - sizeof(head)),
+                 sentence);
     }
     kvfi_replay_bcast(comm, first, &said, sizeof(said));
     memcpy(text_p, said.text, sizeof(said.text));
@@ -178,8 +177,7 @@ int kvfi_replay_gatherv(struct replay_comm *comm, const void *send, size_t len, 
         free(all);
         return -1;
     }
-    MPI_Igatherv(send, (int)len, MPI_BYTE, all, counts, counts + n, MPI_BYTE, 0, comm->comm,
-                 &request);
+    MPI_Igatherv(send, (int)len, MPI_BYTE, all, counts, counts + n, MPI_BYTE, 0, comm->comm, &request);
     calm(comm, &request);
     free(counts);
     *all_p = all;
@@ -253,8 +251,7 @@ bool kvfi_replay_mail_take(struct replay_comm *comm, int *from_p, enum replay_ma
         comm->inbox = larger;
         comm->inbox_len = (size_t)len;
     }
-    MPI_Recv(comm->inbox, len, MPI_BYTE, status.MPI_SOURCE, status.MPI_TAG, comm->comm,
-             MPI_STATUS_IGNORE);
+    MPI_Recv(comm->inbox, len, MPI_BYTE, status.MPI_SOURCE, status.MPI_TAG, comm->comm, MPI_STATUS_IGNORE);
     *from_p = status.MPI_SOURCE;
     *kind_p = (enum replay_mail)status.MPI_TAG;
     *data_p = comm->inbox;

@@ -31,14 +31,14 @@ enum replay_mail {
 struct replay_send; /* a message under way */
 
 struct replay_comm {
-    MPI_Comm            comm;
-    int                 rank;
-    int                 size;
-    kvf_engine_t       *engine; /* driven in every wait; NULL as long as there is none */
+    MPI_Comm comm;
+    int rank;
+    int size;
+    kvf_engine_t *engine; /* driven in every wait; NULL as long as there is none */
     struct replay_send *sends;
-    uint8_t            *inbox; /* the message taken last */
-    size_t              inbox_len;
-    unsigned            idle; /* rests since the last thing that happened */
+    uint8_t *inbox; /* the message taken last */
+    size_t inbox_len;
+    unsigned idle; /* rests since the last thing that happened */
 };
 
 /* Starts MPI and duplicates its world. Returns 0, or -1 if MPI says no. */
@@ -60,8 +60,7 @@ void kvfi_replay_woke(struct replay_comm *comm);
 /* Collective. Each rank brings an exit code, and with one that is not 0 a sentence. Returns the code
  * of the first rank that brought one, and puts its sentence in text_p, on every rank; "rank 3: " stands
  * in front of it unless it was rank 0. */
-int kvfi_replay_agree(struct replay_comm *comm, int code, const char *sentence,
-                      char text_p[REPLAY_TEXT_LEN]);
+int kvfi_replay_agree(struct replay_comm *comm, int code, const char *sentence, char text_p[REPLAY_TEXT_LEN]);
 
 /* Collectives. Lengths in bytes, the same on every rank but for gatherv. */
 void kvfi_replay_bcast(struct replay_comm *comm, int root, void *buf, uint64_t len);
@@ -88,7 +87,7 @@ bool kvfi_replay_mail_take(struct replay_comm *comm, int *from_p, enum replay_ma
 /* Collective end of all mail: begin once, then call over (between mail_take()s) until it says true:
  * every rank has begun, and every message was taken. */
 struct replay_ending {
-    bool        in_barrier;
+    bool in_barrier;
     MPI_Request barrier;
 };
 bool kvfi_replay_mail_ended(struct replay_comm *comm, struct replay_ending *ending);

@@ -44,8 +44,8 @@ static inline uint64_t kvfi_replay_prefix_key(uint64_t seed, uint64_t prefix)
 static inline uint64_t kvfi_replay_cell_key(uint64_t prefix_key, uint32_t layer, uint32_t head,
                                             uint32_t plane, uint32_t token)
 {
-    return kvfi_replay_splitmix(prefix_key ^ ((uint64_t)layer << 48 | (uint64_t)head << 32 |
-                                              (uint64_t)plane << 28 | token));
+    return kvfi_replay_splitmix(
+        prefix_key ^ ((uint64_t)layer << 48 | (uint64_t)head << 32 | (uint64_t)plane << 28 | token));
 }
 
 static inline uint64_t kvfi_replay_word(uint64_t cell_key, uint64_t pos)

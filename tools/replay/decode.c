@@ -19,47 +19,51 @@
 
 #define SAMPLE 8 /* --verify sample looks at one block in so many */
 
-enum phase { PHASE_FREE, PHASE_ASKED, PHASE_PULLING, PHASE_PULLED };
+enum phase {
+    PHASE_FREE,
+    PHASE_ASKED,
+    PHASE_PULLING,
+    PHASE_PULLED
+};
 
 /* A request in flight. */
 struct pull {
-    enum phase   phase;
-    uint64_t     request;
-    uint32_t     unanswered; /* sources */
+    enum phase phase;
+    uint64_t request;
+    uint32_t unanswered; /* sources */
     struct replay_tables tables;
     kvf_batch_t *batch;
-    size_t       posted;     /* ops */
-    uint64_t     posted_ns;
-    uint64_t     ended_ns; /* 0: not seen yet */
+    size_t posted; /* ops */
+    uint64_t posted_ns;
+    uint64_t ended_ns; /* 0: not seen yet */
 };
 
 struct replay_decode {
-    struct replay_job   *job;
-    uint32_t             instance, member;
-    struct replay_held   held;
-    uint64_t             block_bytes;
-    uint64_t             next;  /* request to start next */
-    uint32_t             running; /* batches */
-    uint64_t             busy_since_ns;
-    kvf_bind_local_t    *locals; /* where the segments of the layout lie */
-    uint8_t            **bases;
-    uint32_t             segment_count;
-    kvf_layout_t        *layout;
+    struct replay_job *job;
+    uint32_t instance, member;
+    struct replay_held held;
+    uint64_t block_bytes;
+    uint64_t next;    /* request to start next */
+    uint32_t running; /* batches */
+    uint64_t busy_since_ns;
+    kvf_bind_local_t *locals; /* where the segments of the layout lie */
+    uint8_t **bases;
+    uint32_t segment_count;
+    kvf_layout_t *layout;
     struct replay_sources sources;
     struct replay_stale *stale; /* room for an entry a source */
     struct replay_check *check;
     kvf_remote_t *const *remotes;
-    uint32_t            *free_ids; /* odd ids that nobody has, as a stack */
-    uint64_t             free_count;
-    struct pull         *pulls; /* depth entries */
+    uint32_t *free_ids; /* odd ids that nobody has, as a stack */
+    uint64_t free_count;
+    struct pull *pulls; /* depth entries */
 };
 
 /* ------------------------------------------------------------ open and close */
 
 static uint64_t skip_refused(const struct replay_job *job, uint64_t request)
 {
-    while (request < job->trace->request_count &&
-           kvfi_replay_too_large(job->opts, job->trace, request)) {
+    while (request < job->trace->request_count && kvfi_replay_too_large(job->opts, job->trace, request)) {
         request += job->shape->side[REPLAY_DST].instances;
     }
     return request;
@@ -120,9 +124,10 @@ static kvf_status_t open_memory(struct replay_decode *d, uint32_t number, uint64
     }
     if (status == KVF_OK) {
         d->stale = calloc(d->sources.count, sizeof(*d->stale));
-        status = d->stale != NULL ? KVF_OK
-                                  : kvf_fail(KVF_ERR_NOMEM, "no memory for what is stale of %" PRIu32
-                                             " sources", d->sources.count);
+        status = d->stale != NULL
+                     ? KVF_OK
+                     : kvf_fail(KVF_ERR_NOMEM, "no memory for what is stale of %" PRIu32 " sources",
+                                d->sources.count);
     }
     return status;
 }
@@ -135,8 +140,9 @@ static int open_check(struct replay_decode *d, uint64_t need)
         return kvfi_replay_fail(d->job, "%s", kvfi_cli_error());
     }
     if (kvfi_replay_check_block_bytes(d->check) != d->block_bytes) {
-        return kvfi_replay_fail(d->job, "the layout says a block is %" PRIu64 " bytes, its name says %"
-                                PRIu64, d->block_bytes, kvfi_replay_check_block_bytes(d->check));
+        return kvfi_replay_fail(d->job,
+                                "the layout says a block is %" PRIu64 " bytes, its name says %" PRIu64,
+                                d->block_bytes, kvfi_replay_check_block_bytes(d->check));
     }
     return 0;
 }
@@ -145,8 +151,7 @@ static int open_pulls(struct replay_decode *d)
 {
     d->pulls = calloc(d->job->opts->depth, sizeof(*d->pulls));
     if (d->pulls == NULL) {
-        return kvfi_replay_fail(d->job, "no memory for %" PRIu64 " requests in flight",
-                                d->job->opts->depth);
+        return kvfi_replay_fail(d->job, "no memory for %" PRIu64 " requests in flight", d->job->opts->depth);
     }
     for (uint64_t i = 0; i < d->job->opts->depth; i++) {
         if (kvf_batch_create(d->job->engine, &d->pulls[i].batch) != KVF_OK) {
@@ -216,8 +221,8 @@ void kvfi_replay_decode_reads(const struct replay_decode *d, uint8_t *reads)
 /* The ranges that a prefill rank granted. */
 static kvf_remote_t *const *granted(const struct replay_decode *d, uint32_t instance, uint32_t member)
 {
-    return d->remotes + (uint64_t)kvfi_replay_rank_of(d->job->shape, REPLAY_SRC, instance, member) *
-                            d->job->shape->ranges;
+    return d->remotes +
+           (uint64_t)kvfi_replay_rank_of(d->job->shape, REPLAY_SRC, instance, member) * d->job->shape->ranges;
 }
 
 static int connect_source(struct replay_decode *d, uint32_t instance, const struct replay_source *source)
@@ -342,8 +347,7 @@ static kvf_status_t make_ops(struct replay_decode *d, struct pull *pull, uint32_
         uint64_t at = (uint64_t)s * t->src_blocks;
         kvfi_replay_inject_tables(d->job, pull->request, t->src_ids + at, t->src_gens + at);
     }
-    status = kvfi_replay_tables_bind(t, &d->sources, d->locals, d->segment_count,
-                                     granted(d, instance, 0));
+    status = kvfi_replay_tables_bind(t, &d->sources, d->locals, d->segment_count, granted(d, instance, 0));
     pull->posted = t->op_count;
     if (status == KVF_OK && d->member == 0) {
         pull->posted = kvfi_replay_inject_ops(d->job, pull->request, t->op_count);
@@ -356,8 +360,7 @@ static int post(struct replay_decode *d, struct pull *pull)
     struct replay_job *job = d->job;
     struct replay_tables *t = &pull->tables;
     uint32_t instance = kvfi_replay_prefill_of(job->shape, job->trace, pull->request);
-    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .tag = pull->request,
-                             .paths = job->opts->paths};
+    kvf_batch_opts_t opts = {.struct_size = sizeof(opts), .tag = pull->request, .paths = job->opts->paths};
 
     for (uint32_t j = 0; j < t->blocks; j++) {
         if (looks_at(d, pull->request, j)) {
@@ -387,8 +390,7 @@ static int source_of(const struct replay_decode *d, uint64_t request, int rank, 
     uint32_t instance = kvfi_replay_prefill_of(d->job->shape, d->job->trace, request);
 
     for (uint32_t s = 0; s < d->sources.count; s++) {
-        if (kvfi_replay_rank_of(d->job->shape, REPLAY_SRC, instance, d->sources.source[s].member) ==
-            rank) {
+        if (kvfi_replay_rank_of(d->job->shape, REPLAY_SRC, instance, d->sources.source[s].member) == rank) {
             *s_p = s;
             return 0;
         }
@@ -439,10 +441,8 @@ static int take_end(struct replay_decode *d, struct pull *pull, kvf_status_t sta
         pull->phase = PHASE_FREE; /* nothing to look at */
         job->lost = job->lost || status == KVF_ERR_PEER;
         return kvfi_replay_fail(job, "request %" PRIu64 ": the pull from rank %d%s ended with %s: %s",
-                                pull->request,
-                                kvfi_replay_rank_of(job->shape, REPLAY_SRC, instance, first),
-                                count > 1 ? " and others" : "", kvf_status_name(status),
-                                kvf_last_error());
+                                pull->request, kvfi_replay_rank_of(job->shape, REPLAY_SRC, instance, first),
+                                count > 1 ? " and others" : "", kvf_status_name(status), kvf_last_error());
     }
     if (kvf_batch_result(pull->batch, &result) != KVF_OK) {
         return kvfi_replay_fail(job, "request %" PRIu64 ": %s", pull->request, kvf_last_error());
@@ -472,8 +472,8 @@ static void note_wrong(struct replay_job *job, const struct pull *pull, uint32_t
         snprintf(job->stats.first_wrong, sizeof(job->stats.first_wrong),
                  "request %" PRIu64 " (line %" PRIu64 "), its trace block %" PRIu32 " (id %" PRIu64
                  "), KV block %" PRIu32 " of that: %s",
-                 pull->request, request->line, n, job->trace->ids[request->first + n],
-                 j % per_block, found->where);
+                 pull->request, request->line, n, job->trace->ids[request->first + n], j % per_block,
+                 found->where);
     }
 }
 
@@ -536,8 +536,7 @@ int kvfi_replay_decode_step(struct replay_decode *d)
                 did = 1;
             }
         }
-        if (pull->phase == PHASE_FREE && !d->job->stop && d->next < d->job->trace->request_count &&
-            rc >= 0) {
+        if (pull->phase == PHASE_FREE && !d->job->stop && d->next < d->job->trace->request_count && rc >= 0) {
             rc = start_next(d, pull);
             did |= rc > 0;
         }

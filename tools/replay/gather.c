@@ -22,8 +22,7 @@ static void problem(struct replay_report *report, const char *format, ...)
 
     if (report->problem_count < REPLAY_PROBLEMS) {
         va_start(args, format);
-        vsnprintf(report->problems[report->problem_count++], sizeof(report->problems[0]), format,
-                  args);
+        vsnprintf(report->problems[report->problem_count++], sizeof(report->problems[0]), format, args);
         va_end(args);
     }
 }
@@ -108,8 +107,7 @@ static int gather_pulls(struct replay_job *job, struct replay_report *report, ui
     void *all = NULL;
     uint64_t count = 0;
 
-    if (kvfi_replay_gatherv(job->comm, job->pulls_ns, job->pull_count * sizeof(uint64_t), &all,
-                            lens) != 0) {
+    if (kvfi_replay_gatherv(job->comm, job->pulls_ns, job->pull_count * sizeof(uint64_t), &all, lens) != 0) {
         return -1;
     }
     if (job->comm->rank == 0) {
@@ -210,21 +208,23 @@ static void judge_sums(const struct replay_job *job, struct replay_report *repor
 {
     size_t ranks = (size_t)job->comm->size;
     uint64_t bytes = report->sum.bytes, paths = 0;
-    uint64_t places = report->counters.self_bytes + report->counters.node_bytes +
-                      report->counters.cross_bytes;
+    uint64_t places =
+        report->counters.self_bytes + report->counters.node_bytes + report->counters.cross_bytes;
     uint64_t matrix = sum_of(report->matrix, ranks * ranks);
 
     for (int path = 0; path < KVF_PATH_COUNT; path++) {
         paths += report->flows[path].bytes;
     }
     if (paths != bytes || places != bytes || matrix != bytes) {
-        problem(report, "the counts of moved bytes differ: batches %" PRIu64 ", paths %" PRIu64
-                ", localities %" PRIu64 ", matrix %" PRIu64, bytes, paths, places, matrix);
+        problem(report,
+                "the counts of moved bytes differ: batches %" PRIu64 ", paths %" PRIu64
+                ", localities %" PRIu64 ", matrix %" PRIu64,
+                bytes, paths, places, matrix);
     }
     if (job->opts->verify == REPLAY_VERIFY_ALL &&
         report->sum.verified_bytes + report->sum.stale_bytes != bytes) {
-        problem(report, "%" PRIu64 " bytes were moved, but %" PRIu64 " verified and %" PRIu64 " stale",
-                bytes, report->sum.verified_bytes, report->sum.stale_bytes);
+        problem(report, "%" PRIu64 " bytes were moved, but %" PRIu64 " verified and %" PRIu64 " stale", bytes,
+                report->sum.verified_bytes, report->sum.stale_bytes);
     }
 }
 
@@ -257,8 +257,7 @@ static void judge(const struct replay_job *job, const char *failure, struct repl
         judge_sums(job, report);
     }
     if (job->opts->inject != REPLAY_INJECT_NONE && sum->injected == 0 && report->complete) {
-        problem(report, "--inject %s: the fault was not put in",
-                kvfi_replay_inject_names[job->opts->inject]);
+        problem(report, "--inject %s: the fault was not put in", kvfi_replay_inject_names[job->opts->inject]);
     }
 }
 

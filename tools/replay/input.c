@@ -32,16 +32,16 @@ static int load(const struct replay_opts *opts, kvfi_trace_t *trace_p, char *err
 
 /* what the others need besides the two arrays */
 struct head {
-    uint64_t            request_count;
-    uint64_t            id_count;
-    uint64_t            block_tokens;
-    uint64_t            line_count;
-    uint64_t            skipped_lines;
+    uint64_t request_count;
+    uint64_t id_count;
+    uint64_t block_tokens;
+    uint64_t line_count;
+    uint64_t skipped_lines;
     kvfi_trace_format_t format;
 };
 
-int kvfi_replay_input_read(struct replay_comm *comm, const struct replay_opts *opts,
-                           kvfi_trace_t *trace_p, char text_p[REPLAY_TEXT_LEN])
+int kvfi_replay_input_read(struct replay_comm *comm, const struct replay_opts *opts, kvfi_trace_t *trace_p,
+                           char text_p[REPLAY_TEXT_LEN])
 {
     char err[KVFI_TRACE_ERR_LEN] = "";
     struct head head = {0};
@@ -51,9 +51,12 @@ int kvfi_replay_input_read(struct replay_comm *comm, const struct replay_opts *o
     if (comm->rank == 0) {
         code = load(opts, trace_p, err);
         head = (struct head){
-            .request_count = trace_p->request_count, .id_count = trace_p->id_count,
-            .block_tokens = trace_p->block_tokens, .line_count = trace_p->line_count,
-            .skipped_lines = trace_p->skipped_lines, .format = trace_p->format,
+            .request_count = trace_p->request_count,
+            .id_count = trace_p->id_count,
+            .block_tokens = trace_p->block_tokens,
+            .line_count = trace_p->line_count,
+            .skipped_lines = trace_p->skipped_lines,
+            .format = trace_p->format,
         };
     }
     code = kvfi_replay_agree(comm, code, err, text_p);

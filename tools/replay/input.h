@@ -12,7 +12,7 @@
 /* Collective. trace_p on every rank holds the same requests and counts; sentences of skipped lines
  * only on rank 0. Returns 0, or the exit code that all ranks agree on with its sentence in text_p.
  * trace_p must be freed in any case. */
-int kvfi_replay_input_read(struct replay_comm *comm, const struct replay_opts *opts,
-                           kvfi_trace_t *trace_p, char text_p[REPLAY_TEXT_LEN]);
+int kvfi_replay_input_read(struct replay_comm *comm, const struct replay_opts *opts, kvfi_trace_t *trace_p,
+                           char text_p[REPLAY_TEXT_LEN]);
 
 #endif

@@ -45,9 +45,10 @@ static void say_left_out(const struct replay_opts *opts, const kvfi_trace_t *tra
     for (uint64_t i = 0; i < trace->request_count && named < NAMED && shape->refused > 0; i++) {
         if (kvfi_replay_too_large(opts, trace, i)) {
             named++;
-            fprintf(stderr, "kvf_replay: refused: request %" PRIu64 " (line %" PRIu64 ") has %" PRIu64
-                    " trace blocks, and a pool holds %" PRIu64 " (--blocks)%s\n", i,
-                    trace->requests[i].line, trace->requests[i].count, opts->blocks,
+            fprintf(stderr,
+                    "kvf_replay: refused: request %" PRIu64 " (line %" PRIu64 ") has %" PRIu64
+                    " trace blocks, and a pool holds %" PRIu64 " (--blocks)%s\n",
+                    i, trace->requests[i].line, trace->requests[i].count, opts->blocks,
                     named == NAMED && shape->refused > NAMED ? "; more like this follow" : "");
         }
     }
@@ -110,8 +111,8 @@ static int serve_and_report(struct replay_job *job)
     return code;
 }
 
-static int run_job(struct replay_comm *comm, const struct replay_opts *opts,
-                   const kvfi_trace_t *trace, const struct replay_shape *shape)
+static int run_job(struct replay_comm *comm, const struct replay_opts *opts, const kvfi_trace_t *trace,
+                   const struct replay_shape *shape)
 {
     kvf_engine_opts_t engine_opts = {.struct_size = sizeof(engine_opts), .net = opts->net};
     struct replay_job job = {.comm = comm, .opts = opts, .shape = shape, .trace = trace};

@@ -64,13 +64,30 @@ static const char help_text[] =
     "or the trace is wrong. SIGINT and SIGTERM end the job in order, with a partial report and code 1.\n";
 
 const char *const kvfi_replay_verify_names[] = {"all", "sample", "none"};
-const char *const kvfi_replay_inject_names[] = {
-    "none", "flip", "drop-op", "swap-blocks", "swap-heads", "stale", "wrong-plane"};
+const char *const kvfi_replay_inject_names[] = {"none",       "flip",  "drop-op",    "swap-blocks",
+                                                "swap-heads", "stale", "wrong-plane"};
 
 enum {
-    OPT_TRACE = 256, OPT_REQUESTS, OPT_SKIP_BAD, OPT_TRACE_BLOCK_TOKENS, OPT_MODEL,
-    OPT_SCALE, OPT_PREFILL, OPT_BLOCKS, OPT_DEPTH, OPT_NET, OPT_PATHS, OPT_NO_PIN,
-    OPT_SEED, OPT_VERIFY, OPT_INJECT, OPT_JSON, OPT_QUIET, OPT_HELP, OPT_VERSION, OPT_SPEED,
+    OPT_TRACE = 256,
+    OPT_REQUESTS,
+    OPT_SKIP_BAD,
+    OPT_TRACE_BLOCK_TOKENS,
+    OPT_MODEL,
+    OPT_SCALE,
+    OPT_PREFILL,
+    OPT_BLOCKS,
+    OPT_DEPTH,
+    OPT_NET,
+    OPT_PATHS,
+    OPT_NO_PIN,
+    OPT_SEED,
+    OPT_VERIFY,
+    OPT_INJECT,
+    OPT_JSON,
+    OPT_QUIET,
+    OPT_HELP,
+    OPT_VERSION,
+    OPT_SPEED,
     OPT_MAX_SECONDS
 };
 
@@ -124,7 +141,8 @@ static int parse_paths(const char *text, uint32_t *mask_p)
         uint32_t bit = path_bit(at, len);
         if (bit == 0) {
             return kvfi_cli_fail("--paths: \"%.*s\" is no path: self, shm, cma, stage, cuda_ipc, "
-                                 "cuda_copy, rma and am are", (int)len, at);
+                                 "cuda_copy, rma and am are",
+                                 (int)len, at);
         }
         mask |= bit;
         if (at[len] == '\0') {
@@ -222,7 +240,10 @@ static int take_value(int option, const char *text, struct replay_opts *opts)
 int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
 {
     struct replay_opts opts = {
-        .model = "llama-3.1-8b", .depth = 4, .max_seconds = 86400, .seed = 1,
+        .model = "llama-3.1-8b",
+        .depth = 4,
+        .max_seconds = 86400,
+        .seed = 1,
     };
     int option;
 
@@ -237,14 +258,12 @@ int kvfi_replay_options_parse(int argc, char **argv, struct replay_opts *opts_p)
             opts.no_pin = true;
         } else if (option == OPT_QUIET) {
             opts.quiet = true;
-        } else if (option != OPT_HELP && option != OPT_VERSION &&
-                   take_value(option, optarg, &opts) != 0) {
+        } else if (option != OPT_HELP && option != OPT_VERSION && take_value(option, optarg, &opts) != 0) {
             return -1;
         }
     }
     if (optind < argc) {
-        return kvfi_cli_fail("\"%s\": no argument is expected here; the trace goes by --trace",
-                             argv[optind]);
+        return kvfi_cli_fail("\"%s\": no argument is expected here; the trace goes by --trace", argv[optind]);
     }
     if (opts.trace == NULL) {
         return kvfi_cli_fail("--trace FILE is needed");
@@ -282,11 +301,11 @@ bool kvfi_replay_options_help(int argc, char **argv)
 /* -------------------------------------------------------------- comparing */
 
 #define NAME_COUNT 27
-#define VALUE_LEN 200
+#define VALUE_LEN  200
 
 struct named_value {
     const char *name;
-    char        value[VALUE_LEN];
+    char value[VALUE_LEN];
 };
 
 static void number_of(struct named_value *item, const char *name, uint64_t value)
@@ -358,8 +377,8 @@ int kvfi_replay_options_compare(struct replay_comm *comm, const struct replay_op
         at = strcmp(first[i], mine[i].value) != 0 ? i : at;
     }
     if (at >= 0) {
-        kvfi_cli_fail("%s is %s here and %s on rank 0: all ranks must be given the same",
-                      mine[at].name, mine[at].value, first[at]);
+        kvfi_cli_fail("%s is %s here and %s on rank 0: all ranks must be given the same", mine[at].name,
+                      mine[at].value, first[at]);
     }
     code = kvfi_replay_agree(comm, at >= 0, kvfi_cli_error(), text);
     return code != 0 ? kvfi_cli_fail("%s", text) : 0;

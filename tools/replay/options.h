@@ -13,7 +13,11 @@
 #include "../side_opts.h"
 #include "comm.h"
 
-enum replay_verify { REPLAY_VERIFY_ALL, REPLAY_VERIFY_SAMPLE, REPLAY_VERIFY_NONE };
+enum replay_verify {
+    REPLAY_VERIFY_ALL,
+    REPLAY_VERIFY_SAMPLE,
+    REPLAY_VERIFY_NONE
+};
 
 /* what to break, in one request */
 enum replay_inject {
@@ -27,22 +31,26 @@ enum replay_inject {
 };
 
 /* the two sides of a job */
-enum { REPLAY_SRC = KVFI_SIDE_SRC, REPLAY_DST = KVFI_SIDE_DST, REPLAY_SIDES = KVFI_SIDES };
+enum {
+    REPLAY_SRC = KVFI_SIDE_SRC,
+    REPLAY_DST = KVFI_SIDE_DST,
+    REPLAY_SIDES = KVFI_SIDES
+};
 
 struct replay_opts {
     const char *trace; /* "-": standard input */
     const char *model;
     struct kvfi_side_opts side[REPLAY_SIDES + 1]; /* the last: what was said of both */
-    const char *net;      /* NULL: the library's default */
-    const char *json;     /* NULL: none; "-": standard output */
-    uint64_t requests;    /* 0: all */
-    uint64_t prefill;     /* ranks; 0: one instance */
-    uint64_t depth;       /* requests in flight a decode rank */
-    uint64_t blocks;      /* trace blocks in the pool of a prefill rank; 0: by the memory, until room.h */
-    uint64_t trace_block_tokens; /* 0: what the trace's format says */
+    const char *net;                              /* NULL: the library's default */
+    const char *json;                             /* NULL: none; "-": standard output */
+    uint64_t requests;                            /* 0: all */
+    uint64_t prefill;                             /* ranks; 0: one instance */
+    uint64_t depth;                               /* requests in flight a decode rank */
+    uint64_t blocks; /* trace blocks in the pool of a prefill rank; 0: by the memory, until room.h */
+    uint64_t trace_block_tokens;   /* 0: what the trace's format says */
     uint64_t scale_num, scale_den; /* 0: as blocks */
-    uint64_t speed;       /* so many times as fast as the trace says; 0: as fast as it goes */
-    uint64_t max_seconds; /* that a replay by the trace's clock may take */
+    uint64_t speed;                /* so many times as fast as the trace says; 0: as fast as it goes */
+    uint64_t max_seconds;          /* that a replay by the trace's clock may take */
     uint64_t seed;
     uint32_t paths; /* mask; 0: all */
     enum replay_verify verify;

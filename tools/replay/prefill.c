@@ -16,23 +16,23 @@
 #include "store.h"
 
 struct replay_prefill {
-    struct replay_job    *job;
-    uint32_t              instance, member;
-    struct replay_store  *store;
-    kvf_pool_t           *pool;
-    kvf_layout_t         *layout;
-    kvf_grant_t          *grant;
-    uint8_t             **bases;  /* of the layout's segments, all in the pool's memory */
-    uint32_t             *ids;    /* per_block KV blocks of each slot */
-    uint64_t             *order;  /* this rank's requests, by number */
-    uint64_t              count;  /* of these */
-    uint64_t              next;   /* place in order: not admitted yet */
-    uint64_t              released;
-    const uint8_t        *reads;  /* by decode rank */
-    uint32_t             *readers; /* by decode instance: ranks of it that read here */
-    uint32_t             *asked;  /* by request: times, then times that it is still to be released */
+    struct replay_job *job;
+    uint32_t instance, member;
+    struct replay_store *store;
+    kvf_pool_t *pool;
+    kvf_layout_t *layout;
+    kvf_grant_t *grant;
+    uint8_t **bases; /* of the layout's segments, all in the pool's memory */
+    uint32_t *ids;   /* per_block KV blocks of each slot */
+    uint64_t *order; /* this rank's requests, by number */
+    uint64_t count;  /* of these */
+    uint64_t next;   /* place in order: not admitted yet */
+    uint64_t released;
+    const uint8_t *reads;         /* by decode rank */
+    uint32_t *readers;            /* by decode instance: ranks of it that read here */
+    uint32_t *asked;              /* by request: times, then times that it is still to be released */
     struct replay_place **places; /* by request: held from admission to release */
-    uint8_t              *answer; /* room for the largest */
+    uint8_t *answer;              /* room for the largest */
 };
 
 /* ---------------------------------------------------------------- contents */
@@ -64,9 +64,8 @@ static void write_cell(uint8_t *at, const kvf_plane_t *plane, uint64_t prefix_ke
     }
 }
 
-static void write_plane(const struct replay_prefill *p, const kvf_group_t *group,
-                        const kvf_plane_t *plane, uint32_t block, uint64_t prefix_key,
-                        uint32_t first_token)
+static void write_plane(const struct replay_prefill *p, const kvf_group_t *group, const kvf_plane_t *plane,
+                        uint32_t block, uint64_t prefix_key, uint32_t first_token)
 {
     for (uint32_t i = 0; i < group->layer_count; i++) {
         int64_t layer_off = plane->layer_base != NULL
@@ -113,8 +112,8 @@ static int make_tables(struct replay_prefill *p)
     p->asked = calloc(all, sizeof(*p->asked));
     p->places = calloc(all, sizeof(*p->places));
     p->readers = calloc(shape->side[REPLAY_DST].instances, sizeof(*p->readers));
-    return p->store != NULL && p->ids != NULL && p->order != NULL && p->asked != NULL &&
-                   p->places != NULL && p->readers != NULL
+    return p->store != NULL && p->ids != NULL && p->order != NULL && p->asked != NULL && p->places != NULL &&
+                   p->readers != NULL
                ? 0
                : -1;
 }
@@ -134,8 +133,10 @@ static kvf_status_t open_segments(struct replay_prefill *p)
         return kvf_fail(KVF_ERR_NOMEM, "no memory for %" PRIu32 " segments", desc->segment_count);
     }
     for (uint32_t i = 0; i < desc->segment_count && status == KVF_OK; i++) {
-        ranges[i] = (kvf_range_t){.segment = kvf_pool_segment(p->pool), .off = off,
-                                  .len = desc->segment_len[i], .rights = KVF_RIGHT_READ};
+        ranges[i] = (kvf_range_t){.segment = kvf_pool_segment(p->pool),
+                                  .off = off,
+                                  .len = desc->segment_len[i],
+                                  .rights = KVF_RIGHT_READ};
         p->bases[i] = (uint8_t *)attr.addr + off;
         off += desc->segment_len[i];
     }
@@ -173,8 +174,7 @@ struct replay_prefill *kvfi_replay_prefill_open(struct replay_job *job, uint32_t
     if (make_tables(p) != 0) {
         kvfi_replay_fail(job, "no memory for the tables of the block store");
     } else if (open_pool(p) != KVF_OK) {
-        kvfi_replay_fail(job, "pool of %" PRIu64 " trace blocks: %s", job->opts->blocks,
-                         kvf_last_error());
+        kvfi_replay_fail(job, "pool of %" PRIu64 " trace blocks: %s", job->opts->blocks, kvf_last_error());
     } else {
         return p;
     }
@@ -259,8 +259,7 @@ int kvfi_replay_prefill_release(struct replay_prefill *p, uint64_t request)
         return 0;
     }
     if (!p->job->opts->no_pin) {
-        kvfi_replay_store_unpin(p->store, p->places[request],
-                                p->job->trace->requests[request].count);
+        kvfi_replay_store_unpin(p->store, p->places[request], p->job->trace->requests[request].count);
     }
     free(p->places[request]);
     p->places[request] = NULL;
@@ -270,8 +269,7 @@ int kvfi_replay_prefill_release(struct replay_prefill *p, uint64_t request)
 
 /* Gives the slot new blocks of the pool (the old ones' generations are raised first, so that who
  * still reads them learns it) and writes them. */
-static kvf_status_t produce(struct replay_prefill *p, const struct replay_place *place,
-                            uint64_t prefix)
+static kvf_status_t produce(struct replay_prefill *p, const struct replay_place *place, uint64_t prefix)
 {
     uint32_t per_block = p->job->shape->side[REPLAY_SRC].per_block;
     uint32_t *ids = p->ids + (uint64_t)place->slot * per_block;
@@ -317,12 +315,11 @@ static int answer(struct replay_prefill *p, uint64_t request, const struct repla
 
     memcpy(p->answer, &head, sizeof(head));
     for (uint64_t i = 0; i < job->trace->requests[request].count; i++) {
-        memcpy(ids + i * per_block, p->ids + (uint64_t)places[i].slot * per_block,
-               per_block * sizeof(*ids));
+        memcpy(ids + i * per_block, p->ids + (uint64_t)places[i].slot * per_block, per_block * sizeof(*ids));
     }
     status = kvf_pool_generations(p->pool, (uint32_t)blocks, ids, gens);
-    if (status == KVF_OK && job->opts->inject == REPLAY_INJECT_STALE &&
-        request == job->shape->target && p->member == 0) {
+    if (status == KVF_OK && job->opts->inject == REPLAY_INJECT_STALE && request == job->shape->target &&
+        p->member == 0) {
         status = kvf_pool_raise(p->pool, per_block, ids);
         p->job->stats.injected++;
     }
@@ -336,8 +333,7 @@ int kvfi_replay_prefill_step(struct replay_prefill *p)
 {
     struct replay_job *job = p->job;
 
-    if (job->stop || p->next == p->count ||
-        p->asked[p->order[p->next]] < readers_of(p, p->order[p->next])) {
+    if (job->stop || p->next == p->count || p->asked[p->order[p->next]] < readers_of(p, p->order[p->next])) {
         return 0;
     }
     uint64_t request = p->order[p->next], count = job->trace->requests[request].count;

@@ -83,13 +83,13 @@ static void say_input(const struct replay_job *job, FILE *file)
     } else {
         fprintf(file,
                 ", scale %s: %" PRIu32 " of %" PRIu32 " tokens of a trace block, %" PRIu32 " of %" PRIu32
-                " layers", left, shape->kept_tokens, shape->trace_tokens, shape->layers,
-                shape->full_layers);
+                " layers",
+                left, shape->kept_tokens, shape->trace_tokens, shape->layers, shape->full_layers);
     }
     fprintf(file, "\n");
     if (shape->less_asked) {
         fprintf(file, "            (less was asked for: a KV block of both sides, two layers and one a "
-                "stage always stay)\n");
+                      "stage always stay)\n");
     }
 }
 
@@ -104,8 +104,7 @@ static void say_side(const struct replay_shape *shape, int which, const char *na
         fprintf(file, " in %s of TP %" PRIu32 " x PP %" PRIu32,
                 counted(side->instances, "instance", a, sizeof(a)), side->tp, side->pp);
     }
-    fprintf(file, ", %s, %s a KV block", side->layout,
-            counted(side->block_tokens, "token", a, sizeof(a)));
+    fprintf(file, ", %s, %s a KV block", side->layout, counted(side->block_tokens, "token", a, sizeof(a)));
 }
 
 static void say_ranks(const struct replay_job *job, FILE *file)
@@ -120,16 +119,17 @@ static void say_ranks(const struct replay_job *job, FILE *file)
             kvfi_cli_bytes(shape->pool_blocks * block, b, sizeof(b)),
             job->opts->no_pin ? ", not pinned while read" : "");
     say_side(shape, REPLAY_DST, "decode", file);
-    fprintf(file, "; depth %" PRIu64 "%s\n", job->opts->depth,
-            shape->both ? "; one rank is both" : "");
+    fprintf(file, "; depth %" PRIu64 "%s\n", job->opts->depth, shape->both ? "; one rank is both" : "");
 }
 
 /* With --speed trace: whether the job kept up. */
 static void say_speed(const struct replay_job *job, const struct replay_report *report, FILE *file)
 {
     if (job->opts->speed > 0) {
-        fprintf(file, "  clock     the trace's, %" PRIu64 " times as fast; the latest request began %.3f s "
-                "after its time\n", job->opts->speed, (double)report->sum.late_ns / 1e9);
+        fprintf(file,
+                "  clock     the trace's, %" PRIu64 " times as fast; the latest request began %.3f s "
+                "after its time\n",
+                job->opts->speed, (double)report->sum.late_ns / 1e9);
     }
 }
 
@@ -138,18 +138,14 @@ static void say_served(const struct replay_job *job, const struct replay_report 
     const struct replay_stats *sum = &report->sum;
     const struct replay_shape *shape = job->shape;
     struct replay_cut whole = {.layers = shape->layers, .heads = shape->model->heads};
-    uint64_t block =
-        kvfi_replay_bytes(shape->model, &whole, shape->side[REPLAY_DST].block_tokens);
+    uint64_t block = kvfi_replay_bytes(shape->model, &whole, shape->side[REPLAY_DST].block_tokens);
     char a[48], b[48], c[48], d[48];
 
-    fprintf(file, "  served    %s: %s, that is %s of %s",
-            counted(sum->requests, "request", a, sizeof(a)),
+    fprintf(file, "  served    %s: %s, that is %s of %s", counted(sum->requests, "request", a, sizeof(a)),
             counted(sum->trace_blocks, "trace block", b, sizeof(b)),
-            counted(sum->blocks, "KV block", c, sizeof(c)),
-            kvfi_cli_bytes(block, d, sizeof(d)));
+            counted(sum->blocks, "KV block", c, sizeof(c)), kvfi_cli_bytes(block, d, sizeof(d)));
     if (job->shape->refused > 0) {
-        fprintf(file, "; refused as larger than a pool: %s",
-                grouped(job->shape->refused, a, sizeof(a)));
+        fprintf(file, "; refused as larger than a pool: %s", grouped(job->shape->refused, a, sizeof(a)));
     }
     fprintf(file, "\n  hits      %s of %s (%.1f %%)\n", grouped(sum->hits, a, sizeof(a)),
             counted(sum->lookups, "lookup", b, sizeof(b)), 100 * hit_rate(report));
@@ -161,9 +157,11 @@ static void say_moved(const struct replay_report *report, FILE *file)
     double pulling = sum->pull_ns > 0 ? (double)sum->bytes / (double)sum->pull_ns : 0;
     char a[48], b[48];
 
-    fprintf(file, "  moved     %s in %s and %.2f s: %.2f GB/s with producing and checking, %.2f GB/s a "
-            "rank that pulls\n", kvfi_cli_bytes(sum->bytes, a, sizeof(a)),
-            counted(sum->pieces, "piece", b, sizeof(b)), report->seconds, rate(report), pulling);
+    fprintf(file,
+            "  moved     %s in %s and %.2f s: %.2f GB/s with producing and checking, %.2f GB/s a "
+            "rank that pulls\n",
+            kvfi_cli_bytes(sum->bytes, a, sizeof(a)), counted(sum->pieces, "piece", b, sizeof(b)),
+            report->seconds, rate(report), pulling);
     fprintf(file, "  a pull    p50 %.0f us, p99 %.0f us\n", report->p50_us, report->p99_us);
     const char *comma = "";
     fprintf(file, "  by path  ");
@@ -177,10 +175,8 @@ static void say_moved(const struct replay_report *report, FILE *file)
     }
     fprintf(file, "\n  by place  same process %s, ",
             kvfi_cli_bytes(report->counters.self_bytes, a, sizeof(a)));
-    fprintf(file, "same node %s, ",
-            kvfi_cli_bytes(report->counters.node_bytes, a, sizeof(a)));
-    fprintf(file, "other node %s\n",
-            kvfi_cli_bytes(report->counters.cross_bytes, a, sizeof(a)));
+    fprintf(file, "same node %s, ", kvfi_cli_bytes(report->counters.node_bytes, a, sizeof(a)));
+    fprintf(file, "other node %s\n", kvfi_cli_bytes(report->counters.cross_bytes, a, sizeof(a)));
     for (size_t i = 0; i < report->nic_count; i++) {
         fprintf(file, "  %s  %s %s\n", i == 0 ? "by wire " : "        ", report->nics[i].name,
                 kvfi_cli_bytes(report->nics[i].bytes, a, sizeof(a)));
@@ -230,15 +226,13 @@ static void say_checked(const struct replay_job *job, const struct replay_report
                 counted(sum->mismatched_bytes, "wrong byte", b, sizeof(b)));
     }
     if (sum->stale_blocks > 0) {
-        fprintf(file, "; %s (%s) found stale and dropped",
-                counted(sum->stale_blocks, "block", a, sizeof(a)),
+        fprintf(file, "; %s (%s) found stale and dropped", counted(sum->stale_blocks, "block", a, sizeof(a)),
                 kvfi_cli_bytes(sum->stale_bytes, b, sizeof(b)));
     }
     fprintf(file, "\n");
 }
 
-void kvfi_replay_report_people(const struct replay_job *job, const struct replay_report *report,
-                               FILE *file)
+void kvfi_replay_report_people(const struct replay_job *job, const struct replay_report *report, FILE *file)
 {
     fprintf(file, "kvf_replay %s on UCX %s, net %s%s\n", kvf_version(), kvf_ucx_version(), report->net,
             report->complete ? "" : "; a partial report");
@@ -370,8 +364,7 @@ static void write_ways(struct kvfi_json *json, const struct replay_job *job,
     kvfi_json_close(json, '}');
 }
 
-void kvfi_replay_report_json(const struct replay_job *job, const struct replay_report *report,
-                             FILE *file)
+void kvfi_replay_report_json(const struct replay_job *job, const struct replay_report *report, FILE *file)
 {
     struct kvfi_json json;
 

@@ -17,23 +17,23 @@
 #define REPLAY_PROBLEMS 10
 
 struct replay_nic {
-    char     name[64]; /* "tcp/eth0" */
+    char name[64]; /* "tcp/eth0" */
     uint64_t bytes;
 };
 
 struct replay_report {
     struct replay_stats sum;
-    kvf_counters_t      counters; /* of all ranks, */
-    kvf_flow_t          flows[KVF_PATH_COUNT]; /* and by path */
-    uint64_t           *matrix;   /* [from * ranks + to] */
-    struct replay_nic  *nics;
-    size_t              nic_count;
-    double              seconds;
-    double              p50_us, p99_us;
-    char                net[32];
-    bool                complete;
-    char                problems[REPLAY_PROBLEMS][640];
-    int                 problem_count;
+    kvf_counters_t counters;          /* of all ranks, */
+    kvf_flow_t flows[KVF_PATH_COUNT]; /* and by path */
+    uint64_t *matrix;                 /* [from * ranks + to] */
+    struct replay_nic *nics;
+    size_t nic_count;
+    double seconds;
+    double p50_us, p99_us;
+    char net[32];
+    bool complete;
+    char problems[REPLAY_PROBLEMS][640];
+    int problem_count;
 };
 
 /* Collective. Sets *report_p on every rank, what is gathered on rank 0 only. failure: the sentence of
@@ -44,9 +44,7 @@ int kvfi_replay_report_gather(struct replay_job *job, double seconds, const char
 void kvfi_replay_report_free(struct replay_report *report);
 
 /* On rank 0. */
-void kvfi_replay_report_people(const struct replay_job *job, const struct replay_report *report,
-                               FILE *file);
-void kvfi_replay_report_json(const struct replay_job *job, const struct replay_report *report,
-                             FILE *file);
+void kvfi_replay_report_people(const struct replay_job *job, const struct replay_report *report, FILE *file);
+void kvfi_replay_report_json(const struct replay_job *job, const struct replay_report *report, FILE *file);
 
 #endif

@@ -15,8 +15,8 @@
 
 #include "../cli.h"
 
-#define POOL_MOST  4096u       /* trace blocks, where nobody says how many */
-#define SCALE_LAST (1u << 16)  /* denominator */
+#define POOL_MOST  4096u      /* trace blocks, where nobody says how many */
+#define SCALE_LAST (1u << 16) /* denominator */
 
 /* Whether all nodes have room for the options. code_p: an exit code if they make no shape. */
 static bool fits(struct replay_comm *comm, const struct replay_opts *opts, const kvfi_trace_t *trace,
@@ -86,13 +86,13 @@ int kvfi_replay_room(struct replay_comm *comm, struct replay_opts *opts, const k
         found = own_blocks ? most_blocks(comm, opts, trace, free_bytes / 4 * 3, most, shape, &code)
                 : fits(comm, opts, trace, free_bytes / 4 * 3, shape, &code) ? most
                                                                             : 0;
-        if (code != 0 || found >= wanted || !own_scale || shape->least ||
-            opts->scale_den == SCALE_LAST) {
+        if (code != 0 || found >= wanted || !own_scale || shape->least || opts->scale_den == SCALE_LAST) {
             break;
         }
     }
     if (code == 0 && comm->rank == 0 && !opts->quiet) {
-        fprintf(stderr, "kvf_replay: %s%s that are free (%s): --blocks %" PRIu64 " --scale %" PRIu64 "/%" PRIu64 "\n",
+        fprintf(stderr,
+                "kvf_replay: %s%s that are free (%s): --blocks %" PRIu64 " --scale %" PRIu64 "/%" PRIu64 "\n",
                 found > 0 ? "chosen for the " : "even this takes more than three quarters of the ",
                 kvfi_cli_bytes(free_bytes, bytes, sizeof(bytes)), limit, opts->blocks, opts->scale_num,
                 opts->scale_den);
@@ -144,13 +144,15 @@ int kvfi_replay_time(const struct replay_comm *comm, const struct replay_opts *o
     lasting(gap, one, sizeof(one));
     if (last > (double)opts->max_seconds) {
         kvfi_cli_fail("--speed: the trace takes %s by its clock, %s of them before line %" PRIu64
-                      ", and --max-seconds is %" PRIu64, all, one, requests[after].line,
-                      opts->max_seconds);
+                      ", and --max-seconds is %" PRIu64,
+                      all, one, requests[after].line, opts->max_seconds);
         return KVFI_EXIT_USAGE;
     }
     if (comm->rank == 0 && !opts->quiet) {
-        fprintf(stderr, "kvf_replay: the trace takes %s by its clock, the longest wait is %s before line %"
-                        PRIu64 "\n", all, one, requests[after].line);
+        fprintf(stderr,
+                "kvf_replay: the trace takes %s by its clock, the longest wait is %s before line %" PRIu64
+                "\n",
+                all, one, requests[after].line);
     }
     return 0;
 }

@@ -49,21 +49,21 @@ int kvfi_replay_serve_signal(void)
 
 /* What this rank has open while it serves. */
 struct server {
-    struct replay_job     *job;
+    struct replay_job *job;
     struct replay_prefill *prefill; /* NULL: this rank is not one */
-    struct replay_decode  *decode;
-    kvf_remote_t         **remotes; /* by rank, shape->ranges each */
-    uint8_t               *reads;   /* by rank and member of a prefill instance: who reads from whom */
-    uint8_t               *readers; /* by decode rank: whether it reads from this one */
-    bool                   told;    /* the others know that the job stops */
-    bool                   bar_on;
-    struct replay_bar      bar;
+    struct replay_decode *decode;
+    kvf_remote_t **remotes; /* by rank, shape->ranges each */
+    uint8_t *reads;         /* by rank and member of a prefill instance: who reads from whom */
+    uint8_t *readers;       /* by decode rank: whether it reads from this one */
+    bool told;              /* the others know that the job stops */
+    bool bar_on;
+    struct replay_bar bar;
     struct progress {
         uint64_t requests, bytes;
-    }                     *seen;    /* by rank, on rank 0 */
-    uint64_t               progress_ns, alive_ns;
-    uint64_t               stop_ns; /* since when the job stops */
-    struct replay_ending   ending;  /* once in its barrier, this rank sends no more mail */
+    } * seen; /* by rank, on rank 0 */
+    uint64_t progress_ns, alive_ns;
+    uint64_t stop_ns;            /* since when the job stops */
+    struct replay_ending ending; /* once in its barrier, this rank sends no more mail */
 };
 
 int kvfi_replay_fail(struct replay_job *job, const char *format, ...)
@@ -93,8 +93,8 @@ static void open_sides(struct server *s)
     s->reads = calloc(ranks * members, sizeof(*s->reads));
     s->readers = calloc(shape->side[REPLAY_DST].ranks, sizeof(*s->readers));
     s->seen = calloc(ranks, sizeof(*s->seen));
-    job->pulls_ns = calloc(job->trace->request_count / shape->side[REPLAY_DST].instances + 1,
-                           sizeof(uint64_t));
+    job->pulls_ns =
+        calloc(job->trace->request_count / shape->side[REPLAY_DST].instances + 1, sizeof(uint64_t));
     if (s->remotes == NULL || s->reads == NULL || s->readers == NULL || s->seen == NULL ||
         job->pulls_ns == NULL) {
         kvfi_replay_fail(job, "no memory");
@@ -152,8 +152,7 @@ static int connect_sides(struct server *s, char text_p[REPLAY_TEXT_LEN])
         kvfi_replay_fail(job, "no memory");
     }
     if (job->code == 0 && kvfi_replay_serve_signal() != 0) {
-        kvfi_replay_fail(job, "ended by signal %d before the first request",
-                         kvfi_replay_serve_signal());
+        kvfi_replay_fail(job, "ended by signal %d before the first request", kvfi_replay_serve_signal());
     }
     code = kvfi_replay_agree(job->comm, job->code, job->text, text_p);
     if (code == 0) {
@@ -232,9 +231,10 @@ static void give_up_late(struct server *s)
     struct replay_job *job = s->job;
 
     if (job->stop && kvfi_replay_now() - s->stop_ns > (job->lost ? LOST_LIMIT_NS : STOP_LIMIT_NS)) {
-        fprintf(stderr, "kvf_replay: rank %d: %s%sa rank does not come to the end of a job that was "
-                        "stopped; giving up\n", job->comm->rank, job->text,
-                job->code != 0 ? "; " : "");
+        fprintf(stderr,
+                "kvf_replay: rank %d: %s%sa rank does not come to the end of a job that was "
+                "stopped; giving up\n",
+                job->comm->rank, job->text, job->code != 0 ? "; " : "");
         kvfi_replay_comm_abort(job->comm, KVFI_EXIT_WRONG);
     }
 }
@@ -354,8 +354,7 @@ static void serve_all(struct server *s)
     take_mail(s);
 }
 
-int kvfi_replay_serve(struct replay_job *job, bool bar, double *seconds_p,
-                      char text_p[REPLAY_TEXT_LEN])
+int kvfi_replay_serve(struct replay_job *job, bool bar, double *seconds_p, char text_p[REPLAY_TEXT_LEN])
 {
     struct server s = {.job = job, .bar_on = bar};
     char text[REPLAY_TEXT_LEN];
@@ -367,8 +366,8 @@ int kvfi_replay_serve(struct replay_job *job, bool bar, double *seconds_p,
     begin = kvfi_replay_now();
     if (code == 0) {
         job->begin_ns = begin;
-        s.bar = (struct replay_bar){
-            .total = job->trace->request_count - job->shape->refused, .begin_ns = begin};
+        s.bar =
+            (struct replay_bar){.total = job->trace->request_count - job->shape->refused, .begin_ns = begin};
         serve_all(&s);
         *seconds_p = (double)(kvfi_replay_now() - begin) / 1e9;
         if (job->comm->rank == 0) {

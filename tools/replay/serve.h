@@ -21,7 +21,6 @@ int kvfi_replay_serve_signal(void);
 /* Collective. job holds comm, opts, shape, trace, mpi, engine. seconds_p: the time from the first
  * request to the last. Returns 0 if it came to its end or was stopped by a signal; the exit code all
  * ranks agree on, with the sentence in text_p, if a rank failed. bar: whether rank 0 shows one. */
-int kvfi_replay_serve(struct replay_job *job, bool bar, double *seconds_p,
-                      char text_p[REPLAY_TEXT_LEN]);
+int kvfi_replay_serve(struct replay_job *job, bool bar, double *seconds_p, char text_p[REPLAY_TEXT_LEN]);
 
 #endif

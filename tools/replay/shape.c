@@ -60,13 +60,12 @@ static void apply_scale(const struct replay_opts *opts, struct replay_shape *sha
     shape->left_num = units * layers / divisor;
     shape->left_den = full / divisor;
     shape->least = units == 1 && layers == floor;
-    shape->less_asked = (unsigned __int128)opts->scale_num * full <
-                        (unsigned __int128)units * layers * opts->scale_den;
+    shape->less_asked =
+        (unsigned __int128)opts->scale_num * full < (unsigned __int128)units * layers * opts->scale_den;
 }
 
 /* Tokens of a KV block by the layout's name and the model, where none were asked for. */
-static int own_tokens(const struct kvfi_side_opts *side, const kvf_kv_model_t *model,
-                      uint64_t *tokens_p)
+static int own_tokens(const struct kvfi_side_opts *side, const kvf_kv_model_t *model, uint64_t *tokens_p)
 {
     kvf_layout_t *layout;
 
@@ -87,9 +86,7 @@ static int choose_blocks(const struct kvfi_side_opts *asked, uint64_t trace_toke
     if (own_tokens(asked, model, &own) != 0) {
         return -1;
     }
-    uint64_t n = asked->block_tokens != 0 ? asked->block_tokens
-                 : own < trace_tokens     ? own
-                                          : trace_tokens;
+    uint64_t n = asked->block_tokens != 0 ? asked->block_tokens : own < trace_tokens ? own : trace_tokens;
     if (n > trace_tokens || trace_tokens % n != 0) {
         return kvfi_cli_fail("%s: %" PRIu64 " does not divide the %" PRIu64 " tokens of a trace block",
                              asked->block_option, n, trace_tokens);
@@ -99,17 +96,17 @@ static int choose_blocks(const struct kvfi_side_opts *asked, uint64_t trace_toke
 }
 
 /* Ranks of an instance of a side. */
-static int choose_members(const struct kvfi_side_opts *asked, uint64_t ranks,
-                          const kvf_kv_model_t *model, struct replay_side *side)
+static int choose_members(const struct kvfi_side_opts *asked, uint64_t ranks, const kvf_kv_model_t *model,
+                          struct replay_side *side)
 {
     if (asked->pp > model->layers) {
         return kvfi_cli_fail("%s: %" PRIu64 " stages cannot share the %" PRIu32 " layers of %s",
                              asked->pp_option, asked->pp, model->layers, model->name);
     }
     if (asked->tp * asked->pp > ranks) {
-        return kvfi_cli_fail("%s %" PRIu64 ", %s %" PRIu64 ": an instance takes %" PRIu64
-                             " ranks, and the job has %" PRIu64, asked->tp_option, asked->tp,
-                             asked->pp_option, asked->pp, asked->tp * asked->pp, ranks);
+        return kvfi_cli_fail(
+            "%s %" PRIu64 ", %s %" PRIu64 ": an instance takes %" PRIu64 " ranks, and the job has %" PRIu64,
+            asked->tp_option, asked->tp, asked->pp_option, asked->pp, asked->tp * asked->pp, ranks);
     }
     side->tp = (uint32_t)asked->tp;
     side->pp = (uint32_t)asked->pp;
@@ -133,8 +130,8 @@ static int choose_ranks(const struct replay_opts *opts, int ranks, struct replay
     }
     if (prefill >= all && opts->prefill == 0) {
         return kvfi_cli_fail("%s %" PRIu64 ", %s %" PRIu64 ": a prefill instance takes all %d ranks and "
-                             "leaves none to decode", from->tp_option, from->tp, from->pp_option,
-                             from->pp, ranks);
+                             "leaves none to decode",
+                             from->tp_option, from->tp, from->pp_option, from->pp, ranks);
     }
     if (prefill >= all) {
         return kvfi_cli_fail("--prefill: %" PRIu64 " of %d rank%s leaves none to decode", prefill, ranks,
@@ -142,13 +139,13 @@ static int choose_ranks(const struct replay_opts *opts, int ranks, struct replay
     }
     if (prefill % src->members != 0) {
         return kvfi_cli_fail("--prefill: %" PRIu64 " ranks are no whole instances of %s %" PRIu64
-                             ", %s %" PRIu64, prefill, from->tp_option, from->tp, from->pp_option,
-                             from->pp);
+                             ", %s %" PRIu64,
+                             prefill, from->tp_option, from->tp, from->pp_option, from->pp);
     }
     if ((all - prefill) % dst->members != 0) {
         return kvfi_cli_fail("%s %" PRIu64 ", %s %" PRIu64 ": the %" PRIu64 " decode ranks of %d with "
-                             "--prefill %" PRIu64 " are no whole instances", to->tp_option, to->tp,
-                             to->pp_option, to->pp, all - prefill, ranks, prefill);
+                             "--prefill %" PRIu64 " are no whole instances",
+                             to->tp_option, to->tp, to->pp_option, to->pp, all - prefill, ranks, prefill);
     }
     src->ranks = (uint32_t)prefill;
     dst->ranks = (uint32_t)(all - prefill);
@@ -171,8 +168,7 @@ static int choose_target(const struct replay_opts *opts, const kvfi_trace_t *tra
     if (opts->inject == REPLAY_INJECT_SWAP_HEADS && shape->model->heads < 2) {
         return kvfi_cli_fail("--inject %s: %s has one head", fault, shape->model->name);
     }
-    if (opts->inject == REPLAY_INJECT_SWAP_HEADS &&
-        kvfi_replay_held(shape, REPLAY_DST, 0).cut.heads < 2) {
+    if (opts->inject == REPLAY_INJECT_SWAP_HEADS && kvfi_replay_held(shape, REPLAY_DST, 0).cut.heads < 2) {
         return kvfi_cli_fail("--inject %s: with --dst-tp %" PRIu32 " a decode rank holds one head", fault,
                              shape->side[REPLAY_DST].tp);
     }
@@ -218,7 +214,8 @@ static int choose_pools(const struct replay_opts *opts, struct replay_shape *sha
 
     if (pool > INT32_MAX) {
         return kvfi_cli_fail("--blocks: %" PRIu64 " trace blocks are %" PRIu64
-                             " KV blocks, and a pool has at most 2147483647", opts->blocks, pool);
+                             " KV blocks, and a pool has at most 2147483647",
+                             opts->blocks, pool);
     }
     shape->pool_blocks = (uint32_t)pool;
     for (int i = 0; i < REPLAY_SIDES; i++) {
@@ -273,16 +270,14 @@ bool kvfi_replay_is(const struct replay_shape *shape, int side, int rank, uint32
 struct replay_held kvfi_replay_held(const struct replay_shape *shape, int side, uint32_t member)
 {
     const struct replay_side *s = &shape->side[side];
-    struct replay_held held = {
-        .model = shape->model, .layout = s->layout, .block_tokens = s->block_tokens};
+    struct replay_held held = {.model = shape->model, .layout = s->layout, .block_tokens = s->block_tokens};
 
     kvfi_cut_heads(shape->model->heads, s->tp, member % s->tp, &held.cut.first_head, &held.cut.heads);
     kvfi_cut_layers(shape->layers, s->pp, member / s->tp, &held.cut.first_layer, &held.cut.layers);
     return held;
 }
 
-kvf_status_t kvfi_replay_layout(const struct replay_held *held, uint32_t blocks,
-                                kvf_layout_t **layout_p)
+kvf_status_t kvfi_replay_layout(const struct replay_held *held, uint32_t blocks, kvf_layout_t **layout_p)
 {
     kvf_layout_opts_t opts = {
         .struct_size = sizeof(opts),
@@ -299,12 +294,10 @@ kvf_status_t kvfi_replay_layout(const struct replay_held *held, uint32_t blocks,
 
 uint64_t kvfi_replay_bytes(const kvf_kv_model_t *model, const struct replay_cut *cut, uint64_t tokens)
 {
-    return tokens * cut->layers *
-           (cut->heads * (model->k_bytes + model->v_bytes) + model->indexer_bytes);
+    return tokens * cut->layers * (cut->heads * (model->k_bytes + model->v_bytes) + model->indexer_bytes);
 }
 
-uint32_t kvfi_replay_prefill_of(const struct replay_shape *shape, const kvfi_trace_t *trace,
-                                uint64_t request)
+uint32_t kvfi_replay_prefill_of(const struct replay_shape *shape, const kvfi_trace_t *trace, uint64_t request)
 {
     const kvfi_trace_request_t *r = &trace->requests[request];
     const uint64_t *ids = trace->ids + r->first;
@@ -327,8 +320,7 @@ int kvfi_replay_rank_of(const struct replay_shape *shape, int side, uint32_t ins
 
 /* ------------------------------------------------------------------ memory */
 
-bool kvfi_replay_too_large(const struct replay_opts *opts, const kvfi_trace_t *trace,
-                           uint64_t request)
+bool kvfi_replay_too_large(const struct replay_opts *opts, const kvfi_trace_t *trace, uint64_t request)
 {
     return trace->requests[request].count > opts->blocks;
 }
@@ -364,8 +356,8 @@ static uint64_t block_bytes(const struct replay_shape *shape, int side, uint32_t
 {
     const struct replay_side *s = &shape->side[side];
     struct replay_held held = kvfi_replay_held(shape, side, number % s->members);
-    unsigned __int128 all = (unsigned __int128)blocks *
-                            kvfi_replay_bytes(shape->model, &held.cut, s->block_tokens);
+    unsigned __int128 all =
+        (unsigned __int128)blocks * kvfi_replay_bytes(shape->model, &held.cut, s->block_tokens);
 
     return all > UINT64_MAX >> 16 ? UINT64_MAX >> 16 : (uint64_t)all; /* room to add up ranks */
 }
@@ -405,8 +397,9 @@ static void say_fit(const struct replay_shape *shape, uint64_t blocks, char *tex
         snprintf(text, len, "--blocks %" PRIu64 " would fit%s", blocks,
                  shape->least ? "; no smaller --scale takes less" : ", and a smaller --scale takes less");
     } else {
-        snprintf(text, len, "%s", shape->least ? "no smaller --scale takes less, a smaller --depth may"
-                                               : "a smaller --scale takes less");
+        snprintf(text, len, "%s",
+                 shape->least ? "no smaller --scale takes less, a smaller --depth may"
+                              : "a smaller --scale takes less");
     }
 }
 
@@ -429,8 +422,9 @@ int kvfi_replay_shape_memory(struct replay_comm *comm, const struct replay_opts 
     say_fit(shape, pulled < free_bytes ? part_of(opts->blocks, free_bytes - pulled, pools) : 0, fit,
             sizeof(fit));
     kvfi_cli_fail("--blocks %" PRIu64 ": a pool of so many trace blocks takes %s, all ranks of this "
-                  "node together take %s, and %s are free (%s): %s", opts->blocks,
-                  kvfi_cli_bytes(pool, a, sizeof(a)), kvfi_cli_bytes(pools + pulled, b, sizeof(b)),
-                  kvfi_cli_bytes(free_bytes, c, sizeof(c)), limit, fit);
+                  "node together take %s, and %s are free (%s): %s",
+                  opts->blocks, kvfi_cli_bytes(pool, a, sizeof(a)),
+                  kvfi_cli_bytes(pools + pulled, b, sizeof(b)), kvfi_cli_bytes(free_bytes, c, sizeof(c)),
+                  limit, fit);
     return KVFI_EXIT_USAGE;
 }

@@ -19,12 +19,12 @@
 struct replay_side {
     const char *layout;
     uint32_t tp, pp;
-    uint32_t members;        /* ranks of an instance */
+    uint32_t members; /* ranks of an instance */
     uint32_t instances;
-    uint32_t ranks;          /* of all instances; both sides of a job of one rank have that one */
-    uint32_t first_rank;     /* MPI rank of the first one; the others follow, instance by instance */
-    uint32_t block_tokens;   /* of a KV block */
-    uint32_t per_block;      /* KV blocks of a trace block that are moved */
+    uint32_t ranks;        /* of all instances; both sides of a job of one rank have that one */
+    uint32_t first_rank;   /* MPI rank of the first one; the others follow, instance by instance */
+    uint32_t block_tokens; /* of a KV block */
+    uint32_t per_block;    /* KV blocks of a trace block that are moved */
 };
 
 /* Heads and layers; of a rank, or what two ranks have in common. */
@@ -44,18 +44,18 @@ struct replay_held {
 struct replay_shape {
     const kvf_kv_model_t *model;
     struct replay_side side[REPLAY_SIDES];
-    uint32_t trace_tokens;   /* tokens of a trace block */
-    uint32_t kept_tokens;    /* of these, moved: the first ones; whole KV blocks of both sides */
-    uint32_t full_layers;    /* layers of the model that keep KV */
-    uint32_t layers;         /* of these, moved: the first ones */
+    uint32_t trace_tokens;       /* tokens of a trace block */
+    uint32_t kept_tokens;        /* of these, moved: the first ones; whole KV blocks of both sides */
+    uint32_t full_layers;        /* layers of the model that keep KV */
+    uint32_t layers;             /* of these, moved: the first ones */
     uint64_t left_num, left_den; /* what is left of it all, in lowest terms */
-    bool     least;          /* no scale leaves less */
-    bool     less_asked;     /* the scale asked for was smaller than what is left */
-    bool     both;           /* a job of one rank */
-    uint32_t pool_blocks;    /* KV blocks in the pool of a prefill rank */
-    uint32_t ranges;         /* segments of a prefill rank's layout at most */
-    uint64_t refused;        /* requests that no pool can hold */
-    uint64_t target;         /* the request that --inject breaks; UINT64_MAX: there is none */
+    bool least;                  /* no scale leaves less */
+    bool less_asked;             /* the scale asked for was smaller than what is left */
+    bool both;                   /* a job of one rank */
+    uint32_t pool_blocks;        /* KV blocks in the pool of a prefill rank */
+    uint32_t ranges;             /* segments of a prefill rank's layout at most */
+    uint64_t refused;            /* requests that no pool can hold */
+    uint64_t target;             /* the request that --inject breaks; UINT64_MAX: there is none */
 };
 
 /* 0, or an exit code and the sentence in kvfi_cli_error(). */
@@ -69,8 +69,7 @@ bool kvfi_replay_is(const struct replay_shape *shape, int side, int rank, uint32
 struct replay_held kvfi_replay_held(const struct replay_shape *shape, int side, uint32_t member);
 
 /* The layout of a cache of so many KV blocks. */
-kvf_status_t kvfi_replay_layout(const struct replay_held *held, uint32_t blocks,
-                                kvf_layout_t **layout_p);
+kvf_status_t kvfi_replay_layout(const struct replay_held *held, uint32_t blocks, kvf_layout_t **layout_p);
 
 /* Bytes that so many tokens of these heads and layers take. */
 uint64_t kvfi_replay_bytes(const kvf_kv_model_t *model, const struct replay_cut *cut, uint64_t tokens);
@@ -84,8 +83,7 @@ uint32_t kvfi_replay_decode_of(const struct replay_shape *shape, uint64_t reques
 int kvfi_replay_rank_of(const struct replay_shape *shape, int side, uint32_t instance, uint32_t member);
 
 /* Whether the request has more trace blocks than the pool of a prefill rank. */
-bool kvfi_replay_too_large(const struct replay_opts *opts, const kvfi_trace_t *trace,
-                           uint64_t request);
+bool kvfi_replay_too_large(const struct replay_opts *opts, const kvfi_trace_t *trace, uint64_t request);
 
 /* KV blocks that a rank of that decode instance holds at most at one time. 0: it has nothing to do. */
 uint64_t kvfi_replay_decode_need(const struct replay_opts *opts, const struct replay_shape *shape,

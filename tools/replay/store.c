@@ -21,12 +21,12 @@ struct slot {
 };
 
 struct replay_store {
-    uint32_t     slots;
-    uint32_t     used;   /* slots 0 .. used - 1 hold a block */
-    uint32_t     pinned; /* slots with a pin */
-    uint32_t     oldest, newest;
-    uint32_t     mask; /* entries of the table, less one */
-    uint32_t    *table;
+    uint32_t slots;
+    uint32_t used;   /* slots 0 .. used - 1 hold a block */
+    uint32_t pinned; /* slots with a pin */
+    uint32_t oldest, newest;
+    uint32_t mask; /* entries of the table, less one */
+    uint32_t *table;
     struct slot *slot;
 };
 
@@ -187,8 +187,7 @@ bool kvfi_replay_store_admit(struct replay_store *store, const uint64_t *ids, ui
     return true;
 }
 
-void kvfi_replay_store_unpin(struct replay_store *store, const struct replay_place *places,
-                             uint64_t count)
+void kvfi_replay_store_unpin(struct replay_store *store, const struct replay_place *places, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++) {
         unpin(store, places[i].slot);

@@ -22,8 +22,8 @@ struct replay_store;
 /* What became of one block of an admitted request. */
 struct replay_place {
     uint32_t slot;
-    bool     produce; /* a miss: fill the slot */
-    bool     evicted; /* the slot held another block before */
+    bool produce; /* a miss: fill the slot */
+    bool evicted; /* the slot held another block before */
 };
 
 /* NULL without memory. */
@@ -35,7 +35,6 @@ bool kvfi_replay_store_admit(struct replay_store *store, const uint64_t *ids, ui
                              struct replay_place *places_p);
 
 /* Takes back one pin of each. */
-void kvfi_replay_store_unpin(struct replay_store *store, const struct replay_place *places,
-                             uint64_t count);
+void kvfi_replay_store_unpin(struct replay_store *store, const struct replay_place *places, uint64_t count);
 
 #endif

@@ -46,14 +46,12 @@ static kvf_status_t build_layouts(const struct replay_shape *shape, kvf_layout_t
     return status;
 }
 
-static kvf_status_t find_sources(struct replay_sources *sources, uint32_t number,
-                                 const kvf_layout_t *layout, kvf_layout_t **layouts,
-                                 kvf_plan_source_t *found)
+static kvf_status_t find_sources(struct replay_sources *sources, uint32_t number, const kvf_layout_t *layout,
+                                 kvf_layout_t **layouts, kvf_plan_source_t *found)
 {
     const struct replay_shape *shape = sources->shape;
     uint32_t members = shape->side[REPLAY_SRC].members;
-    struct replay_cut own =
-        kvfi_replay_held(shape, REPLAY_DST, number % shape->side[REPLAY_DST].members).cut;
+    struct replay_cut own = kvfi_replay_held(shape, REPLAY_DST, number % shape->side[REPLAY_DST].members).cut;
     kvf_status_t status = kvf_plan_sources(layouts, members, layout, number, NULL, found, &members);
 
     for (uint32_t i = 0; i < members && status == KVF_OK; i++) {
@@ -61,7 +59,9 @@ static kvf_status_t find_sources(struct replay_sources *sources, uint32_t number
         common(own.first_layer, own.layers, &cut.first_layer, &cut.layers);
         common(own.first_head, own.heads, &cut.first_head, &cut.heads);
         sources->source[sources->count++] = (struct replay_source){
-            .member = found[i].rank, .plan = found[i].plan, .cut = cut,
+            .member = found[i].rank,
+            .plan = found[i].plan,
+            .cut = cut,
             .segments = kvf_layout_describe(layouts[found[i].rank])->segment_count,
         };
     }
@@ -81,8 +81,8 @@ kvf_status_t kvfi_replay_sources_open(const struct replay_shape *shape, uint32_t
         .shape = shape,
         .source = calloc(members, sizeof(*sources_p->source)),
         .entry = calloc(capacity, sizeof(*sources_p->entry)),
-        .step_tokens = common_divisor(shape->side[REPLAY_SRC].block_tokens,
-                                      shape->side[REPLAY_DST].block_tokens),
+        .step_tokens =
+            common_divisor(shape->side[REPLAY_SRC].block_tokens, shape->side[REPLAY_DST].block_tokens),
     };
     if (layouts == NULL || found == NULL || sources_p->source == NULL || sources_p->entry == NULL) {
         status = kvf_fail(KVF_ERR_NOMEM, "no memory for %" PRIu32 " sources of %" PRIu32 " KV blocks",
@@ -138,8 +138,7 @@ int kvfi_replay_tables_make(struct replay_tables *t, const struct replay_sources
             make_room(&t->src_gens, src * count, sizeof(uint32_t)) != 0 ||
             make_room(&t->first_op, count, sizeof(size_t)) != 0 ||
             make_room(&t->first_pair, count + 1, sizeof(size_t)) != 0 ||
-            make_room(&t->block_status, dst, 1) != 0 ||
-            make_room(&t->stale, steps * count, 1) != 0) {
+            make_room(&t->block_status, dst, 1) != 0 || make_room(&t->stale, steps * count, 1) != 0) {
             return -1;
         }
         t->room = trace_blocks;
@@ -170,7 +169,7 @@ void kvfi_replay_tables_free(struct replay_tables *t)
 /* A source's binding, and the tables that it points to. */
 struct binding {
     kvf_bind_table_t src, dst;
-    kvf_bind_t       bind;
+    kvf_bind_t bind;
 };
 
 static void describe(const struct replay_tables *t, const struct replay_sources *sources, uint32_t s,
@@ -181,8 +180,12 @@ static void describe(const struct replay_tables *t, const struct replay_sources 
     *b_p = (struct binding){
         .src = {.ids = t->src_ids + at, .gens = t->src_gens + at, .count = t->src_blocks},
         .dst = {.ids = t->dst_ids, .count = t->blocks, .block_status = t->block_status},
-        .bind = {.struct_size = sizeof(kvf_bind_t), .dir = KVF_READ, .src_tables = &b_p->src,
-                 .src_table_count = 1, .dst_tables = &b_p->dst, .dst_table_count = 1,
+        .bind = {.struct_size = sizeof(kvf_bind_t),
+                 .dir = KVF_READ,
+                 .src_tables = &b_p->src,
+                 .src_table_count = 1,
+                 .dst_tables = &b_p->dst,
+                 .dst_table_count = 1,
                  .tokens = t->blocks * (uint64_t)sources->shape->side[REPLAY_DST].block_tokens,
                  .pair_status = t->status + t->first_pair[s],
                  .pair_count = t->first_pair[s + 1] - t->first_pair[s]},
@@ -224,8 +227,7 @@ static kvf_status_t prepare(struct replay_tables *t, const struct replay_sources
     }
     return ops <= t->op_room && ids <= t->id_room && pairs <= t->status_room
                ? KVF_OK
-               : kvf_fail(KVF_ERR_NOMEM, "no memory for %zu ops with %zu ids and %zu pairs", ops, ids,
-                          pairs);
+               : kvf_fail(KVF_ERR_NOMEM, "no memory for %zu ops with %zu ids and %zu pairs", ops, ids, pairs);
 }
 
 kvf_status_t kvfi_replay_tables_bind(struct replay_tables *t, const struct replay_sources *sources,

@@ -14,18 +14,18 @@
 #include "verify.h"
 
 struct replay_source {
-    uint32_t    member;   /* of a prefill instance */
-    uint32_t    segments; /* of its layout */
+    uint32_t member;   /* of a prefill instance */
+    uint32_t segments; /* of its layout */
     kvf_plan_t *plan;
     struct replay_cut cut; /* what it and this rank have in common */
 };
 
 struct replay_sources {
     const struct replay_shape *shape;
-    uint32_t              count;
+    uint32_t count;
     struct replay_source *source;
-    uint32_t              step_tokens; /* divides the KV blocks of both sides */
-    uint32_t             *entry;       /* by id of a destination block: its place in its request */
+    uint32_t step_tokens; /* divides the KV blocks of both sides */
+    uint32_t *entry;      /* by id of a destination block: its place in its request */
 };
 
 /* Finds the sources of decode rank `number` whose cache has that layout and so many blocks, and makes their
@@ -37,21 +37,21 @@ void kvfi_replay_sources_close(struct replay_sources *sources);
 
 /* A request in flight. All zero: empty. */
 struct replay_tables {
-    uint32_t  blocks;     /* of the destination */
-    uint32_t  src_blocks; /* of each source */
+    uint32_t blocks;     /* of the destination */
+    uint32_t src_blocks; /* of each source */
     uint32_t *dst_ids;
     uint32_t *src_ids, *src_gens; /* of source s from s * src_blocks on */
     kvf_op_t *ops;                /* of all sources, one source behind the other */
-    size_t    op_count;
-    size_t   *first_op;           /* by source */
-    uint32_t *ids;                /* that the plans fill */
-    size_t   *first_pair;         /* by source: of its pairs in status; one more entry is their end */
-    int8_t   *status;             /* of the pairs of blocks of all sources */
-    int8_t   *block_status;       /* of destination blocks, as the library tells */
-    uint8_t  *stale;              /* by source and step of step_tokens: not 0 if stale */
-    uint64_t  steps;
-    bool      any_stale;
-    size_t    room, op_room, id_room, status_room; /* room: in trace blocks */
+    size_t op_count;
+    size_t *first_op;     /* by source */
+    uint32_t *ids;        /* that the plans fill */
+    size_t *first_pair;   /* by source: of its pairs in status; one more entry is their end */
+    int8_t *status;       /* of the pairs of blocks of all sources */
+    int8_t *block_status; /* of destination blocks, as the library tells */
+    uint8_t *stale;       /* by source and step of step_tokens: not 0 if stale */
+    uint64_t steps;
+    bool any_stale;
+    size_t room, op_room, id_room, status_room; /* room: in trace blocks */
 };
 
 /* Makes room for a request of so many trace blocks, and empties the tables. -1: no memory. */
@@ -76,8 +76,7 @@ kvf_status_t kvfi_replay_tables_agree(struct replay_tables *tables, const struct
 
 /* What is stale of destination block j: fills stale_p, an entry a source, for the checker. Returns the
  * bytes; 0: none. */
-uint64_t kvfi_replay_tables_stale(const struct replay_tables *tables,
-                                  const struct replay_sources *sources, uint32_t j,
-                                  struct replay_stale *stale_p);
+uint64_t kvfi_replay_tables_stale(const struct replay_tables *tables, const struct replay_sources *sources,
+                                  uint32_t j, struct replay_stale *stale_p);
 
 #endif

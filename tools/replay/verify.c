@@ -23,41 +23,41 @@
 #include "../cli.h"
 #include "content.h"
 
-#define MAX_AXES 5 /* L 2 B N H; the cell is no axis */
+#define MAX_AXES    5 /* L 2 B N H; the cell is no axis */
 #define MAX_REGIONS 4
-#define MAX_NAME 9 /* the axes, a /, the cell, and the end */
+#define MAX_NAME    9 /* the axes, a /, the cell, and the end */
 
 struct axis {
-    char     letter;
+    char letter;
     uint32_t extent;
     uint64_t stride;
 };
 
 struct region {
     struct axis axis[MAX_AXES]; /* outermost first */
-    int         axes;
-    int         apart;      /* so many of them, the first ones, are segments */
-    int         block_axis; /* place of B */
-    uint32_t    segment;    /* the first one */
-    uint64_t    base;       /* from its start */
-    uint64_t    cell;    /* bytes */
-    uint64_t    k_bytes; /* of a cell that holds K, then V; else the cell's */
-    uint32_t    plane;   /* of the content: of the cell, or of its first part */
-    bool        fused;
+    int axes;
+    int apart;        /* so many of them, the first ones, are segments */
+    int block_axis;   /* place of B */
+    uint32_t segment; /* the first one */
+    uint64_t base;    /* from its start */
+    uint64_t cell;    /* bytes */
+    uint64_t k_bytes; /* of a cell that holds K, then V; else the cell's */
+    uint32_t plane;   /* of the content: of the cell, or of its first part */
+    bool fused;
     const uint32_t *layers; /* ids, in the order in which they lie */
 };
 
 struct replay_check {
     struct replay_held held;
-    char          name[MAX_NAME]; /* the layout's spelling */
+    char name[MAX_NAME]; /* the layout's spelling */
     uint8_t *const *bases;
-    uint64_t      seed;
-    uint64_t      block_bytes;
-    uint64_t      end;      /* of the regions so far, where they share a segment */
-    uint32_t      segments; /* of the regions so far, where they do not */
+    uint64_t seed;
+    uint64_t block_bytes;
+    uint64_t end;      /* of the regions so far, where they share a segment */
+    uint32_t segments; /* of the regions so far, where they do not */
     struct region region[MAX_REGIONS];
-    int           regions;
-    uint32_t      layer_ids[]; /* of the group without a window, then of the one with it */
+    int regions;
+    uint32_t layer_ids[]; /* of the group without a window, then of the one with it */
 };
 
 /* -------------------------------------------------------------- what a name means */
@@ -66,14 +66,22 @@ struct replay_check {
 static const char *spelling_of(const char *name)
 {
     static const char *const known[][2] = {
-        {"vllm-0.21", "L/2BNHD"},          {"vllm-0.23", "L/B2NHD"},
-        {"vllm-0.26", "LBHNC"},            {"vllm-mla", "L/BNC"},
-        {"sglang", "2L/BNHD"},             {"hicache-layer-first", "2LBNHD"},
-        {"hicache-token-first", "2BNLHD"}, {"hicache-page-first", "2BLNHD"},
-        {"hicache-page-head", "2BHNLD"},   {"tensorrt-llm", "BL2HND"},
-        {"lmcache", "B2LNHD"},             {"flexkv-layer-first", "L2BNHD"},
-        {"flexkv-block-first", "BL2NHD"},  {"kvbm-universal", "BHL2ND"},
-        {"kvbm-nhd", "BL2NHD"},            {"kvbm-hnd", "BL2HND"},
+        {"vllm-0.21", "L/2BNHD"},
+        {"vllm-0.23", "L/B2NHD"},
+        {"vllm-0.26", "LBHNC"},
+        {"vllm-mla", "L/BNC"},
+        {"sglang", "2L/BNHD"},
+        {"hicache-layer-first", "2LBNHD"},
+        {"hicache-token-first", "2BNLHD"},
+        {"hicache-page-first", "2BLNHD"},
+        {"hicache-page-head", "2BHNLD"},
+        {"tensorrt-llm", "BL2HND"},
+        {"lmcache", "B2LNHD"},
+        {"flexkv-layer-first", "L2BNHD"},
+        {"flexkv-block-first", "BL2NHD"},
+        {"kvbm-universal", "BHL2ND"},
+        {"kvbm-nhd", "BL2NHD"},
+        {"kvbm-hnd", "BL2HND"},
     };
 
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
@@ -98,8 +106,8 @@ static uint32_t list_layers(const struct replay_held *held, bool window, uint32_
     return count;
 }
 
-static uint32_t extent_of(const struct replay_check *check, char letter, uint32_t layers,
-                          uint32_t heads, uint32_t capacity)
+static uint32_t extent_of(const struct replay_check *check, char letter, uint32_t layers, uint32_t heads,
+                          uint32_t capacity)
 {
     switch (letter) {
     case 'L':
@@ -227,8 +235,8 @@ static int add_groups(struct replay_check *check, uint32_t capacity, uint32_t ba
     return 0;
 }
 
-struct replay_check *kvfi_replay_check_open(const struct replay_held *held, uint32_t capacity,
-                                            uint64_t seed, uint8_t *const *bases, uint32_t base_count)
+struct replay_check *kvfi_replay_check_open(const struct replay_held *held, uint32_t capacity, uint64_t seed,
+                                            uint8_t *const *bases, uint32_t base_count)
 {
     struct replay_check *check = calloc(1, sizeof(*check) + held->cut.layers * sizeof(uint32_t));
 
@@ -337,8 +345,8 @@ static void found_first(struct replay_found *found, const char *what, uint64_t b
 {
     if (found->where[0] == '\0') {
         snprintf(found->where, sizeof(found->where),
-                 "layer %" PRIu32 ", head %" PRIu32 ", token %" PRIu32 ", byte %" PRIu64 " of %s",
-                 layer, head, token, byte, what);
+                 "layer %" PRIu32 ", head %" PRIu32 ", token %" PRIu32 ", byte %" PRIu64 " of %s", layer,
+                 head, token, byte, what);
     }
 }
 
@@ -379,13 +387,13 @@ static uint64_t count_wrong(const uint8_t *at, uint64_t len, uint64_t cell_key, 
     return wrong;
 }
 
-static void check_part(const uint8_t *at, uint64_t len, uint64_t prefix_key, uint32_t plane,
-                       uint32_t layer, uint32_t head, uint32_t token, struct replay_found *found)
+static void check_part(const uint8_t *at, uint64_t len, uint64_t prefix_key, uint32_t plane, uint32_t layer,
+                       uint32_t head, uint32_t token, struct replay_found *found)
 {
     static const char *const names[] = {"K", "V", "the indexer"};
     uint64_t first = 0;
-    uint64_t wrong = count_wrong(
-        at, len, kvfi_replay_cell_key(prefix_key, layer, head, plane, token), &first);
+    uint64_t wrong =
+        count_wrong(at, len, kvfi_replay_cell_key(prefix_key, layer, head, plane, token), &first);
 
     if (wrong > 0) {
         found->wrong += wrong;
@@ -425,14 +433,14 @@ static void check_piece(const struct replay_check *check, const struct region *r
         token += expect->first_token;
         check_part(cell, region->k_bytes, prefix_key, plane, layer, head, token, found);
         if (region->fused) {
-            check_part(cell + region->k_bytes, region->cell - region->k_bytes, prefix_key,
-                       REPLAY_PLANE_V, layer, head, token, found);
+            check_part(cell + region->k_bytes, region->cell - region->k_bytes, prefix_key, REPLAY_PLANE_V,
+                       layer, head, token, found);
         }
     } while (step(region, region->block_axis + 1, region->axes, at));
 }
 
-void kvfi_replay_check_block(struct replay_check *check, uint32_t block,
-                             const struct replay_expect *expect, struct replay_found *found_p)
+void kvfi_replay_check_block(struct replay_check *check, uint32_t block, const struct replay_expect *expect,
+                             struct replay_found *found_p)
 {
     uint64_t pattern = kvfi_replay_pattern(expect->request);
     uint64_t prefix_key = kvfi_replay_prefix_key(check->seed, expect->prefix);

@@ -19,8 +19,8 @@ struct replay_check;
 /* A checker of the cache of one rank, with room for so many KV blocks; bases says where each of the
  * layout's segments begins, and stays the caller's. Ids handed to it have neighbours on both sides that
  * nobody uses. NULL: the sentence is in kvfi_cli_error(). */
-struct replay_check *kvfi_replay_check_open(const struct replay_held *held, uint32_t capacity,
-                                            uint64_t seed, uint8_t *const *bases, uint32_t base_count);
+struct replay_check *kvfi_replay_check_open(const struct replay_held *held, uint32_t capacity, uint64_t seed,
+                                            uint8_t *const *bases, uint32_t base_count);
 void kvfi_replay_check_close(struct replay_check *check);
 
 /* Bytes of a block as the checker sees it; must be what the layout says. */
@@ -47,9 +47,9 @@ struct replay_expect {
 struct replay_found {
     uint64_t wrong;    /* bytes, canaries too */
     uint64_t canaries; /* of these, in canaries */
-    char     where[160]; /* the first one; set if wrong > 0 */
+    char where[160];   /* the first one; set if wrong > 0 */
 };
-void kvfi_replay_check_block(struct replay_check *check, uint32_t block,
-                             const struct replay_expect *expect, struct replay_found *found_p);
+void kvfi_replay_check_block(struct replay_check *check, uint32_t block, const struct replay_expect *expect,
+                             struct replay_found *found_p);
 
 #endif

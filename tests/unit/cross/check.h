@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CK_ENV 0
+#define CK_ENV     0
 #define TESTS_MOST 64
 
 typedef struct TTest {
@@ -32,26 +32,26 @@ typedef struct Suite {
 
 typedef Suite SRunner;
 
-#define START_TEST(test_name)                                    \
-    static void test_name##_fn(int _i);                          \
-    static const TTest test_name##_test = { #test_name, test_name##_fn }; \
-    static const TTest *test_name = &test_name##_test;           \
-    static void test_name##_fn(int _i)                           \
-    {                                                            \
+#define START_TEST(test_name)                                                                                \
+    static void test_name##_fn(int _i);                                                                      \
+    static const TTest test_name##_test = {#test_name, test_name##_fn};                                      \
+    static const TTest *test_name = &test_name##_test;                                                       \
+    static void test_name##_fn(int _i)                                                                       \
+    {                                                                                                        \
         (void)_i;
 #define END_TEST }
 
-#define ck_assert_msg(condition, ...)                                          \
-    ((condition) ? (void)0                                                     \
-                 : (printf("%s:%d: %s: ", __FILE__, __LINE__, #condition),     \
-                    printf("" __VA_ARGS__), printf("\n"), exit(EXIT_FAILURE)))
-#define ck_abort_msg(...) (printf("" __VA_ARGS__), printf("\n"), exit(EXIT_FAILURE))
-#define ck_assert(condition) ck_assert_msg(condition, "failed")
-#define ck_assert_int_eq(a, b) ck_assert_msg((intmax_t)(a) == (intmax_t)(b), "%jd", (intmax_t)(a))
+#define ck_assert_msg(condition, ...)                                                                        \
+    ((condition) ? (void)0                                                                                   \
+                 : (printf("%s:%d: %s: ", __FILE__, __LINE__, #condition), printf("" __VA_ARGS__),           \
+                    printf("\n"), exit(EXIT_FAILURE)))
+#define ck_abort_msg(...)       (printf("" __VA_ARGS__), printf("\n"), exit(EXIT_FAILURE))
+#define ck_assert(condition)    ck_assert_msg(condition, "failed")
+#define ck_assert_int_eq(a, b)  ck_assert_msg((intmax_t)(a) == (intmax_t)(b), "%jd", (intmax_t)(a))
 #define ck_assert_uint_eq(a, b) ck_assert_msg((uintmax_t)(a) == (uintmax_t)(b), "%ju", (uintmax_t)(a))
 #define ck_assert_uint_gt(a, b) ck_assert_msg((uintmax_t)(a) > (uintmax_t)(b), "%ju", (uintmax_t)(a))
 #define ck_assert_uint_ge(a, b) ck_assert_msg((uintmax_t)(a) >= (uintmax_t)(b), "%ju", (uintmax_t)(a))
-#define ck_assert_str_eq(a, b) ck_assert_msg(strcmp(a, b) == 0, "%s", a)
+#define ck_assert_str_eq(a, b)  ck_assert_msg(strcmp(a, b) == 0, "%s", a)
 
 static inline Suite *suite_create(const char *name)
 {

@@ -72,8 +72,7 @@ static int map(struct bare *bare, void *addr, uint64_t len, ucp_mem_h *memory_p)
 static int copy_blob(const char *what, const void *from, size_t len, char *to, uint64_t *len_p)
 {
     if (len > MOST_BLOB) {
-        return kvfi_cli_fail("peer ucx: %s has %zu bytes, and %d are expected at most", what, len,
-                             MOST_BLOB);
+        return kvfi_cli_fail("peer ucx: %s has %zu bytes, and %d are expected at most", what, len, MOST_BLOB);
     }
     memcpy(to, from, len);
     *len_p = len;
@@ -117,8 +116,7 @@ static int open_owner(const struct bench_case *c, struct bench_peer *peer, struc
     struct bare *bare = peer->state;
 
     peer->memory.len = kvfi_bench_remote_bytes(c->args, c->plan);
-    if (map(bare, NULL, peer->memory.len, &bare->memory) != 0 ||
-        write_card(bare, peer, card) != 0) {
+    if (map(bare, NULL, peer->memory.len, &bare->memory) != 0 || write_card(bare, peer, card) != 0) {
         return -1;
     }
     return kvfi_bench_remote_starts(c, &peer->memory);
@@ -154,8 +152,7 @@ static int map_local(const struct bench_case *c, struct bare *bare)
         return kvfi_cli_fail("no memory");
     }
     for (bare->locals = 0; bare->locals < count; bare->locals++) {
-        if (map(bare, local->starts[bare->locals], local->len / count,
-                &bare->local[bare->locals]) != 0) {
+        if (map(bare, local->starts[bare->locals], local->len / count, &bare->local[bare->locals]) != 0) {
             return -1;
         }
     }
@@ -222,9 +219,9 @@ static inline bool move_piece(void *arg, const struct bench_piece *p)
                      (reads ? p->source_off : p->dest_off);
 
     m->param.memh = m->bare->local[segment];
-    ucs_status_ptr_t request =
-        reads ? ucp_get_nbx(m->bare->ep, here, p->len, there, m->bare->rkey, &m->param)
-              : ucp_put_nbx(m->bare->ep, here, p->len, there, m->bare->rkey, &m->param);
+    ucs_status_ptr_t request = reads
+                                   ? ucp_get_nbx(m->bare->ep, here, p->len, there, m->bare->rkey, &m->param)
+                                   : ucp_put_nbx(m->bare->ep, here, p->len, there, m->bare->rkey, &m->param);
     m->status = UCS_PTR_IS_ERR(request) ? UCS_PTR_STATUS(request) : UCS_OK;
     return m->status == UCS_OK;
 }
@@ -248,17 +245,16 @@ static ucs_status_t finish(struct bare *bare)
 static ucs_status_t move_batch(const struct bench_case *c, struct bare *bare, uint64_t batch)
 {
     uint64_t segments = kvfi_bench_remote_segments(c->args, c->plan);
-    struct mover m = {
-        .c = c,
-        .bare = bare,
-        .segment = kvfi_bench_remote_bytes(c->args, c->plan) / segments,
-        .param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
-                                  UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_MULTI_SEND,
-                  .cb.send = ended,
-                  .user_data = bare}};
+    struct mover m = {.c = c,
+                      .bare = bare,
+                      .segment = kvfi_bench_remote_bytes(c->args, c->plan) / segments,
+                      .param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
+                                                UCP_OP_ATTR_FIELD_MEMH | UCP_OP_ATTR_FLAG_MULTI_SEND,
+                                .cb.send = ended,
+                                .user_data = bare}};
 
-    kvfi_bench_walk(c->plan, kvfi_bench_batch_first(c->plan, batch),
-                    kvfi_bench_batch_blocks(c->plan, batch), move_piece, &m);
+    kvfi_bench_walk(c->plan, kvfi_bench_batch_first(c->plan, batch), kvfi_bench_batch_blocks(c->plan, batch),
+                    move_piece, &m);
     return m.status == UCS_OK ? finish(bare) : m.status;
 }
 
