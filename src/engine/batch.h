@@ -77,7 +77,7 @@ struct kvf_batch {
     kvfi_out_note_t note;
     kvf_batch_result_t result;
     uint64_t deadline_ns; /* as it was asked for */
-    char sentence[640];   /* of the first bad op, or of the notification */
+    char sentence[768];   /* of the first bad op, or of the notification */
     kvfi_tally_t tally;
     kvf_queue_t *queue;                         /* that hears of its end; NULL: none */
     kvfi_sleeper_t *sleeper;                    /* the queue's, while the batch runs */
