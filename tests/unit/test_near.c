@@ -131,27 +131,38 @@ static void nothing_changed(void *engine)
     (void)engine;
 }
 
-static kvfi_am_t *open_rings(void)
+static kvfi_am_t *open_rings(kvfi_am_host_t *host)
 {
-    kvfi_am_host_t host = {.page = calloc(1, kvfi_page_bytes(1)),
-                           .incarnation = 1,
-                           .depth = 1,
-                           .bell = calloc(1, sizeof(kvfi_bell_t)),
-                           .changed = nothing_changed,
-                           .open_writes = calloc(1, sizeof(kvfi_open_writes_t))};
     kvfi_am_t *am;
 
-    ck_assert_int_eq(kvfi_bell_open(host.bell), 0);
-    ck_assert_int_eq(kvfi_link_open_near(KVFI_SHM_SYSV, &host.near), KVF_OK);
-    ck_assert_int_eq(kvfi_am_open(&kvfi_rings, &host, &am), KVF_OK);
+    *host = (kvfi_am_host_t){.page = calloc(1, kvfi_page_bytes(1)),
+                             .incarnation = 1,
+                             .depth = 1,
+                             .bell = calloc(1, sizeof(kvfi_bell_t)),
+                             .changed = nothing_changed,
+                             .open_writes = calloc(1, sizeof(kvfi_open_writes_t))};
+    ck_assert_int_eq(kvfi_bell_open(host->bell), 0);
+    ck_assert_int_eq(kvfi_link_open_near(KVFI_SHM_SYSV, &host->near), KVF_OK);
+    ck_assert_int_eq(kvfi_am_open(&kvfi_rings, host, &am), KVF_OK);
     return am;
+}
+
+static void close_rings(kvfi_am_t *am, kvfi_am_host_t *host)
+{
+    kvfi_am_close(am, 0);
+    kvfi_link_close(host->near);
+    kvfi_bell_close(host->bell);
+    free(host->open_writes);
+    free(host->bell);
+    free(host->page);
 }
 
 /* One thread forgets a neighbour and waits to disconnect, while another imports it again and forgets that. In
  * any order: neither page is looked at once it has been unmapped, and the last one is heard to its end. */
 START_TEST(a_connection_looks_at_no_page_of_a_peer_that_was_forgotten)
 {
-    kvfi_am_t *am = open_rings();
+    kvfi_am_host_t host;
+    kvfi_am_t *am = open_rings(&host);
     sight_t sights[2];
     kvfi_am_peer_t *peer = NULL, *same;
     int fd = memfd_create("page", MFD_CLOEXEC), first_goes = _i;
@@ -174,7 +185,8 @@ START_TEST(a_connection_looks_at_no_page_of_a_peer_that_was_forgotten)
     }
     lose_sight(am, peer, &sights[first_goes ? 1 : 0]);
     kvfi_am_progress(am, 1);
-    kvfi_am_close(am, 0);
+    close_rings(am, &host);
+    close(fd);
 }
 END_TEST
 
