@@ -18,8 +18,8 @@ static _Atomic unsigned engines_closed;
 
 static const char *name_of(kvfi_kind_t kind)
 {
-    static const char *const names[] = {"engine", "segment", "pool",  "grant",
-                                        "peer",   "remote",  "batch", "view"};
+    static const char *const names[] = {"engine", "segment", "pool", "grant", "peer",
+                                        "remote", "batch",   "view", "queue", "channel"};
 
     return names[kind - KVFI_ENGINE];
 }

@@ -170,7 +170,7 @@ START_TEST(a_channel_that_opens_late_gets_what_was_not_taken)
     refused_naming(kvf_channel_recv(one, NULL), KVF_ERR_INVALID, "notification_p");
     refused_naming(kvf_channel_fd(one, NULL), KVF_ERR_INVALID, "fd_p is NULL");
     answers(kvf_channel_fd(NULL, &fd), KVF_ERR_INVALID);
-    answers(kvf_channel_arm(NULL), KVF_ERR_INVALID);
+    refused_naming(kvf_channel_arm(NULL), KVF_ERR_INVALID, "channel handle is NULL");
     answers(kvf_channel_recv(NULL, NULL), KVF_ERR_INVALID);
     ok(kvf_channel_close(one));
     answers(kvf_channel_close(one), KVF_ERR_INVALID);

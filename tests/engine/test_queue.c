@@ -198,7 +198,7 @@ START_TEST(what_ends_is_taken_before_it_runs_again)
     refused_naming(kvf_queue_next(queue, 0, NULL), KVF_ERR_INVALID, "ended_p is NULL");
     refused_naming(kvf_queue_fd(queue, NULL), KVF_ERR_INVALID, "fd_p is NULL");
     answers(kvf_queue_next(NULL, 0, &ended), KVF_ERR_INVALID);
-    answers(kvf_queue_arm(NULL), KVF_ERR_INVALID);
+    refused_naming(kvf_queue_arm(NULL), KVF_ERR_INVALID, "queue handle is NULL");
     answers(kvf_queue_fd(NULL, &fd), KVF_ERR_INVALID);
     ok(kvf_queue_free(NULL));
     ok(kvf_queue_free(gone));
