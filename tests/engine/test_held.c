@@ -325,11 +325,16 @@ END_TEST
 
 int main(void)
 {
+#ifdef __SANITIZE_THREAD__ /* it does not see that the other process has waited for this one's engines */
+    const int kinds = 0;
+#else
+    const int kinds = KINDS;
+#endif
     Suite *suite = suite_create("held");
     TCase *tc = tcase_create("held");
 
     tcase_set_timeout(tc, 60);
-    tcase_add_loop_test(tc, the_same_bytes_by_another_way_are_held_back, 0, KINDS);
+    tcase_add_loop_test(tc, the_same_bytes_by_another_way_are_held_back, 0, kinds);
     tcase_add_loop_test(tc, only_blocks_that_overlap_are_held_back, 0, 2);
     tcase_add_test(tc, gaps_of_a_strided_box_are_free);
     tcase_add_test(tc, a_long_list_holds_back_what_lies_between);

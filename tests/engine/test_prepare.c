@@ -83,7 +83,7 @@ START_TEST(a_post_with_a_bad_last_op_leaves_no_trace)
     must(pattern_compare(rig.me.mem, rig.me.len, 2) == UINT64_MAX, "a byte came");
     ops[OPS - 1].remote_off = 0;
     move(&rig, ops, OPS);
-    must(names_in("/proc/self/task") == threads + 1, "the thread that drives is counted");
+    must(names_in("/proc/self/task") > threads, "the thread that drives is counted"); /* and a sanitizer's */
     must(names_in("/proc/self/fd") > fds, "a connection's descriptors are counted");
     rig_close(&rig);
 }
