@@ -637,6 +637,9 @@ int main(int argc, char **argv)
     if (argc == 2) {
         return pause();
     }
+#ifdef __SANITIZE_THREAD__
+    fixed = 0; /* beside its shadow memory one does not see that the owner's has gone */
+#endif
 
     world_needed();
     tcase_set_timeout(tc, 60);
