@@ -36,7 +36,7 @@ mpi_run 1 "$top_builddir/mpi_examples/prefill_decode" >"$TMP/out" 2>"$TMP/err" &
     fail "prefill_decode runs on one rank"
 grep -q '^prefill_decode: start: KVF_ERR_INVALID: it takes two ranks$' "$TMP/err" ||
     { cat "$TMP/err"; fail "prefill_decode on one rank does not say who is wrong"; }
-for name in ring:150 prefill_decode:150 reshard_2to4:200 layerwise:180; do
+for name in ring:150 prefill_decode:160 reshard_2to4:220 layerwise:200; do
     lines=$(wc -l <"$top_srcdir/mpi_examples/${name%:*}.c")
     [ "$lines" -lt "${name#*:}" ] ||
         fail "${name%:*}.c has $lines lines: an example is one to read"
